@@ -1,0 +1,8 @@
+//! What the tests of this workspace stand on: real parts in private (Open vSwitch, loop
+//! filesystems, network namespaces) and fakes for what a real part can't be made to do on demand.
+//!
+//! Everything made here is undone when its guard is dropped, also when a test fails.
+
+mod requirement;
+
+pub use requirement::{Part, has, need};

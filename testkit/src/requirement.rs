@@ -1,0 +1,119 @@
+//! Which real parts this host has, and what a test does when its part is absent.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A real part that a test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// Open vSwitch's programs (`ovsdb-server`, `ovs-vswitchd`) and root to run them.
+    Ovs,
+    /// An `ovs-vswitchd` built with DPDK, with 2 MiB hugepages to run it.
+    Dpdk,
+    /// The `cloud-hypervisor` program, in `PATH` or named by `CLOUD_HYPERVISOR`.
+    Ch,
+    /// `/dev/kvm`, open to this user.
+    Kvm,
+    /// Filesystems on loop devices: `mkfs.xfs`, `mkfs.btrfs`, root.
+    Reflink,
+    /// Root, for devices and namespaces.
+    Root,
+}
+
+impl Part {
+    /// The word for this part in `VIRSHLE_REQUIRE`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ovs => "ovs",
+            Self::Dpdk => "dpdk",
+            Self::Ch => "ch",
+            Self::Kvm => "kvm",
+            Self::Reflink => "reflink",
+            Self::Root => "root",
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Self::Ovs => "Open vSwitch (ovsdb-server, ovs-vswitchd) and root",
+            Self::Dpdk => "Open vSwitch with DPDK, and 2 MiB hugepages",
+            Self::Ch => "cloud-hypervisor in PATH",
+            Self::Kvm => "/dev/kvm",
+            Self::Reflink => "mkfs.xfs, mkfs.btrfs, loop devices and root",
+            Self::Root => "root",
+        }
+    }
+}
+
+/// Tells whether this host has `part`.
+pub fn has(part: Part) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    match part {
+        Part::Root => root,
+        Part::Ovs => root && program("ovsdb-server") && vswitchd_exists(),
+        Part::Dpdk => {
+            root && program("ovsdb-server")
+                && Path::new("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk").exists()
+                && hugepages() >= 512
+        }
+        Part::Ch => match std::env::var_os("CLOUD_HYPERVISOR") {
+            Some(path) => Path::new(&path).exists(),
+            None => program("cloud-hypervisor"),
+        },
+        Part::Kvm => {
+            std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok()
+        }
+        Part::Reflink => {
+            root && program("mkfs.xfs")
+                && program("mkfs.btrfs")
+                && Path::new("/dev/loop-control").exists()
+        }
+    }
+}
+
+/// Tells whether a test may go on: true when every part is here.
+///
+/// Otherwise it prints `skipped: needs …`, and the test returns.
+///
+/// # Panics
+///
+/// If a part is absent that `VIRSHLE_REQUIRE` (words separated by commas) names.
+#[must_use]
+pub fn need(parts: &[Part]) -> bool {
+    let required = std::env::var("VIRSHLE_REQUIRE").unwrap_or_default();
+    for part in parts {
+        if has(*part) {
+            continue;
+        }
+        let named = required.split(',').any(|word| word.trim() == part.word());
+        assert!(!named, "VIRSHLE_REQUIRE names {:?}: needs {}", part.word(), part.description());
+        #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+        {
+            eprintln!("skipped: needs {}", part.description());
+        }
+        return false;
+    }
+    true
+}
+
+fn vswitchd_exists() -> bool {
+    program("ovs-vswitchd") || Path::new("/usr/lib/openvswitch-switch/ovs-vswitchd").exists()
+}
+
+fn hugepages() -> u64 {
+    std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+fn program(name: &str) -> bool {
+    Command::new(name)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
+}

@@ -1,0 +1,1 @@
+//! What a virtual machine is and its life: create, start, stop, remove, list.

@@ -1,0 +1,1 @@
+//! Virtual machine disks: reflink or sparse clones of images, growing, empty disks, qcow2 overlays.

@@ -1,0 +1,1 @@
+//! One cloud-hypervisor process: launch, typed REST API with descriptor passing, events, exit.

@@ -1,0 +1,1 @@
+//! Virshle's configuration: TOML text to checked, typed virtual machine templates.
