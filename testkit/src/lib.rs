@@ -3,6 +3,8 @@
 //!
 //! Everything made here is undone when its guard is dropped, also when a test fails.
 
+mod kernel;
 mod requirement;
 
+pub use kernel::TestKernel;
 pub use requirement::{Part, has, need};
