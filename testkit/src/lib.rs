@@ -3,8 +3,19 @@
 //!
 //! Everything made here is undone when its guard is dropped, also when a test fails.
 
+mod hugepages;
 mod kernel;
+mod namespace;
+mod open_vswitch;
 mod requirement;
+#[expect(
+    unsafe_code,
+    reason = "a namespace for one thread is made by a call that Rust can't check"
+)]
+mod sys;
 
+pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
+pub use namespace::NetNamespace;
+pub use open_vswitch::OpenVswitch;
 pub use requirement::{Part, has, need};

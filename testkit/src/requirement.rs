@@ -61,9 +61,7 @@ pub fn has(part: Part) -> bool {
             Some(path) => Path::new(&path).exists(),
             None => program("cloud-hypervisor"),
         },
-        Part::Kvm => {
-            std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok()
-        }
+        Part::Kvm => std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok(),
         Part::Reflink => {
             root && program("mkfs.xfs")
                 && program("mkfs.btrfs")
