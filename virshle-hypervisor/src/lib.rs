@@ -1,1 +1,111 @@
-//! One cloud-hypervisor process: launch, typed REST API with descriptor passing, events, exit.
+//! One cloud-hypervisor process: how it is started and found again, what it is asked and told,
+//! how it ended.
+//!
+//! [cloud-hypervisor](https://www.cloudhypervisor.org) runs one virtual machine to a process and
+//! is driven by a REST API on a Unix socket. This crate is for a program that runs such machines
+//! and may end before them.
+//!
+//! The model in five lines:
+//! - [`Launch`] starts a process that belongs to nobody: it lives on when its starter ends.
+//! - [`Vmm`] is a running process. It is found by its API socket alone, without a pid file.
+//! - [`Client`] calls every endpoint of the API, with deadlines, and passes descriptors.
+//! - [`VmConfig`] is what a machine is made of, and [`VmConfig::command_line`] the same for people.
+//! - [`EventReader`] and [`exit_reason`] tell what happened, [`connect_vsock`] reaches the guest.
+//!
+//! # Limitations
+//!
+//! Linux on x86_64 and aarch64. cloud-hypervisor v44 or newer; the types follow v53, and older
+//! ones ignore what they don't know. Calls block the thread. A program that is a subreaper, or the
+//! first process of a container, has to reap the processes it started, as it has any orphan.
+//! Whether a guest that was told to power off does so can't be known before the process ends.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::time::Duration;
+//!
+//! use virshle_hypervisor::{
+//!     CpusConfig, DiskConfig, ImageType, Launch, MemoryConfig, PayloadConfig, VmConfig, Vmm,
+//! };
+//!
+//! let firmware = PayloadConfig::firmware("/usr/share/cloud-hypervisor/CLOUDHV.fd");
+//! let config = VmConfig::new(CpusConfig::new(2), MemoryConfig::new(1 << 30), firmware)
+//!     .disk(DiskConfig::new("/srv/web/os", ImageType::Raw));
+//!
+//! let socket = Path::new("/srv/web/ch.sock");
+//! let vmm = Launch::new(Path::new("cloud-hypervisor"), socket)
+//!     .log_file("/srv/web/ch.log")
+//!     .event_file("/srv/web/events.json")
+//!     .spawn()?;
+//! let client = vmm.client(Duration::from_secs(5))?;
+//! client.create(&config)?;
+//! client.within(Duration::from_secs(30)).boot()?;
+//!
+//! // Later, in another program:
+//! if let Some(vmm) = Vmm::find(socket, None)? {
+//!     let client = vmm.client(Duration::from_secs(5))?;
+//!     client.power_button()?;
+//!     if !vmm.wait_exit(Duration::from_secs(30)) {
+//!         vmm.kill()?;
+//!     }
+//! }
+//! # Ok::<(), virshle_hypervisor::HypervisorError>(())
+//! ```
+
+#![deny(missing_docs)]
+
+mod client;
+mod command_line;
+mod console;
+mod cpus;
+mod deadline;
+mod disk;
+mod error;
+mod event;
+mod exit;
+mod firmware;
+mod hotplug;
+mod http;
+mod landlock;
+mod launch;
+mod log;
+mod memory;
+mod migration;
+mod net;
+mod payload;
+mod platform;
+mod rng;
+mod snapshot;
+#[expect(unsafe_code, reason = "credentials of a peer, landlock, what a forked child may do")]
+mod sys;
+mod version;
+mod vm_config;
+mod vm_info;
+mod vmm;
+mod vsock;
+
+pub use client::{Client, PendingBoot};
+pub use console::{ConsoleConfig, ConsoleMode};
+pub use cpus::{CpuAffinity, CpuTopology, CpusConfig};
+pub use disk::{DiskConfig, ImageType};
+pub use error::{Cause, HypervisorError};
+pub use event::{Event, EventReader, read_events};
+pub use exit::{ExitReason, exit_reason};
+pub use firmware::{find_firmware, firmware_places};
+pub use hotplug::Resize;
+pub use http::AnswerError;
+pub use landlock::{LandlockAccess, LandlockRule, landlock_abi, landlock_available};
+pub use launch::{Launch, Seccomp, Verbosity};
+pub use memory::{HotplugMethod, MemoryConfig};
+pub use migration::{MigrationMode, ReceiveMigration, SendMigration, TimeoutStrategy};
+pub use net::{NetConfig, VhostMode};
+pub use payload::PayloadConfig;
+pub use platform::PlatformConfig;
+pub use rng::RngConfig;
+pub use snapshot::{MemoryRestoreMode, Restore, RestoredNet};
+pub use version::{Version, version};
+pub use vm_config::VmConfig;
+pub use vm_info::{Counters, Device, PciDevice, Ping, VmInfo, VmState};
+pub use vmm::Vmm;
+pub use vsock::{VsockConfig, connect_vsock};

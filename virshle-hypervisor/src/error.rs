@@ -1,0 +1,296 @@
+//! What can go wrong, by operation.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::http::AnswerError;
+use crate::version::Version;
+
+/// An operation on a cloud-hypervisor process that failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each field stands in its variant's message")]
+pub enum HypervisorError {
+    /// Nobody could be reached at the API socket.
+    #[error("cannot connect to the API socket {}", .socket.display())]
+    Connect { socket: PathBuf, source: io::Error },
+
+    /// No answer came within the time: the process may be busy, stopped, or waiting for a
+    /// vhost-user peer.
+    #[error(
+        "no answer to {what} from {} within {}",
+        .socket.display(), Seconds(*timeout)
+    )]
+    Silent { what: String, socket: PathBuf, timeout: Duration },
+
+    /// The connection broke before the whole answer had come.
+    #[error("the connection to {} broke during {what}", .socket.display())]
+    Broken { what: String, socket: PathBuf, source: io::Error },
+
+    /// The answer isn't one that an API server gives.
+    #[error("cannot understand the answer to {what} from {}", .socket.display())]
+    Malformed { what: String, socket: PathBuf, source: AnswerError },
+
+    /// cloud-hypervisor understood the request and said no.
+    #[error("cloud-hypervisor refused {what} (status {status})")]
+    Refused {
+        /// The request, as `vm.boot`.
+        what: String,
+        /// HTTP's status code.
+        status: u16,
+        /// cloud-hypervisor's own chain of causes, outermost first; the next cause is this one's
+        /// `source`.
+        #[source]
+        causes: Option<Cause>,
+    },
+
+    /// The request can't be put in JSON, as a path that isn't UTF-8 can't.
+    #[error("cannot write the request {what} as JSON")]
+    Request { what: String, source: serde_json::Error },
+
+    /// The API socket can't be made.
+    #[error("cannot make the API socket {}", .socket.display())]
+    Bind { socket: PathBuf, source: io::Error },
+
+    /// Another process answers at the API socket.
+    #[error("the API socket {} is in use by process {pid}", .socket.display())]
+    InUse { socket: PathBuf, pid: i32 },
+
+    /// A log or event file can't be made or rotated.
+    #[error("cannot write {}", .path.display())]
+    Log { path: PathBuf, source: io::Error },
+
+    /// The program can't be run.
+    #[error("cannot run {}", .program.display())]
+    Run { program: PathBuf, source: io::Error },
+
+    /// The program ran and ended before it answered.
+    #[error("{} ended while it started{}", .program.display(), InBrackets(*.status))]
+    Died {
+        /// The program.
+        program: PathBuf,
+        /// How it ended, if that is known.
+        status: Option<ExitStatus>,
+        /// The end of what it wrote to its log and standard error, line by line.
+        #[source]
+        output: Option<Cause>,
+    },
+
+    /// Which process listens at the socket can't be found out.
+    #[error("cannot tell which process listens at {}", .socket.display())]
+    Find { socket: PathBuf, source: io::Error },
+
+    /// Another program listens at the socket.
+    #[error("process {pid} ({program}) listens at {} and isn't cloud-hypervisor", .socket.display())]
+    Foreign { socket: PathBuf, pid: i32, program: String },
+
+    /// The processes of this host can't be listed.
+    #[error("cannot list the processes of this host")]
+    Processes { source: io::Error },
+
+    /// A process can't be signalled or waited for.
+    #[error("cannot {what} process {pid}")]
+    Process { what: &'static str, pid: i32, source: io::Error },
+
+    /// The program doesn't tell a version that this crate understands.
+    #[error("cannot find a version in {output:?}, which {} --version printed", .program.display())]
+    VersionUnknown { program: PathBuf, output: String },
+
+    /// `--version` didn't end in time.
+    #[error("{} --version didn't end within {}", .program.display(), Seconds(*timeout))]
+    VersionSilent { program: PathBuf, timeout: Duration },
+
+    /// The program is older than this crate can use.
+    #[error("{} is version {version}, and {} or newer is needed", .program.display(), Version::MIN)]
+    TooOld { program: PathBuf, version: Version },
+
+    /// The file of the event monitor can't be read.
+    #[error("cannot read the events in {}", .path.display())]
+    Events { path: PathBuf, source: io::Error },
+
+    /// The file of the event monitor holds something that isn't an event.
+    #[error("cannot understand the events in {}", .path.display())]
+    EventsMalformed { path: PathBuf, source: serde_json::Error },
+
+    /// The guest can't be reached through its vsock socket.
+    #[error("cannot connect to vsock port {port} through {}", .socket.display())]
+    Vsock { socket: PathBuf, port: u32, source: io::Error },
+
+    /// Nobody listens at that port in the guest.
+    #[error("nobody listens at vsock port {port} in the guest of {}", .socket.display())]
+    VsockRefused { socket: PathBuf, port: u32 },
+
+    /// The vsock handshake didn't end in time.
+    #[error(
+        "no answer from vsock port {port} through {} within {}",
+        .socket.display(), Seconds(*timeout)
+    )]
+    VsockSilent { socket: PathBuf, port: u32, timeout: Duration },
+}
+
+impl HypervisorError {
+    /// What to do next, as a sentence.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run as the user who started the machine, or as root"
+            }
+            Self::Connect { .. } => "the machine isn't running",
+            Self::Silent { what, .. } if what == "vm.boot" => {
+                "a vhost-user port may be missing on the bridge: cloud-hypervisor waits for its \
+                 peer without end"
+            }
+            Self::Silent { .. } => "the process may be busy or stopped; it can be ended by force",
+            Self::Refused { causes: Some(causes), .. } => return refused(causes),
+            Self::Bind { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
+                "a socket's path has at most 107 bytes: use a shorter root folder"
+            }
+            Self::InUse { .. } => "the machine is running already",
+            Self::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "install cloud-hypervisor, or name the program in the configuration"
+            }
+            Self::Run { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "the program must be an executable file"
+            }
+            Self::Died { output: Some(output), .. } => return died(output),
+            Self::VersionUnknown { .. } => "is it cloud-hypervisor?",
+            Self::TooOld { .. } => "install a newer cloud-hypervisor",
+            Self::VsockRefused { .. } => "the service may not have started in the guest yet",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Tells that nobody listens at the socket: it doesn't exist, or its owner has ended.
+    pub fn nobody_listens(&self) -> bool {
+        let (Self::Connect { source, .. } | Self::Vsock { source, .. }) = self else {
+            return false;
+        };
+        matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    }
+
+    /// Tells that a wait reached its deadline.
+    pub fn timed_out(&self) -> bool {
+        matches!(self, Self::Silent { .. } | Self::VersionSilent { .. } | Self::VsockSilent { .. })
+    }
+}
+
+fn refused(causes: &Cause) -> Option<String> {
+    let hints = [
+        ("holds a lock", "another process uses a disk of this machine"),
+        ("Address already in use", "a socket of an earlier run is in the way: remove it"),
+        ("shared memory", "a vhost-user network needs shared memory or hugepages"),
+        ("VM is already created", "delete the half-made machine (vm.delete) and create it anew"),
+        ("VM is not booted", "start the machine first"),
+    ];
+    let messages = causes.messages().collect::<Vec<_>>().join("\n");
+    let (_, hint) = hints.iter().find(|(part, _)| messages.contains(part))?;
+    Some((*hint).to_owned())
+}
+
+fn died(output: &Cause) -> Option<String> {
+    let messages = output.messages().collect::<Vec<_>>().join("\n");
+    if !messages.contains("hypervisor interface") {
+        return None;
+    }
+    Some("cloud-hypervisor needs /dev/kvm: load the kvm module and let this user open it".into())
+}
+
+/// One link of a chain of causes that another program told.
+///
+/// It is an error without operation, so that a report that walks `source` prints each link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    message: String,
+    source: Option<Box<Cause>>,
+}
+
+impl Cause {
+    /// Links the messages, outermost first. `None` if there are none.
+    pub fn chain<I>(messages: I) -> Option<Self>
+    where
+        I: IntoIterator<Item = String>,
+        I::IntoIter: DoubleEndedIterator,
+    {
+        let chain = |source: Option<Box<Self>>, message| Some(Box::new(Self { message, source }));
+        messages.into_iter().rev().fold(None, chain).map(|first| *first)
+    }
+
+    /// The messages, outermost first.
+    pub fn messages(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(Some(self), |cause| cause.source.as_deref())
+            .map(|cause| cause.message.as_str())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.source.as_deref()?)
+    }
+}
+
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < Duration::from_secs(1) {
+            write!(f, "{} ms", self.0.as_millis())
+        } else {
+            write!(f, "{} s", (self.0.as_secs_f64() * 10.0).round() / 10.0)
+        }
+    }
+}
+
+struct InBrackets(Option<ExitStatus>);
+
+impl fmt::Display for InBrackets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |status| write!(f, " ({status})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_prints_every_cause() {
+        let causes = ["Error from API", "The VM could not boot", "VM is already created"];
+        let error = HypervisorError::Refused {
+            what: "vm.boot".into(),
+            status: 500,
+            causes: Cause::chain(causes.map(str::to_owned)),
+        };
+        assert_eq!(error.to_string(), "cloud-hypervisor refused vm.boot (status 500)");
+        let mut printed = Vec::new();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            printed.push(cause.to_string());
+            next = cause.source();
+        }
+        assert_eq!(printed, causes);
+        assert!(error.hint().unwrap().contains("vm.delete"));
+    }
+
+    #[test]
+    fn a_timeout_tells_what_was_awaited() {
+        let error = HypervisorError::Silent {
+            what: "vm.boot".into(),
+            socket: "/run/ch.sock".into(),
+            timeout: Duration::from_millis(1500),
+        };
+        assert_eq!(error.to_string(), "no answer to vm.boot from /run/ch.sock within 1.5 s");
+        assert!(error.timed_out());
+    }
+}

@@ -1,0 +1,392 @@
+//! Starting a cloud-hypervisor process.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::HypervisorError;
+use crate::client::Client;
+use crate::deadline::Deadline;
+use crate::error::Cause;
+use crate::log::tail;
+use crate::sys::{self, Handover};
+use crate::version::Version;
+use crate::vmm::Vmm;
+
+/// How much cloud-hypervisor writes to its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verbosity {
+    /// What went wrong.
+    Warn,
+    /// Also what happened, which [`exit_reason`](crate::exit_reason) needs; the configuration,
+    /// with its [`oem_strings`](crate::PlatformConfig::oem_strings), is part of it.
+    #[default]
+    Info,
+    /// Also how.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// What becomes of a thread that makes a system call which cloud-hypervisor's authors didn't
+/// foresee.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Seccomp {
+    /// The process ends.
+    #[default]
+    Enforce,
+    /// The call fails.
+    Errno,
+    /// The kernel logs it.
+    Log,
+    /// Nothing.
+    Off,
+}
+
+/// A cloud-hypervisor process to be started.
+///
+/// The process belongs to nobody: it has its own session, inherits no descriptor, and lives on
+/// when its starter ends. Its API socket is made here, private to the user, and handed over as a
+/// descriptor, so that no one waits for it to appear.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is started before `spawn`"]
+pub struct Launch {
+    program: PathBuf,
+    api_socket: PathBuf,
+    log_file: Option<PathBuf>,
+    event_file: Option<PathBuf>,
+    verbosity: Verbosity,
+    seccomp: Seccomp,
+    working_folder: PathBuf,
+    start_timeout: Duration,
+    arguments: Vec<OsString>,
+}
+
+impl Launch {
+    /// Starts `program`, a path or a name to be looked up in `PATH`, with its API at `api_socket`.
+    pub fn new(program: &Path, api_socket: &Path) -> Self {
+        Self {
+            program: program.to_owned(),
+            api_socket: api_socket.to_owned(),
+            log_file: None,
+            event_file: None,
+            verbosity: Verbosity::default(),
+            seccomp: Seccomp::default(),
+            working_folder: "/".into(),
+            start_timeout: Duration::from_secs(10),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Keeps the log, standard output and standard error in a file; they are dropped otherwise.
+    /// The file of the run before is kept beside it, with `.1` at the end of its name.
+    pub fn log_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.log_file = Some(path.into());
+        self
+    }
+
+    /// Keeps the events in a file, see [`EventReader`](crate::EventReader). The file of the run
+    /// before is kept beside it, with `.1` at the end of its name.
+    pub fn event_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.event_file = Some(path.into());
+        self
+    }
+
+    /// Sets how much is logged.
+    pub fn verbosity(mut self, verbosity: Verbosity) -> Self {
+        self.verbosity = verbosity;
+        self
+    }
+
+    /// Sets what unforeseen system calls lead to.
+    pub fn seccomp(mut self, seccomp: Seccomp) -> Self {
+        self.seccomp = seccomp;
+        self
+    }
+
+    /// Sets the folder that relative paths of a [`VmConfig`](crate::VmConfig) start at; `/` unless
+    /// set.
+    pub fn working_folder(mut self, path: impl Into<PathBuf>) -> Self {
+        self.working_folder = path.into();
+        self
+    }
+
+    /// Sets how long the program may take until it answers; 10 seconds unless set.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// Adds an argument of the program, as `--no-shutdown`.
+    pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Starts the process and waits until it answers.
+    ///
+    /// A socket in the place of the API socket at which nobody listens is removed first. On
+    /// failure no process is left, and no socket; the log files stay.
+    ///
+    /// # Errors
+    ///
+    /// [`InUse`](HypervisorError::InUse), [`Bind`](HypervisorError::Bind),
+    /// [`Log`](HypervisorError::Log) before anything is started;
+    /// [`Run`](HypervisorError::Run) if the program can't be run,
+    /// [`Died`](HypervisorError::Died) with its last words if it ended,
+    /// [`Silent`](HypervisorError::Silent) if it didn't answer in time,
+    /// [`TooOld`](HypervisorError::TooOld), and what else [`Client::ping`] may fail with.
+    pub fn spawn(&self) -> Result<Vmm, HypervisorError> {
+        let deadline = Deadline::after(self.start_timeout);
+        let socket = absolute(&self.api_socket).map_err(|source| self.cannot_bind(source))?;
+        let log = self.open_log()?;
+        if let Some(events) = &self.event_file {
+            rotate(events)?;
+        }
+        let listener = self.bind(&socket)?;
+        let started = self.run(&socket, &log, listener).and_then(|watcher| {
+            let result = self.greet(&socket, &deadline, watcher);
+            if let Ok(vmm) = &result {
+                tracing::info!(pid = vmm.pid(), socket = %socket.display(), "VMM started");
+            }
+            result
+        });
+        if started.is_err() {
+            // The error tells what failed; a socket without listener is harmless to the next one.
+            drop(fs::remove_file(&socket));
+        }
+        started
+    }
+
+    fn run(
+        &self,
+        socket: &Path,
+        log: &File,
+        listener: OwnedFd,
+    ) -> Result<Watcher, HypervisorError> {
+        let cannot_run = |source| HypervisorError::Run { program: self.program.clone(), source };
+        let program = match self.program.components().count() {
+            1 if !self.program.is_absolute() => self.program.clone(),
+            _ => absolute(&self.program).map_err(cannot_run)?,
+        };
+        let mut command = Command::new(program);
+        command.arg("--api-socket").arg(api_socket(listener.as_raw_fd(), socket));
+        if let Some(events) = &self.event_file {
+            let events = absolute(events)
+                .map_err(|source| HypervisorError::Log { path: events.clone(), source })?;
+            let mut option = OsString::from("path=");
+            option.push(events);
+            command.arg("--event-monitor").arg(option);
+        }
+        match self.verbosity {
+            Verbosity::Warn => &mut command,
+            Verbosity::Info => command.arg("-v"),
+            Verbosity::Debug => command.arg("-vv"),
+            Verbosity::Trace => command.arg("-vvv"),
+        };
+        match self.seccomp {
+            Seccomp::Enforce => &mut command,
+            Seccomp::Errno => command.args(["--seccomp", "errno"]),
+            Seccomp::Log => command.args(["--seccomp", "log"]),
+            Seccomp::Off => command.args(["--seccomp", "false"]),
+        };
+        command.args(&self.arguments).current_dir(&self.working_folder).stdin(Stdio::null());
+        command.stdout(log.try_clone().map_err(cannot_run)?);
+        command.stderr(log.try_clone().map_err(cannot_run)?);
+
+        let (status, status_end) = pipe().map_err(cannot_run)?;
+        let (release_end, release) = pipe().map_err(cannot_run)?;
+        sys::detach(&mut command, Handover { listener, status: status_end, release: release_end });
+        tracing::debug!(?command, "starting");
+        let child = command.spawn().map_err(cannot_run)?;
+        Ok(Watcher { child, status: status.into(), release: Some(release) })
+    }
+
+    /// Waits until the process answers, and checks who answered.
+    fn greet(
+        &self,
+        socket: &Path,
+        deadline: &Deadline,
+        mut watcher: Watcher,
+    ) -> Result<Vmm, HypervisorError> {
+        let left = deadline.left().unwrap_or_default();
+        let client = match Client::connect(socket, left) {
+            Ok(client) => client,
+            Err(error) if error.nobody_listens() => return Err(self.died(&mut watcher, error)),
+            Err(error) => return Err(error),
+        };
+        let Some(pid) = client.peer_pid() else {
+            return Err(self.died(&mut watcher, self.cannot_find(io::ErrorKind::NotFound.into())));
+        };
+        // The watcher hasn't reaped it before it is told to go: this is the same process.
+        let vmm = match Vmm::open(pid, socket) {
+            Ok(vmm) => vmm.with_client(client.clone()),
+            Err(error) => return Err(self.died(&mut watcher, error)),
+        };
+        let failure = match client.ping() {
+            Ok(ping) => match Version::parse(&ping.version) {
+                Some(version) if version < Version::MIN => {
+                    HypervisorError::TooOld { program: self.program.clone(), version }
+                }
+                _ => return Ok(vmm),
+            },
+            Err(HypervisorError::Silent { what, socket, .. }) => {
+                let timeout = self.start_timeout;
+                HypervisorError::Silent { what, socket, timeout }
+            }
+            Err(error @ HypervisorError::Broken { .. }) => self.died(&mut watcher, error),
+            Err(error) => error,
+        };
+        if let Err(error) = vmm.kill() {
+            tracing::warn!(%error, pid, "a process that failed to start is left");
+        }
+        vmm.wait_exit(Duration::from_secs(5));
+        Err(failure)
+    }
+
+    /// Turns a broken connection into the end of the process, if that is what it was.
+    fn died(&self, watcher: &mut Watcher, otherwise: HypervisorError) -> HypervisorError {
+        match watcher.ended(Duration::from_secs(2)) {
+            Ended::No => otherwise,
+            Ended::Yes(status) => HypervisorError::Died {
+                program: self.program.clone(),
+                status,
+                output: self.log_file.as_deref().and_then(|log| Cause::chain(tail(log, 10))),
+            },
+        }
+    }
+
+    fn bind(&self, socket: &Path) -> Result<OwnedFd, HypervisorError> {
+        if let Ok(metadata) = fs::symlink_metadata(socket) {
+            if !metadata.file_type().is_socket() {
+                return Err(self.cannot_bind(io::ErrorKind::AlreadyExists.into()));
+            }
+            match Client::connect(socket, Duration::from_secs(1)) {
+                Ok(client) => {
+                    let pid = client.peer_pid().unwrap_or_default();
+                    return Err(HypervisorError::InUse { socket: socket.to_owned(), pid });
+                }
+                Err(error) if error.nobody_listens() => {
+                    tracing::debug!(socket = %socket.display(), "removing a stale API socket");
+                    fs::remove_file(socket).map_err(|source| self.cannot_bind(source))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let bound = || {
+            let address = SocketAddrUnix::new(socket)?;
+            let kind = SocketType::STREAM;
+            let fd = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+            // Before bind(2), which gives the file the socket's mode: it is never open to others.
+            fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
+            bind(&fd, &address)?;
+            sys::above_standard(fd.as_fd())
+        };
+        bound().map_err(|source| self.cannot_bind(source))
+    }
+
+    fn open_log(&self) -> Result<File, HypervisorError> {
+        let path = match &self.log_file {
+            Some(path) => {
+                rotate(path)?;
+                path
+            }
+            None => Path::new("/dev/null"),
+        };
+        // Appending, because output and errors come through descriptors of their own.
+        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        opened.map_err(|source| HypervisorError::Log { path: path.to_owned(), source })
+    }
+
+    fn cannot_bind(&self, source: io::Error) -> HypervisorError {
+        HypervisorError::Bind { socket: self.api_socket.clone(), source }
+    }
+
+    fn cannot_find(&self, source: io::Error) -> HypervisorError {
+        HypervisorError::Find { socket: self.api_socket.clone(), source }
+    }
+}
+
+/// The option of the API socket. cloud-hypervisor takes the descriptor; the path is there for
+/// people, and for [`Vmm::find`], which looks for it.
+fn api_socket(descriptor: i32, path: &Path) -> OsString {
+    let mut option = OsString::from(format!("fd={descriptor}"));
+    let special = |byte: &u8| b"\"[]".contains(byte);
+    if !path.as_os_str().as_encoded_bytes().iter().any(special) {
+        option.push(",path=");
+        option.push(path);
+    }
+    option
+}
+
+/// The child that watches the process while it starts.
+struct Watcher {
+    child: Child,
+    status: File,
+    release: Option<OwnedFd>,
+}
+
+enum Ended {
+    No,
+    Yes(Option<ExitStatus>),
+}
+
+impl Watcher {
+    fn ended(&mut self, timeout: Duration) -> Ended {
+        let deadline = Deadline::after(timeout);
+        loop {
+            let mut watched = [PollFd::new(&self.status, PollFlags::IN)];
+            match poll(&mut watched, deadline.left_to_poll().as_ref()) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(0) | Err(_) => return Ended::No,
+                Ok(_) => break,
+            }
+        }
+        let mut status = [0; 4];
+        match self.status.read_exact(&mut status) {
+            Ok(()) => Ended::Yes(Some(ExitStatus::from_raw(i32::from_ne_bytes(status)))),
+            Err(_) => Ended::Yes(None),
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        drop(self.release.take());
+        // It can only fail where the program that embeds us ignores SIGCHLD: no zombie there.
+        drop(self.child.wait());
+    }
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    Ok((sys::above_standard(read.as_fd())?, sys::above_standard(write.as_fd())?))
+}
+
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    std::path::absolute(path)
+}
+
+fn rotate(path: &Path) -> Result<(), HypervisorError> {
+    let mut old = path.as_os_str().to_owned();
+    old.push(OsStr::new(".1"));
+    match fs::rename(path, &old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(HypervisorError::Log { path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}

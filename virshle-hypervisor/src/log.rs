@@ -1,0 +1,52 @@
+//! cloud-hypervisor's log file.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// The most that is read of a log.
+const MAX_TAIL: u64 = 64 << 10;
+
+/// The last lines of a log that say something, oldest first; none if it can't be read.
+pub(crate) fn tail(log: &Path, lines: usize) -> Vec<String> {
+    let text = match read_end(log) {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::debug!(%error, log = %log.display(), "cannot read the log");
+            return Vec::new();
+        }
+    };
+    let mut lines: Vec<_> = text
+        .lines()
+        .rev()
+        .map(|line| line.trim_end().replace(char::is_control, " "))
+        .filter(|line| !line.trim().is_empty())
+        .take(lines)
+        .collect();
+    lines.reverse();
+    lines
+}
+
+/// The end of a log.
+pub(crate) fn read_end(log: &Path) -> io::Result<String> {
+    let mut file = File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MAX_TAIL)))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_TAIL).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_the_last_lines_with_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("ch.log");
+        std::fs::write(&log, b"one\ntwo\n\n  \nthree\x07\xff\n").unwrap();
+        assert_eq!(tail(&log, 2), ["two", "three \u{fffd}"]);
+        assert_eq!(tail(&folder.path().join("absent"), 2), [""; 0]);
+    }
+}

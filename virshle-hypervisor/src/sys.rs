@@ -1,0 +1,186 @@
+//! The system calls that have no safe wrapper, behind safe functions.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::ptr;
+
+/// How many connections may wait for cloud-hypervisor, which takes at most 10 at a time.
+const BACKLOG: libc::c_int = 128;
+
+/// The process at the other end of a connection: of a server, the one that called listen(2).
+pub(crate) fn peer_pid(stream: &UnixStream) -> io::Result<i32> {
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut size = libc::socklen_t::try_from(mem::size_of::<libc::ucred>())
+        .map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open while `stream` is borrowed; the kernel writes at most `size`
+    // bytes, which is the size of `credentials`, and any bytes are a valid `ucred`.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            ptr::from_mut(&mut credentials).cast(),
+            &raw mut size,
+        )
+    };
+    if result == 0 { Ok(credentials.pid) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The version of the kernel's landlock interface.
+pub(crate) fn landlock_abi() -> Option<u32> {
+    const VERSION: libc::c_ulong = 1;
+    // SAFETY: with this flag the kernel wants a null attribute of size zero, creates nothing and
+    // returns a number.
+    let abi = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            ptr::null::<libc::c_void>(),
+            0 as libc::size_t,
+            VERSION,
+        )
+    };
+    u32::try_from(abi).ok().filter(|abi| *abi > 0)
+}
+
+/// Descriptors that a detached process and its starter share.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    /// A bound socket, which the process will listen at and inherit by its number.
+    pub(crate) listener: OwnedFd,
+    /// Where the wait status of the process is written if it ends early.
+    pub(crate) status: OwnedFd,
+    /// When its other end is closed, the process is on its own.
+    pub(crate) release: OwnedFd,
+}
+
+/// Makes `command` start a process that belongs to nobody: the child that the standard library
+/// knows forks once more, the grandchild runs the program, and the child watches it until it is
+/// released, then exits.
+///
+/// The grandchild has its own session, default signals, no descriptor but 0 to 2 and the listener,
+/// and has itself called listen(2): the kernel shows it, and not the starter, as the server to
+/// whoever connects.
+pub(crate) fn detach(command: &mut Command, handover: Handover) {
+    let hook = move || {
+        // SAFETY: a child made by fork(2) in a program that may have threads; everything below is
+        // a plain system call, without memory allocation and locks.
+        unsafe { split(&handover) }
+    };
+    // SAFETY: the hook allocates nothing and takes no lock, see there; it leaves signal mask and
+    // standard descriptors as the standard library set them.
+    unsafe {
+        command.pre_exec(hook);
+    }
+}
+
+/// Forks: returns in the grandchild only.
+///
+/// # Safety
+///
+/// Only to be called in a forked child that is about to call exec.
+unsafe fn split(handover: &Handover) -> io::Result<()> {
+    // SAFETY: a valid signal number and disposition. Inherited, "ignored" would keep the child
+    // from learning how the grandchild ended.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    // The raw call and not fork(3), whose handlers belong to threads that aren't here.
+    // SAFETY: without CLONE_VM this is a fork: the memory is copied, the stack stays the same.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            libc::c_ulong::from(libc::SIGCHLD.unsigned_abs()),
+            0 as libc::c_ulong,
+            0 as libc::c_ulong,
+            0 as libc::c_ulong,
+            0 as libc::c_ulong,
+        )
+    };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: as this function's own.
+            unsafe { settle(handover.listener.as_raw_fd()) }
+        }
+        pid => {
+            // SAFETY: as this function's own; `pid` is a child of this process.
+            unsafe { watch(pid, handover.status.as_raw_fd(), handover.release.as_raw_fd()) }
+        }
+    }
+}
+
+/// What the grandchild does before it runs the program.
+unsafe fn settle(listener: RawFd) -> io::Result<()> {
+    // SAFETY: system calls on numbers alone. `listener` is open, because the `Handover` is.
+    unsafe {
+        libc::setsid();
+        for signal in 1..=64 {
+            // Refused for SIGKILL, SIGSTOP and the C library's own, which are as they must be.
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        libc::umask(0o077);
+        if libc::listen(listener, BACKLOG) == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        close_on_exec_from(3);
+        if libc::fcntl(listener, libc::F_SETFD, 0) == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// What the child does: waits until it is released or the grandchild ends, and tells how.
+unsafe fn watch(pid: libc::c_long, status: RawFd, release: RawFd) -> ! {
+    // SAFETY: system calls on numbers, and on memory of this frame that outlives them. The process
+    // ends here, so closing descriptors that others own harms nobody.
+    unsafe {
+        libc::setsid();
+        // Out of the way of 0 and 1, then there: everything else can be closed at once. Among it
+        // is the standard library's pipe, which has to be closed for the starter to go on.
+        let status = libc::fcntl(status, libc::F_DUPFD, 10);
+        let release = libc::fcntl(release, libc::F_DUPFD, 10);
+        libc::dup2(status, 0);
+        libc::dup2(release, 1);
+        libc::syscall(libc::SYS_close_range, 2 as libc::c_uint, libc::c_uint::MAX, 0);
+        let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        let Ok(process) = libc::c_int::try_from(process) else { libc::_exit(1) };
+        let mut watched = [
+            libc::pollfd { fd: process, events: libc::POLLIN, revents: 0 },
+            libc::pollfd { fd: 1, events: libc::POLLIN, revents: 0 },
+        ];
+        while libc::poll(watched.as_mut_ptr(), 2, -1) == -1 {}
+        if watched[0].revents != 0 {
+            let mut ended: libc::c_int = 0;
+            let Ok(pid) = libc::pid_t::try_from(pid) else { libc::_exit(1) };
+            if libc::waitpid(pid, &raw mut ended, 0) == pid {
+                let size = mem::size_of::<libc::c_int>();
+                libc::write(0, ptr::from_ref(&ended).cast(), size);
+            }
+        }
+        libc::_exit(0)
+    }
+}
+
+unsafe fn close_on_exec_from(first: libc::c_uint) {
+    // SAFETY: flags of descriptors change, none is closed.
+    unsafe {
+        let flag = libc::CLOSE_RANGE_CLOEXEC;
+        if libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flag) == 0 {
+            return;
+        }
+        // Before Linux 5.11. More descriptors than this are open nowhere.
+        for descriptor in first..65536 {
+            if let Ok(descriptor) = RawFd::try_from(descriptor) {
+                libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
+            }
+        }
+    }
+}
+
+/// Opens a copy of the descriptor that isn't one of the standard three.
+pub(crate) fn above_standard(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, 3)?)
+}

@@ -1,0 +1,339 @@
+//! A running cloud-hypervisor process.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::HypervisorError;
+use crate::client::Client;
+use crate::deadline::Deadline;
+
+/// How long a process may take to accept a connection to a socket that it listens at.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A running cloud-hypervisor process, held by a descriptor that can't come to mean another one.
+///
+/// Dropping it leaves the process alone.
+#[derive(Debug)]
+pub struct Vmm {
+    pid: i32,
+    api_socket: PathBuf,
+    process: OwnedFd,
+    client: Option<Client>,
+}
+
+impl Vmm {
+    /// The process that listens at `api_socket`; `None` if nobody does.
+    ///
+    /// It is found by what the kernel tells of the socket, and recognised by its executable and
+    /// its arguments; a pid that was written down somewhere isn't needed. `program` is the program
+    /// it was started as, if it may have another name than `cloud-hypervisor`.
+    ///
+    /// # Errors
+    ///
+    /// [`Foreign`](HypervisorError::Foreign) if another program listens there,
+    /// [`Connect`](HypervisorError::Connect) if this user may not connect,
+    /// [`Silent`](HypervisorError::Silent) if more clients wait than the socket has room for.
+    pub fn find(
+        api_socket: &Path,
+        program: Option<&Path>,
+    ) -> Result<Option<Self>, HypervisorError> {
+        let client = match Client::connect(api_socket, CONNECT_TIMEOUT) {
+            Ok(client) => client,
+            Err(error) if error.nobody_listens() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let cannot_find = |source| HypervisorError::Find { socket: api_socket.to_owned(), source };
+        let pid = client.peer_pid().ok_or_else(|| cannot_find(io::ErrorKind::NotFound.into()))?;
+        let foreign =
+            |program| HypervisorError::Foreign { socket: api_socket.to_owned(), pid, program };
+        // A process of another namespace has no number in ours.
+        if pid == 0 {
+            return Err(foreign("of another process namespace".into()));
+        }
+        let vmm = match Self::open(pid, api_socket) {
+            Ok(vmm) => vmm,
+            Err(HypervisorError::Process { source, .. })
+                if source.raw_os_error() == Some(Errno::SRCH.raw_os_error()) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(arguments) = Arguments::of(pid) else {
+            return if vmm.wait_exit(Duration::ZERO) { Ok(None) } else { Err(foreign("?".into())) };
+        };
+        if arguments.are_cloud_hypervisors(program) && arguments.have_api_socket(api_socket) {
+            Ok(Some(vmm.with_client(client)))
+        } else {
+            Err(foreign(arguments.program.display().to_string()))
+        }
+    }
+
+    /// The cloud-hypervisor processes that were started with a file below `root` among their
+    /// arguments, as [`Launch`](crate::Launch) does with the API socket and the event file.
+    ///
+    /// # Errors
+    ///
+    /// [`Processes`](HypervisorError::Processes) if `/proc` can't be read.
+    pub fn find_below(root: &Path, program: Option<&Path>) -> Result<Vec<Self>, HypervisorError> {
+        let failed = |source| HypervisorError::Processes { source };
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            // First held, then looked at: what is seen is the process that is held.
+            let Ok(vmm) = Self::open(pid, Path::new("")) else { continue };
+            let Some(arguments) = Arguments::of(pid) else { continue };
+            if !arguments.are_cloud_hypervisors(program) || vmm.wait_exit(Duration::ZERO) {
+                continue;
+            }
+            if let Some(path) = arguments.paths().find(|path| path.starts_with(root)) {
+                let api_socket = arguments.api_socket().unwrap_or(path).to_owned();
+                found.push(Self { api_socket, ..vmm });
+            }
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn open(pid: i32, api_socket: &Path) -> Result<Self, HypervisorError> {
+        let failed = |source| HypervisorError::Process { what: "hold", pid, source };
+        let raw = Pid::from_raw(pid).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let process = pidfd_open(raw, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
+        Ok(Self { pid, api_socket: api_socket.to_owned(), process, client: None })
+    }
+
+    pub(crate) fn with_client(self, client: Client) -> Self {
+        Self { client: Some(client), ..self }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its API socket.
+    pub fn api_socket(&self) -> &Path {
+        &self.api_socket
+    }
+
+    /// A client of its API.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::connect`].
+    pub fn client(&self, timeout: Duration) -> Result<Client, HypervisorError> {
+        match &self.client {
+            Some(client) => Ok(client.within(timeout)),
+            None => Client::connect(&self.api_socket, timeout),
+        }
+    }
+
+    /// Waits until the process has ended, and tells whether it has. A timeout of zero asks.
+    pub fn wait_exit(&self, timeout: Duration) -> bool {
+        let deadline = Deadline::after(timeout);
+        loop {
+            let mut watched = [PollFd::new(&self.process, PollFlags::IN)];
+            match poll(&mut watched, deadline.left_to_poll().as_ref()) {
+                Err(Errno::INTR) => {}
+                Ok(0) | Err(_) => return false,
+                Ok(_) => return true,
+            }
+        }
+    }
+
+    /// Asks the process to end (SIGTERM) and waits; tells whether it has. The guest sees a power
+    /// cut.
+    ///
+    /// One that waits for a vhost-user peer doesn't hear: [`kill`](Self::kill) it.
+    ///
+    /// # Errors
+    ///
+    /// [`Process`](HypervisorError::Process) if this user may not.
+    pub fn terminate(&self, timeout: Duration) -> Result<bool, HypervisorError> {
+        self.signal(Signal::TERM)?;
+        Ok(self.wait_exit(timeout))
+    }
+
+    /// Ends the process at once (SIGKILL); [`wait_exit`](Self::wait_exit) tells when it is gone.
+    ///
+    /// Its sockets stay, and those of serial port, vsock and vhost-user are in the way of the next
+    /// start.
+    ///
+    /// # Errors
+    ///
+    /// [`Process`](HypervisorError::Process) if this user may not.
+    pub fn kill(&self) -> Result<(), HypervisorError> {
+        self.signal(Signal::KILL)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), HypervisorError> {
+        match pidfd_send_signal(&self.process, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => {
+                let source = errno.into();
+                Err(HypervisorError::Process { what: "signal", pid: self.pid, source })
+            }
+        }
+    }
+}
+
+impl AsFd for Vmm {
+    /// The descriptor that becomes readable when the process ends.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.process.as_fd()
+    }
+}
+
+/// What a process was started as.
+struct Arguments {
+    program: PathBuf,
+    words: Vec<OsString>,
+}
+
+impl Arguments {
+    fn of(pid: i32) -> Option<Self> {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let line = line.strip_suffix(b"\0").unwrap_or(&line);
+        let words: Vec<_> = line.split(|byte| *byte == 0).map(OsStr::from_bytes).collect();
+        let words: Vec<_> = words.into_iter().map(OsStr::to_owned).collect();
+        // Other users' is hidden; their arguments aren't.
+        let program = fs::read_link(format!("/proc/{pid}/exe"));
+        let program =
+            program.unwrap_or_else(|_| PathBuf::from(words.first().cloned().unwrap_or_default()));
+        // So the kernel writes a program that was replaced while it ran.
+        let program = match program.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+            Some(program) => PathBuf::from(OsString::from_vec(program.to_vec())),
+            None => program,
+        };
+        Some(Self { program, words })
+    }
+
+    fn are_cloud_hypervisors(&self, program: Option<&Path>) -> bool {
+        let name = |path: &Path| path.file_name().map(OsStr::to_owned).unwrap_or_default();
+        let expected = program.map(name).unwrap_or_default();
+        let started_as = self.words.first().map(|word| name(Path::new(word)));
+        let names = [Some(name(&self.program)), started_as];
+        // Distributions wrap the program and call the real one `.cloud-hypervisor-wrapped`.
+        let known = |name: &OsString| {
+            *name == expected || name.to_string_lossy().contains("cloud-hypervisor")
+        };
+        names.iter().flatten().filter(|name| !name.is_empty()).any(known)
+    }
+
+    /// The value of `--api-socket`.
+    fn api_socket_option(&self) -> Option<&OsStr> {
+        let mut words = self.words.iter();
+        while let Some(word) = words.next() {
+            if word == "--api-socket" {
+                return words.next().map(OsString::as_os_str);
+            }
+            if let Some(value) = word.as_bytes().strip_prefix(b"--api-socket=") {
+                return Some(OsStr::from_bytes(value));
+            }
+        }
+        None
+    }
+
+    /// The path of `--api-socket`; `None` if it tells a descriptor alone.
+    fn api_socket(&self) -> Option<&Path> {
+        let option = self.api_socket_option()?.as_bytes();
+        let path = match option.strip_prefix(b"fd=") {
+            Some(rest) => {
+                let comma = rest.iter().position(|byte| *byte == b',')?;
+                rest[comma + 1..].strip_prefix(b"path=")?
+            }
+            None => option.strip_prefix(b"path=").unwrap_or(option),
+        };
+        Some(Path::new(OsStr::from_bytes(path)))
+    }
+
+    fn have_api_socket(&self, socket: &Path) -> bool {
+        if self.api_socket_option().is_none() {
+            return false;
+        }
+        let same = |path: &Path| {
+            path == socket
+                || std::path::absolute(socket).is_ok_and(|socket| socket == path)
+                || fs::canonicalize(path)
+                    .is_ok_and(|path| fs::canonicalize(socket).is_ok_and(|socket| socket == path))
+        };
+        // A relative path means what it meant in the folder where the process was started.
+        self.api_socket().is_none_or(|path| path.is_relative() || same(path))
+    }
+
+    /// Every argument that is a path, and the path in every `key=path`.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.words.iter().flat_map(|word| {
+            let parts = word.as_bytes().split(|byte| *byte == b',');
+            parts.filter_map(|part| {
+                let from = part.iter().position(|byte| *byte == b'/')?;
+                let prefix = &part[..from];
+                let whole = prefix.is_empty() || prefix.ends_with(b"=");
+                whole.then(|| Path::new(OsStr::from_bytes(&part[from..])))
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(program: &str, words: &[&str]) -> Arguments {
+        let words = words.iter().map(OsString::from).collect();
+        Arguments { program: program.into(), words }
+    }
+
+    #[test]
+    fn a_vmm_is_recognised_by_program_and_socket() {
+        let socket = Path::new("/vm/1/ch.sock");
+        for option in ["/vm/1/ch.sock", "path=/vm/1/ch.sock", "fd=7,path=/vm/1/ch.sock", "fd=7"] {
+            let arguments = arguments("/usr/bin/cloud-hypervisor", &["x", "--api-socket", option]);
+            assert!(arguments.are_cloud_hypervisors(None));
+            assert!(arguments.have_api_socket(socket), "{option}");
+        }
+        let other = arguments("/usr/bin/ch", &["ch", "--api-socket", "fd=7,path=/vm/2/ch.sock"]);
+        assert!(!other.have_api_socket(socket));
+        assert!(!other.are_cloud_hypervisors(None));
+        assert!(other.are_cloud_hypervisors(Some(Path::new("/opt/ch"))));
+        assert!(!arguments("/usr/bin/nc", &["nc", "-lU", "/vm/1/ch.sock"]).have_api_socket(socket));
+    }
+
+    #[test]
+    fn arguments_below_a_root_are_seen() {
+        let words = ["x", "--event-monitor", "path=/vm/1/events.json", "--disk", "a=b,path=/d"];
+        let arguments = arguments("x", &words);
+        let paths: Vec<_> = arguments.paths().collect();
+        assert_eq!(paths, [Path::new("/vm/1/events.json"), Path::new("/d")]);
+    }
+
+    #[test]
+    fn nobody_is_found_where_nobody_listens() {
+        assert!(Vmm::find(Path::new("/nowhere/ch.sock"), None).unwrap().is_none());
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("ch.sock");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        assert!(Vmm::find(&socket, None).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_server_that_isnt_cloud_hypervisor_is_foreign() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("ch.sock");
+        let _server = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let program = Path::new("/opt/other");
+        let error = Vmm::find(&socket, Some(program)).unwrap_err();
+        assert!(matches!(error, HypervisorError::Foreign { .. }), "{error}");
+    }
+}
