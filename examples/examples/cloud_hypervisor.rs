@@ -41,7 +41,7 @@ fn run(program: &Path, folder: &Path) -> Result<(), HypervisorError> {
     let (log, events) = (folder.join("ch.log"), folder.join("events.json"));
     let launch = Launch::new(program, &folder.join("ch.sock")).log_file(&log).event_file(&events);
     let vmm = launch.spawn()?;
-    let client = vmm.client(Duration::from_secs(5))?;
+    let client = vmm.client(Duration::from_secs(5));
     println!("cloud-hypervisor {} runs as process {}", client.ping()?.version, vmm.pid());
 
     // Nothing checks before boot whether the kernel exists: this machine is only defined.

@@ -40,10 +40,15 @@ impl Client {
     /// [`HypervisorError::Connect`]; [`HypervisorError::nobody_listens`] tells an absent or
     /// orphaned socket from others.
     pub fn connect(socket: &Path, timeout: Duration) -> Result<Self, HypervisorError> {
-        let client = Self { socket: socket.into(), timeout, idle: Arc::default() };
+        let client = Self::to_connect(socket, timeout);
         let connection = client.open(&Deadline::after(timeout))?;
         client.keep(connection);
         Ok(client)
+    }
+
+    /// A client that connects with its first call.
+    pub(crate) fn to_connect(socket: &Path, timeout: Duration) -> Self {
+        Self { socket: socket.into(), timeout, idle: Arc::default() }
     }
 
     /// The same client with another timeout for each call: `client.within(minute).boot()`.
@@ -58,7 +63,7 @@ impl Client {
     }
 
     /// The process that listens, as the kernel tells; `None` once the connection broke.
-    pub(crate) fn peer_pid(&self) -> Option<i32> {
+    pub(crate) fn peer_pid(&self) -> Option<u32> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         sys::peer_pid(idle.as_ref()?.stream()).ok()
     }

@@ -302,7 +302,7 @@ mod tests {
         .disk(DiskConfig::new("/e", ImageType::Qcow2).backing_files(true).readonly(true))
         .net(NetConfig::vhost_user("/n.sock", VhostMode::Server).mac("52:54:00:00:00:01"))
         .serial(ConsoleConfig::socket("/s.sock"))
-        .vsock(VsockConfig::new("/v"))
+        .vsock(VsockConfig::new(3, "/v"))
         .platform(PlatformConfig::default().system_uuid("u").oem_string("a=b").oem_string("c,d"))
         .extra("watchdog", json!(true))
         .extra("pvpanic", json!(false))

@@ -57,7 +57,7 @@ pub enum HypervisorError {
 
     /// Another process answers at the API socket.
     #[error("the API socket {} is in use by process {pid}", .socket.display())]
-    InUse { socket: PathBuf, pid: i32 },
+    InUse { socket: PathBuf, pid: u32 },
 
     /// A log or event file can't be made or rotated.
     #[error("cannot write {}", .path.display())]
@@ -85,7 +85,7 @@ pub enum HypervisorError {
 
     /// Another program listens at the socket.
     #[error("process {pid} ({program}) listens at {} and isn't cloud-hypervisor", .socket.display())]
-    Foreign { socket: PathBuf, pid: i32, program: String },
+    Foreign { socket: PathBuf, pid: u32, program: String },
 
     /// The processes of this host can't be listed.
     #[error("cannot list the processes of this host")]
@@ -93,7 +93,7 @@ pub enum HypervisorError {
 
     /// A process can't be signalled or waited for.
     #[error("cannot {what} process {pid}")]
-    Process { what: &'static str, pid: i32, source: io::Error },
+    Process { what: &'static str, pid: u32, source: io::Error },
 
     /// The program doesn't tell a version that this crate understands.
     #[error("cannot find a version in {output:?}, which {} --version printed", .program.display())]
@@ -104,7 +104,7 @@ pub enum HypervisorError {
     VersionSilent { program: PathBuf, timeout: Duration },
 
     /// The program is older than this crate can use.
-    #[error("{} is version {version}, and {} or newer is needed", .program.display(), Version::MIN)]
+    #[error("{} is version {version}, and {} or newer is needed", .program.display(), Version::MINIMUM)]
     TooOld { program: PathBuf, version: Version },
 
     /// The file of the event monitor can't be read.

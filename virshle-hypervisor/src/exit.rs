@@ -11,9 +11,9 @@ use crate::log::read_end;
 #[non_exhaustive]
 pub enum ExitReason {
     /// The guest powered itself off, of itself or because the power button was pressed.
-    Guest,
+    GuestPowerOff,
     /// The host ended it: by the API, or by a signal that it could hear.
-    Host,
+    HostShutdown,
     /// It broke, or was killed.
     Crashed,
     /// The files don't tell.
@@ -23,8 +23,8 @@ pub enum ExitReason {
 impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Guest => "guest",
-            Self::Host => "host",
+            Self::GuestPowerOff => "guest",
+            Self::HostShutdown => "host",
             Self::Crashed => "crashed",
             Self::Unknown => "unknown",
         })
@@ -53,11 +53,11 @@ pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
     let last = |words: &str| log.rfind(words);
     match (last("VM guest exit event"), last("VM exit event")) {
         _ if !orderly => ExitReason::Crashed,
-        (Some(guest), exit) if exit.is_none_or(|exit| exit < guest) => ExitReason::Guest,
+        (Some(guest), exit) if exit.is_none_or(|exit| exit < guest) => ExitReason::GuestPowerOff,
         // A vCPU or device that fails asks for the same exit as a signal.
         (_, Some(exit)) if failed(&log[..exit]) => ExitReason::Crashed,
-        (_, Some(_)) => ExitReason::Host,
-        _ if last("VmmShutdown").is_some() => ExitReason::Host,
+        (_, Some(_)) => ExitReason::HostShutdown,
+        _ if last("VmmShutdown").is_some() => ExitReason::HostShutdown,
         _ => ExitReason::Unknown,
     }
 }

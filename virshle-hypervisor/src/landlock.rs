@@ -9,8 +9,8 @@ use crate::net::VhostMode;
 use crate::sys;
 use crate::vm_config::VmConfig;
 
-/// The kernel's landlock interface that cloud-hypervisor insists on (Linux 6.2).
-const NEEDED_ABI: u32 = 3;
+/// The version of the kernel's landlock interface that cloud-hypervisor insists on (Linux 6.2).
+pub const LANDLOCK_MIN_ABI: u32 = 3;
 
 /// A file, or everything below a folder, that cloud-hypervisor may open though its configuration
 /// doesn't name it.
@@ -69,7 +69,7 @@ pub fn landlock_abi() -> Option<u32> {
 
 /// Tells whether the kernel offers what cloud-hypervisor needs to confine itself.
 pub fn landlock_available() -> bool {
-    landlock_abi().is_some_and(|abi| abi >= NEEDED_ABI)
+    landlock_abi().is_some_and(|abi| abi >= LANDLOCK_MIN_ABI)
 }
 
 impl VmConfig {

@@ -238,7 +238,7 @@ impl Launch {
         };
         let failure = match client.ping() {
             Ok(ping) => match Version::parse(&ping.version) {
-                Some(version) if version < Version::MIN => {
+                Some(version) if version < Version::MINIMUM => {
                     HypervisorError::TooOld { program: self.program.clone(), version }
                 }
                 _ => return Ok(vmm),

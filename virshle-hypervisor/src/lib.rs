@@ -38,13 +38,13 @@
 //!     .log_file("/srv/web/ch.log")
 //!     .event_file("/srv/web/events.json")
 //!     .spawn()?;
-//! let client = vmm.client(Duration::from_secs(5))?;
+//! let client = vmm.client(Duration::from_secs(5));
 //! client.create(&config)?;
 //! client.within(Duration::from_secs(30)).boot()?;
 //!
 //! // Later, in another program:
-//! if let Some(vmm) = Vmm::find(socket, None)? {
-//!     let client = vmm.client(Duration::from_secs(5))?;
+//! if let Some(vmm) = Vmm::find(socket, Path::new("cloud-hypervisor"))? {
+//!     let client = vmm.client(Duration::from_secs(5));
 //!     client.power_button()?;
 //!     if !vmm.wait_exit(Duration::from_secs(30)) {
 //!         vmm.kill()?;
@@ -95,7 +95,9 @@ pub use exit::{ExitReason, exit_reason};
 pub use firmware::{find_firmware, firmware_places};
 pub use hotplug::Resize;
 pub use http::AnswerError;
-pub use landlock::{LandlockAccess, LandlockRule, landlock_abi, landlock_available};
+pub use landlock::{
+    LANDLOCK_MIN_ABI, LandlockAccess, LandlockRule, landlock_abi, landlock_available,
+};
 pub use launch::{Launch, Seccomp, Verbosity};
 pub use memory::{HotplugMethod, MemoryConfig};
 pub use migration::{MigrationMode, ReceiveMigration, SendMigration, TimeoutStrategy};

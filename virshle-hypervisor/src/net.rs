@@ -93,6 +93,16 @@ impl NetConfig {
         self
     }
 
+    /// Sets whether frames may be larger than the MTU, and their checksums be left to the other
+    /// side (TSO, UFO, checksum offload); cloud-hypervisor's default is true.
+    #[must_use]
+    pub fn offloads(mut self, offloads: bool) -> Self {
+        for key in ["offload_tso", "offload_ufo", "offload_csum"] {
+            self.extra.insert(key.to_owned(), offloads.into());
+        }
+        self
+    }
+
     /// Sets the largest frame payload, in bytes.
     #[must_use]
     pub fn mtu_bytes(mut self, mtu_bytes: u16) -> Self {

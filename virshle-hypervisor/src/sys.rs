@@ -12,7 +12,7 @@ use std::ptr;
 const BACKLOG: libc::c_int = 128;
 
 /// The process at the other end of a connection: of a server, the one that called listen(2).
-pub(crate) fn peer_pid(stream: &UnixStream) -> io::Result<i32> {
+pub(crate) fn peer_pid(stream: &UnixStream) -> io::Result<u32> {
     let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut size = libc::socklen_t::try_from(mem::size_of::<libc::ucred>())
         .map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -27,7 +27,10 @@ pub(crate) fn peer_pid(stream: &UnixStream) -> io::Result<i32> {
             &raw mut size,
         )
     };
-    if result == 0 { Ok(credentials.pid) } else { Err(io::Error::last_os_error()) }
+    match u32::try_from(credentials.pid) {
+        Ok(pid) if result == 0 => Ok(pid),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// The version of the kernel's landlock interface.

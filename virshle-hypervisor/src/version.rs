@@ -28,7 +28,7 @@ pub struct Version {
 
 impl Version {
     /// The oldest that this crate can use.
-    pub const MIN: Self = Self { major: 44, minor: 0, patch: 0 };
+    pub const MINIMUM: Self = Self { major: 44, minor: 0, patch: 0 };
 
     /// Reads `v53.0`, `v53.0-dirty`, `53.0.0`, `cloud-hypervisor v44.0.0`.
     pub fn parse(text: &str) -> Option<Self> {
@@ -61,7 +61,7 @@ impl fmt::Display for Version {
 /// [`Run`](HypervisorError::Run) if it can't be run,
 /// [`VersionSilent`](HypervisorError::VersionSilent) and
 /// [`VersionUnknown`](HypervisorError::VersionUnknown) if it doesn't behave, and
-/// [`TooOld`](HypervisorError::TooOld) below [`Version::MIN`].
+/// [`TooOld`](HypervisorError::TooOld) below [`Version::MINIMUM`].
 pub fn version(program: &Path, timeout: Duration) -> Result<Version, HypervisorError> {
     let cannot_run = |source| HypervisorError::Run { program: program.to_owned(), source };
     let mut command = Command::new(program);
@@ -75,7 +75,7 @@ pub fn version(program: &Path, timeout: Duration) -> Result<Version, HypervisorE
         }
     })?;
     match Version::parse(&output) {
-        Some(version) if version < Version::MIN => {
+        Some(version) if version < Version::MINIMUM => {
             Err(HypervisorError::TooOld { program: program.to_owned(), version })
         }
         Some(version) => Ok(version),
@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn old_versions_sort_before_the_least() {
-        assert!(Version::parse("v43.0").unwrap() < Version::MIN);
-        assert!(Version::parse("v44.0").unwrap() >= Version::MIN);
-        assert_eq!(Version::MIN.to_string(), "44.0");
+        assert!(Version::parse("v43.0").unwrap() < Version::MINIMUM);
+        assert!(Version::parse("v44.0").unwrap() >= Version::MINIMUM);
+        assert_eq!(Version::MINIMUM.to_string(), "44.0");
     }
 
     #[test]

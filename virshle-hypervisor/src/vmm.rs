@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Dropping it leaves the process alone.
 #[derive(Debug)]
 pub struct Vmm {
-    pid: i32,
+    pid: u32,
     api_socket: PathBuf,
     process: OwnedFd,
     client: Option<Client>,
@@ -34,18 +34,15 @@ impl Vmm {
     /// The process that listens at `api_socket`; `None` if nobody does.
     ///
     /// It is found by what the kernel tells of the socket, and recognised by its executable and
-    /// its arguments; a pid that was written down somewhere isn't needed. `program` is the program
-    /// it was started as, if it may have another name than `cloud-hypervisor`.
+    /// its arguments; a pid that was written down somewhere isn't needed. `program` is what it was
+    /// started as; a program whose name has `cloud-hypervisor` in it is recognised as well.
     ///
     /// # Errors
     ///
     /// [`Foreign`](HypervisorError::Foreign) if another program listens there,
     /// [`Connect`](HypervisorError::Connect) if this user may not connect,
     /// [`Silent`](HypervisorError::Silent) if more clients wait than the socket has room for.
-    pub fn find(
-        api_socket: &Path,
-        program: Option<&Path>,
-    ) -> Result<Option<Self>, HypervisorError> {
+    pub fn find(api_socket: &Path, program: &Path) -> Result<Option<Self>, HypervisorError> {
         let client = match Client::connect(api_socket, CONNECT_TIMEOUT) {
             Ok(client) => client,
             Err(error) if error.nobody_listens() => return Ok(None),
@@ -71,7 +68,7 @@ impl Vmm {
         let Some(arguments) = Arguments::of(pid) else {
             return if vmm.wait_exit(Duration::ZERO) { Ok(None) } else { Err(foreign("?".into())) };
         };
-        if arguments.are_cloud_hypervisors(program) && arguments.have_api_socket(api_socket) {
+        if arguments.name_program(program) && arguments.have_api_socket(api_socket) {
             Ok(Some(vmm.with_client(client)))
         } else {
             Err(foreign(arguments.program.display().to_string()))
@@ -79,23 +76,28 @@ impl Vmm {
     }
 
     /// The cloud-hypervisor processes that were started with a file below `root` among their
-    /// arguments, as [`Launch`](crate::Launch) does with the API socket and the event file.
+    /// arguments, as [`Launch`](crate::Launch) does with the API socket and the event file. Such a
+    /// process may have lost its socket, and then [`find`](Self::find) doesn't see it.
     ///
     /// # Errors
     ///
     /// [`Processes`](HypervisorError::Processes) if `/proc` can't be read.
-    pub fn find_below(root: &Path, program: Option<&Path>) -> Result<Vec<Self>, HypervisorError> {
+    #[doc(alias = "orphans")]
+    pub fn all_under(root: &Path) -> Result<Vec<Self>, HypervisorError> {
         let failed = |source| HypervisorError::Processes { source };
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
                 continue;
             };
             // First held, then looked at: what is seen is the process that is held.
             let Ok(vmm) = Self::open(pid, Path::new("")) else { continue };
             let Some(arguments) = Arguments::of(pid) else { continue };
-            if !arguments.are_cloud_hypervisors(program) || vmm.wait_exit(Duration::ZERO) {
+            // A program of any name that was handed its socket as we do it is one of ours.
+            let handed = arguments.api_socket_option().is_some_and(is_handed_over);
+            let ours = handed || arguments.name_program(Path::new(""));
+            if !ours || vmm.wait_exit(Duration::ZERO) {
                 continue;
             }
             if let Some(path) = arguments.paths().find(|path| path.starts_with(root)) {
@@ -106,9 +108,10 @@ impl Vmm {
         Ok(found)
     }
 
-    pub(crate) fn open(pid: i32, api_socket: &Path) -> Result<Self, HypervisorError> {
+    pub(crate) fn open(pid: u32, api_socket: &Path) -> Result<Self, HypervisorError> {
         let failed = |source| HypervisorError::Process { what: "hold", pid, source };
-        let raw = Pid::from_raw(pid).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let raw = raw.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         let process = pidfd_open(raw, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
         Ok(Self { pid, api_socket: api_socket.to_owned(), process, client: None })
     }
@@ -118,7 +121,7 @@ impl Vmm {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> i32 {
+    pub fn pid(&self) -> u32 {
         self.pid
     }
 
@@ -127,15 +130,11 @@ impl Vmm {
         &self.api_socket
     }
 
-    /// A client of its API.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::connect`].
-    pub fn client(&self, timeout: Duration) -> Result<Client, HypervisorError> {
+    /// A client of its API, with this timeout for each call.
+    pub fn client(&self, timeout: Duration) -> Client {
         match &self.client {
-            Some(client) => Ok(client.within(timeout)),
-            None => Client::connect(&self.api_socket, timeout),
+            Some(client) => client.within(timeout),
+            None => Client::to_connect(&self.api_socket, timeout),
         }
     }
 
@@ -202,7 +201,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn of(pid: i32) -> Option<Self> {
+    fn of(pid: u32) -> Option<Self> {
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let line = line.strip_suffix(b"\0").unwrap_or(&line);
         let words: Vec<_> = line.split(|byte| *byte == 0).map(OsStr::from_bytes).collect();
@@ -219,9 +218,9 @@ impl Arguments {
         Some(Self { program, words })
     }
 
-    fn are_cloud_hypervisors(&self, program: Option<&Path>) -> bool {
+    fn name_program(&self, program: &Path) -> bool {
         let name = |path: &Path| path.file_name().map(OsStr::to_owned).unwrap_or_default();
-        let expected = program.map(name).unwrap_or_default();
+        let expected = name(program);
         let started_as = self.words.first().map(|word| name(Path::new(word)));
         let names = [Some(name(&self.program)), started_as];
         // Distributions wrap the program and call the real one `.cloud-hypervisor-wrapped`.
@@ -286,6 +285,10 @@ impl Arguments {
     }
 }
 
+fn is_handed_over(option: &OsStr) -> bool {
+    option.as_bytes().starts_with(b"fd=")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,13 +303,13 @@ mod tests {
         let socket = Path::new("/vm/1/ch.sock");
         for option in ["/vm/1/ch.sock", "path=/vm/1/ch.sock", "fd=7,path=/vm/1/ch.sock", "fd=7"] {
             let arguments = arguments("/usr/bin/cloud-hypervisor", &["x", "--api-socket", option]);
-            assert!(arguments.are_cloud_hypervisors(None));
+            assert!(arguments.name_program(Path::new("ch")));
             assert!(arguments.have_api_socket(socket), "{option}");
         }
         let other = arguments("/usr/bin/ch", &["ch", "--api-socket", "fd=7,path=/vm/2/ch.sock"]);
         assert!(!other.have_api_socket(socket));
-        assert!(!other.are_cloud_hypervisors(None));
-        assert!(other.are_cloud_hypervisors(Some(Path::new("/opt/ch"))));
+        assert!(!other.name_program(Path::new("cloud-hypervisor")));
+        assert!(other.name_program(Path::new("/opt/ch")));
         assert!(!arguments("/usr/bin/nc", &["nc", "-lU", "/vm/1/ch.sock"]).have_api_socket(socket));
     }
 
@@ -320,11 +323,11 @@ mod tests {
 
     #[test]
     fn nobody_is_found_where_nobody_listens() {
-        assert!(Vmm::find(Path::new("/nowhere/ch.sock"), None).unwrap().is_none());
+        assert!(Vmm::find(Path::new("/nowhere/ch.sock"), Path::new("ch")).unwrap().is_none());
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("ch.sock");
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-        assert!(Vmm::find(&socket, None).unwrap().is_none());
+        assert!(Vmm::find(&socket, Path::new("ch")).unwrap().is_none());
     }
 
     #[test]
@@ -333,7 +336,7 @@ mod tests {
         let socket = folder.path().join("ch.sock");
         let _server = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let program = Path::new("/opt/other");
-        let error = Vmm::find(&socket, Some(program)).unwrap_err();
+        let error = Vmm::find(&socket, program).unwrap_err();
         assert!(matches!(error, HypervisorError::Foreign { .. }), "{error}");
     }
 }

@@ -27,9 +27,9 @@ pub struct VsockConfig {
 }
 
 impl VsockConfig {
-    /// A vsock whose host's end is `socket`.
-    pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { cid: 3, socket: socket.into(), extra: Map::new() }
+    /// A vsock of the guest's address `cid` whose host's end is `socket`.
+    pub fn new(cid: u32, socket: impl Into<PathBuf>) -> Self {
+        Self { cid, socket: socket.into(), extra: Map::new() }
     }
 }
 
