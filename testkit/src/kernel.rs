@@ -52,6 +52,9 @@ const TRIPLE_FAULT: &[u8] = &[
     0x0f, 0x0b, //                    ud2
 ];
 
+/// `mov $0xd0000000,%eax; jmp *%eax`: where no memory is, no instruction can be read.
+const BREAK: &[u8] = &[0xb8, 0x00, 0x00, 0x00, 0xd0, 0xff, 0xe0];
+
 /// Writes the text, up to its NUL, to the first serial port.
 const PRINT: &[u8] = &[
     0xbe, 0x00, 0x08, 0x10, 0x00, //  mov $BASE+TEXT,%esi
@@ -139,6 +142,11 @@ impl TestKernel {
     /// Faults thrice at once, which resets the machine, again and again.
     pub fn crashes() -> Self {
         Self::new("crashes", &[TRIPLE_FAULT], "")
+    }
+
+    /// Runs where no memory is, at once: KVM gives up, and cloud-hypervisor's vCPU with it.
+    pub fn breaks() -> Self {
+        Self::new("breaks", &[BREAK], "")
     }
 
     /// Writes `text` (as far as its first NUL) to the first serial port and halts.

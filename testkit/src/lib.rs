@@ -3,6 +3,7 @@
 //!
 //! Everything made here is undone when its guard is dropped, also when a test fails.
 
+mod fake_hypervisor;
 mod hugepages;
 mod kernel;
 mod namespace;
@@ -13,9 +14,12 @@ mod requirement;
     reason = "a namespace for one thread is made by a call that Rust can't check"
 )]
 mod sys;
+mod tap;
 
+pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::NetNamespace;
 pub use open_vswitch::OpenVswitch;
 pub use requirement::{Part, has, need};
+pub use tap::TestTap;

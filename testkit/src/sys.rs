@@ -1,4 +1,4 @@
-//! The one call that Rust can't check.
+//! The calls that Rust can't check.
 
 use std::io;
 
@@ -8,5 +8,32 @@ pub(crate) fn unshare_network() -> io::Result<()> {
     // split the table of descriptors that the other threads rely on; this flag touches no memory
     // and no descriptor.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }?;
+    Ok(())
+}
+
+/// Makes the device of an open `/dev/net/tun` a tap of this name.
+pub(crate) fn set_tap(device: &std::fs::File, name: &str) -> io::Result<()> {
+    const TUNSETIFF: rustix::ioctl::Opcode = rustix::ioctl::opcode::write::<i32>(b'T', 202);
+    const IFF_TAP: u16 = 0x0002;
+    const IFF_NO_PI: u16 = 0x1000;
+    const IFF_VNET_HDR: u16 = 0x4000;
+    /// `struct ifreq`: a name, and a union of 24 bytes that begins with the flags.
+    #[repr(C)]
+    struct Request {
+        name: [u8; 16],
+        flags: u16,
+        rest: [u8; 22],
+    }
+    let mut request =
+        Request { name: [0; 16], flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, rest: [0; 22] };
+    if name.len() >= request.name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    request.name[..name.len()].copy_from_slice(name.as_bytes());
+    // SAFETY: TUNSETIFF reads and writes a `struct ifreq`, 40 bytes on 64-bit hosts, which
+    // `Request` is laid out as; its name ends in a NUL.
+    let call = unsafe { rustix::ioctl::Updater::<{ TUNSETIFF }, Request>::new(&mut request) };
+    // SAFETY: the opcode and its argument belong together, see above.
+    unsafe { rustix::ioctl::ioctl(device, call) }?;
     Ok(())
 }
