@@ -1,1 +1,74 @@
-//! Virshle's configuration: TOML text to checked, typed virtual machine templates.
+//! Virshle's configuration: TOML text to checked, typed templates of virtual machines.
+//!
+//! A configuration is a file that a person wrote: settings of the node, and any number of
+//! templates, from each of which any number of machines is made. This crate reads it, and answers
+//! with values that are right, or with every mistake at once: file, line, column, the line itself,
+//! what was expected, and the word that was likely meant. It touches no disk image, no socket and
+//! no process; all it opens is the file.
+//!
+//! # Limitations
+//!
+//! Whether the files that a template names are there is not looked at: that is known when a
+//! machine is made.
+//!
+//! # Example
+//!
+//! ```
+//! use std::path::Path;
+//! use virshle_template::{ByteSize, Config};
+//!
+//! let text = r#"
+//! [[template.vm]]
+//! name = "xs"
+//! vcpu = 1
+//! vram = 2
+//!
+//! [[template.vm.disk]]
+//! name = "os"
+//! path = "~/Iso/nixos.efi.img"
+//! size = "50G"
+//!
+//! [[template.vm.net]]
+//! name = "main"
+//! [template.vm.net.type.vhost]
+//! "#;
+//! let config = Config::from_toml(text, Path::new("/etc/virshle/config.toml"))?;
+//! let xs = config.template("xs")?;
+//! assert_eq!(xs.memory.size, ByteSize::from_bytes(2 << 30));
+//!
+//! let wrong = text.replace("vcpu", "vcpus");
+//! let config = Config::from_toml(&wrong, Path::new("/etc/virshle/config.toml"))?;
+//! let mistakes = config.template("xs").unwrap_err().to_string();
+//! assert!(mistakes.contains("did you mean \"vcpu\"?"), "{mistakes}");
+//! # Ok::<(), virshle_template::TemplateError>(())
+//! ```
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod caller;
+mod config;
+mod disk;
+mod error;
+mod hypervisor;
+mod locate;
+mod mistake;
+mod name;
+mod net;
+mod network;
+mod node;
+mod path;
+mod section;
+mod size;
+mod suggestion;
+mod vm;
+
+pub use config::Config;
+pub use disk::{CloneMode, DiskTemplate};
+pub use error::TemplateError;
+pub use hypervisor::HypervisorSettings;
+pub use mistake::Mistake;
+pub use net::{NetKind, NetTemplate};
+pub use network::{Datapath, NetworkSettings};
+pub use node::NodeSettings;
+pub use size::{ByteSize, InvalidSize};
+pub use vm::{Boot, Memory, Vcpus, VmTemplate};

@@ -1,0 +1,83 @@
+//! What can go wrong with a configuration.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::Mistake;
+
+/// What failed. The next step is in [`hint`](Self::hint).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TemplateError {
+    /// No configuration file is in any of the usual places.
+    #[error("no configuration file: looked for {}", shown(.looked))]
+    NoFile {
+        /// Where was looked.
+        looked: Vec<PathBuf>,
+    },
+    /// The file can't be read.
+    #[error("cannot read the configuration {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file, or the template that was asked for, is wrong.
+    #[error("{}", told(.mistakes))]
+    Mistakes {
+        /// Every mistake, in the file's order.
+        mistakes: Vec<Mistake>,
+    },
+    /// There is no such template.
+    #[error("no template {name:?}")]
+    NotFound {
+        /// The name.
+        name: String,
+        /// The templates there are.
+        known: Vec<String>,
+        /// The one that is likely meant.
+        nearest: Option<String>,
+    },
+}
+
+impl TemplateError {
+    /// What to do next, when something can be said.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoFile { looked } => looked
+                .last()
+                .map(|path| format!("write {}, or name one with --config", path.display())),
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("correct the path, or leave --config and VIRSHLE_CONFIG away".into())
+            }
+            Self::Read { .. } => None,
+            Self::Mistakes { .. } => Some("`v template check` checks the whole file".into()),
+            Self::NotFound { nearest: Some(nearest), .. } => {
+                Some(format!("did you mean {nearest:?}? `v template ls` shows them all"))
+            }
+            Self::NotFound { known, .. } if known.is_empty() => {
+                Some("the configuration has no templates: a [[template.vm]] makes one".into())
+            }
+            Self::NotFound { known, .. } => Some(format!("the templates are {}", known.join(", "))),
+        }
+    }
+
+    /// The mistakes, if it is for them.
+    pub fn mistakes(&self) -> &[Mistake] {
+        match self {
+            Self::Mistakes { mistakes } => mistakes,
+            _ => &[],
+        }
+    }
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
+}
+
+fn told(mistakes: &[Mistake]) -> String {
+    let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    told.join("\n\n")
+}

@@ -1,0 +1,212 @@
+//! An amount of memory or disk: a number with its unit in the type.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// An amount of memory or of disk space.
+///
+/// As text: a number and a unit. `K M G T P` and `KiB MiB GiB TiB PiB` are binary, as in qemu-img;
+/// `KB MB GB TB PB` are decimal; a bare number is bytes. Fractions are allowed where they come to
+/// whole bytes: `1.5G`.
+///
+/// ```
+/// use virshle_template::ByteSize;
+///
+/// assert_eq!("50G".parse(), Ok(ByteSize::from_bytes(50 << 30)));
+/// assert_eq!("1.5GiB".parse::<ByteSize>().unwrap().to_string(), "1.5 GiB");
+/// assert_eq!("1KB".parse(), Ok(ByteSize::from_bytes(1000)));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteSize(u64);
+
+/// Why a text is not an amount.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidSize {
+    /// It does not begin with a number.
+    #[error("{text:?} is not a size: it begins with no number")]
+    NoNumber {
+        /// The text.
+        text: String,
+    },
+    /// Its unit is unknown.
+    #[error("{unit:?} is not a unit of size")]
+    Unit {
+        /// The unit.
+        unit: String,
+    },
+    /// It does not come to whole bytes.
+    #[error("{text:?} does not come to whole bytes")]
+    Fraction {
+        /// The text.
+        text: String,
+    },
+    /// It is larger than can be counted.
+    #[error("{text:?} is too large")]
+    TooLarge {
+        /// The text.
+        text: String,
+    },
+}
+
+/// The forms that are accepted, for people.
+pub(crate) const FORMS: &str =
+    "a number with K, M, G or T (binary, also KiB …) or KB, MB, GB or TB (decimal)";
+
+const BINARY: [(&str, u32); 5] = [("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+
+impl ByteSize {
+    /// So many bytes.
+    pub const fn from_bytes(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// So many GiB; `None` if that is more than can be counted.
+    pub fn from_gib(gib: u64) -> Option<Self> {
+        gib.checked_mul(1 << 30).map(Self)
+    }
+
+    /// The bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+fn unit_bytes(unit: &str) -> Option<u64> {
+    let unit = unit.to_ascii_uppercase();
+    let (prefix, base) = match unit.as_str() {
+        "" | "B" => return Some(1),
+        other => match (other.strip_suffix("IB"), other.strip_suffix('B')) {
+            (Some(prefix), _) => (prefix.to_owned(), 1024_u64),
+            (None, Some(prefix)) => (prefix.to_owned(), 1000),
+            (None, None) => (other.to_owned(), 1024),
+        },
+    };
+    let power = match prefix.as_str() {
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        "P" => 5,
+        _ => return None,
+    };
+    Some(base.pow(power))
+}
+
+impl FromStr for ByteSize {
+    type Err = InvalidSize;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSize> {
+        let trimmed = text.trim();
+        let end = trimmed
+            .find(|character: char| !character.is_ascii_digit() && character != '.')
+            .unwrap_or(trimmed.len());
+        let (number, unit) = trimmed.split_at(end);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if whole.is_empty() || fraction.contains('.') || number.ends_with('.') {
+            return Err(InvalidSize::NoNumber { text: text.to_owned() });
+        }
+        let unit = unit.trim_start();
+        let scale = unit_bytes(unit).ok_or_else(|| InvalidSize::Unit { unit: unit.to_owned() })?;
+        let too_large = || InvalidSize::TooLarge { text: text.to_owned() };
+        let whole: u64 = whole.parse().map_err(|_| too_large())?;
+        let bytes = whole.checked_mul(scale).ok_or_else(too_large)?;
+        let part = fraction_bytes(fraction.trim_end_matches('0'), scale)
+            .ok_or_else(|| InvalidSize::Fraction { text: text.to_owned() })?;
+        bytes.checked_add(part).map(Self).ok_or_else(too_large)
+    }
+}
+
+/// `0.digits` of `scale`, if that is whole.
+fn fraction_bytes(digits: &str, scale: u64) -> Option<u64> {
+    if digits.is_empty() {
+        return Some(0);
+    }
+    // Beyond that no power of ten divides a power of two or ten that fits 64 bits.
+    let power = u32::try_from(digits.len()).ok().filter(|length| *length <= 18)?;
+    let numerator = u128::from(digits.parse::<u64>().ok()?) * u128::from(scale);
+    let denominator = 10_u128.pow(power);
+    if numerator % denominator != 0 {
+        return None;
+    }
+    u64::try_from(numerator / denominator).ok()
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, shift) in BINARY {
+            let one = 1_u64 << shift;
+            if self.0 < one {
+                continue;
+            }
+            // Two digits are enough where they are exact; what isn't is told in a smaller unit.
+            let hundredths = u128::from(self.0) * 100;
+            if hundredths % u128::from(one) == 0 {
+                let hundredths = hundredths / u128::from(one);
+                let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+                let text = text.trim_end_matches('0').trim_end_matches('.');
+                return formatter.pad(&format!("{text} {unit}"));
+            }
+        }
+        formatter.pad(&format!("{} B", self.0))
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_binary_and_their_b_makes_them_decimal() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("1K", 1 << 10),
+            ("1k", 1 << 10),
+            ("512MiB", 512 << 20),
+            ("2G", 2 << 30),
+            ("2 GiB", 2 << 30),
+            ("1T", 1 << 40),
+            ("1MB", 1_000_000),
+            ("1.5G", 3 << 29),
+            ("0.5K", 512),
+            ("1.50KB", 1500),
+        ] {
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for text in ["", "G", "1X", "1.3K", "-1G", "1..2G", "1.", ".5G", "1 2G", "20000P", "1GiBs"]
+        {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+        assert!("99999999999999999999999".parse::<ByteSize>().is_err());
+        assert!(format!("1.{}1G", "0".repeat(40)).parse::<ByteSize>().is_err());
+    }
+
+    #[test]
+    fn what_is_shown_is_exact() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (2 << 30, "2 GiB"),
+            (3 << 29, "1.5 GiB"),
+            ((1 << 30) + 1, "1073741825 B"),
+            (1000 << 20, "1000 MiB"),
+            (u64::MAX, "18446744073709551615 B"),
+        ] {
+            assert_eq!(ByteSize(bytes).to_string(), text);
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+        }
+    }
+}
