@@ -122,7 +122,10 @@ fn serve(
             None => stream.write_all(&json(404, "[\"Not Found\"]"))?,
             Some(FakeAnswer::Json(status, body)) => stream.write_all(&json(*status, body))?,
             Some(FakeAnswer::Bytes(bytes)) => stream.write_all(bytes)?,
-            Some(FakeAnswer::Cut(bytes)) => return stream.write_all(bytes),
+            Some(FakeAnswer::Cut(bytes)) => {
+                stream.write_all(bytes)?;
+                return stream.shutdown(std::net::Shutdown::Both);
+            }
             Some(FakeAnswer::Endless) => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
                 stream.set_write_timeout(Some(Duration::from_secs(5)))?;

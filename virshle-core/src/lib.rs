@@ -1,1 +1,94 @@
-//! What a virtual machine is and its life: create, start, stop, remove, list.
+//! What a virtual machine is, and its life: create, start, stop, remove, list.
+//!
+//! A [`Node`] is a host as a home of machines: a folder, and the words of a configuration. A
+//! [`Vm`] is one machine: a folder with its definition and its disks and, while it runs, one
+//! cloud-hypervisor process and a port of Open vSwitch for each of its network interfaces.
+//! There is no daemon and no database: every call reads the folder, does one thing, and is done.
+//! Calls from any number of processes and threads may come at once: a machine has one writer at a
+//! time, and readers never see half a machine.
+//!
+//! This crate composes four others, which are useful alone and known here by shorter names:
+//! [`template`], [`disk`], [`net`] and [`hypervisor`].
+//!
+//! # Limitations
+//!
+//! - Linux on x86_64 and aarch64, cloud-hypervisor 44 or later, Open vSwitch for networks.
+//! - Blocking calls. Every wait has a deadline; [`in_parallel`] works on many machines at once.
+//! - Machines of one host: nothing here moves one to another.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use virshle_core::{CreateRequest, Node, StartOptions, StopRequest, template::Config};
+//!
+//! let config = Config::load(&Config::locate(None)?)?;
+//! let node = Node::new(config, None);
+//! for vm in node.create(&CreateRequest::new("xs").count(3), &|_| {})? {
+//!     let vm = vm?;
+//!     vm.start(&StartOptions::default())?;
+//!     println!("{} is {}", vm.name(), vm.state());
+//!     vm.stop(&StopRequest::power_button(Duration::from_secs(30)))?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod bulk;
+mod change;
+mod check;
+mod confine;
+mod create;
+mod definition;
+mod error;
+mod init;
+mod kvm;
+mod last_exit;
+mod lock;
+mod name;
+mod network;
+mod node;
+mod node_info;
+mod orphan;
+mod remove;
+mod run;
+mod selector;
+mod socket_watch;
+mod start;
+mod status;
+mod stop;
+mod store;
+mod vm;
+mod vm_info;
+mod vm_state;
+mod vmm_config;
+
+pub use bulk::in_parallel;
+pub use change::{Change, Force};
+pub use check::{Finding, Level, NodeCheck};
+pub use create::{CopyProgress, CreateRequest};
+pub use definition::{Boot, Definition, DiskDefinition, NetDefinition, NetKind};
+pub use error::{CoreError, ErrorKind};
+pub use init::{InitMode, InitOutcome, InitStep};
+pub use name::{InvalidName, VmName};
+pub use node::{Listing, Node, VmSummary};
+pub use node_info::{Machines, NodeInfo};
+pub use orphan::{Orphan, OrphanKind};
+pub use run::LastExit;
+pub use selector::{Selection, Selector};
+pub use start::StartOptions;
+pub use stop::StopRequest;
+pub use vm::Vm;
+pub use vm_info::{DiskInfo, NetInfo, VmInfo};
+pub use vm_state::{UnknownState, VmState};
+
+#[doc(inline)]
+pub use virshle_disk as disk;
+#[doc(inline)]
+pub use virshle_hypervisor as hypervisor;
+#[doc(inline)]
+pub use virshle_net as net;
+#[doc(inline)]
+pub use virshle_template as template;

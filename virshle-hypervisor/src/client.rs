@@ -394,7 +394,7 @@ fn causes(body: &[u8]) -> Vec<String> {
         Error { error: String },
     }
     match serde_json::from_slice(body) {
-        Ok(Body::Causes(causes)) => causes,
+        Ok(Body::Causes(causes)) => causes.iter().map(|cause| without_backtrace(cause)).collect(),
         Ok(Body::Error { error }) => vec![error],
         Err(_) => {
             let text = String::from_utf8_lossy(&body[..body.len().min(1000)]);
@@ -402,6 +402,20 @@ fn causes(body: &[u8]) -> Vec<String> {
             if text.is_empty() { Vec::new() } else { vec![text.replace(char::is_control, " ")] }
         }
     }
+}
+
+/// A message on one line: some end in the backtrace of the process.
+fn without_backtrace(message: &str) -> String {
+    let (message, cut) = match message.split_once("\n\nStack backtrace:") {
+        Some((message, _)) => (message, true),
+        None => (message, false),
+    };
+    let mut message = message.trim().replace(char::is_control, " ");
+    // The parenthesis that stood after the backtrace.
+    if cut && message.matches('(').count() > message.matches(')').count() {
+        message.push(')');
+    }
+    message
 }
 
 #[cfg(test)]
@@ -415,5 +429,7 @@ mod tests {
         assert_eq!(causes(br#"{ "error": "Invalid HTTP Method" }"#), ["Invalid HTTP Method"]);
         assert_eq!(causes(b"older\nones say text"), ["older ones say text"]);
         assert_eq!(causes(b""), [""; 0]);
+        let trace = br#"["Failed(Invalid (22)\n\nStack backtrace:\n   0: <unknown>\n   1: x)"]"#;
+        assert_eq!(causes(trace), ["Failed(Invalid (22))"]);
     }
 }

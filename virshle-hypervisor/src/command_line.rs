@@ -14,7 +14,8 @@ impl VmConfig {
     ///
     /// It is what people can try by hand; the spellings are those of v53, and differ from the
     /// API's. An interface on passed descriptors has no equivalent: name its tap first, else
-    /// cloud-hypervisor makes one of its own. Of [`extra`](Self::extra), flags, objects of plain
+    /// cloud-hypervisor makes one of its own. Nor has an
+    /// [`oem_string`](crate::PlatformConfig::oem_strings) with a comma, bracket or quote. Of [`extra`](Self::extra), flags, objects of plain
     /// values and lists of those are translated; anything deeper is left out.
     pub fn command_line(&self, program: &Path, api_socket: &Path) -> Vec<OsString> {
         let mut line = Line(vec![program.into()]);

@@ -145,7 +145,7 @@ impl HypervisorError {
             }
             Self::Silent { .. } => "the process may be busy or stopped; it can be ended by force",
             Self::Refused { causes: Some(causes), .. } => return refused(causes),
-            Self::Bind { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
+            Self::Bind { source, .. } if source.kind() == io::ErrorKind::InvalidFilename => {
                 "a socket's path has at most 107 bytes: use a shorter root folder"
             }
             Self::InUse { .. } => "the machine is running already",

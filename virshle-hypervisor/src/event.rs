@@ -38,6 +38,9 @@ impl Event {
 
 /// Reads an event file while cloud-hypervisor writes it.
 ///
+/// A thread of its own writes it, a little after things happened; when the process ends, the last
+/// events may be missing.
+///
 /// # References
 ///
 /// cloud-hypervisor's `docs/api.md`, "Event monitor". The objects are written over several lines,

@@ -33,7 +33,7 @@ impl fmt::Display for ExitReason {
 
 /// Tells how a run ended, once the process is gone, from its event file and its log.
 ///
-/// The events alone tell an orderly end from others, and the log, at
+/// The events tell an orderly end from others, and the log, at
 /// [`Verbosity::Info`](crate::Verbosity::Info) or more, whose wish it was. A process killed with
 /// SIGKILL, by us, by the kernel for want of memory, or by a power cut, reads as
 /// [`Crashed`](ExitReason::Crashed): whoever did it knows better.
@@ -46,11 +46,14 @@ pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
             Vec::new()
         }
     };
-    if events.is_empty() {
+    if events.is_empty() && log.trim().is_empty() {
         return ExitReason::Unknown;
     }
-    let orderly = events.iter().any(|event| event.is("vmm", "shutdown"));
     let last = |words: &str| log.rfind(words);
+    // The last events may be missing from their file: the process ends without waiting for the
+    // thread that writes them. The log has them too.
+    let orderly = events.iter().any(|event| event.is("vmm", "shutdown"))
+        || last("source = vmm event = shutdown").is_some();
     match (last("VM guest exit event"), last("VM exit event")) {
         _ if !orderly => ExitReason::Crashed,
         (Some(guest), exit) if exit.is_none_or(|exit| exit < guest) => ExitReason::GuestPowerOff,
@@ -62,10 +65,59 @@ pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
     }
 }
 
-/// Tells whether the log's last words before the exit are those of a vCPU that failed.
+/// Tells whether the log of the last boot tells of a thread that failed.
 fn failed(log: &str) -> bool {
-    let lines = log.lines().rev().take(20);
-    lines
-        .filter(|line| line.contains("ERROR"))
-        .any(|line| ["vCPU", "vcpu", "VCPU", "panicked"].iter().any(|word| line.contains(word)))
+    let boots = ["event = booted", "event = rebooted"];
+    let booted = boots.iter().filter_map(|words| log.rfind(words)).max().unwrap_or_default();
+    ["VCPU generated error", "thread panicked"].iter().any(|words| log[booted..].contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(events: &[&str], log: &str) -> ExitReason {
+        let folder = tempfile::tempdir().unwrap();
+        let (event_file, log_file) = (folder.path().join("events"), folder.path().join("log"));
+        let event = |words: &&str| {
+            let (source, event) = words.split_once(' ').unwrap();
+            format!(
+                r#"{{"timestamp":{{"secs":0,"nanos":0}},"source":"{source}","event":"{event}"}}"#
+            )
+        };
+        std::fs::write(&event_file, events.iter().map(event).collect::<String>()).unwrap();
+        std::fs::write(&log_file, log).unwrap();
+        exit_reason(&event_file, &log_file)
+    }
+
+    const ORDERLY: [&str; 3] = ["vm booted", "vm shutdown", "vmm shutdown"];
+
+    #[test]
+    fn the_log_tells_whose_wish_an_orderly_end_was() {
+        let guest = "INFO:x -- VM guest exit event\n";
+        assert_eq!(reason(&ORDERLY, guest), ExitReason::GuestPowerOff);
+        assert_eq!(reason(&ORDERLY, "INFO:x -- VM exit event\n"), ExitReason::HostShutdown);
+        assert_eq!(reason(&ORDERLY, "API request event: VmmShutdown"), ExitReason::HostShutdown);
+        assert_eq!(reason(&ORDERLY, ""), ExitReason::Unknown);
+        // The event file may lack the last events.
+        let log = format!("{guest}INFO:x -- Event: source = vmm event = shutdown \n");
+        assert_eq!(reason(&["vm booted"], &log), ExitReason::GuestPowerOff);
+    }
+
+    #[test]
+    fn a_thread_that_fails_is_a_crash_though_the_end_is_orderly() {
+        let failure = "event = booted\nERROR:x -- VCPU generated error: x\n\0VM exit event\n";
+        assert_eq!(reason(&ORDERLY, failure), ExitReason::Crashed);
+        let before = "VCPU generated error\nevent = booted\nVM exit event\n";
+        assert_eq!(reason(&ORDERLY, before), ExitReason::HostShutdown);
+    }
+
+    #[test]
+    fn events_that_stop_short_are_a_crash() {
+        assert_eq!(reason(&["vm booted"], ""), ExitReason::Crashed);
+        assert_eq!(reason(&[], "INFO:x -- v53.0 starting"), ExitReason::Crashed);
+        assert_eq!(reason(&[], ""), ExitReason::Unknown);
+        let nowhere = Path::new("/nowhere/file");
+        assert_eq!(exit_reason(nowhere, nowhere), ExitReason::Unknown);
+    }
 }

@@ -86,9 +86,9 @@ pub(crate) fn detach(command: &mut Command, handover: Handover) {
 ///
 /// Only to be called in a forked child that is about to call exec.
 unsafe fn split(handover: &Handover) -> io::Result<()> {
-    // SAFETY: a valid signal number and disposition. Inherited, "ignored" would keep the child
-    // from learning how the grandchild ended.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    // SAFETY: as this function's own. Inherited, "ignored" would keep the child from learning how
+    // the grandchild ended.
+    unsafe { default_disposition(libc::SIGCHLD) };
     // The raw call and not fork(3), whose handlers belong to threads that aren't here.
     // SAFETY: without CLONE_VM this is a fork: the memory is copied, the stack stays the same.
     let pid = unsafe {
@@ -120,8 +120,8 @@ unsafe fn settle(listener: RawFd) -> io::Result<()> {
     unsafe {
         libc::setsid();
         for signal in 1..=64 {
-            // Refused for SIGKILL, SIGSTOP and the C library's own, which are as they must be.
-            libc::signal(signal, libc::SIG_DFL);
+            // Refused for SIGKILL and SIGSTOP alone, which are as they must be.
+            default_disposition(signal);
         }
         libc::umask(0o077);
         if libc::listen(listener, BACKLOG) == -1 {
@@ -164,6 +164,25 @@ unsafe fn watch(pid: libc::c_long, status: RawFd, release: RawFd) -> ! {
             }
         }
         libc::_exit(0)
+    }
+}
+
+/// The call itself: the C library's functions refuse the signals 32 and 33, which an earlier
+/// program may have ignored.
+unsafe fn default_disposition(signal: libc::c_int) {
+    // `struct sigaction` of the kernel: handler (SIG_DFL is 0), flags, restorer, mask.
+    let default = [0_u64; 4];
+    let mask_size = mem::size_of::<u64>();
+    // SAFETY: the kernel reads the structure, as long as its own on the 64-bit architectures that
+    // this crate is for, and writes nothing back. The child that calls this needs no handler.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            default.as_ptr(),
+            ptr::null::<libc::c_void>(),
+            mask_size,
+        );
     }
 }
 

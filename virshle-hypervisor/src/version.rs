@@ -142,6 +142,16 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_is_too_old_or_another_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = virshle_testkit::FakeProgram::of_version("v43.0").write(folder.path()).unwrap();
+        let error = version(&old, Duration::from_secs(10)).unwrap_err();
+        assert!(error.to_string().ends_with("is version 43.0, and 44.0 or newer is needed"));
+        let error = version(Path::new("/bin/echo"), Duration::from_secs(10)).unwrap_err();
+        assert!(matches!(error, HypervisorError::VersionUnknown { .. }), "{error}");
+    }
+
+    #[test]
     fn an_absent_program_is_told() {
         let error = version(Path::new("/nowhere/ch"), Duration::from_secs(1)).unwrap_err();
         assert_eq!(error.to_string(), "cannot run /nowhere/ch");
@@ -151,10 +161,7 @@ mod tests {
     #[test]
     fn a_program_that_doesnt_end_is_given_up() {
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("ch");
-        std::fs::write(&program, "#!/bin/sh\nexec sleep 60\n").unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&program, mode).unwrap();
+        let program = virshle_testkit::FakeProgram::hangs().write(folder.path()).unwrap();
         let error = version(&program, Duration::from_millis(50)).unwrap_err();
         assert!(error.timed_out(), "{error}");
     }
