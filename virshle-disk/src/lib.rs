@@ -1,1 +1,56 @@
-//! Virtual machine disks: reflink or sparse clones of images, growing, empty disks, qcow2 overlays.
+//! Disks of virtual machines: private copies of images, in an instant where the filesystem can.
+//!
+//! An image stays as it is: it is opened read-only, always. A copy of it is a *reflink* on XFS and
+//! btrfs, which takes the same time at any size and no room until it is written; else a *sparse
+//! copy* of its data without its holes; or, on any filesystem, an *overlay*, a qcow2 that holds
+//! only what differs. A disk appears complete or not at all. Raw and qcow2 are told apart by
+//! content, never by a file's name.
+//!
+//! # Limitations
+//!
+//! - Linux. Raw images and qcow2 of version 2 and 3 without encryption or an external data file;
+//!   others are recognised and refused, with the command that converts them.
+//! - A qcow2 is grown in place as far as the clusters of its L1 table reach (4 TiB with clusters
+//!   of 64 KiB), and not if it has snapshots.
+//! - The cost of a reflink is the number of the image's extents: a fragmented image clones slowly.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use virshle_disk::{CloneMode, CloneRequest};
+//!
+//! let image = Path::new("/srv/images/debian.raw");
+//! let disk = CloneRequest::new(image, Path::new("/srv/machines/web.raw"))
+//!     .mode(CloneMode::Auto)
+//!     .size_bytes(50 << 30)
+//!     .on_progress(&mut |progress| {
+//!         println!("{} of {} bytes", progress.done_bytes, progress.total_bytes);
+//!     })
+//!     .run()?;
+//! println!("{} by {}", disk.path.display(), disk.method);
+//! # Ok::<(), virshle_disk::DiskError>(())
+//! ```
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod clone;
+mod destination;
+mod disk;
+mod error;
+mod extents;
+mod format;
+mod image;
+mod method;
+mod overlay;
+mod qcow2;
+mod reflink;
+
+pub use clone::CloneRequest;
+pub use disk::{Disk, create_empty, grow};
+pub use error::DiskError;
+pub use extents::Progress;
+pub use format::{Format, UnknownFormat};
+pub use image::{Image, allocated_bytes, inspect};
+pub use method::{CloneMethod, CloneMode, UnknownMethod};
+pub use reflink::supports_reflink;

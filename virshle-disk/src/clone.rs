@@ -1,0 +1,193 @@
+//! A private copy of an image.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::destination::Destination;
+use crate::disk::{Disk, grow_file};
+use crate::extents::{CopyError, Progress, copy, data_extents};
+use crate::image::Opened;
+use crate::method::{CloneMethod, CloneMode};
+use crate::reflink::{is_unsupported, reflink};
+use crate::{DiskError, Format, overlay};
+
+/// A disk is made of sectors: a raw image that ends within one is filled up with zeros.
+const SECTOR: u64 = 512;
+
+/// A wish for a private copy of an image.
+///
+/// The image is opened read-only, always. The copy appears complete or not at all, belongs to its
+/// user alone, and outlasts a power failure once [`run`](Self::run) has returned.
+#[must_use = "`run` fulfils it"]
+pub struct CloneRequest<'a> {
+    source: PathBuf,
+    destination: PathBuf,
+    mode: CloneMode,
+    size_bytes: Option<u64>,
+    on_progress: Option<&'a mut dyn FnMut(Progress)>,
+}
+
+impl fmt::Debug for CloneRequest<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("CloneRequest")
+            .field("source", &self.source)
+            .field("destination", &self.destination)
+            .field("mode", &self.mode)
+            .field("size_bytes", &self.size_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> CloneRequest<'a> {
+    /// Asks for a copy of the image `source` as the file `destination`, which is not there yet.
+    pub fn new(source: &Path, destination: &Path) -> Self {
+        Self {
+            source: source.to_owned(),
+            destination: destination.to_owned(),
+            mode: CloneMode::Auto,
+            size_bytes: None,
+            on_progress: None,
+        }
+    }
+
+    /// Sets how the copy is to be made.
+    pub fn mode(mut self, mode: CloneMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Sets what the guest is to see, in bytes: at least what it sees of the image.
+    pub fn size_bytes(mut self, size_bytes: u64) -> Self {
+        self.size_bytes = Some(size_bytes);
+        self
+    }
+
+    /// Sets who hears how far a copy has come. A reflink or an overlay has nothing to tell.
+    pub fn on_progress(mut self, on_progress: &'a mut dyn FnMut(Progress)) -> Self {
+        self.on_progress = Some(on_progress);
+        self
+    }
+
+    /// Makes the copy.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is left, and the image is as it was. [`DiskError::Read`],
+    /// [`DiskError::NotAnImage`], [`DiskError::Unsupported`] and [`DiskError::Broken`] tell of the
+    /// image, [`DiskError::TooSmall`] and [`DiskError::Grow`] of the size, [`DiskError::Reflink`],
+    /// [`DiskError::NoRoom`] and [`DiskError::Write`] of the copy; [`DiskError::Changed`] if
+    /// somebody wrote to the image meanwhile.
+    pub fn run(mut self) -> Result<Disk, DiskError> {
+        let opened = Opened::open(&self.source)?;
+        let image_bytes = opened.image.virtual_size_bytes;
+        let size_bytes = self.size_bytes.unwrap_or_else(|| image_bytes.next_multiple_of(SECTOR));
+        if size_bytes < image_bytes {
+            let path = self.source.clone();
+            return Err(DiskError::TooSmall { path, size_bytes, image_bytes });
+        }
+        let destination = Destination::begin(&self.destination)?;
+        let (format, method) = if self.mode == CloneMode::Overlay {
+            self.overlay(&opened, &destination, size_bytes)?;
+            (Format::Qcow2, CloneMethod::Overlay)
+        } else {
+            self.refuse_backing_file(&opened)?;
+            let method = self.share_or_copy(&opened, &destination)?;
+            grow_file(destination.file(), &opened, &self.destination, size_bytes)?;
+            (opened.image.format, method)
+        };
+        destination.publish()?;
+        tracing::debug!(
+            source = %self.source.display(), destination = %self.destination.display(), %method,
+            "disk made"
+        );
+        Ok(Disk { path: self.destination, format, size_bytes, method, source: Some(self.source) })
+    }
+
+    fn overlay(
+        &self,
+        opened: &Opened,
+        destination: &Destination,
+        size_bytes: u64,
+    ) -> Result<(), DiskError> {
+        // The name in the header is read from the overlay's folder: only an absolute one lasts.
+        let backing = self
+            .source
+            .canonicalize()
+            .map_err(|source| DiskError::Read { path: self.source.clone(), source })?;
+        overlay::write(destination.file(), &backing, opened.image.format, size_bytes)
+            .map_err(|error| destination.failed(error))
+    }
+
+    /// A copy of a qcow2 that stands on another image would look for that one from another folder.
+    fn refuse_backing_file(&self, opened: &Opened) -> Result<(), DiskError> {
+        let Some(backing) = &opened.image.backing_file else { return Ok(()) };
+        let shown = self.source.display();
+        Err(DiskError::Unsupported {
+            path: self.source.clone(),
+            what: format!("a qcow2 that stands on {}", backing.display()),
+            advice: format!(
+                "qemu-img convert -O qcow2 {shown} whole.qcow2, or clone = \"overlay\""
+            ),
+        })
+    }
+
+    fn share_or_copy(
+        &mut self,
+        opened: &Opened,
+        destination: &Destination,
+    ) -> Result<CloneMethod, DiskError> {
+        if self.mode != CloneMode::Copy {
+            match reflink(&opened.file, destination.file()) {
+                Ok(()) => return Ok(CloneMethod::Reflink),
+                Err(error) if self.mode == CloneMode::Auto && is_unsupported(&error) => {}
+                Err(source) if is_unsupported(&source) => {
+                    let (from, to) = (self.source.clone(), self.destination.clone());
+                    return Err(DiskError::Reflink { from, to, source });
+                }
+                Err(error) => return Err(destination.failed(error)),
+            }
+        }
+        self.copy(opened, destination)?;
+        Ok(CloneMethod::Copy)
+    }
+
+    fn copy(&mut self, opened: &Opened, destination: &Destination) -> Result<(), DiskError> {
+        let unreadable = |source| DiskError::Read { path: self.source.clone(), source };
+        let length = opened.image.file_size_bytes;
+        let extents = data_extents(&opened.file, length).map_err(unreadable)?;
+        let needed_bytes = extents.iter().map(|extent| extent.end - extent.start).sum();
+        let space =
+            rustix::fs::fstatvfs(destination.file()).map_err(|errno| destination.failed(errno))?;
+        let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
+        if needed_bytes > free_bytes {
+            let path = destination.path().to_owned();
+            return Err(DiskError::NoRoom { path, needed_bytes, free_bytes });
+        }
+        let mut silent = |_: Progress| {};
+        let on_progress: &mut dyn FnMut(Progress) = match &mut self.on_progress {
+            Some(on_progress) => *on_progress,
+            None => &mut silent,
+        };
+        let copied = copy(&opened.file, destination.file(), &extents, on_progress);
+        let changed = || DiskError::Changed { path: self.source.clone() };
+        match copied {
+            Ok(()) => {}
+            Err(CopyError::Read(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(changed());
+            }
+            Err(CopyError::Read(source)) => {
+                return Err(DiskError::Read { path: self.source.clone(), source });
+            }
+            Err(CopyError::Write(error)) => return Err(destination.failed(error)),
+        }
+        destination.file().set_len(length).map_err(|error| destination.failed(error))?;
+        let was_changed = opened.was_changed();
+        match was_changed {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(changed()),
+            Err(source) => Err(DiskError::Read { path: self.source.clone(), source }),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! A file that appears complete or not at all.
+//!
+//! It has no name while it is made, so that nothing is left if its maker dies. Where the
+//! filesystem can't do that, it has a name of its own, which is removed on failure.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::DiskError;
+
+/// A file that is being made, private to its user.
+#[derive(Debug)]
+#[must_use = "it is gone unless it is published"]
+pub(crate) struct Destination {
+    file: File,
+    path: PathBuf,
+    /// Its name meanwhile, if it has one.
+    temporary: Option<PathBuf>,
+}
+
+impl Destination {
+    /// Begins the file that is to be `path`.
+    pub(crate) fn begin(path: &Path) -> Result<Self, DiskError> {
+        let failed = |source| DiskError::Write { path: path.to_owned(), source };
+        if path.symlink_metadata().is_ok() {
+            return Err(failed(io::ErrorKind::AlreadyExists.into()));
+        }
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let unnamed = File::options()
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(OFlags::TMPFILE.bits().cast_signed())
+            .open(folder);
+        match unnamed {
+            Ok(file) => Ok(Self { file, path: path.to_owned(), temporary: None }),
+            Err(error)
+                if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL]
+                    .iter()
+                    .any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) =>
+            {
+                Self::named(path).map_err(failed)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn named(path: &Path) -> io::Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".new-{}", std::process::id()));
+        let temporary = PathBuf::from(name);
+        let file =
+            File::options().read(true).write(true).create_new(true).mode(0o600).open(&temporary)?;
+        Ok(Self { file, path: path.to_owned(), temporary: Some(temporary) })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Wraps a failure to write it.
+    pub(crate) fn failed(&self, source: impl Into<io::Error>) -> DiskError {
+        DiskError::Write { path: self.path.clone(), source: source.into() }
+    }
+
+    /// Makes its content outlast a power failure, and gives it its name. A file of that name is
+    /// never replaced.
+    pub(crate) fn publish(mut self) -> Result<(), DiskError> {
+        self.file.sync_all().map_err(|error| self.failed(error))?;
+        let result = match &self.temporary {
+            Some(temporary) => {
+                rustix::fs::renameat_with(CWD, temporary, CWD, &self.path, RenameFlags::NOREPLACE)
+            }
+            None => {
+                // The way open(2) documents for files without a name.
+                let unnamed = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                rustix::fs::linkat(CWD, unnamed, CWD, &self.path, AtFlags::SYMLINK_FOLLOW)
+            }
+        };
+        result.map_err(|errno| self.failed(errno))?;
+        self.temporary = None;
+        Ok(())
+    }
+}
+
+impl Drop for Destination {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Whatever failed before is what the caller hears of.
+            drop(std::fs::remove_file(temporary));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_there_before_it_is_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        let count = || std::fs::read_dir(folder.path()).unwrap().count();
+        drop(Destination::begin(&path).unwrap());
+        assert_eq!(count(), 0);
+        drop(Destination::named(&path).unwrap());
+        assert_eq!(count(), 0);
+        for begin in [
+            |path: &Path| Destination::begin(path).unwrap(),
+            |path: &Path| Destination::named(path).unwrap(),
+        ] {
+            begin(&path).publish().unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            assert!(Destination::begin(&path).is_err());
+            std::fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn a_file_of_that_name_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        let late = [Destination::begin(&path).unwrap(), Destination::named(&path).unwrap()];
+        std::fs::write(&path, "first").unwrap();
+        for destination in late {
+            let error = destination.publish().unwrap_err();
+            assert!(error.hint().is_some(), "{error:?}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

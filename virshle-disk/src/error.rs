@@ -1,0 +1,145 @@
+//! What can go wrong with disks.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What failed, on which file. The next step is in [`hint`](Self::hint).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskError {
+    /// The image can't be opened or read.
+    #[error("cannot read image {}", .path.display())]
+    Read {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is a folder, a FIFO or another thing that holds no image.
+    #[error("{} is {what}, not an image", .path.display())]
+    NotAnImage {
+        /// The thing.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// It is in a format that can't be used as it is.
+    #[error("image {} is {what}, which is neither raw nor a qcow2 that can be used", .path.display())]
+    Unsupported {
+        /// The image.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// What to do with it.
+        advice: String,
+    },
+    /// It begins like a qcow2, and can't be one.
+    #[error("image {} is a broken qcow2: {reason}", .path.display())]
+    Broken {
+        /// The image.
+        path: PathBuf,
+        /// What doesn't fit.
+        reason: String,
+    },
+    /// The disk would be smaller than its image.
+    #[error(
+        "{size_bytes} bytes are too few: image {} needs {image_bytes} bytes", .path.display()
+    )]
+    TooSmall {
+        /// The image.
+        path: PathBuf,
+        /// What was asked for, in bytes.
+        size_bytes: u64,
+        /// What the image's guest sees, in bytes.
+        image_bytes: u64,
+    },
+    /// The image can't be grown in place.
+    #[error("cannot grow {}: {reason}", .path.display())]
+    Grow {
+        /// The disk.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The destination can't be made or written.
+    #[error("cannot write disk {}", .path.display())]
+    Write {
+        /// The disk.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The filesystem cannot share extents between the two files.
+    #[error("cannot reflink {} to {}", .from.display(), .to.display())]
+    Reflink {
+        /// The image.
+        from: PathBuf,
+        /// The disk.
+        to: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is less room than the copy needs; nothing was copied.
+    #[error(
+        "not enough room for disk {}: it needs {needed_bytes} bytes, {free_bytes} are free",
+        .path.display()
+    )]
+    NoRoom {
+        /// The disk.
+        path: PathBuf,
+        /// What the copy needs, in bytes.
+        needed_bytes: u64,
+        /// What is free, in bytes.
+        free_bytes: u64,
+    },
+    /// The image was written while it was copied.
+    #[error("image {} was changed while it was copied", .path.display())]
+    Changed {
+        /// The image.
+        path: PathBuf,
+    },
+    /// Whether the filesystem can share extents can't be found out.
+    #[error("cannot tell whether {} can hold reflinks", .path.display())]
+    Probe {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl DiskError {
+    /// What to do next, when something can be said.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Some("correct the path of the image".into()),
+                io::ErrorKind::PermissionDenied => {
+                    Some("let this user read the image, or run as one who may".into())
+                }
+                _ => None,
+            },
+            Self::Unsupported { advice, .. } => Some(advice.clone()),
+            Self::Broken { path, .. } => Some(format!("qemu-img check {}", path.display())),
+            Self::TooSmall { .. } => {
+                Some("ask for more, or leave the size away to keep the image's own".into())
+            }
+            Self::Grow { .. } => Some("qemu-img resize can grow a copy of the image".into()),
+            Self::Reflink { .. } => {
+                Some("keep images and disks on one btrfs or xfs filesystem".into())
+            }
+            Self::NoRoom { .. } => Some("make room on that filesystem".into()),
+            Self::Write { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Some("make room on that filesystem".into())
+                }
+                io::ErrorKind::AlreadyExists => {
+                    Some("remove it first: it is never replaced".into())
+                }
+                _ => None,
+            },
+            Self::Changed { .. } => Some("wait until nobody writes to it any more".into()),
+            Self::NotAnImage { .. } | Self::Probe { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! An image: what it is, how large its guest sees it, what it takes on the host.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::DiskError;
+use crate::format::{Foreign, Format, foreign};
+use crate::qcow2::{Header, MAGIC, Refusal};
+
+/// What an image, or a disk, is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Image {
+    /// The format.
+    pub format: Format,
+    /// What the guest sees, in bytes.
+    pub virtual_size_bytes: u64,
+    /// What it takes on its filesystem, in bytes.
+    pub allocated_bytes: u64,
+    /// The length of its file, in bytes.
+    pub file_size_bytes: u64,
+    /// The image that a qcow2 stands on, as its header names it: relative to its own folder.
+    pub backing_file: Option<PathBuf>,
+}
+
+/// Tells what the image in `path` is, by its content. It is opened read-only.
+///
+/// # Errors
+///
+/// [`DiskError::Read`], [`DiskError::NotAnImage`], [`DiskError::Unsupported`],
+/// [`DiskError::Broken`].
+pub fn inspect(path: &Path) -> Result<Image, DiskError> {
+    Ok(Opened::open(path)?.image)
+}
+
+/// Tells what the file in `path` takes on its filesystem, in bytes; holes take nothing.
+///
+/// # Errors
+///
+/// [`DiskError::Read`].
+pub fn allocated_bytes(path: &Path) -> Result<u64, DiskError> {
+    let metadata = std::fs::metadata(path)
+        .map_err(|source| DiskError::Read { path: path.to_owned(), source })?;
+    Ok(allocated(&metadata))
+}
+
+/// stat(2): blocks are of 512 bytes, whatever the filesystem's are.
+fn allocated(metadata: &Metadata) -> u64 {
+    metadata.blocks().saturating_mul(512)
+}
+
+/// An image that is open for reading.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) file: File,
+    pub(crate) image: Image,
+    pub(crate) header: Option<Header>,
+    metadata: Metadata,
+}
+
+impl Opened {
+    pub(crate) fn open(path: &Path) -> Result<Self, DiskError> {
+        let failed = |source| DiskError::Read { path: path.to_owned(), source };
+        let file = open_untouched(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let not_an_image = |what| Err(DiskError::NotAnImage { path: path.to_owned(), what });
+        let kind = metadata.file_type();
+        let file_size_bytes = if kind.is_file() {
+            metadata.len()
+        } else if kind.is_block_device() {
+            rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0))
+                .map_err(|errno| failed(errno.into()))?
+        } else if kind.is_dir() {
+            return not_an_image("a folder");
+        } else if kind.is_fifo() {
+            return not_an_image("a FIFO");
+        } else {
+            return not_an_image("a device");
+        };
+        let mut image = Image {
+            format: Format::Raw,
+            virtual_size_bytes: file_size_bytes,
+            allocated_bytes: allocated(&metadata),
+            file_size_bytes,
+            backing_file: None,
+        };
+        let header = read_header(path, &file)?;
+        if let Some(header) = &header {
+            image.format = Format::Qcow2;
+            image.virtual_size_bytes = header.size_bytes;
+            image.backing_file = header.backing_file.clone().map(PathBuf::from);
+        } else if file_size_bytes == 0 {
+            return not_an_image("empty");
+        }
+        Ok(Self { file, image, header, metadata })
+    }
+
+    /// Tells whether the file was written since it was opened.
+    pub(crate) fn was_changed(&self) -> io::Result<bool> {
+        let now = self.file.metadata()?;
+        let stamp = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+        Ok(stamp(&now) != stamp(&self.metadata))
+    }
+}
+
+/// Opens for reading alone: not waiting for a FIFO's writer, and not changing the time of the last
+/// access where this user may ask for that.
+fn open_untouched(path: &Path) -> io::Result<File> {
+    let open = |flags: OFlags| {
+        File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+    };
+    match open(OFlags::NONBLOCK | OFlags::NOATIME) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(OFlags::NONBLOCK),
+        other => other,
+    }
+}
+
+fn read_header(path: &Path, file: &File) -> Result<Option<Header>, DiskError> {
+    let failed = |source| DiskError::Read { path: path.to_owned(), source };
+    let mut head = Vec::new();
+    file.take(512).read_to_end(&mut head).map_err(failed)?;
+    if head.starts_with(&MAGIC) {
+        return match Header::read(file) {
+            Ok(header) => Ok(Some(header)),
+            Err(Refusal::Io(source)) => Err(failed(source)),
+            Err(Refusal::Broken(reason)) => {
+                Err(DiskError::Broken { path: path.to_owned(), reason })
+            }
+            Err(Refusal::Unsupported(what)) => Err(unsupported(path, what, Foreign::Convert)),
+        };
+    }
+    if let Some((what, way)) = foreign(&head) {
+        return Err(unsupported(path, what, way));
+    }
+    // A VHD of fixed size is a raw disk with a footer of 512 bytes behind it.
+    let length = file.metadata().map_err(failed)?.len();
+    let mut foot = [0; 8];
+    if length >= 512 && file.read_exact_at(&mut foot, length - 512).is_ok() && foot == *b"conectix"
+    {
+        return Err(unsupported(path, "a VHD", Foreign::Convert));
+    }
+    Ok(None)
+}
+
+fn unsupported(path: &Path, what: &str, way: Foreign) -> DiskError {
+    let shown = path.display();
+    let advice = match way {
+        Foreign::Convert => format!("qemu-img convert -O qcow2 {shown} converted.qcow2"),
+        Foreign::Unpack(program) => format!("unpack it first, with {program}"),
+    };
+    DiskError::Unsupported { path: path.to_owned(), what: what.to_owned(), advice }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_image_is_told_and_never_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        assert!(matches!(inspect(&path), Err(DiskError::Read { .. })));
+        assert!(matches!(inspect(folder.path()), Err(DiskError::NotAnImage { .. })));
+        assert!(matches!(inspect(Path::new("/dev/null")), Err(DiskError::NotAnImage { .. })));
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        let error = inspect(&path).unwrap_err();
+        assert!(matches!(error, DiskError::NotAnImage { what: "a FIFO", .. }), "{error:?}");
+    }
+
+    #[test]
+    fn formats_are_told_by_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image.qcow2");
+        std::fs::write(&path, [7; 1000]).unwrap();
+        let image = inspect(&path).unwrap();
+        assert_eq!((image.format, image.virtual_size_bytes), (Format::Raw, 1000));
+        std::fs::write(&path, b"\xfd7zXZ\0 and more").unwrap();
+        let error = inspect(&path).unwrap_err();
+        assert!(error.hint().unwrap().contains("unxz"), "{error:?}");
+        std::fs::write(&path, b"QFI\xfb\0\0\0\x03").unwrap();
+        assert!(matches!(inspect(&path), Err(DiskError::Broken { .. })));
+        std::fs::write(&path, b"").unwrap();
+        assert!(matches!(inspect(&path), Err(DiskError::NotAnImage { .. })));
+    }
+}

@@ -1,0 +1,235 @@
+//! The header of a qcow2 image: what is read of it, and what growing it writes.
+//!
+//! # References
+//!
+//! QEMU's `docs/interop/qcow2.rst`. All numbers are big-endian.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
+
+/// The first four bytes.
+pub(crate) const MAGIC: [u8; 4] = *b"QFI\xfb";
+/// The bytes that the fixed part of a version 3 header has.
+pub(crate) const V3_LENGTH: u32 = 104;
+/// The longest name of a backing file, in bytes.
+pub(crate) const MAX_BACKING_NAME: u32 = 1023;
+/// The extension that names the backing file's format.
+pub(crate) const BACKING_FORMAT: u32 = 0xe279_2aca;
+/// The largest virtual disk that is believed: far beyond what filesystems hold.
+const MAX_SIZE: u64 = 1 << 56;
+
+const INCOMPATIBLE_CORRUPT: u64 = 1 << 1;
+const INCOMPATIBLE_DATA_FILE: u64 = 1 << 2;
+const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
+/// Dirty, corrupt, data file, compression type, extended L2.
+const INCOMPATIBLE_KNOWN: u64 = 0b1_1111;
+
+/// What the header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) version: u32,
+    pub(crate) cluster_bits: u32,
+    pub(crate) size_bytes: u64,
+    pub(crate) l1_entries: u32,
+    pub(crate) l1_offset: u64,
+    pub(crate) snapshots: u32,
+    pub(crate) backing_file: Option<OsString>,
+    incompatible: u64,
+    encrypted: bool,
+}
+
+/// Why an image can't be used although it is a qcow2.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Io(io::Error),
+    Broken(String),
+    Unsupported(&'static str),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            Self::Broken("it ends within its header".into())
+        } else {
+            Self::Io(error)
+        }
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let part = bytes.get(at..at + 4).and_then(|part| part.try_into().ok());
+    part.map_or(0, u32::from_be_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let part = bytes.get(at..at + 8).and_then(|part| part.try_into().ok());
+    part.map_or(0, u64::from_be_bytes)
+}
+
+impl Header {
+    /// Reads the header of `file`, which begins with [`MAGIC`].
+    pub(crate) fn read(file: &File) -> Result<Self, Refusal> {
+        let mut fixed = [0; V3_LENGTH as usize];
+        // Version 2 ends after 72 bytes; the clusters behind it make every real file longer.
+        file.read_exact_at(&mut fixed, 0)?;
+        let broken = |reason: &str| Err(Refusal::Broken(reason.to_owned()));
+        let version = u32_at(&fixed, 4);
+        match version {
+            1 => return Err(Refusal::Unsupported("a qcow of version 1")),
+            2 | 3 => {}
+            _ => return Err(Refusal::Unsupported("a qcow2 of an unknown version")),
+        }
+        let cluster_bits = u32_at(&fixed, 20);
+        if !(9..=21).contains(&cluster_bits) {
+            return broken("its clusters have no valid size");
+        }
+        let size_bytes = u64_at(&fixed, 24);
+        if size_bytes > MAX_SIZE {
+            return broken("its size is beyond all bounds");
+        }
+        let backing_file = match (u64_at(&fixed, 8), u32_at(&fixed, 16)) {
+            (0, _) => None,
+            (_, length) if length > MAX_BACKING_NAME => {
+                return broken("the name of its backing file is too long");
+            }
+            (offset, _) if offset >= 1 << cluster_bits => {
+                return broken("the name of its backing file is outside of its header");
+            }
+            (offset, length) => {
+                let mut name = vec![0; length as usize];
+                file.read_exact_at(&mut name, offset)?;
+                Some(OsString::from_vec(name))
+            }
+        };
+        let header = Self {
+            version,
+            cluster_bits,
+            size_bytes,
+            l1_entries: u32_at(&fixed, 36),
+            l1_offset: u64_at(&fixed, 40),
+            snapshots: u32_at(&fixed, 60),
+            backing_file,
+            incompatible: if version >= 3 { u64_at(&fixed, 72) } else { 0 },
+            encrypted: u32_at(&fixed, 32) != 0,
+        };
+        header.check()?;
+        Ok(header)
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        let unsupported = if self.encrypted {
+            "an encrypted qcow2"
+        } else if self.incompatible & INCOMPATIBLE_DATA_FILE != 0 {
+            "a qcow2 with its data in another file"
+        } else if self.incompatible & INCOMPATIBLE_CORRUPT != 0 {
+            "a qcow2 that is marked as corrupt"
+        } else if self.incompatible & !INCOMPATIBLE_KNOWN != 0 {
+            "a qcow2 with features that are unknown here"
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::Unsupported(unsupported))
+    }
+
+    /// What one entry of the L1 table covers, in bytes.
+    fn l1_reach(&self) -> u64 {
+        let entry_bits = if self.incompatible & INCOMPATIBLE_EXTENDED_L2 == 0 { 3 } else { 4 };
+        1 << (2 * self.cluster_bits - entry_bits)
+    }
+
+    /// Grows the image in `file` to `size_bytes`, within the clusters that its L1 table has.
+    ///
+    /// The L1 table is extended first, by empty entries, and only then does the header speak of
+    /// them: an image whose growth was interrupted is the old one.
+    pub(crate) fn grow(&self, file: &File, size_bytes: u64) -> Result<(), GrowError> {
+        if self.snapshots > 0 {
+            return Err(GrowError::Refused("it has snapshots of its own".into()));
+        }
+        let cluster = 1_u64 << self.cluster_bits;
+        let entries = size_bytes.div_ceil(self.l1_reach());
+        let had = u64::from(self.l1_entries);
+        let room = (had * 8).next_multiple_of(cluster).max(cluster) / 8;
+        let Some(new_entries) = u32::try_from(entries).ok().filter(|_| entries <= room) else {
+            let most = room.saturating_mul(self.l1_reach());
+            return Err(GrowError::Refused(format!(
+                "its tables reach no further than {most} bytes"
+            )));
+        };
+        if entries > had {
+            let added = usize::try_from((entries - had) * 8).unwrap_or(usize::MAX);
+            file.write_all_at(&vec![0; added], self.l1_offset + had * 8)?;
+            file.write_all_at(&new_entries.to_be_bytes(), 36)?;
+        }
+        file.write_all_at(&size_bytes.to_be_bytes(), 24)?;
+        Ok(())
+    }
+}
+
+/// Why an image was not grown.
+#[derive(Debug)]
+pub(crate) enum GrowError {
+    Io(io::Error),
+    Refused(String),
+}
+
+impl From<io::Error> for GrowError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn header() -> Vec<u8> {
+        let mut bytes = vec![0; 4096];
+        bytes[..4].copy_from_slice(&MAGIC);
+        bytes[4..8].copy_from_slice(&3_u32.to_be_bytes());
+        bytes[20..24].copy_from_slice(&16_u32.to_be_bytes());
+        bytes[24..32].copy_from_slice(&(10_u64 << 30).to_be_bytes());
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Result<Header, Refusal> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        Header::read(&file)
+    }
+
+    #[test]
+    fn the_size_is_read_from_the_header() {
+        assert_eq!(read(&header()).unwrap().size_bytes, 10 << 30);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused() {
+        for (at, value, word) in
+            [(32, 1_u32, "encrypted"), (76, 4, "another file"), (4, 1, "version 1")]
+        {
+            let mut bytes = header();
+            bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+            let Err(Refusal::Unsupported(what)) = read(&bytes) else { panic!("{word}") };
+            assert!(what.contains(word), "{what}");
+        }
+    }
+
+    #[test]
+    fn no_header_makes_it_panic() {
+        let mut seed = 1_u64;
+        for _ in 0..20_000 {
+            let mut bytes = header();
+            for _ in 0..3 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let at = usize::try_from(seed >> 40).unwrap() % 112;
+                bytes[at] = seed.to_be_bytes()[3];
+            }
+            drop(read(&bytes[..if seed.is_multiple_of(7) { 90 } else { 4096 }]));
+        }
+    }
+}
