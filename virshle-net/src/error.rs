@@ -1,0 +1,361 @@
+//! What can go wrong, by the operation that failed.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ovsdb::Address;
+use crate::{Datapath, InterfaceName};
+
+/// A failed operation on the database, the switch or a network device.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetError {
+    /// The text is no MAC address of six bytes.
+    #[error("{text:?} is not a MAC address")]
+    InvalidMacAddr {
+        /// What was given.
+        text: String,
+    },
+    /// The kernel would refuse this name, or cut it.
+    #[error("{name:?} is not the name of a network interface: {reason}")]
+    InvalidInterfaceName {
+        /// What was given.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The text is no address of a database.
+    #[error("{text:?} is not an OVSDB address")]
+    InvalidAddress {
+        /// What was given.
+        text: String,
+    },
+    /// The text names no datapath.
+    #[error("{text:?} is not a datapath: netdev or system")]
+    UnknownDatapath {
+        /// What was given.
+        text: String,
+    },
+    /// The text is no UUID.
+    #[error("{text:?} is not a UUID")]
+    InvalidUuid {
+        /// What was given.
+        text: String,
+    },
+    /// The request contradicts itself or the standard.
+    #[error("cannot ask for port {port}: {reason}")]
+    InvalidPort {
+        /// The port's name.
+        port: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
+    /// Nobody answers at the database's address.
+    #[error("cannot connect to the Open vSwitch database at {address}")]
+    Connect {
+        /// Where it was looked for.
+        address: Address,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The connection broke while a message was being sent.
+    #[error("cannot send {awaited} to {address}")]
+    Send {
+        /// The server.
+        address: Address,
+        /// The request.
+        awaited: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The connection broke while an answer was awaited.
+    #[error("cannot receive {awaited} from {address}")]
+    Receive {
+        /// The server.
+        address: Address,
+        /// What was awaited.
+        awaited: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The server closed the connection.
+    #[error("{address} closed the connection while {awaited} was awaited")]
+    Closed {
+        /// The server.
+        address: Address,
+        /// What was awaited.
+        awaited: String,
+    },
+    /// The database did not answer in time.
+    #[error("{address} gave no {awaited} within {timeout:?}")]
+    TimedOut {
+        /// The server.
+        address: Address,
+        /// What was awaited.
+        awaited: String,
+        /// How long.
+        timeout: Duration,
+    },
+    /// The server sent something that is not OVSDB; the connection can't be used any more.
+    #[error("{address} does not speak OVSDB: {reason}")]
+    Malformed {
+        /// The server.
+        address: Address,
+        /// What it sent.
+        reason: String,
+    },
+    /// The server refused the whole request.
+    #[error("{address} refused {method}: {error}")]
+    Refused {
+        /// The server.
+        address: Address,
+        /// The request's method.
+        method: String,
+        /// The server's words.
+        error: String,
+    },
+    /// One operation of a transaction failed, so that none was done.
+    #[error("the database refused operation {index} ({operation}): {error}{}", details_of(.details))]
+    Operation {
+        /// Its place in the transaction; one past the last means that the commit failed.
+        index: usize,
+        /// What it was, as `insert Port`.
+        operation: String,
+        /// The error's short name, as `constraint violation`.
+        error: String,
+        /// The server's words; may be empty.
+        details: String,
+    },
+
+    /// `ovs-vswitchd` has not taken up what the database says.
+    #[error("ovs-vswitchd has not applied {awaited} within {timeout:?}")]
+    SwitchSilent {
+        /// What it should have done.
+        awaited: String,
+        /// How long it was given.
+        timeout: Duration,
+    },
+    /// The database has no row in `Open_vSwitch`.
+    #[error("the Open vSwitch database at {address} was never initialized")]
+    NotInitialized {
+        /// The server.
+        address: Address,
+    },
+    /// No such bridge.
+    #[error("there is no bridge {bridge}")]
+    NoBridge {
+        /// Its name.
+        bridge: String,
+    },
+    /// The bridge is there, with another datapath.
+    #[error("bridge {bridge} has the {found} datapath, not {wanted}")]
+    BridgeDatapath {
+        /// Its name.
+        bridge: String,
+        /// What it has.
+        found: String,
+        /// What was wanted.
+        wanted: Datapath,
+    },
+    /// `ovs-vswitchd` could not make the bridge; it was removed again.
+    #[error("ovs-vswitchd could not make bridge {bridge}: {reason}")]
+    BridgeFailed {
+        /// Its name.
+        bridge: String,
+        /// The switch's words.
+        reason: String,
+    },
+    /// The bridge, port or patch link has no mark of ours, so it was left alone.
+    #[error("{what} was not made by virshle")]
+    NotOurs {
+        /// As `bridge vs0`.
+        what: String,
+    },
+    /// The bridge still has ports.
+    #[error("bridge {bridge} still has {ports} ports")]
+    BridgeInUse {
+        /// Its name.
+        bridge: String,
+        /// How many, its own not counted.
+        ports: usize,
+    },
+    /// Packets can't pass between two datapaths.
+    #[error("cannot link bridge {a} ({a_datapath}) to bridge {b} ({b_datapath})")]
+    PatchDatapaths {
+        /// One bridge.
+        a: String,
+        /// Its datapath.
+        a_datapath: String,
+        /// The other bridge.
+        b: String,
+        /// Its datapath.
+        b_datapath: String,
+    },
+    /// A port of that name exists and belongs to somebody else; it was left alone.
+    #[error("there is a port {port} already, {}", owner_of(.owner))]
+    PortTaken {
+        /// Its name.
+        port: String,
+        /// The machine it belongs to, if it was made by virshle.
+        owner: Option<String>,
+    },
+    /// `ovs-vswitchd` could not make the port; it was removed again.
+    #[error("ovs-vswitchd could not add port {port} to bridge {bridge}: {reason}")]
+    PortFailed {
+        /// Its name.
+        port: String,
+        /// The bridge.
+        bridge: String,
+        /// The switch's words.
+        reason: String,
+    },
+    /// A vhost-user port was asked for, and this Open vSwitch runs without DPDK.
+    #[error("cannot make vhost-user ports: ovs-vswitchd runs without DPDK")]
+    NoDpdk,
+    /// No link came up.
+    #[error("port {port} has no link after {timeout:?}")]
+    NoLink {
+        /// The port's name.
+        port: String,
+        /// How long it was given.
+        timeout: Duration,
+    },
+
+    /// The tap device could not be made.
+    #[error("cannot create tap {name}")]
+    CreateTap {
+        /// Its name.
+        name: InterfaceName,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The macvtap device could not be made.
+    #[error("cannot create macvtap {name} on {lower}")]
+    CreateMacvtap {
+        /// Its name.
+        name: InterfaceName,
+        /// The device below it.
+        lower: InterfaceName,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The macvtap's character device could not be opened.
+    #[error("cannot open {} of macvtap {name}", .path.display())]
+    OpenMacvtap {
+        /// Its name.
+        name: InterfaceName,
+        /// Its character device.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A network device could not be changed, looked up or deleted.
+    #[error("cannot {action} network device {name}")]
+    Device {
+        /// As `set the mtu of`.
+        action: &'static str,
+        /// Its name.
+        name: InterfaceName,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The device exists and is of another kind, so it was left alone.
+    #[error("network device {name} is not a {wanted}")]
+    DeviceKind {
+        /// Its name.
+        name: InterfaceName,
+        /// As `tap`.
+        wanted: &'static str,
+    },
+    /// The switch's user could not be given access to a socket.
+    #[error("cannot give user {uid} access to {}", .path.display())]
+    GrantAccess {
+        /// The socket or the folder on the way to it.
+        path: PathBuf,
+        /// The user.
+        uid: u32,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn details_of(details: &str) -> String {
+    if details.is_empty() { String::new() } else { format!(": {details}") }
+}
+
+fn owner_of(owner: &Option<String>) -> String {
+    match owner {
+        Some(name) => format!("of machine {name}"),
+        None => "not made by virshle".into(),
+    }
+}
+
+impl NetError {
+    /// What to do next, if there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::InvalidAddress { .. } => {
+                "write unix:/run/openvswitch/db.sock or tcp:HOST:PORT".into()
+            }
+            Self::InvalidInterfaceName { .. } => {
+                format!("use at most {} bytes, no blank and no slash", InterfaceName::MAX_LEN)
+            }
+            Self::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run as root, or give this user access to the database's socket".into()
+            }
+            Self::Connect { .. } | Self::TimedOut { .. } | Self::Closed { .. } => {
+                "is ovsdb-server running? (Debian: apt install openvswitch-switch; \
+                 systemctl start openvswitch-switch)"
+                    .into()
+            }
+            Self::NotInitialized { .. } => "run: ovs-vsctl --no-wait init".into(),
+            Self::SwitchSilent { .. } => "is ovs-vswitchd running? (Debian: systemctl restart \
+                                          openvswitch-switch; its log: \
+                                          /var/log/openvswitch/ovs-vswitchd.log)"
+                .into(),
+            Self::NoBridge { bridge } => {
+                format!("run: v node init; or make it: ovs-vsctl add-br {bridge}")
+            }
+            Self::BridgeDatapath { found, .. } => {
+                format!("use another bridge, or configure the datapath {found:?}")
+            }
+            Self::BridgeFailed { .. } => "the system datapath needs the kernel module openvswitch \
+                                          (modprobe openvswitch); netdev does without"
+                .into(),
+            Self::PatchDatapaths { .. } => {
+                "give both bridges the same datapath: packets do not pass between two".into()
+            }
+            Self::PortTaken { port, owner: None } => {
+                format!("choose another name, or remove it: ovs-vsctl del-port {port}")
+            }
+            Self::NoDpdk => {
+                "install openvswitch-switch-dpdk, reserve hugepages (sysctl vm.nr_hugepages=512), \
+                 then: ovs-vsctl set Open_vSwitch . other_config:dpdk-init=true, and restart \
+                 ovs-vswitchd; or use a tap"
+                    .into()
+            }
+            Self::NoLink { .. } => {
+                "can ovs-vswitchd's user reach the vhost-user socket, and does the machine run?"
+                    .into()
+            }
+            Self::CreateTap { source, .. } | Self::CreateMacvtap { source, .. } => {
+                match source.raw_os_error() {
+                    Some(1 | 13) => "making network devices needs root or CAP_NET_ADMIN".into(),
+                    Some(16 | 17) => "a device of that name exists already".into(),
+                    Some(95) => "this kernel lacks the driver (modprobe macvtap)".into(),
+                    Some(2) => "is /dev/net/tun there? (modprobe tun)".into(),
+                    _ => return None,
+                }
+            }
+            Self::GrantAccess { source, .. } if source.raw_os_error() == Some(95) => {
+                "keep the machines on a filesystem with POSIX ACLs (ext4, xfs, btrfs, tmpfs), or \
+                 run ovs-vswitchd as root"
+                    .into()
+            }
+            _ => return None,
+        };
+        Some(hint)
+    }
+}

@@ -1,0 +1,220 @@
+//! Requests to the kernel about network devices.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with,
+};
+
+/// The kernel answers at once; this is for a kernel that doesn't.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+const HEADER: usize = 16;
+const LINK_HEADER: usize = 16;
+const NLMSG_ERROR: u16 = 2;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_CREATE: u16 = 0x400;
+const IFF_UP: u32 = 1;
+
+/// What is asked about a device.
+///
+/// # References
+///
+/// `rtnetlink(7)`, `linux/if_link.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Verb {
+    /// `RTM_NEWLINK`, of a device that must not be there.
+    Create = 16,
+    /// `RTM_DELLINK`
+    Delete = 17,
+    /// `RTM_GETLINK`
+    Get = 18,
+    /// `RTM_SETLINK`
+    Set = 19,
+}
+
+/// `IFLA_…`
+pub(crate) mod attribute {
+    pub(crate) const ADDRESS: u16 = 1;
+    pub(crate) const NAME: u16 = 3;
+    pub(crate) const MTU: u16 = 4;
+    pub(crate) const LINK: u16 = 5;
+    pub(crate) const INFO: u16 = 18;
+    pub(crate) const ALIAS: u16 = 20;
+    /// Inside [`INFO`].
+    pub(crate) const INFO_KIND: u16 = 1;
+    pub(crate) const INFO_DATA: u16 = 2;
+    /// Inside [`INFO_DATA`] of a macvtap.
+    pub(crate) const MACVLAN_MODE: u16 = 1;
+}
+
+/// A request about the device called so.
+#[derive(Debug)]
+pub(crate) struct Request {
+    verb: Verb,
+    bytes: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn new(verb: Verb, name: &str) -> Self {
+        let mut request = Self { verb, bytes: vec![0; HEADER + LINK_HEADER] };
+        request.put(attribute::NAME, &[name.as_bytes(), &[0]].concat());
+        request
+    }
+
+    /// Asks for the device to be up.
+    pub(crate) fn up(mut self) -> Self {
+        for at in [HEADER + 8, HEADER + 12] {
+            self.bytes[at..at + 4].copy_from_slice(&IFF_UP.to_ne_bytes());
+        }
+        self
+    }
+
+    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+        self.put(kind, value);
+        self
+    }
+
+    fn put(&mut self, kind: u16, value: &[u8]) {
+        self.bytes.extend(encode(kind, value));
+    }
+
+    /// Sends it; what the kernel answers to [`Verb::Get`].
+    pub(crate) fn send(mut self) -> io::Result<Option<Link>> {
+        let flags = NLM_F_REQUEST
+            | match self.verb {
+                Verb::Get => 0,
+                Verb::Create => NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
+                Verb::Set | Verb::Delete => NLM_F_ACK,
+            };
+        let length = u32::try_from(self.bytes.len()).map_err(io::Error::other)?;
+        self.bytes[0..4].copy_from_slice(&length.to_ne_bytes());
+        self.bytes[4..6].copy_from_slice(&(self.verb as u16).to_ne_bytes());
+        self.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+
+        let socket =
+            socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(TIMEOUT))?;
+        sendto(&socket, &self.bytes, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+        let mut room = vec![0; 32 << 10];
+        let (received, _) = recv(&socket, room.as_mut_slice(), RecvFlags::empty())?;
+        read_answer(&room[..received])
+    }
+}
+
+/// One attribute; nested ones are the value of their parent.
+pub(crate) fn encode(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// A device, as the kernel describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) is_up: bool,
+    pub(crate) mtu_bytes: u32,
+    pub(crate) address: Vec<u8>,
+    pub(crate) kind: String,
+    pub(crate) alias: String,
+}
+
+fn read_answer(bytes: &[u8]) -> io::Result<Option<Link>> {
+    let odd = || io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is cut short");
+    let kind = u16::from_ne_bytes(piece(bytes, 4).ok_or_else(odd)?);
+    if kind == NLMSG_ERROR {
+        let error = i32::from_ne_bytes(piece(bytes, HEADER).ok_or_else(odd)?);
+        return match error {
+            0 => Ok(None),
+            _ => Err(io::Error::from_raw_os_error(-error)),
+        };
+    }
+    let number = |at| Some(u32::from_ne_bytes(piece(bytes, at)?));
+    let mut link = Link {
+        index: number(HEADER + 4).ok_or_else(odd)?,
+        is_up: number(HEADER + 8).ok_or_else(odd)? & IFF_UP != 0,
+        ..Link::default()
+    };
+    for (kind, value) in attributes(bytes.get(HEADER + LINK_HEADER..).unwrap_or_default()) {
+        match kind {
+            attribute::MTU => link.mtu_bytes = piece(value, 0).map_or(0, u32::from_ne_bytes),
+            attribute::ADDRESS => link.address = value.into(),
+            attribute::ALIAS => link.alias = text(value),
+            attribute::INFO => {
+                let mut info = attributes(value);
+                let found = info.find(|(kind, _)| *kind == attribute::INFO_KIND);
+                link.kind = found.map(|(_, value)| text(value)).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    Ok(Some(link))
+}
+
+fn piece<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default()).into()
+}
+
+/// The attributes in `bytes`, up to the first that is cut short.
+fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(piece(bytes, 0)?));
+        let kind = u16::from_ne_bytes(piece(bytes, 2)?);
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        // The two upper bits say how the value is written.
+        Some((kind & 0x3fff, value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_read_as_they_are_written() {
+        let bytes =
+            [encode(3, b"lo\0"), encode(4, &7_u32.to_ne_bytes()), encode(18, &encode(1, b"tun\0"))]
+                .concat();
+        let read: Vec<_> = attributes(&bytes).collect();
+        assert_eq!(read[0], (3, &b"lo\0"[..]));
+        assert_eq!(read[1].0, 4);
+        assert_eq!(attributes(read[2].1).next(), Some((1, &b"tun\0"[..])));
+        assert_eq!(read.len(), 3);
+    }
+
+    #[test]
+    fn cut_answers_are_errors_or_empty_and_never_panic() {
+        let mut bytes = vec![0; HEADER + LINK_HEADER];
+        bytes[4] = 16;
+        bytes.extend(encode(attribute::INFO, &encode(attribute::INFO_KIND, b"tun\0")));
+        for end in 0..bytes.len() {
+            drop(read_answer(&bytes[..end]));
+        }
+        assert_eq!(read_answer(&bytes).unwrap().unwrap().kind, "tun");
+        for zeros in 0..64 {
+            drop(read_answer(&vec![0; zeros]));
+        }
+    }
+
+    #[test]
+    fn the_loopback_device_is_found() {
+        let link = Request::new(Verb::Get, "lo").send().unwrap().unwrap();
+        assert_eq!(link.index, 1);
+        let absent = Request::new(Verb::Get, "no-such-thing").send();
+        assert_eq!(absent.unwrap_err().raw_os_error(), Some(19));
+    }
+}

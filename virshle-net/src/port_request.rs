@@ -1,0 +1,237 @@
+//! What is asked of a port.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::ovsdb::{Row, Value};
+use crate::owner::{Owner, Role};
+use crate::{InterfaceName, MacAddr, NetError};
+
+/// What a port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PortKind {
+    /// A vhost-user socket to which Open vSwitch connects: `dpdkvhostuserclient`.
+    VhostUser,
+    /// A network device of the host, made by somebody else: a tap, for one.
+    Tap,
+    /// A network device of the host that `ovs-vswitchd` makes.
+    Internal,
+    /// One end of a link between two bridges.
+    Patch,
+    /// Something else.
+    Other,
+}
+
+impl PortKind {
+    /// The kind that the database's type stands for.
+    pub(crate) fn of(interface_type: &str) -> Self {
+        match interface_type {
+            "dpdkvhostuserclient" => Self::VhostUser,
+            "" | "system" => Self::Tap,
+            "internal" => Self::Internal,
+            "patch" => Self::Patch,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for PortKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::VhostUser => "vhost-user",
+            Self::Tap => "tap",
+            Self::Internal => "internal",
+            Self::Patch => "patch",
+            Self::Other => "other",
+        })
+    }
+}
+
+/// A port to be added to a bridge.
+///
+/// # References
+///
+/// `ovs-vswitchd.conf.db(5)`, tables Port (`tag`) and Interface (`type`, `options`,
+/// `mtu_request`, `external_ids`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub struct PortRequest {
+    pub(crate) name: String,
+    pub(crate) kind: PortKind,
+    socket: Option<PathBuf>,
+    vlan: Option<u16>,
+    mtu_bytes: Option<u16>,
+    mac: Option<MacAddr>,
+    queues: u16,
+    pub(crate) owner: Option<Owner>,
+}
+
+impl PortRequest {
+    fn new(name: String, kind: PortKind) -> Self {
+        Self {
+            name,
+            kind,
+            socket: None,
+            vlan: None,
+            mtu_bytes: None,
+            mac: None,
+            queues: 1,
+            owner: None,
+        }
+    }
+
+    /// A port called `name` that connects to the vhost-user socket `socket`, which its server makes;
+    /// Open vSwitch tries again until it is there. The name only has to be unique in the database.
+    pub fn vhost_user(name: &str, socket: &Path) -> Self {
+        Self { socket: Some(socket.into()), ..Self::new(name.into(), PortKind::VhostUser) }
+    }
+
+    /// A port for the tap (or any other network device) called `name`, which must exist.
+    pub fn tap(name: InterfaceName) -> Self {
+        Self::new(name.into(), PortKind::Tap)
+    }
+
+    /// A port with a network device called `name` that the switch makes.
+    pub fn internal(name: InterfaceName) -> Self {
+        Self::new(name.into(), PortKind::Internal)
+    }
+
+    /// Puts the port into one VLAN, 1 to 4094, whose tag is taken off before the machine sees it.
+    pub fn vlan(mut self, vlan: u16) -> Self {
+        self.vlan = Some(vlan);
+        self
+    }
+
+    /// Sets the largest frame payload, in bytes; Open vSwitch picks one otherwise.
+    pub fn mtu_bytes(mut self, mtu_bytes: u16) -> Self {
+        self.mtu_bytes = Some(mtu_bytes);
+        self
+    }
+
+    /// Records the address of the machine's card (`attached-mac`).
+    pub fn mac(mut self, mac: MacAddr) -> Self {
+        self.mac = Some(mac);
+        self
+    }
+
+    /// Sets the number of receive queues, as many as the machine's card has pairs.
+    pub fn queues(mut self, queues: u16) -> Self {
+        self.queues = queues;
+        self
+    }
+
+    /// Records the machine that the port belongs to. Without one it can't be removed again by
+    /// [`Switch::remove_ports_of`](crate::Switch::remove_ports_of).
+    pub fn owner(mut self, owner: Owner) -> Self {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// Fails where the switch would take nonsense without a word.
+    pub(crate) fn check(&self) -> Result<(), NetError> {
+        let reason = if self.name.is_empty() {
+            "it has no name"
+        } else if self.vlan.is_some_and(|vlan| !(1..=4094).contains(&vlan)) {
+            "a VLAN is a number from 1 to 4094"
+        } else if self.mtu_bytes.is_some_and(|mtu| mtu < 68) {
+            "an MTU is 68 bytes at least"
+        } else if self.queues == 0 {
+            "it has no queue"
+        } else if self.socket.as_ref().is_some_and(|socket| socket.to_str().is_none()) {
+            "its socket's path is not UTF-8, as the database wants it"
+        } else {
+            return Ok(());
+        };
+        Err(NetError::InvalidPort { port: self.name.clone(), reason })
+    }
+
+    /// The row in Interface.
+    pub(crate) fn interface(&self) -> Row {
+        let mut row = Row::from([("name".into(), Value::from(&self.name))]);
+        let kind = match self.kind {
+            PortKind::VhostUser => "dpdkvhostuserclient",
+            PortKind::Internal => "internal",
+            _ => "",
+        };
+        row.insert("type".into(), kind.into());
+        let mut options = Vec::new();
+        if let Some(socket) = self.socket.as_ref().and_then(|socket| socket.to_str()) {
+            options.push(("vhost-server-path", socket.to_owned()));
+        }
+        if self.queues > 1 {
+            options.push(("n_rxq", self.queues.to_string()));
+        }
+        row.insert("options".into(), Value::map(options));
+        if let Some(mtu) = self.mtu_bytes {
+            row.insert("mtu_request".into(), mtu.into());
+        }
+        let mut ids = self.ids();
+        if let Some(mac) = self.mac {
+            ids.push(("attached-mac", mac.to_string()));
+        }
+        if let Some(owner) = &self.owner {
+            ids.push(("iface-id", format!("{}/{}", owner.uuid, self.name)));
+            ids.push(("vm-id", owner.uuid.clone()));
+        }
+        row.insert("external_ids".into(), Value::map(ids));
+        row
+    }
+
+    /// The row in Port, but for its interface.
+    pub(crate) fn port(&self) -> Row {
+        let mut row = Row::from([("name".into(), Value::from(&self.name))]);
+        if let Some(vlan) = self.vlan {
+            row.insert("tag".into(), vlan.into());
+        }
+        row.insert("external_ids".into(), Value::map(self.ids()));
+        row
+    }
+
+    fn ids(&self) -> Vec<(&'static str, String)> {
+        let mut ids = vec![Role::Port.mark()];
+        ids.extend(self.owner.iter().flat_map(Owner::marks));
+        ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_carry_every_mark() {
+        let request = PortRequest::vhost_user("vm1-main", Path::new("/run/main.sock"))
+            .vlan(12)
+            .mtu_bytes(1500)
+            .mac("52:54:00:00:00:01".parse().unwrap())
+            .owner(Owner::new("u-1", "web").node("/var/lib/virshle"));
+        request.check().unwrap();
+        let interface = request.interface();
+        assert_eq!(interface["options"].text_of("vhost-server-path"), Some("/run/main.sock"));
+        assert_eq!(interface["mtu_request"].as_i64(), Some(1500));
+        let ids = &interface["external_ids"];
+        for (key, value) in [
+            ("virshle-uuid", "u-1"),
+            ("virshle-name", "web"),
+            ("virshle-node", "/var/lib/virshle"),
+            ("iface-id", "u-1/vm1-main"),
+            ("attached-mac", "52:54:00:00:00:01"),
+            ("vm-id", "u-1"),
+        ] {
+            assert_eq!(ids.text_of(key), Some(value), "{key}");
+        }
+        let port = request.port();
+        assert_eq!(port["tag"].as_i64(), Some(12));
+        assert_eq!(Owner::of(&port), request.owner);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let tap = || PortRequest::tap("tap0".parse().unwrap());
+        for request in [tap().vlan(0), tap().vlan(4095), tap().mtu_bytes(67), tap().queues(0)] {
+            assert!(matches!(request.check(), Err(NetError::InvalidPort { .. })), "{request:?}");
+        }
+    }
+}
