@@ -213,7 +213,19 @@ impl Client {
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, what: &str) -> Result<T, HypervisorError> {
-        let answer = self.call(what, &request("GET", &path(what), None), &[])?;
+        let request = request("GET", &path(what), None);
+        let deadline = Deadline::after(self.timeout);
+        let connection = self.send(what, &request, &[], &deadline)?;
+        let used = connection.used;
+        let answer = match self.receive(what, connection, &deadline) {
+            // The server may have closed the connection just when the request was on its way. To
+            // ask again changes nothing (RFC 9112, 9.3.1).
+            Err(HypervisorError::Broken { .. }) if used => {
+                let connection = self.send(what, &request, &[], &deadline)?;
+                self.receive(what, connection, &deadline)?
+            }
+            answer => answer?,
+        };
         self.json(what, &answer.body)
     }
 

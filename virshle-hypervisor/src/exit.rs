@@ -65,11 +65,12 @@ pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
     }
 }
 
-/// Tells whether the log of the last boot tells of a thread that failed.
+/// Tells whether the log of the last boot tells of a thread that failed, which it may do before
+/// the boot is done.
 fn failed(log: &str) -> bool {
-    let boots = ["event = booted", "event = rebooted"];
-    let booted = boots.iter().filter_map(|words| log.rfind(words)).max().unwrap_or_default();
-    ["VCPU generated error", "thread panicked"].iter().any(|words| log[booted..].contains(words))
+    let boots = ["event = booting", "event = rebooting"];
+    let boot = boots.iter().filter_map(|words| log.rfind(words)).max().unwrap_or_default();
+    ["VCPU generated error", "thread panicked"].iter().any(|words| log[boot..].contains(words))
 }
 
 #[cfg(test)]
@@ -106,9 +107,10 @@ mod tests {
 
     #[test]
     fn a_thread_that_fails_is_a_crash_though_the_end_is_orderly() {
-        let failure = "event = booted\nERROR:x -- VCPU generated error: x\n\0VM exit event\n";
+        let failure = "event = booting\nERROR:x -- VCPU generated error: x\nevent = booted\n\
+             VM exit event\n";
         assert_eq!(reason(&ORDERLY, failure), ExitReason::Crashed);
-        let before = "VCPU generated error\nevent = booted\nVM exit event\n";
+        let before = "VCPU generated error\nevent = rebooting\nVM exit event\n";
         assert_eq!(reason(&ORDERLY, before), ExitReason::HostShutdown);
     }
 

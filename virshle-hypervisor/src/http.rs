@@ -74,6 +74,8 @@ impl From<io::Error> for Failure {
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: UnixStream,
+    /// It has carried an answer already.
+    pub(crate) used: bool,
 }
 
 /// What the server said.
@@ -94,7 +96,7 @@ impl Connection {
         let left = deadline.left().ok_or(io::ErrorKind::TimedOut)?;
         set_socket_timeout(&fd, Timeout::Send, Some(left))?;
         connect(&fd, &address)?;
-        Ok(Self { stream: UnixStream::from(fd) })
+        Ok(Self { stream: UnixStream::from(fd), used: false })
     }
 
     pub(crate) fn into_stream(self) -> UnixStream {
@@ -157,6 +159,7 @@ impl Connection {
             }
             let persistent = buffer.len() == length && !head.close;
             buffer.truncate(length);
+            self.used = true;
             return Ok(Answer { status: head.status, body: buffer, persistent });
         }
     }
@@ -284,7 +287,7 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(bytes).unwrap();
         drop(theirs);
-        Connection { stream: ours }.receive(&Deadline::after(Duration::from_secs(5)))
+        Connection { stream: ours, used: false }.receive(&Deadline::after(Duration::from_secs(5)))
     }
 
     #[test]
@@ -351,7 +354,7 @@ mod tests {
     fn silence_ends_at_the_deadline() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let deadline = Deadline::after(Duration::from_millis(20));
-        let answer = Connection { stream: ours }.receive(&deadline);
+        let answer = Connection { stream: ours, used: false }.receive(&deadline);
         assert!(matches!(answer, Err(Failure::Timeout)));
     }
 }

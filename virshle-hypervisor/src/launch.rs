@@ -247,7 +247,11 @@ impl Launch {
                 let timeout = self.start_timeout;
                 HypervisorError::Silent { what, socket, timeout }
             }
-            Err(error @ HypervisorError::Broken { .. }) => self.died(&mut watcher, error),
+            Err(error)
+                if matches!(error, HypervisorError::Broken { .. }) || error.nobody_listens() =>
+            {
+                self.died(&mut watcher, error)
+            }
             Err(error) => error,
         };
         if let Err(error) = vmm.kill() {

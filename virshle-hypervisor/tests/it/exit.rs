@@ -1,0 +1,119 @@
+//! Runs that end in every way there is.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use virshle_hypervisor::{ConsoleConfig, EventReader, ExitReason, read_events};
+use virshle_testkit::{Part, TestKernel, need};
+
+use crate::machine::{Machine, SOON};
+
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_an_end_by_api_or_signal_is_the_hosts() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let machine = Machine::start();
+    machine.client().shutdown_vmm().unwrap();
+    assert_eq!(machine.exit_reason(), ExitReason::HostShutdown);
+
+    let machine = Machine::start();
+    assert!(machine.vmm.terminate(SOON).unwrap());
+    assert_eq!(machine.exit_reason(), ExitReason::HostShutdown);
+}
+
+#[test]
+#[ignore = "needs KVM and cloud-hypervisor"]
+fn kvm_a_guest_that_powers_off_is_told_from_one_that_is_cut_off() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let machine = Machine::start();
+    machine.boot(&machine.config(&TestKernel::power_off()));
+    assert_eq!(machine.exit_reason(), ExitReason::GuestPowerOff);
+
+    let machine = Machine::start();
+    machine.boot(&machine.config(&TestKernel::halt()));
+    assert!(machine.vmm.terminate(SOON).unwrap());
+    assert_eq!(machine.exit_reason(), ExitReason::HostShutdown);
+}
+
+#[test]
+#[ignore = "needs KVM and cloud-hypervisor"]
+fn kvm_a_vcpu_that_fails_and_a_kill_are_crashes() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let machine = Machine::start();
+    machine.boot(&machine.config(&TestKernel::breaks()));
+    assert_eq!(machine.exit_reason(), ExitReason::Crashed, "{}", machine.log());
+
+    let machine = Machine::start();
+    machine.boot(&machine.config(&TestKernel::halt()));
+    machine.vmm.kill().unwrap();
+    assert_eq!(machine.exit_reason(), ExitReason::Crashed);
+}
+
+#[test]
+#[ignore = "needs KVM and cloud-hypervisor"]
+fn kvm_the_power_button_ends_in_a_power_off_by_the_guest() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let machine = Machine::start();
+    let client = machine.boot(&machine.config(&TestKernel::obeys()));
+    client.power_button().unwrap();
+    assert_eq!(machine.exit_reason(), ExitReason::GuestPowerOff);
+}
+
+#[test]
+#[ignore = "needs KVM and cloud-hypervisor"]
+fn kvm_a_guest_that_reboots_stays_in_its_process_and_events_tell() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let machine = Machine::start();
+    let serial = machine.path("serial.sock");
+    let config = machine.config(&TestKernel::obeys()).serial(ConsoleConfig::socket(&serial));
+    let client = machine.boot(&config);
+    let mut events = EventReader::open(&machine.path("events.json")).unwrap();
+    let mut all = Vec::new();
+    for command in *b"RTP" {
+        let mut stream = UnixStream::connect(&serial).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        wait_for(&mut stream, b"ready\n");
+        stream.write_all(&[command]).unwrap();
+        wait_for(&mut stream, &[command]);
+        if command == b'P' {
+            break;
+        }
+        // The guest asks for the reboot after its echo, and the events are the only ones to tell
+        // when it is done.
+        let deadline = std::time::Instant::now() + SOON;
+        let mut rebooted = false;
+        while !rebooted {
+            let new = events.read_new().unwrap();
+            rebooted = new.iter().any(|event| event.is("vm", "rebooted"));
+            all.extend(new);
+            assert!(std::time::Instant::now() < deadline, "{}", machine.log());
+            std::thread::yield_now();
+        }
+        assert_eq!(client.ping().unwrap().pid, Some(machine.vmm.pid().into()));
+    }
+    assert_eq!(machine.exit_reason(), ExitReason::GuestPowerOff, "{}", machine.log());
+    assert!(all.iter().any(|event| event.is("vm", "booted")));
+    assert!(read_events(&machine.path("events.json")).unwrap().starts_with(&all));
+    assert_eq!(all.iter().filter(|event| event.is("vm", "rebooted")).count(), 2);
+    assert!(all.is_sorted_by_key(|event| event.timestamp));
+}
+
+fn wait_for(stream: &mut UnixStream, words: &[u8]) {
+    use std::io::Read;
+    let mut seen = Vec::new();
+    while !seen.ends_with(words) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+}

@@ -1,0 +1,223 @@
+//! Starts that fail, and what a started process is like.
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use virshle_hypervisor::{Client, HypervisorError, Launch, Vmm};
+use virshle_testkit::{FakeProgram, Part, need};
+
+use crate::machine::{Machine, SOON, chain, launch, program};
+
+fn fails(folder: &Path, program: &Path) -> HypervisorError {
+    let socket = folder.join("ch.sock");
+    let launch = Launch::new(program, &socket).log_file(folder.join("ch.log"));
+    let error = launch.start_timeout(SOON).spawn().unwrap_err();
+    assert!(!socket.exists(), "{error}");
+    error
+}
+
+#[test]
+fn a_program_that_isnt_there_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = fails(folder.path(), Path::new("/nowhere/cloud-hypervisor"));
+    assert_eq!(error.to_string(), "cannot run /nowhere/cloud-hypervisor");
+    assert!(error.hint().unwrap().starts_with("install cloud-hypervisor"));
+    let error = fails(folder.path(), Path::new("no-such-program-in-path"));
+    assert!(matches!(error, HypervisorError::Run { .. }), "{error:?}");
+}
+
+#[test]
+fn a_program_that_isnt_executable_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("cloud-hypervisor");
+    std::fs::write(&program, "text").unwrap();
+    let error = fails(folder.path(), &program);
+    assert!(matches!(error, HypervisorError::Run { .. }), "{error:?}");
+}
+
+#[test]
+fn a_program_that_dies_leaves_its_last_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = FakeProgram::dies("Error: no /dev/kvm here", 3).write(folder.path()).unwrap();
+    let error = fails(folder.path(), &program);
+    let HypervisorError::Died { status, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(status.unwrap().code(), Some(3));
+    let chain = chain(&error);
+    assert!(chain[0].ends_with(" ended while it started (exit status: 3)"), "{chain:?}");
+    assert_eq!(chain[1], "Error: no /dev/kvm here");
+}
+
+#[test]
+fn a_program_that_is_killed_is_told_from_one_that_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = FakeProgram::script("kill -SYS $$").write(folder.path()).unwrap();
+    let HypervisorError::Died { status, .. } = fails(folder.path(), &program) else { panic!() };
+    assert_eq!(status.unwrap().signal(), Some(31));
+}
+
+#[test]
+fn a_program_that_never_answers_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("ch.sock");
+    let note = folder.path().join("pid");
+    let script = format!("echo $$ > {}\nexec sleep 60", note.display());
+    let program = FakeProgram::script(&script).write(folder.path()).unwrap();
+    let launch = Launch::new(&program, &socket).start_timeout(Duration::from_millis(300));
+    let error = launch.spawn().unwrap_err();
+    assert!(error.timed_out(), "{error:?}");
+    let pid = std::fs::read_to_string(note).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    // Gone, or dead and not yet taken away by the host's first process.
+    assert!(stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z ")));
+    assert!(!socket.exists());
+}
+
+#[test]
+fn what_isnt_a_socket_stays_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ch.sock");
+    std::fs::write(&path, "precious").unwrap();
+    let error = Launch::new(Path::new("true"), &path).spawn().unwrap_err();
+    assert!(matches!(error, HypervisorError::Bind { .. }), "{error:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn a_socket_that_somebody_listens_at_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ch.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let error = Launch::new(Path::new("true"), &path).spawn().unwrap_err();
+    let HypervisorError::InUse { pid, .. } = error else { panic!("{error:?}") };
+    assert_eq!(pid, std::process::id());
+    assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+}
+
+#[test]
+fn a_path_too_long_for_a_socket_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x".repeat(110));
+    let error = Launch::new(Path::new("true"), &path).spawn().unwrap_err();
+    assert!(matches!(error, HypervisorError::Bind { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("107 bytes"), "{:?}", error.hint());
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_wrong_arguments_are_told_in_cloud_hypervisors_words() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let error = launch(folder.path()).argument("--nonsense").spawn().unwrap_err();
+    let HypervisorError::Died { status, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(status.unwrap().code(), Some(2));
+    assert!(chain(&error).iter().any(|line| line.contains("--nonsense")), "{error:?}");
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_a_stale_socket_and_old_logs_dont_hinder() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("ch.sock");
+    drop(UnixListener::bind(&socket).unwrap());
+    std::fs::write(folder.path().join("ch.log"), "the run before").unwrap();
+    std::fs::write(folder.path().join("events.json"), "its events").unwrap();
+    let vmm = launch(folder.path()).spawn().unwrap();
+    let machine = Machine { folder, vmm };
+    assert_eq!(std::fs::read(machine.path("ch.log.1")).unwrap(), b"the run before");
+    assert_eq!(std::fs::read(machine.path("events.json.1")).unwrap(), b"its events");
+    assert!(machine.log().contains("starting"));
+    for name in ["ch.sock", "ch.log", "events.json"] {
+        let metadata = std::fs::metadata(machine.path(name)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
+        assert_eq!(metadata.file_type().is_socket(), name == "ch.sock");
+    }
+    let error = launch(machine.folder.path()).spawn().unwrap_err();
+    let HypervisorError::InUse { pid, .. } = error else { panic!("{error:?}") };
+    assert_eq!(pid, machine.vmm.pid());
+    assert!(machine.client().ping().is_ok());
+}
+
+/// Not a test of its own: the program that embeds the crate, in
+/// `ch_the_process_outlives_its_starter`.
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_starter_that_ends_at_once() {
+    let Some(folder) = std::env::var_os("VIRSHLE_TEST_STARTER") else { return };
+    let folder = Path::new(&folder);
+    // A descriptor that the process must not inherit, though nothing forbids it to.
+    let leak = std::fs::File::create(folder.join("leak")).unwrap();
+    let leak = rustix::io::dup(&leak).unwrap();
+    let vmm = launch(folder).spawn().unwrap();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let children: String = tasks
+        .map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap())
+        .collect();
+    assert_eq!(children, "", "children, or zombies, are left");
+    std::fs::write(folder.join("pid"), vmm.pid().to_string()).unwrap();
+    drop(leak);
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_the_process_outlives_its_starter() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let starter = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "launch::ch_starter_that_ends_at_once", "--ignored"])
+        .env("VIRSHLE_TEST_STARTER", folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let vmm = Vmm::find(&folder.path().join("ch.sock"), &program()).unwrap();
+    let vmm = vmm.expect("the process ended with its starter");
+    let machine = Machine { folder, vmm };
+    let output = String::from_utf8_lossy(&starter.stdout);
+    assert!(starter.status.success(), "{output}");
+    let pid = machine.vmm.pid();
+    assert_eq!(std::fs::read_to_string(machine.path("pid")).unwrap(), pid.to_string());
+    assert_eq!(machine.client().ping().unwrap().pid, Some(pid.into()));
+
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let (group, session, terminal) = (fields[2], fields[3], fields[4]);
+    assert_eq!((group, session, terminal), (&*pid.to_string(), &*pid.to_string(), "0"));
+    let link = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
+    assert_eq!(link("fd/0"), Path::new("/dev/null"));
+    assert_eq!(link("fd/1"), machine.path("ch.log"));
+    assert_eq!(link("cwd"), Path::new("/"));
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+        let target = std::fs::read_link(entry.unwrap().path()).unwrap();
+        assert_ne!(target, machine.path("leak"));
+        assert!(!target.to_string_lossy().starts_with("pipe:"), "{}", target.display());
+    }
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+    // SIGPIPE and SIGCHLD: cloud-hypervisor's own doing.
+    let ignored = u64::from_str_radix(ignored, 16).unwrap() & !(1 << 12 | 1 << 16);
+    assert_eq!(ignored, 0, "signals are ignored");
+    let seccomp = status.lines().find_map(|line| line.strip_prefix("Seccomp:\t")).unwrap();
+    assert!(["0", "2"].contains(&seccomp));
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_the_kernel_shows_the_process_and_not_its_starter_as_the_server() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let machine = Machine::start();
+    let ping = Client::connect(machine.vmm.api_socket(), SOON).unwrap().ping().unwrap();
+    assert_eq!(ping.pid, Some(machine.vmm.pid().into()));
+    assert_ne!(machine.vmm.pid(), std::process::id());
+}

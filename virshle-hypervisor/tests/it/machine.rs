@@ -1,0 +1,85 @@
+//! A real cloud-hypervisor process in a folder of its own, ended whatever happens.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use virshle_hypervisor::{
+    Client, CpusConfig, Launch, MemoryConfig, PayloadConfig, VmConfig, Vmm, exit_reason,
+};
+use virshle_testkit::TestKernel;
+
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("CLOUD_HYPERVISOR").unwrap_or_else(|| "cloud-hypervisor".into()).into()
+}
+
+pub(crate) struct Machine {
+    pub(crate) folder: TempDir,
+    pub(crate) vmm: Vmm,
+}
+
+impl Machine {
+    /// A process without a machine yet.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let vmm = launch(folder.path()).spawn().unwrap();
+        Self { folder, vmm }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.vmm.client(SOON)
+    }
+
+    /// A small machine that boots `kernel`.
+    pub(crate) fn config(&self, kernel: &TestKernel) -> VmConfig {
+        small(self.folder.path(), kernel)
+    }
+
+    /// Starts that machine.
+    pub(crate) fn boot(&self, config: &VmConfig) -> Client {
+        let client = self.client();
+        client.create(config).unwrap();
+        client.boot().unwrap();
+        client
+    }
+
+    pub(crate) fn exit_reason(&self) -> virshle_hypervisor::ExitReason {
+        assert!(self.vmm.wait_exit(SOON), "the process didn't end");
+        exit_reason(&self.path("events.json"), &self.path("ch.log"))
+    }
+
+    pub(crate) fn log(&self) -> String {
+        let log = std::fs::read(self.path("ch.log")).unwrap();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        drop(self.vmm.kill());
+        self.vmm.wait_exit(SOON);
+    }
+}
+
+pub(crate) fn launch(folder: &Path) -> Launch {
+    Launch::new(&program(), &folder.join("ch.sock"))
+        .log_file(folder.join("ch.log"))
+        .event_file(folder.join("events.json"))
+}
+
+pub(crate) fn small(folder: &Path, kernel: &TestKernel) -> VmConfig {
+    let kernel = PayloadConfig::kernel(kernel.write(folder).unwrap());
+    // Snapshots fail where KVM itself runs in a machine and lends out that ability.
+    VmConfig::new(CpusConfig::new(1).nested(false), MemoryConfig::new(64 << 20), kernel)
+}
+
+/// The messages of an error and its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
+}

@@ -1,0 +1,80 @@
+//! Processes that are found, ended, gone.
+
+use std::time::{Duration, Instant};
+
+use virshle_hypervisor::Vmm;
+use virshle_testkit::{Part, need};
+
+use crate::machine::{Machine, SOON, launch, program};
+
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_a_killed_process_is_not_found_and_can_be_started_again() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let machine = Machine::start();
+    let socket = machine.vmm.api_socket();
+    let found = Vmm::find(socket, &program()).unwrap().unwrap();
+    assert_eq!(found.pid(), machine.vmm.pid());
+    assert!(!found.wait_exit(Duration::ZERO));
+    found.kill().unwrap();
+    assert!(found.wait_exit(SOON));
+    assert!(machine.vmm.wait_exit(Duration::ZERO));
+    assert!(socket.exists());
+    assert!(Vmm::find(socket, &program()).unwrap().is_none());
+    // Signals to a process that is gone reach nobody, and aren't errors.
+    found.kill().unwrap();
+    assert!(found.terminate(Duration::ZERO).unwrap());
+
+    let again = launch(machine.folder.path()).spawn().unwrap();
+    assert_ne!(again.pid(), machine.vmm.pid());
+    assert!(again.terminate(SOON).unwrap());
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_processes_of_a_root_are_found_without_their_sockets() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let machine = Machine::start();
+    let other = Machine::start();
+    std::fs::remove_file(machine.vmm.api_socket()).unwrap();
+    assert!(Vmm::find(machine.vmm.api_socket(), &program()).unwrap().is_none());
+    let found = Vmm::all_under(machine.folder.path()).unwrap();
+    let pids: Vec<_> = found.iter().map(Vmm::pid).collect();
+    assert_eq!(pids, [machine.vmm.pid()]);
+    assert_eq!(found[0].api_socket(), machine.vmm.api_socket());
+    found[0].kill().unwrap();
+    assert!(machine.vmm.wait_exit(SOON));
+    assert!(!other.vmm.wait_exit(Duration::ZERO));
+    assert!(Vmm::all_under(machine.folder.path()).unwrap().is_empty());
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_a_stopped_process_is_found_and_can_be_killed() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let machine = Machine::start();
+    let pid = i32::try_from(machine.vmm.pid()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    // The threads stop one by one.
+    let tasks = format!("/proc/{}/task", machine.vmm.pid());
+    let deadline = Instant::now() + SOON;
+    while !std::fs::read_dir(&tasks).unwrap().all(|task| {
+        std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap().contains(") T ")
+    }) {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    let found = Vmm::find(machine.vmm.api_socket(), &program()).unwrap().unwrap();
+    let error = found.client(Duration::from_millis(100)).ping().unwrap_err();
+    assert!(error.timed_out(), "{error:?}");
+    assert!(!found.terminate(Duration::from_millis(100)).unwrap());
+    found.kill().unwrap();
+    assert!(found.wait_exit(SOON));
+}

@@ -1,0 +1,25 @@
+//! The way to a guest that has no vsock driver.
+
+use std::time::Duration;
+
+use virshle_hypervisor::{HypervisorError, VsockConfig, connect_vsock};
+use virshle_testkit::{Part, TestKernel, need};
+
+use crate::machine::Machine;
+
+#[test]
+#[ignore = "needs KVM and cloud-hypervisor"]
+fn kvm_a_guest_without_driver_is_silent_or_refuses() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let machine = Machine::start();
+    let socket = machine.path("vsock");
+    let config = machine.config(&TestKernel::halt()).vsock(VsockConfig::new(3, &socket));
+    machine.boot(&config);
+    let error = connect_vsock(&socket, 22, Duration::from_millis(200)).unwrap_err();
+    assert!(
+        matches!(error, HypervisorError::VsockSilent { .. } | HypervisorError::VsockRefused { .. }),
+        "{error:?}"
+    );
+}
