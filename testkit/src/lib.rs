@@ -4,6 +4,7 @@
 //! Everything made here is undone when its guard is dropped, also when a test fails.
 
 mod fake_hypervisor;
+mod fake_ovsdb;
 mod hugepages;
 mod kernel;
 mod namespace;
@@ -17,6 +18,7 @@ mod sys;
 mod tap;
 
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
+pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::NetNamespace;

@@ -4,8 +4,11 @@
 
 mod bridge;
 mod client;
+mod fault;
+mod macvtap;
 mod patch;
 mod port;
+mod socket_access;
 mod switch;
 mod tap;
 mod vhost_user;
