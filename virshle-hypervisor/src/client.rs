@@ -57,6 +57,11 @@ impl Client {
         Self { timeout, ..self.clone() }
     }
 
+    /// How long each call may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The API socket.
     pub fn socket(&self) -> &Path {
         &self.socket
@@ -125,33 +130,6 @@ impl Client {
     /// As [`ping`](Self::ping).
     pub fn delete(&self) -> Result<(), HypervisorError> {
         self.put("vm.delete")
-    }
-
-    /// Starts the machine (`vm.boot`).
-    ///
-    /// With a vhost-user socket of mode [`Server`](crate::VhostMode::Server) it waits without end
-    /// until the other side connects, and the process hears neither a ping nor SIGTERM meanwhile;
-    /// after a timeout, [`Vmm::kill`](crate::Vmm::kill) is the way out.
-    /// [`start_boot`](Self::start_boot) leaves the caller free to bring the other side about.
-    ///
-    /// # Errors
-    ///
-    /// As [`ping`](Self::ping). After a refusal call [`delete`](Self::delete) and
-    /// [`create`](Self::create) before another try.
-    pub fn boot(&self) -> Result<(), HypervisorError> {
-        self.put("vm.boot")
-    }
-
-    /// Asks for the machine to be started, and doesn't wait for the answer.
-    ///
-    /// # Errors
-    ///
-    /// As [`ping`](Self::ping), as far as sending goes.
-    pub fn start_boot(&self) -> Result<PendingBoot, HypervisorError> {
-        let what = "vm.boot";
-        let deadline = Deadline::after(self.timeout);
-        let connection = self.send(what, &request("PUT", &path(what), None), &[], &deadline)?;
-        Ok(PendingBoot { client: self.clone(), connection, started: std::time::Instant::now() })
     }
 
     /// Cuts the machine's power (`vm.shutdown`). The process stays; [`boot`](Self::boot) starts
@@ -280,7 +258,7 @@ impl Client {
         self.receive(what, connection, &deadline)
     }
 
-    fn send(
+    pub(crate) fn send(
         &self,
         what: &str,
         request: &[u8],
@@ -307,7 +285,7 @@ impl Client {
         }
     }
 
-    fn receive(
+    pub(crate) fn receive(
         &self,
         what: &str,
         mut connection: Connection,
@@ -363,37 +341,7 @@ impl Client {
     }
 }
 
-/// A boot that was asked for.
-#[derive(Debug)]
-#[must_use = "the answer tells whether the machine runs"]
-pub struct PendingBoot {
-    client: Client,
-    connection: Connection,
-    started: std::time::Instant,
-}
-
-impl PendingBoot {
-    /// Waits for the answer.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::boot`].
-    pub fn wait(self, timeout: Duration) -> Result<(), HypervisorError> {
-        let answer =
-            self.client.receive("vm.boot", self.connection, &Deadline::after(timeout)).map(drop);
-        tracing::debug!(elapsed = ?self.started.elapsed(), "the boot was answered");
-        answer
-    }
-}
-
-impl std::os::fd::AsFd for PendingBoot {
-    /// The descriptor that becomes readable when the answer, or the end of the process, is there.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.connection.stream().as_fd()
-    }
-}
-
-fn path(what: &str) -> String {
+pub(crate) fn path(what: &str) -> String {
     format!("/api/v1/{what}")
 }
 

@@ -152,23 +152,30 @@ impl Launch {
     pub fn spawn(&self) -> Result<Vmm, HypervisorError> {
         let deadline = Deadline::after(self.start_timeout);
         let socket = absolute(&self.api_socket).map_err(|source| self.cannot_bind(source))?;
-        let log = self.open_log()?;
-        if let Some(events) = &self.event_file {
-            rotate(events)?;
-        }
+        // First of all: the log of a process that runs must stay its log.
         let listener = self.bind(&socket)?;
-        let started = self.run(&socket, &log, listener).and_then(|watcher| {
-            let result = self.greet(&socket, &deadline, watcher);
-            if let Ok(vmm) = &result {
-                tracing::info!(pid = vmm.pid(), socket = %socket.display(), "VMM started");
-            }
-            result
-        });
+        let started = self.start(&socket, listener, &deadline);
         if started.is_err() {
             // The error tells what failed; a socket without listener is harmless to the next one.
             drop(fs::remove_file(&socket));
         }
         started
+    }
+
+    fn start(
+        &self,
+        socket: &Path,
+        listener: OwnedFd,
+        deadline: &Deadline,
+    ) -> Result<Vmm, HypervisorError> {
+        let log = self.open_log()?;
+        if let Some(events) = &self.event_file {
+            rotate(events)?;
+        }
+        let watcher = self.run(socket, &log, listener)?;
+        let vmm = self.greet(socket, deadline, watcher)?;
+        tracing::info!(pid = vmm.pid(), socket = %socket.display(), "VMM started");
+        Ok(vmm)
     }
 
     fn run(

@@ -55,6 +55,7 @@
 
 #![deny(missing_docs)]
 
+mod boot;
 mod client;
 mod command_line;
 mod console;
@@ -85,7 +86,8 @@ mod vm_info;
 mod vmm;
 mod vsock;
 
-pub use client::{Client, PendingBoot};
+pub use boot::PendingBoot;
+pub use client::Client;
 pub use console::{ConsoleConfig, ConsoleMode};
 pub use cpus::{CpuAffinity, CpuTopology, CpusConfig};
 pub use disk::{DiskConfig, ImageType};

@@ -11,6 +11,7 @@ use virshle_hypervisor::{
 use virshle_testkit::{Part, TestKernel, TestTap, need};
 
 use crate::machine::{Machine, SOON, program};
+use crate::qcow2::empty;
 
 struct Foreground(Child);
 
@@ -105,29 +106,10 @@ fn kvm_the_command_line_confines_the_same_machine() {
     config.memory = config.memory.shared(true);
     let rule = LandlockRule::new("/etc/hostname", LandlockAccess::Read);
     let disk = machine.path("disk.qcow2");
-    std::fs::write(&disk, qcow2()).unwrap();
+    std::fs::write(&disk, empty()).unwrap();
     let config = config.disk(DiskConfig::new(&disk, ImageType::Qcow2).backing_files(true));
     let (by_api, by_hand) = both(&machine, &config.confined([rule]));
     assert_eq!(json(&by_api), json(&by_hand));
-}
-
-/// An empty image of 1 MiB: the header, a refcount table and block, and an L1 table, each a
-/// cluster of 64 KiB.
-fn qcow2() -> Vec<u8> {
-    let mut image = vec![0; 4 << 16];
-    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, b"QFI\xfb\0\0\0\x03");
-    put(20, &16_u32.to_be_bytes()); // cluster bits
-    put(24, &(1_u64 << 20).to_be_bytes()); // size
-    put(36, &1_u32.to_be_bytes()); // L1 entries
-    put(40, &(3_u64 << 16).to_be_bytes()); // L1 table
-    put(48, &(1_u64 << 16).to_be_bytes()); // refcount table
-    put(56, &1_u32.to_be_bytes()); // clusters of it
-    put(96, &4_u32.to_be_bytes()); // refcount order
-    put(100, &104_u32.to_be_bytes()); // length of the header
-    put(1 << 16, &(2_u64 << 16).to_be_bytes());
-    put(2 << 16, &[0, 1, 0, 1, 0, 1, 0, 1]);
-    image
 }
 
 #[test]

@@ -5,11 +5,13 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use virshle_hypervisor::{
-    ConsoleConfig, DiskConfig, ImageType, NetConfig, VsockConfig, landlock_abi, landlock_available,
+    ConsoleConfig, DiskConfig, ImageType, LandlockAccess, LandlockRule, NetConfig, VhostMode,
+    VmState, VsockConfig, landlock_abi, landlock_available,
 };
 use virshle_testkit::{Part, TestKernel, TestTap, need};
 
 use crate::machine::{Machine, SOON};
+use crate::qcow2::{empty, over};
 
 #[test]
 fn the_kernels_landlock_is_asked_for_its_version() {
@@ -55,4 +57,79 @@ fn kvm_a_confined_machine_boots_reboots_and_opens_nothing_else() {
     assert!(causes.contains("ermission denied"), "{causes}");
     client.power_button().unwrap();
     assert!(machine.vmm.wait_exit(SOON));
+}
+
+#[test]
+#[ignore = "needs KVM and cloud-hypervisor"]
+fn kvm_a_confined_machine_needs_a_rule_for_its_backing_file() {
+    if !need(&[Part::Ch, Part::Kvm]) || !landlock_available() {
+        return;
+    }
+    let cache = tempfile::tempdir().unwrap();
+    let base = cache.path().join("base.qcow2");
+    std::fs::write(&base, empty()).unwrap();
+    let boot = |rules: Vec<LandlockRule>| {
+        let machine = Machine::start();
+        let disk = machine.path("disk");
+        std::fs::write(&disk, over(&base)).unwrap();
+        let disk = DiskConfig::new(&disk, ImageType::Qcow2).backing_files(true);
+        let config = machine.config(&TestKernel::halt()).disk(disk).confined(rules);
+        let client = machine.client();
+        client.create(&config).unwrap();
+        client.boot().and_then(|()| client.info()).map(|info| info.state)
+    };
+    assert!(boot(Vec::new()).is_err());
+    let rule = LandlockRule::new(&base, LandlockAccess::Read);
+    assert_eq!(boot(vec![rule]).unwrap(), VmState::Running);
+}
+
+#[test]
+#[ignore = "needs KVM, cloud-hypervisor and root"]
+fn kvm_a_confined_machine_reads_its_named_tap_and_makes_its_vhost_user_socket() {
+    if !need(&[Part::Ch, Part::Kvm, Part::Root]) || !landlock_available() {
+        return;
+    }
+    let tap = PersistentTap::create();
+    let machine = Machine::start();
+    let config = machine.config(&TestKernel::halt()).net(NetConfig::tap(&tap.0)).confined([]);
+    machine.boot(&config);
+    drop(machine);
+
+    let machine = Machine::start();
+    let socket = machine.path("net/main.sock");
+    std::fs::create_dir(machine.path("net")).unwrap();
+    let mut config = machine.config(&TestKernel::halt());
+    config.memory = config.memory.shared(true);
+    let config = config.net(NetConfig::vhost_user(&socket, VhostMode::Server)).confined([]);
+    let client = machine.client();
+    client.create(&config).unwrap();
+    // It waits for its peer, which has to be refused by a timeout and not by landlock.
+    let error = client.within(std::time::Duration::from_millis(500)).boot().unwrap_err();
+    assert!(error.timed_out() && socket.exists(), "{error:?}");
+}
+
+/// A tap that no process holds, made by `ip` and removed by it.
+struct PersistentTap(String);
+
+impl PersistentTap {
+    fn create() -> Self {
+        let tap = Self(format!("vp{}", std::process::id()));
+        assert!(tap.ip("add"));
+        tap
+    }
+
+    fn ip(&self, verb: &str) -> bool {
+        let mut command = std::process::Command::new("ip");
+        command.args(["tuntap", verb, "dev", &self.0, "mode", "tap"]);
+        if verb == "add" {
+            command.arg("vnet_hdr");
+        }
+        command.status().unwrap().success()
+    }
+}
+
+impl Drop for PersistentTap {
+    fn drop(&mut self) {
+        assert!(self.ip("del") || std::thread::panicking());
+    }
 }

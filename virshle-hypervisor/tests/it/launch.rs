@@ -87,6 +87,16 @@ fn what_isnt_a_socket_stays_where_it_is() {
 }
 
 #[test]
+fn a_log_that_cant_be_made_leaves_no_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("ch.sock");
+    let log = folder.path().join("absent/ch.log");
+    let error = Launch::new(Path::new("true"), &socket).log_file(&log).spawn().unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot write {}", log.display()));
+    assert!(!socket.exists());
+}
+
+#[test]
 fn a_socket_that_somebody_listens_at_stays() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ch.sock");
@@ -144,6 +154,9 @@ fn ch_a_stale_socket_and_old_logs_dont_hinder() {
     let HypervisorError::InUse { pid, .. } = error else { panic!("{error:?}") };
     assert_eq!(pid, machine.vmm.pid());
     assert!(machine.client().ping().is_ok());
+    // What runs keeps its files.
+    assert_eq!(std::fs::read(machine.path("ch.log.1")).unwrap(), b"the run before");
+    assert!(machine.log().contains("starting"));
 }
 
 /// Not a test of its own: the program that embeds the crate, in

@@ -9,6 +9,7 @@ mod landlock;
 mod launch;
 mod machine;
 mod net;
+mod qcow2;
 mod vm;
 mod vmm;
 mod vsock;
