@@ -1,4 +1,5 @@
 //! Tests of the crate as its users see it.
+#![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
 
 mod create;
 mod lab;

@@ -1,0 +1,306 @@
+//! The definition of a machine: `vm.toml`, complete in itself.
+//!
+//! It is made once, from a template; what happens to the template later does not reach it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{CoreError, VmName};
+
+/// A machine as `vm.toml` holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Definition {
+    /// The version of this format: [`Definition::FORMAT`] when written by this crate.
+    pub format: u32,
+    /// The short number people type; never given twice on one node.
+    pub id: u64,
+    /// The identity that lasts.
+    pub uuid: Uuid,
+    /// The name.
+    pub name: VmName,
+    /// The name of the template it was made from.
+    pub template: String,
+    /// When it was made: RFC 3339, UTC.
+    pub created: String,
+    /// vCPUs at boot.
+    pub vcpus: u32,
+    /// vCPUs that can be reached by hotplug.
+    pub max_vcpus: u32,
+    /// Memory at boot, in bytes.
+    pub memory_bytes: u64,
+    /// Memory that can be reached by hotplug, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory_bytes: Option<u64>,
+    /// Memory is made of the host's hugepages.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hugepages: bool,
+    /// Started by `v vm start --autostart`, which the host runs when it boots.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub autostart: bool,
+    /// What the machine boots.
+    pub boot: Boot,
+    /// The disks, in the order in which the guest sees them.
+    #[serde(default, rename = "disk", skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskDefinition>,
+    /// The network interfaces.
+    #[serde(default, rename = "net", skip_serializing_if = "Vec::is_empty")]
+    pub nets: Vec<NetDefinition>,
+}
+
+/// What a machine boots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Boot {
+    /// A firmware, which finds a boot loader on the first disk.
+    Firmware {
+        /// The firmware's file; the node's own when unset.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<PathBuf>,
+    },
+    /// A kernel, loaded directly.
+    Kernel {
+        /// The kernel's file.
+        path: PathBuf,
+        /// The initial file system.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        initramfs: Option<PathBuf>,
+        /// The kernel's command line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cmdline: Option<String>,
+    },
+}
+
+/// A disk of a machine. Its file is `disk/<name>` in the machine's folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DiskDefinition {
+    /// The name, unique in the machine.
+    pub name: String,
+    /// `raw` or `qcow2`.
+    pub format: String,
+    /// What the guest sees, in bytes.
+    pub size_bytes: u64,
+    /// How it came to be: `reflink`, `copy`, `overlay`, `empty`, `seed`.
+    pub clone: String,
+    /// The image it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<PathBuf>,
+    /// The guest can't write to it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub readonly: bool,
+}
+
+/// The kind of a network interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum NetKind {
+    /// A vhost-user port of Open vSwitch: the packets never enter the host's kernel.
+    Vhost,
+    /// A tap device, which is a port of Open vSwitch.
+    Tap,
+    /// A macvtap device on an interface of the host.
+    Macvtap,
+}
+
+/// A network interface of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct NetDefinition {
+    /// The name, unique in the machine.
+    pub name: String,
+    /// The kind.
+    pub kind: NetKind,
+    /// The address the guest sees.
+    pub mac: String,
+    /// The bridge it is plugged into; for a macvtap the interface below it.
+    pub bridge: String,
+    /// The name of its port on the bridge, and of its device in the host's kernel if it has one.
+    pub port: String,
+    /// The VLAN, from 1 to 4094.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// The largest payload of a frame, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu_bytes: Option<u16>,
+    /// Static addresses, each with its prefix's length.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+}
+
+impl Definition {
+    /// The version of the format that this crate writes, and the newest that it reads.
+    pub const FORMAT: u32 = 1;
+
+    /// Reads the definition in `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Definition`] if it can't be read or understood, [`CoreError::NewerFormat`] if
+    /// a later version wrote it.
+    pub fn read(path: &Path) -> Result<Self, CoreError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| CoreError::Read { path: path.to_owned(), source })?;
+        Self::from_toml(&text, path)
+    }
+
+    /// Understands `text`, the content of `path`.
+    pub(crate) fn from_toml(text: &str, path: &Path) -> Result<Self, CoreError> {
+        match toml::from_str::<Self>(text) {
+            Ok(definition) if definition.format <= Self::FORMAT => Ok(definition),
+            Ok(definition) => Err(newer(path, definition.format)),
+            Err(source) => {
+                // A newer format may well not fit this one's fields: the version decides first.
+                #[derive(Deserialize)]
+                struct Version {
+                    format: u32,
+                }
+                match toml::from_str::<Version>(text) {
+                    Ok(version) if version.format > Self::FORMAT => {
+                        Err(newer(path, version.format))
+                    }
+                    _ => Err(CoreError::Definition {
+                        path: path.to_owned(),
+                        source: Box::new(source),
+                    }),
+                }
+            }
+        }
+    }
+
+    /// The definition as the text of `vm.toml`.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Encode`], which no definition that this crate makes provokes.
+    pub fn to_toml(&self) -> Result<String, CoreError> {
+        toml::to_string(self).map_err(|source| CoreError::Encode { source })
+    }
+}
+
+/// The part of a definition that listings and selections need: all that stands before the first
+/// table in `vm.toml`, which is a small part of the text.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) format: u32,
+    pub(crate) id: u64,
+    pub(crate) uuid: Uuid,
+    pub(crate) name: VmName,
+    pub(crate) template: String,
+    pub(crate) vcpus: u32,
+    pub(crate) memory_bytes: u64,
+    #[serde(default)]
+    pub(crate) autostart: bool,
+}
+
+impl Head {
+    pub(crate) fn read(path: &Path) -> Result<Self, CoreError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| CoreError::Read { path: path.to_owned(), source })?;
+        Self::from_toml(&text, path)
+    }
+
+    /// Understands the head of `text`, the content of `path`.
+    pub(crate) fn from_toml(text: &str, path: &Path) -> Result<Self, CoreError> {
+        let end = text.find("\n[").unwrap_or(text.len());
+        match toml::from_str::<Self>(&text[..end]) {
+            Ok(head) if head.format <= Definition::FORMAT => Ok(head),
+            // The whole text has the better explanation.
+            _ => Definition::from_toml(text, path).map(|definition| Self::of(&definition)),
+        }
+    }
+
+    fn of(definition: &Definition) -> Self {
+        Self {
+            format: definition.format,
+            id: definition.id,
+            uuid: definition.uuid,
+            name: definition.name.clone(),
+            template: definition.template.clone(),
+            vcpus: definition.vcpus,
+            memory_bytes: definition.memory_bytes,
+            autostart: definition.autostart,
+        }
+    }
+}
+
+fn newer(path: &Path, format: u32) -> CoreError {
+    CoreError::NewerFormat { path: path.to_owned(), format, known: Definition::FORMAT }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn example() -> Definition {
+        Definition {
+            format: Definition::FORMAT,
+            id: 1,
+            uuid: Uuid::from_u128(7),
+            name: "buzz_matala".parse().unwrap(),
+            template: "xs".into(),
+            created: "2026-11-23T06:05:00Z".into(),
+            vcpus: 1,
+            max_vcpus: 1,
+            memory_bytes: 2 << 30,
+            max_memory_bytes: None,
+            hugepages: false,
+            autostart: false,
+            boot: Boot::Firmware { path: None },
+            disks: vec![DiskDefinition {
+                name: "os".into(),
+                format: "raw".into(),
+                size_bytes: 50 << 30,
+                clone: "reflink".into(),
+                source: Some("/images/nixos.img".into()),
+                readonly: false,
+            }],
+            nets: vec![NetDefinition {
+                name: "main".into(),
+                kind: NetKind::Vhost,
+                mac: "52:54:00:00:00:01".into(),
+                bridge: "br0".into(),
+                port: "vm1-main".into(),
+                vlan: Some(12),
+                mtu_bytes: None,
+                addresses: Vec::new(),
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let definition = example();
+        let text = definition.to_toml().unwrap();
+        assert_eq!(
+            Definition::from_toml(&text, Path::new("vm.toml")).unwrap(),
+            definition,
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_its_version() {
+        for text in ["format = 2\n", "format = 9\nid = \"not a number\"\n"] {
+            let error = Definition::from_toml(text, Path::new("vm.toml")).unwrap_err();
+            assert!(matches!(error, CoreError::NewerFormat { .. }), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_an_error_that_names_the_file() {
+        for text in ["", "format = 1", "\0", "format = \"x\""] {
+            let error = Definition::from_toml(text, Path::new("/root/vm.toml")).unwrap_err();
+            assert!(error.to_string().contains("/root/vm.toml"), "{error}");
+        }
+    }
+}

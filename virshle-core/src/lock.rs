@@ -1,0 +1,147 @@
+//! Advisory locks on files: one writer to a machine, one claimant of ids and names.
+//!
+//! `flock(2)` locks end with the process that holds them, however it ends.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::CoreError;
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+#[must_use = "the lock ends when this is dropped"]
+pub(crate) struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock on `path`, making the file if it isn't there, and waits up to `timeout`.
+    pub(crate) fn acquire(path: &Path, timeout: Duration) -> Result<Self, CoreError> {
+        let failed = |source| CoreError::Lock { path: path.to_owned(), source };
+        let file = open(path, true).map_err(failed)?;
+        let file = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => file,
+            Err(rustix::io::Errno::WOULDBLOCK) => match wait(file, timeout).map_err(failed)? {
+                Some(file) => file,
+                None => return Err(held(path, timeout)),
+            },
+            Err(errno) => return Err(failed(errno.into())),
+        };
+        let mut lock = Self { file };
+        // Only a courtesy to whoever waits: a lock without a name is a lock all the same.
+        drop(lock.write_holder());
+        Ok(lock)
+    }
+
+    /// Takes the lock on `path` if the file is there and nobody holds it.
+    pub(crate) fn acquire_if_free(path: &Path) -> Result<Option<Self>, CoreError> {
+        let failed = |source| CoreError::Lock { path: path.to_owned(), source };
+        let file = match open(path, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+
+    /// Tells whether the locked file still stands at `path`: not renamed away, not replaced.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        match (self.file.metadata(), std::fs::metadata(path)) {
+            (Ok(held), Ok(there)) => held.dev() == there.dev() && held.ino() == there.ino(),
+            _ => false,
+        }
+    }
+
+    fn write_holder(&mut self) -> io::Result<()> {
+        let command: Vec<String> =
+            std::env::args_os().take(4).map(|word| word.to_string_lossy().into_owned()).collect();
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        writeln!(self.file, "pid {} ({})", std::process::id(), command.join(" "))
+    }
+}
+
+fn open(path: &Path, create: bool) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(create)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+}
+
+/// Waits for the lock in a thread of its own, as `flock(2)` knows no deadline. A thread that is
+/// late finds nobody waiting and lets go again.
+fn wait(file: File, timeout: Duration) -> io::Result<Option<File>> {
+    let (sender, receiver) = mpsc::sync_channel(0);
+    std::thread::Builder::new().name("lock".into()).spawn(move || {
+        let result = loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other,
+            }
+        };
+        // Nobody waits any more: the send gives the file back, and dropping it unlocks.
+        drop(sender.send(result.map(|()| file)));
+    })?;
+    match receiver.recv_timeout(timeout) {
+        Ok(Ok(file)) => Ok(Some(file)),
+        Ok(Err(errno)) => Err(errno.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+fn held(path: &Path, waited: Duration) -> CoreError {
+    let mut holder = String::new();
+    if let Ok(file) = File::open(path) {
+        // Not knowing who holds it is no reason to fail differently.
+        drop(file.take(256).read_to_string(&mut holder));
+    }
+    let holder = match holder.trim() {
+        "" => "another process".to_owned(),
+        known => known.to_owned(),
+    };
+    CoreError::Locked { path: PathBuf::from(path), holder, waited }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn second_writer_waits_and_then_is_told_who_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = Lock::acquire(&path, Duration::ZERO).unwrap();
+        let error = Lock::acquire(&path, Duration::from_millis(20)).unwrap_err();
+        let CoreError::Locked { holder, .. } = &error else { panic!("{error:?}") };
+        assert!(holder.contains(&std::process::id().to_string()), "{holder}");
+        assert!(Lock::acquire_if_free(&path).unwrap().is_none());
+        drop(first);
+        let second = Lock::acquire(&path, Duration::from_secs(10)).unwrap();
+        assert!(second.is_at(&path));
+    }
+
+    #[test]
+    fn waiter_gets_it_when_the_holder_lets_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = Lock::acquire(&path, Duration::ZERO).unwrap();
+        let other = path.clone();
+        let waiter = std::thread::spawn(move || Lock::acquire(&other, Duration::from_secs(30)));
+        drop(first);
+        assert!(waiter.join().unwrap().is_ok());
+    }
+}

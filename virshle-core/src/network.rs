@@ -1,0 +1,236 @@
+//! A machine's interfaces and their other ends: ports of the switch, taps, macvtaps.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use virshle_hypervisor::Client;
+use virshle_net::{
+    Datapath, InterfaceName, MacAddr, Macvtap, NetError, Owner, PendingPorts, PortRequest, Switch,
+    Tap,
+};
+
+use crate::definition::{NetDefinition, NetKind};
+use crate::vmm_config::{Offloads, descriptor_config};
+use crate::{CoreError, Vm};
+
+/// How long the switch may take to remove ports. Nobody waits for it to have done so.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The other ends of a machine's interfaces, while it starts.
+#[derive(Debug)]
+pub(crate) struct Network<'a> {
+    vm: &'a Vm,
+    switch: Option<Switch>,
+    offloads: Offloads,
+    devices: Vec<Device<'a>>,
+    timeout: Duration,
+}
+
+/// A device in the host's kernel that the VMM is handed a descriptor of.
+#[derive(Debug)]
+struct Device<'a> {
+    net: &'a NetDefinition,
+    kind: DeviceKind,
+}
+
+#[derive(Debug)]
+enum DeviceKind {
+    Tap(Tap),
+    Macvtap(Macvtap),
+}
+
+impl<'a> Network<'a> {
+    /// Asks the switch whether it can do what the machine needs, and makes the machine's devices.
+    ///
+    /// A tap lives as long as somebody holds its descriptor: when this is dropped and no VMM has
+    /// got it, it is gone.
+    pub(crate) fn prepare(vm: &'a Vm, timeout: Duration) -> Result<Self, CoreError> {
+        let mut network =
+            Self { vm, switch: None, offloads: Offloads::Kernel, devices: Vec::new(), timeout };
+        let failed = |source| failed(vm, source);
+        if network.switched().next().is_some() {
+            let mut switch = vm.node().switch(timeout)?;
+            network.offloads = check_switch(vm, &mut switch).map_err(failed)?;
+            network.switch = Some(switch);
+        }
+        for net in &vm.definition().nets {
+            let kind = match net.kind {
+                NetKind::Vhost => continue,
+                NetKind::Tap => DeviceKind::Tap(make_tap(net).map_err(failed)?),
+                NetKind::Macvtap => DeviceKind::Macvtap(make_macvtap(net).map_err(failed)?),
+            };
+            network.devices.push(Device { net, kind });
+        }
+        Ok(network)
+    }
+
+    fn switched(&self) -> impl Iterator<Item = &'a NetDefinition> {
+        self.vm.definition().nets.iter().filter(|net| net.kind != NetKind::Macvtap)
+    }
+
+    /// The vhost-user interfaces, in order: cloud-hypervisor waits for their peers one by one.
+    pub(crate) fn vhost(&self) -> Vec<&'a NetDefinition> {
+        self.vm.definition().nets.iter().filter(|net| net.kind == NetKind::Vhost).collect()
+    }
+
+    /// Gives the VMM its interfaces, in the definition's order: descriptors pass only here, and
+    /// `vm.create` would drop them.
+    pub(crate) fn attach(&self, client: &Client) -> Result<(), CoreError> {
+        for net in &self.vm.definition().nets {
+            let device = self.devices.iter().find(|device| device.net.name == net.name);
+            let answer = match device.map(|device| &device.kind) {
+                None => client.add_net(&self.vm.vhost_config(net)),
+                Some(kind) => {
+                    let (descriptor, offloads) = match kind {
+                        DeviceKind::Tap(tap) => (tap.as_fds(), self.offloads),
+                        DeviceKind::Macvtap(macvtap) => (vec![macvtap.as_fd()], Offloads::Kernel),
+                    };
+                    client.add_net_with_fds(&descriptor_config(net, offloads), &descriptor)
+                }
+            };
+            answer
+                .map_err(|source| self.vm.hypervisor_error("add a network interface to", source))?;
+        }
+        Ok(())
+    }
+
+    /// Asks the switch for the ports of the machine's taps, without waiting for them.
+    pub(crate) fn submit_taps(&mut self) -> Result<Vec<PendingPorts>, CoreError> {
+        let requests: Result<Vec<PortRequest>, NetError> = self
+            .devices
+            .iter()
+            .filter(|device| matches!(device.kind, DeviceKind::Tap(_)))
+            .map(|device| {
+                let name: InterfaceName = device.net.port.parse()?;
+                self.request(PortRequest::tap(name), device.net)
+            })
+            .collect();
+        let requests = requests.map_err(|source| failed(self.vm, source))?;
+        self.submit(&requests)
+    }
+
+    /// Lets the switch connect to the socket of the vhost-user interface `net`, which has just
+    /// appeared, and waits until it has made the port.
+    pub(crate) fn plug_vhost(&mut self, net: &NetDefinition) -> Result<(), CoreError> {
+        let socket = self.vm.net_socket(&net.name);
+        let failed = |source| failed(self.vm, source);
+        if let Some((uid, gid)) = self.switch.as_ref().and_then(Switch::peer_uid_gid) {
+            let root = self.vm.node().root();
+            virshle_net::grant_socket_access(&socket, root, uid, gid).map_err(failed)?;
+        }
+        let request = self.request(PortRequest::vhost_user(&net.port, &socket), net);
+        let pending = self.submit(&[request.map_err(failed)?])?;
+        self.confirm(pending)
+    }
+
+    fn request(&self, request: PortRequest, net: &NetDefinition) -> Result<PortRequest, NetError> {
+        let mac: MacAddr = net.mac.parse()?;
+        let mut request = request.mac(mac).owner(owner(self.vm));
+        if let Some(vlan) = net.vlan {
+            request = request.vlan(vlan);
+        }
+        if let Some(mtu) = net.mtu_bytes {
+            request = request.mtu_bytes(mtu);
+        }
+        Ok(request)
+    }
+
+    fn submit(&mut self, requests: &[PortRequest]) -> Result<Vec<PendingPorts>, CoreError> {
+        // Every interface of one machine is on the node's one bridge.
+        let Some(bridge) = self.switched().next().map(|net| net.bridge.clone()) else {
+            return Ok(Vec::new());
+        };
+        let Some(switch) = &mut self.switch else { return Ok(Vec::new()) };
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pending = switch
+            .submit_ports(&bridge, requests, self.timeout)
+            .map_err(|source| failed(self.vm, source))?;
+        Ok(vec![pending])
+    }
+
+    /// Waits until the switch has made the ports, and fails if it couldn't.
+    pub(crate) fn confirm(&mut self, pending: Vec<PendingPorts>) -> Result<(), CoreError> {
+        let Some(switch) = &mut self.switch else { return Ok(()) };
+        for ports in pending {
+            switch.confirm_ports(ports, self.timeout).map_err(|source| failed(self.vm, source))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the switch sees the guest's side of the vhost-user interfaces.
+    pub(crate) fn wait_for_link(&mut self) -> Result<(), CoreError> {
+        let ports: Vec<&str> = self.vhost().iter().map(|net| net.port.as_str()).collect();
+        match &mut self.switch {
+            Some(switch) if !ports.is_empty() => {
+                switch.wait_for_link(&ports, self.timeout).map_err(|source| failed(self.vm, source))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Vm {
+    /// Removes the machine's ports and devices, if there are any. What can't be removed is told
+    /// of; `v node check --repair` finds it by its mark.
+    pub(crate) fn unplug(&self) {
+        let nets = &self.definition().nets;
+        if nets.iter().any(|net| net.kind != NetKind::Macvtap) {
+            let removed = self.node().switch(TIMEOUT).and_then(|mut switch| {
+                switch
+                    .remove_ports_of(&self.definition().uuid.to_string(), TIMEOUT)
+                    .map_err(|source| failed(self, source))
+            });
+            if let Err(error) = removed {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(vm = %self.name(), %error, cause, "its ports are left behind");
+            }
+        }
+        for net in nets.iter().filter(|net| net.kind == NetKind::Macvtap) {
+            let removed = net.port.parse().and_then(|name: InterfaceName| Macvtap::delete(&name));
+            if let Err(error) = removed {
+                tracing::warn!(vm = %self.name(), device = net.port, %error, "left behind");
+            }
+        }
+    }
+}
+
+/// Makes sure that the bridge is there and that the switch can make the ports.
+fn check_switch(vm: &Vm, switch: &mut Switch) -> Result<Offloads, NetError> {
+    let nets = &vm.definition().nets;
+    if nets.iter().any(|net| net.kind == NetKind::Vhost) {
+        switch.capabilities()?.require_vhost_user()?;
+    }
+    let mut offloads = Offloads::Kernel;
+    for net in nets.iter().filter(|net| net.kind != NetKind::Macvtap) {
+        if switch.require_bridge(&net.bridge)?.datapath == Datapath::Netdev {
+            offloads = Offloads::None;
+        }
+    }
+    Ok(offloads)
+}
+
+fn make_tap(net: &NetDefinition) -> Result<Tap, NetError> {
+    let tap = Tap::create(&net.port.parse()?)?;
+    if let Some(mtu) = net.mtu_bytes {
+        tap.set_mtu(mtu)?;
+    }
+    tap.set_up()?;
+    Ok(tap)
+}
+
+fn make_macvtap(net: &NetDefinition) -> Result<Macvtap, NetError> {
+    let name = net.port.parse()?;
+    // A macvtap stays when its machine ends: one of that name is from an earlier run.
+    Macvtap::delete(&name)?;
+    Macvtap::create(&name, &net.bridge, net.mac.parse()?)
+}
+
+fn owner(vm: &Vm) -> Owner {
+    Owner::new(vm.definition().uuid.to_string(), vm.name().as_str()).node(vm.node().mark())
+}
+
+fn failed(vm: &Vm, source: NetError) -> CoreError {
+    CoreError::Network { vm: vm.name().clone(), source }
+}

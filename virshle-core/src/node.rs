@@ -1,0 +1,165 @@
+//! The node: this host as a home of machines.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use virshle_template::{Config, NodeSettings};
+
+use crate::bulk::in_parallel;
+use crate::status::{Status, status};
+use crate::store::Store;
+use crate::{CoreError, Selection, Vm, VmState};
+
+/// This host as a home of machines: the configuration and the folder they live in.
+///
+/// Opening one touches nothing; every operation reads the folder anew. Clones are cheap and share
+/// the configuration.
+#[derive(Clone, Debug)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    store: Store,
+    host: String,
+}
+
+/// What a listing found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Listing {
+    /// The machines, by id.
+    pub vms: Vec<VmSummary>,
+    /// Folders that hold a machine whose definition can't be read.
+    pub broken: Vec<CoreError>,
+}
+
+/// A machine as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VmSummary {
+    /// The id.
+    pub id: u64,
+    /// The uuid.
+    pub uuid: uuid::Uuid,
+    /// The name.
+    pub name: crate::VmName,
+    /// The template it was made from.
+    pub template: String,
+    /// vCPUs at boot.
+    pub vcpus: u32,
+    /// Memory at boot, in bytes.
+    pub memory_bytes: u64,
+    /// What it is doing.
+    pub state: VmState,
+}
+
+impl Node {
+    /// The node that `config` describes, in `root` if one is given.
+    pub fn new(config: Config, root: Option<&Path>) -> Self {
+        let root = root
+            .map(Path::to_owned)
+            .or_else(|| config.node.root.clone())
+            .unwrap_or_else(NodeSettings::default_root);
+        // Sockets are named by absolute paths, and so is everything in a definition.
+        let root = std::path::absolute(&root).unwrap_or(root);
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { inner: Arc::new(Inner { config, store: Store::new(root), host }) }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// The folder the machines live in.
+    pub fn root(&self) -> &Path {
+        self.inner.store.root()
+    }
+
+    /// Where images are kept.
+    pub fn cache(&self) -> PathBuf {
+        self.inner.store.cache()
+    }
+
+    /// The host's name.
+    pub fn host(&self) -> &str {
+        &self.inner.host
+    }
+
+    /// What the node calls itself: the host's name if the configuration says nothing else.
+    pub fn alias(&self) -> &str {
+        self.config().node.alias.as_deref().unwrap_or_else(|| self.host())
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Lists the machines that `selection` means, by id.
+    ///
+    /// # Errors
+    ///
+    /// If the folder can't be read, or a selector means no machine or more than one.
+    pub fn list(&self, selection: &Selection) -> Result<Listing, CoreError> {
+        let found = self.store().find()?;
+        let chosen = selection.choose(&found.heads)?;
+        let states =
+            in_parallel(chosen.iter().map(|head| head.uuid).collect(), |uuid| self.status(uuid));
+        let vms = chosen
+            .into_iter()
+            .zip(states)
+            .filter(|(_, status)| selection.fits_state(status.state))
+            .map(|(head, status)| VmSummary {
+                id: head.id,
+                uuid: head.uuid,
+                name: head.name.clone(),
+                template: head.template.clone(),
+                vcpus: head.vcpus,
+                memory_bytes: head.memory_bytes,
+                state: status.state,
+            })
+            .collect();
+        Ok(Listing { vms, broken: found.broken })
+    }
+
+    /// Finds the machines that `selection` means, by id.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::list`], and if one of their definitions can't be read.
+    pub fn select(&self, selection: &Selection) -> Result<Vec<Vm>, CoreError> {
+        let found = self.store().find()?;
+        let chosen = selection.choose(&found.heads)?;
+        chosen
+            .into_iter()
+            .filter(|head| {
+                selection.states.is_empty() || selection.fits_state(self.status(head.uuid).state)
+            })
+            .map(|head| self.vm(head.uuid))
+            .collect()
+    }
+
+    /// The machine with that uuid.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or its definition can't be read.
+    pub fn vm(&self, uuid: uuid::Uuid) -> Result<Vm, CoreError> {
+        match self.store().read(uuid) {
+            Ok(definition) => Ok(Vm::new(self.clone(), definition)),
+            Err(CoreError::Read { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Err(CoreError::NoSuchVm { word: uuid.to_string(), known: Vec::new() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn status(&self, uuid: uuid::Uuid) -> Status {
+        status(&self.store().folder(uuid), &self.config().hypervisor.program)
+    }
+}

@@ -1,0 +1,36 @@
+//! Removing a machine for good.
+
+use crate::{CoreError, Force, Vm};
+
+impl Vm {
+    /// Removes the machine: its disks, its definition, everything.
+    ///
+    /// The rename of its folder is the moment it ends. Deleting the files comes after; what is
+    /// interrupted there is swept by the next change.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::WrongState`] if it is not stopped, unless forced.
+    pub fn remove(&self, force: Force) -> Result<(), CoreError> {
+        self.node().store().sweep()?;
+        let lock = self.lock()?;
+        if let Some(vmm) = self.vmm()? {
+            if force == Force::No {
+                return Err(CoreError::WrongState {
+                    vm: self.name().clone(),
+                    verb: "remove",
+                    state: self.state(),
+                });
+            }
+            self.kill(&vmm)?;
+        }
+        self.unplug();
+        let gone = self.node().store().retire(self.definition().uuid)?;
+        if let Err(source) = std::fs::remove_dir_all(&gone) {
+            return Err(CoreError::Write { path: gone, source });
+        }
+        drop(lock);
+        tracing::info!(vm = %self.name(), "removed");
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! Starting a machine: a VMM on its disks, its ports on the bridge, and all of it or nothing.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use virshle_hypervisor::{Client, HypervisorError, Launch, Verbosity, VmConfig, Vmm};
+
+use crate::network::Network;
+use crate::run::{Phase, Run};
+use crate::socket_watch::SocketWatch;
+use crate::{Change, CoreError, Vm, VmState, vmm_config};
+
+/// How a machine is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StartOptions {
+    /// How long the boot of the guest may take: loading its kernel, making its memory, and the
+    /// switch connecting to its interfaces.
+    pub boot_timeout: Duration,
+    /// How long the switch may take to apply a port, and cloud-hypervisor to answer.
+    pub answer_timeout: Duration,
+}
+
+impl Default for StartOptions {
+    /// A minute for the boot, ten seconds for an answer.
+    fn default() -> Self {
+        Self { boot_timeout: Duration::from_secs(60), answer_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// The lines of cloud-hypervisor's log that an error carries.
+const LOG_LINES: usize = 8;
+
+impl Vm {
+    /// Starts the machine and returns when its guest runs and its interfaces have a link.
+    ///
+    /// A machine that runs already is left alone. What an interrupted start left behind is
+    /// cleared first.
+    ///
+    /// # Errors
+    ///
+    /// Everything is as it was before: no process, no port, no socket is left.
+    pub fn start(&self, options: &StartOptions) -> Result<Change, CoreError> {
+        let _lock = self.lock()?;
+        let previous = Run::read(self.folder());
+        if let Some(vmm) = self.vmm()? {
+            let state = self.state();
+            let finished = previous.as_ref().is_some_and(|run| run.phase == Phase::Started);
+            match state {
+                VmState::Running if finished => return Ok(Change::Unchanged),
+                VmState::Paused | VmState::Unresponsive if finished => {
+                    return Err(CoreError::WrongState {
+                        vm: self.name().clone(),
+                        verb: "start",
+                        state,
+                    });
+                }
+                // Whoever started it died over it: the lock is ours.
+                _ => self.kill(&vmm)?,
+            }
+        }
+        let config = self.preflight()?;
+        let network = Network::prepare(self, options.answer_timeout)?;
+        self.remove_sockets();
+        Run::starting().write(self.folder())?;
+        let started = self
+            .launch(&config, network, options)
+            .and_then(|()| Run { phase: Phase::Started, ..Run::starting() }.write(self.folder()));
+        match started {
+            Ok(()) => {
+                tracing::info!(vm = %self.name(), "started");
+                Ok(Change::Done)
+            }
+            Err(error) => {
+                self.undo_start(previous.as_ref());
+                Err(error)
+            }
+        }
+    }
+
+    /// Checks what `vm.create` does not: it takes everything, and a boot that fails says little.
+    fn preflight(&self) -> Result<VmConfig, CoreError> {
+        crate::kvm::open()?;
+        let config = self.vmm_config_without_nets()?;
+        for (what, path) in vmm_config::files(&config) {
+            std::fs::File::open(&path).map_err(|source| CoreError::MissingFile {
+                vm: self.name().clone(),
+                what,
+                path,
+                source,
+            })?;
+        }
+        self.confined(config)
+    }
+
+    /// The steps of a start, in their order. The caller undoes them.
+    fn launch(
+        &self,
+        config: &VmConfig,
+        mut network: Network<'_>,
+        options: &StartOptions,
+    ) -> Result<(), CoreError> {
+        let vmm = self.spawn()?;
+        let client = vmm.client(options.answer_timeout);
+        client.create(config).map_err(|source| self.hypervisor_error("start", source))?;
+        network.attach(&client)?;
+        let taps = network.submit_taps()?;
+        self.boot(&client, &mut network, options)?;
+        network.confirm(taps)?;
+        network.wait_for_link()
+    }
+
+    fn spawn(&self) -> Result<Vmm, CoreError> {
+        Launch::new(&self.node().config().hypervisor.program, &self.api_socket())
+            .log_file(self.vmm_log())
+            .event_file(self.events())
+            // At this level its log tells a guest that powers off from a VMM that is ended. It
+            // holds the machine's configuration, in which there is no secret.
+            .verbosity(Verbosity::Info)
+            .spawn()
+            .map_err(|source| self.hypervisor_error("start", source))
+    }
+
+    /// Boots the guest. cloud-hypervisor's answer does not come before the switch has connected to
+    /// each vhost-user socket, and the switch can't connect before cloud-hypervisor has made it.
+    fn boot(
+        &self,
+        client: &Client,
+        network: &mut Network<'_>,
+        options: &StartOptions,
+    ) -> Result<(), CoreError> {
+        let failed = |source| self.hypervisor_error("boot", source);
+        let deadline = Instant::now() + options.boot_timeout;
+        let watch = SocketWatch::new(&self.folder().join("net"))?;
+        let answer = client.start_boot().map_err(failed)?;
+        for net in network.vhost() {
+            // With an answer before the socket, the answer says why.
+            if !watch.wait_for(&self.net_socket(&net.name), &answer, deadline)? {
+                break;
+            }
+            network.plug_vhost(net)?;
+        }
+        answer.wait(deadline.saturating_duration_since(Instant::now())).map_err(failed)
+    }
+
+    /// Takes back a start that failed: goes on past what can't be taken back, and tells of it.
+    fn undo_start(&self, previous: Option<&Run>) {
+        let killed = self.vmm().and_then(|vmm| vmm.map_or(Ok(()), |vmm| self.kill(&vmm)));
+        if let Err(error) = killed {
+            tracing::warn!(vm = %self.name(), %error, "its VMM is left behind");
+        }
+        self.unplug();
+        self.remove_sockets();
+        if let Err(error) = Run::restore(previous, self.folder()) {
+            tracing::warn!(vm = %self.name(), %error, "cannot forget the failed start");
+        }
+    }
+
+    /// The machine's VMM, if one runs.
+    pub(crate) fn vmm(&self) -> Result<Option<Vmm>, CoreError> {
+        Vmm::find(&self.api_socket(), &self.node().config().hypervisor.program)
+            .map_err(|source| self.hypervisor_error("find the VMM of", source))
+    }
+
+    pub(crate) fn client(
+        &self,
+        timeout: Duration,
+        doing: &'static str,
+    ) -> Result<Client, CoreError> {
+        Client::connect(&self.api_socket(), timeout)
+            .map_err(|source| self.hypervisor_error(doing, source))
+    }
+
+    /// Adds the machine, and the end of cloud-hypervisor's log, to its failure.
+    pub(crate) fn hypervisor_error(
+        &self,
+        doing: &'static str,
+        source: HypervisorError,
+    ) -> CoreError {
+        CoreError::Hypervisor {
+            vm: self.name().clone(),
+            doing,
+            log: tail(&self.vmm_log(), LOG_LINES),
+            source,
+        }
+    }
+
+    /// The sockets that the machine has while it runs.
+    pub(crate) fn sockets(&self) -> Vec<PathBuf> {
+        let mut sockets = vec![self.api_socket(), self.vsock()];
+        sockets.extend(self.definition().nets.iter().map(|net| self.net_socket(&net.name)));
+        sockets
+    }
+
+    /// Removes the sockets that a killed VMM leaves behind: each of them would make the next
+    /// start fail, as cloud-hypervisor does not take over any but its API's.
+    pub(crate) fn remove_sockets(&self) {
+        for path in self.sockets() {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), %error, "cannot remove");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The last lines of a log, none if there is no log.
+fn tail(path: &Path, lines: usize) -> Vec<String> {
+    let mut text = String::new();
+    if let Ok(file) = std::fs::File::open(path) {
+        // A log that can't be read whole has nothing to add.
+        drop(file.take(1 << 20).read_to_string(&mut text));
+    }
+    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    all[all.len().saturating_sub(lines)..].iter().map(|line| (*line).to_owned()).collect()
+}

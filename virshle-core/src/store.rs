@@ -1,0 +1,384 @@
+//! The node's folder: where machines are, and what makes one exist.
+//!
+//! A machine exists exactly when `vm/<uuid>/vm.toml` exists. It is staged in `vm/.new-<uuid>` and
+//! the rename of that folder is the moment it comes to be; it ends with a rename to
+//! `vm/.gone-<uuid>`. Whatever an interrupted process leaves behind carries one of these two
+//! prefixes and is swept by the next one, unless somebody still holds its lock.
+
+use std::collections::HashSet;
+use std::fs::{DirBuilder, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::definition::Head;
+use crate::lock::Lock;
+use crate::{CoreError, Definition, VmName};
+
+/// The prefix of a machine that is being made.
+pub(crate) const NEW: &str = ".new-";
+/// The prefix of a machine that is being removed.
+pub(crate) const GONE: &str = ".gone-";
+/// The file that makes a folder a machine.
+pub(crate) const DEFINITION: &str = "vm.toml";
+/// The lock of a machine, and of the node.
+pub(crate) const LOCK: &str = "lock";
+/// What a staged machine has claimed.
+const CLAIM: &str = "claim";
+/// How long a claim waits for others: each of them holds the lock for milliseconds.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The node's folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    root: PathBuf,
+}
+
+/// A machine that is being made: its id and name are taken, its folder is there.
+#[derive(Debug)]
+#[must_use = "a staged machine is swept when its lock ends"]
+pub(crate) struct Staged {
+    pub(crate) id: u64,
+    pub(crate) uuid: Uuid,
+    pub(crate) name: VmName,
+    pub(crate) folder: PathBuf,
+    /// The MAC addresses of the machines that were there before.
+    pub(crate) taken_macs: Arc<HashSet<String>>,
+    _lock: Lock,
+}
+
+/// What is not free any more.
+#[derive(Debug, Default)]
+struct Taken {
+    names: HashSet<VmName>,
+    highest_id: u64,
+    macs: HashSet<String>,
+}
+
+/// What a listing found: machines, and folders that should be one but can't be read.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) heads: Vec<Head>,
+    pub(crate) broken: Vec<CoreError>,
+}
+
+impl Store {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where images are kept.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    fn machines(&self) -> PathBuf {
+        self.root.join("vm")
+    }
+
+    /// The folder of the machine `uuid`.
+    pub(crate) fn folder(&self, uuid: Uuid) -> PathBuf {
+        self.machines().join(uuid.to_string())
+    }
+
+    /// Makes the folders of the node, private to their user and readable by his group.
+    pub(crate) fn ensure(&self) -> Result<Vec<PathBuf>, CoreError> {
+        let mut made = Vec::new();
+        for path in self.missing() {
+            ensure_folder(&path, 0o750)?;
+            made.push(path);
+        }
+        Ok(made)
+    }
+
+    /// The folders of the node that aren't there yet.
+    pub(crate) fn missing(&self) -> Vec<PathBuf> {
+        [self.root.clone(), self.machines(), self.cache()]
+            .into_iter()
+            .filter(|path| !path.is_dir())
+            .collect()
+    }
+
+    /// Every machine, by id.
+    pub(crate) fn find(&self) -> Result<Found, CoreError> {
+        let mut found = Found::default();
+        for uuid in self.uuids()? {
+            match Head::read(&self.folder(uuid).join(DEFINITION)) {
+                Ok(head) => found.heads.push(head),
+                Err(CoreError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                Err(error) => found.broken.push(error),
+            }
+        }
+        found.heads.sort_by_key(|head| head.id);
+        Ok(found)
+    }
+
+    /// The definition of the machine `uuid`.
+    pub(crate) fn read(&self, uuid: Uuid) -> Result<Definition, CoreError> {
+        Definition::read(&self.folder(uuid).join(DEFINITION))
+    }
+
+    pub(crate) fn uuids(&self) -> Result<Vec<Uuid>, CoreError> {
+        Ok(self.entries()?.into_iter().filter_map(|name| canonical(&name)).collect())
+    }
+
+    /// The names in `vm/`; none if the node was never used.
+    fn entries(&self) -> Result<Vec<String>, CoreError> {
+        let path = self.machines();
+        let failed = |source| CoreError::Read { path: path.clone(), source };
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            if let Ok(name) = entry.map_err(failed)?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Claims ids and names for `count` machines and makes a folder to stage each in.
+    ///
+    /// One machine gets `name` itself, several get `name-1`, `name-2`, …; without a name each
+    /// gets a random one.
+    pub(crate) fn claim(
+        &self,
+        count: u32,
+        name: Option<&VmName>,
+    ) -> Result<Vec<Staged>, CoreError> {
+        self.ensure()?;
+        let _lock = Lock::acquire(&self.root.join(LOCK), CLAIM_TIMEOUT)?;
+        let mut taken = self.taken()?;
+        let mut names = Vec::new();
+        for number in 1..=count {
+            let wanted = match name {
+                None => VmName::random(&taken.names),
+                Some(name) if count == 1 => name.clone(),
+                Some(name) => format!("{name}-{number}")
+                    .parse()
+                    .map_err(|source| CoreError::Name { name: name.to_string(), source })?,
+            };
+            if !taken.names.insert(wanted.clone()) {
+                return Err(CoreError::NameTaken { name: wanted });
+            }
+            names.push(wanted);
+        }
+        let first = self.next_id().unwrap_or(1).max(taken.highest_id + 1);
+        self.write_next_id(first + u64::from(count))?;
+        let macs = Arc::new(taken.macs);
+        (first..).zip(names).map(|(id, name)| self.stage(id, name, &macs)).collect()
+    }
+
+    /// What machines have taken, and those that are being made right now.
+    fn taken(&self) -> Result<Taken, CoreError> {
+        let mut taken = Taken::default();
+        for entry in self.entries()? {
+            let folder = self.machines().join(&entry);
+            let head = if let Some(uuid) = entry.strip_prefix(NEW).and_then(canonical) {
+                // Whoever died while making it has no claim any more.
+                if Lock::acquire_if_free(&folder.join(LOCK))?.is_some() {
+                    continue;
+                }
+                // Between the definition and the rename there is no claim any more.
+                read_claim(&folder)
+                    .or_else(|| taken.read(&folder))
+                    .or_else(|| taken.read(&self.folder(uuid)))
+            } else {
+                canonical(&entry).and_then(|_| taken.read(&folder))
+            };
+            if let Some((id, name)) = head {
+                taken.highest_id = taken.highest_id.max(id);
+                taken.names.insert(name);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The id that comes next, if the file that says so is whole. It is only a memory of removed
+    /// machines: ids of machines that exist are counted anyhow.
+    fn next_id(&self) -> Option<u64> {
+        std::fs::read_to_string(self.root.join("next-id")).ok()?.trim().parse().ok()
+    }
+
+    fn write_next_id(&self, next: u64) -> Result<(), CoreError> {
+        replace(&self.root.join("next-id"), format!("{next}\n").as_bytes())
+    }
+
+    fn stage(
+        &self,
+        id: u64,
+        name: VmName,
+        macs: &Arc<HashSet<String>>,
+    ) -> Result<Staged, CoreError> {
+        let uuid = Uuid::new_v4();
+        let folder = self.machines().join(format!("{NEW}{uuid}"));
+        for path in [folder.clone(), folder.join("disk"), folder.join("net"), folder.join("tmp")] {
+            ensure_folder(&path, 0o750)?;
+        }
+        let lock = Lock::acquire(&folder.join(LOCK), CLAIM_TIMEOUT)?;
+        write_new(&folder.join(CLAIM), format!("{id} {name}\n").as_bytes(), Sync::No)?;
+        Ok(Staged { id, uuid, name, folder, taken_macs: Arc::clone(macs), _lock: lock })
+    }
+
+    /// Makes a staged machine a machine. When this returns, it outlasts a power failure.
+    pub(crate) fn commit(&self, staged: Staged, definition: &Definition) -> Result<(), CoreError> {
+        write_new(&staged.folder.join(DEFINITION), definition.to_toml()?.as_bytes(), Sync::Yes)?;
+        let claim = staged.folder.join(CLAIM);
+        std::fs::remove_file(&claim).map_err(|source| CoreError::Write { path: claim, source })?;
+        self.rename(&staged.folder, &self.folder(staged.uuid))
+    }
+
+    /// Takes back what was staged. Its folder's lock is held, so nobody else sweeps it meanwhile.
+    pub(crate) fn discard(&self, staged: Staged) {
+        if let Err(error) = std::fs::remove_dir_all(&staged.folder) {
+            tracing::warn!(path = %staged.folder.display(), %error, "left behind until the next sweep");
+        }
+    }
+
+    /// Ends a machine: from here on it doesn't exist. Its files go afterwards.
+    pub(crate) fn retire(&self, uuid: Uuid) -> Result<PathBuf, CoreError> {
+        let gone = self.machines().join(format!("{GONE}{uuid}"));
+        self.rename(&self.folder(uuid), &gone)?;
+        Ok(gone)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), CoreError> {
+        let failed = |source| CoreError::Write { path: to.to_owned(), source };
+        std::fs::rename(from, to).map_err(failed)?;
+        sync_folder(&self.machines()).map_err(failed)
+    }
+
+    /// What interrupted processes left behind, and nobody works on.
+    pub(crate) fn leftovers(&self) -> Result<Vec<PathBuf>, CoreError> {
+        let mut leftovers = Vec::new();
+        for entry in self.entries()? {
+            if entry.strip_prefix(NEW).or_else(|| entry.strip_prefix(GONE)).is_none() {
+                continue;
+            }
+            let folder = self.machines().join(entry);
+            let lock = folder.join(LOCK);
+            if Lock::acquire_if_free(&lock)?.is_some() || !lock.exists() {
+                leftovers.push(folder);
+            }
+        }
+        Ok(leftovers)
+    }
+
+    /// Removes what interrupted processes left behind. What can't be removed stays for the next.
+    pub(crate) fn sweep(&self) -> Result<Vec<PathBuf>, CoreError> {
+        if self.leftovers()?.is_empty() {
+            return Ok(Vec::new());
+        }
+        // A folder that has no lock yet may be one that is just being staged: staging happens
+        // under the node's lock, so under it there is none.
+        let _lock = Lock::acquire(&self.root.join(LOCK), CLAIM_TIMEOUT)?;
+        let mut swept = Vec::new();
+        for folder in self.leftovers()? {
+            match std::fs::remove_dir_all(&folder) {
+                Ok(()) => swept.push(folder),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(path = %folder.display(), %error, "cannot sweep");
+                }
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// The uuid that `name` spells the way this crate spells it; another spelling is another's file.
+fn canonical(name: &str) -> Option<Uuid> {
+    let uuid: Uuid = name.parse().ok()?;
+    (uuid.to_string() == name).then_some(uuid)
+}
+
+impl Taken {
+    /// Reads the definition in `folder`: its id and name, and notes its addresses.
+    fn read(&mut self, folder: &Path) -> Option<(u64, VmName)> {
+        let path = folder.join(DEFINITION);
+        let text = std::fs::read_to_string(&path).ok()?;
+        let head = Head::from_toml(&text, &path).ok()?;
+        // A definition is written by this crate, a key to a line: no need to understand the rest.
+        let macs = text.lines().filter_map(|line| line.strip_prefix("mac = "));
+        self.macs.extend(macs.map(|mac| mac.trim_matches(['"', '\'']).to_owned()));
+        Some((head.id, head.name))
+    }
+}
+
+fn read_claim(folder: &Path) -> Option<(u64, VmName)> {
+    let text = std::fs::read_to_string(folder.join(CLAIM)).ok()?;
+    let (id, name) = text.trim().split_once(' ')?;
+    Some((id.parse().ok()?, name.parse().ok()?))
+}
+
+/// Makes a folder with `mode`, whatever the umask says; one that is there stays as it is.
+fn ensure_folder(path: &Path, mode: u32) -> Result<(), CoreError> {
+    let failed = |source| CoreError::Write { path: path.to_owned(), source };
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent()
+        && !parent.exists()
+    {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => {}
+        // Another process was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    }
+    let mode = rustix::fs::Mode::from_raw_mode(mode);
+    rustix::fs::chmod(path, mode).map_err(|errno| failed(errno.into()))
+}
+
+/// Whether a file's content is made to outlast a power failure before going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sync {
+    Yes,
+    No,
+}
+
+fn write_new(path: &Path, content: &[u8], sync: Sync) -> Result<(), CoreError> {
+    let write = || -> io::Result<()> {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(content)?;
+        if sync == Sync::Yes {
+            file.sync_all()?;
+        }
+        Ok(())
+    };
+    write().map_err(|source| CoreError::Write { path: path.to_owned(), source })
+}
+
+/// Replaces the content of `path` in one step: a reader sees the old or the new, never a part.
+///
+/// The caller holds the lock under which `path` is written: the name beside it is always the same,
+/// so that what an interrupted process leaves there is overwritten by the next.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), CoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let beside = PathBuf::from(name);
+    let write = || -> io::Result<()> {
+        let mut file =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(content)?;
+        std::fs::rename(&beside, path)
+    };
+    write().map_err(|source| CoreError::Write { path: path.to_owned(), source })
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

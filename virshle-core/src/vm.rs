@@ -1,0 +1,106 @@
+//! One machine: its definition, its folder, and the questions that can be asked of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::lock::Lock;
+use crate::status::Status;
+use crate::store::LOCK;
+use crate::{CoreError, Definition, Node, VmName, VmState};
+
+/// How long a change waits for another one of the same machine.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A machine of a [`Node`].
+#[derive(Clone, Debug)]
+pub struct Vm {
+    node: Node,
+    folder: PathBuf,
+    definition: Definition,
+}
+
+impl Vm {
+    pub(crate) fn new(node: Node, definition: Definition) -> Self {
+        let folder = node.store().folder(definition.uuid);
+        Self { node, folder, definition }
+    }
+
+    /// The node it lives on.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// What it is made of.
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &VmName {
+        &self.definition.name
+    }
+
+    /// The folder that holds everything of it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// cloud-hypervisor's API socket, while the machine runs.
+    pub fn api_socket(&self) -> PathBuf {
+        self.folder.join("ch.sock")
+    }
+
+    /// The hybrid vsock's socket, while the machine runs.
+    pub fn vsock(&self) -> PathBuf {
+        self.folder.join("ch.vsock")
+    }
+
+    /// What the guest writes to its first serial port.
+    pub fn serial_log(&self) -> PathBuf {
+        self.folder.join("serial.log")
+    }
+
+    /// What cloud-hypervisor has to say.
+    pub fn vmm_log(&self) -> PathBuf {
+        self.folder.join("ch.log")
+    }
+
+    /// The events of cloud-hypervisor's monitor.
+    pub fn events(&self) -> PathBuf {
+        self.folder.join("events.json")
+    }
+
+    /// The file of the disk `name`.
+    pub fn disk(&self, name: &str) -> PathBuf {
+        self.folder.join("disk").join(name)
+    }
+
+    /// The vhost-user socket of the network interface `name`.
+    pub fn net_socket(&self, name: &str) -> PathBuf {
+        self.folder.join("net").join(format!("{name}.sock"))
+    }
+
+    /// What it is doing right now.
+    pub fn state(&self) -> VmState {
+        self.status().state
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.node.status(self.definition.uuid)
+    }
+
+    /// Takes the lock that a change needs, and makes sure that the machine still exists.
+    pub(crate) fn lock(&self) -> Result<Lock, CoreError> {
+        let path = self.folder.join(LOCK);
+        if !self.folder.exists() {
+            return Err(self.removed());
+        }
+        let lock = Lock::acquire(&path, LOCK_TIMEOUT)?;
+        // While this waited, the one who held the lock may have removed the machine.
+        if lock.is_at(&path) { Ok(lock) } else { Err(self.removed()) }
+    }
+
+    fn removed(&self) -> CoreError {
+        CoreError::Removed { vm: self.name().clone() }
+    }
+}

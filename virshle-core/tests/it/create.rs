@@ -1,0 +1,154 @@
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use virshle_core::{
+    CoreError, CreateRequest, Definition, ErrorKind, Force, Node, Selection, VmState, in_parallel,
+};
+
+use crate::lab::{DISK, LEAST, Lab};
+
+#[test]
+fn a_machine_is_a_folder_with_a_definition_and_private_disks() {
+    let lab = Lab::new(DISK);
+    let before = fs::metadata(lab.path("image.raw")).unwrap();
+    let vm = lab.create("xs");
+    let definition = Definition::read(&vm.folder().join("vm.toml")).unwrap();
+    assert_eq!(&definition, vm.definition());
+    assert_eq!((definition.id, definition.template.as_str()), (1, "xs"));
+    let disk = fs::metadata(vm.disk("os")).unwrap();
+    assert_eq!(disk.len(), 1 << 20);
+    assert_eq!(disk.permissions().mode() & 0o777, 0o600);
+    assert_eq!(&fs::read(vm.disk("os")).unwrap()[..64 << 10], &[7; 64 << 10]);
+    let after = fs::metadata(lab.path("image.raw")).unwrap();
+    assert_eq!((before.mtime_nsec(), before.size()), (after.mtime_nsec(), after.size()));
+    assert_eq!(vm.state(), VmState::Stopped);
+    lab.assert_no_orphans();
+}
+
+#[test]
+fn many_come_at_once_with_ids_in_a_row_and_names_of_their_own() {
+    let lab = Lab::new(LEAST);
+    let made = lab.node.create(&CreateRequest::new("xs").count(20), &|_| {}).unwrap();
+    let mut ids: Vec<u64> = made.iter().map(|vm| vm.as_ref().unwrap().definition().id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=20).collect::<Vec<_>>());
+    let names: HashSet<_> = made.iter().map(|vm| vm.as_ref().unwrap().name().clone()).collect();
+    assert_eq!(names.len(), 20);
+}
+
+#[test]
+fn ids_are_never_given_twice() {
+    let lab = Lab::new(LEAST);
+    for id in 1..=3 {
+        let vm = lab.create("xs");
+        assert_eq!(vm.definition().id, id);
+        vm.remove(Force::No).unwrap();
+    }
+    assert_eq!(lab.machine_folders(), Vec::<String>::new());
+}
+
+#[test]
+fn a_taken_name_is_refused_and_nothing_is_made() {
+    let lab = Lab::new(LEAST);
+    let request = CreateRequest::new("xs").name("web".parse().unwrap());
+    lab.node.create(&request, &|_| {}).unwrap();
+    let before = lab.machine_folders();
+    let error = lab.node.create(&request, &|_| {}).unwrap_err();
+    assert!(matches!(error, CoreError::NameTaken { .. }), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::State);
+    assert_eq!(lab.machine_folders(), before);
+}
+
+#[test]
+fn one_of_many_claimants_gets_the_name() {
+    let lab = Lab::new(LEAST);
+    let request = CreateRequest::new("xs").name("web".parse().unwrap());
+    let results = in_parallel((0..32).collect(), |_| lab.node.create(&request, &|_| {}));
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    for error in results.into_iter().filter_map(Result::err) {
+        assert!(matches!(error, CoreError::NameTaken { .. }), "{error:?}");
+    }
+    assert_eq!(lab.machine_folders().len(), 1);
+}
+
+#[test]
+fn readers_see_whole_machines_while_others_make_and_remove_them() {
+    let lab = Lab::new(DISK);
+    let work = |index: u32| -> Result<(), CoreError> {
+        if index % 2 == 0 {
+            let listing = lab.node.list(&Selection::default())?;
+            assert!(listing.broken.is_empty(), "{:?}", listing.broken);
+            return Ok(());
+        }
+        for vm in lab.node.create(&CreateRequest::new("xs"), &|_| {})? {
+            vm?.remove(Force::No)?;
+        }
+        Ok(())
+    };
+    for result in in_parallel((0..60).collect(), work) {
+        result.unwrap();
+    }
+    assert_eq!(lab.machine_folders(), Vec::<String>::new());
+}
+
+#[test]
+fn a_disk_smaller_than_its_image_leaves_nothing() {
+    let lab = Lab::new(&DISK.replace("1M", "512"));
+    let made = lab.node.create(&CreateRequest::new("xs").count(2), &|_| {}).unwrap();
+    for result in made {
+        let error = result.unwrap_err();
+        assert!(matches!(error, CoreError::Disk { .. }), "{error:?}");
+    }
+    assert_eq!(lab.machine_folders(), Vec::<String>::new());
+}
+
+#[test]
+fn a_missing_image_and_an_unknown_template_are_told_before_anything_is_made() {
+    let lab = Lab::new(DISK);
+    fs::remove_file(lab.path("image.raw")).unwrap();
+    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
+    assert!(matches!(error, CoreError::Image { .. }), "{error:?}");
+    let error = lab.node.create(&CreateRequest::new("xxs"), &|_| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(!lab.path("root").exists());
+}
+
+#[test]
+fn what_a_dead_process_left_behind_is_swept_and_frees_its_name() {
+    let lab = Lab::new(LEAST);
+    lab.create("xs").remove(Force::No).unwrap();
+    let dead = lab.path("root/vm/.new-11111111-2222-4333-8444-555555555555");
+    fs::create_dir(&dead).unwrap();
+    fs::write(dead.join("lock"), "").unwrap();
+    fs::write(dead.join("claim"), "7 web\n").unwrap();
+    let gone = lab.path("root/vm/.gone-11111111-2222-4333-8444-555555555555");
+    fs::create_dir(&gone).unwrap();
+    assert_eq!(lab.node.check().unwrap().orphans.len(), 2);
+    let request = CreateRequest::new("xs").name("web".parse().unwrap());
+    lab.node.create(&request, &|_| {}).unwrap();
+    assert!(!dead.exists() && !gone.exists());
+    lab.assert_no_orphans();
+}
+
+#[test]
+fn a_broken_definition_does_not_hide_the_others() {
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    let broken = lab.create("xs");
+    fs::write(broken.folder().join("vm.toml"), "id = 2\nname =").unwrap();
+    let listing = lab.node.list(&Selection::default()).unwrap();
+    assert_eq!(listing.vms.len(), 1);
+    assert_eq!(listing.vms[0].uuid, vm.definition().uuid);
+    assert_eq!(listing.broken.len(), 1);
+}
+
+#[test]
+fn a_changed_template_does_not_change_a_machine() {
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    let node: Node = lab.reconfigured(&LEAST.replace("64MiB", "128MiB"));
+    let selection = Selection::word("1");
+    let found = node.select(&selection).unwrap();
+    assert_eq!(found[0].definition(), vm.definition());
+}

@@ -1,0 +1,170 @@
+//! The life of a machine on real cloud-hypervisor, without a network.
+
+use std::fs;
+use std::time::Duration;
+
+use virshle_core::{
+    Change, CoreError, ErrorKind, Force, LastExit, StartOptions, StopRequest, VmState,
+};
+use virshle_testkit::{Part, TestKernel, need};
+
+use crate::lab::{DISK, LEAST, Lab};
+
+const PARTS: &[Part] = &[Part::Ch, Part::Kvm];
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
+    vm.start(&StartOptions::default())
+}
+
+/// Waits until the machine's process has ended by itself.
+fn wait_until_stopped(vm: &virshle_core::Vm) {
+    let program = vm.node().config().hypervisor.program.clone();
+    let vmm = virshle_core::hypervisor::Vmm::find(&vm.api_socket(), &program).unwrap();
+    if let Some(vmm) = vmm {
+        assert!(vmm.wait_exit(PATIENCE), "it runs on");
+    }
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_a_machine_starts_pauses_resumes_and_is_cut_off() {
+    if !need(PARTS) {
+        return;
+    }
+    let lab = Lab::new(DISK);
+    let vm = lab.create("xs");
+    assert_eq!(start(&vm).unwrap(), Change::Done);
+    assert_eq!(vm.state(), VmState::Running);
+    assert_eq!(start(&vm).unwrap(), Change::Unchanged);
+    let info = vm.info();
+    assert!(info.pid.is_some() && info.last_exit.is_none(), "{info:?}");
+    assert_eq!(vm.pause().unwrap(), Change::Done);
+    assert_eq!(vm.pause().unwrap(), Change::Unchanged);
+    assert_eq!(vm.state(), VmState::Paused);
+    assert_eq!(start(&vm).unwrap_err().kind(), ErrorKind::State);
+    assert_eq!(vm.resume().unwrap(), Change::Done);
+    assert_eq!(vm.remove(Force::No).unwrap_err().kind(), ErrorKind::State);
+    assert_eq!(vm.stop(&StopRequest::force()).unwrap(), Change::Done);
+    assert_eq!(vm.stop(&StopRequest::force()).unwrap(), Change::Unchanged);
+    assert_eq!(vm.info().last_exit, Some(LastExit::Forced));
+    lab.assert_no_orphans();
+    assert_eq!(start(&vm).unwrap(), Change::Done);
+    vm.remove(Force::Yes).unwrap();
+    assert_eq!(lab.machine_folders(), Vec::<String>::new());
+    lab.assert_no_orphans();
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_a_guest_that_obeys_its_power_button_is_stopped() {
+    if !need(PARTS) {
+        return;
+    }
+    let lab = Lab::with_kernel(LEAST, &TestKernel::obeys());
+    let vm = lab.create("xs");
+    start(&vm).unwrap();
+    vm.stop(&StopRequest::power_button(PATIENCE)).unwrap();
+    assert_eq!(vm.state(), VmState::Stopped);
+    assert_eq!(vm.info().last_exit, Some(LastExit::Stopped));
+    lab.assert_no_orphans();
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_a_guest_that_ignores_its_power_button_runs_on() {
+    if !need(PARTS) {
+        return;
+    }
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    start(&vm).unwrap();
+    let request = StopRequest::power_button(Duration::from_millis(300));
+    let error = vm.stop(&request).unwrap_err();
+    assert!(matches!(error, CoreError::StillRunning { .. }), "{error:?}");
+    assert_eq!(vm.state(), VmState::Running);
+    vm.stop(&StopRequest::force()).unwrap();
+    assert_eq!(vm.info().last_exit, Some(LastExit::Forced));
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_how_a_run_ended_is_told() {
+    if !need(PARTS) {
+        return;
+    }
+    let lab = Lab::with_kernel(LEAST, &TestKernel::power_off());
+    let vm = lab.create("xs");
+    start(&vm).unwrap();
+    wait_until_stopped(&vm);
+    assert_eq!(vm.info().last_exit, Some(LastExit::Guest));
+
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    assert_eq!(vm.info().last_exit, None);
+    start(&vm).unwrap();
+    let program = vm.node().config().hypervisor.program.clone();
+    let vmm = virshle_core::hypervisor::Vmm::find(&vm.api_socket(), &program).unwrap().unwrap();
+    vmm.kill().unwrap();
+    wait_until_stopped(&vm);
+    assert_eq!(vm.state(), VmState::Stopped);
+    assert_eq!(vm.info().last_exit, Some(LastExit::Crashed));
+    // What the killed VMM left behind does not keep the machine from starting.
+    assert_eq!(start(&vm).unwrap(), Change::Done);
+    vm.stop(&StopRequest::force()).unwrap();
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_a_start_whose_starter_died_is_done_again() {
+    if !need(PARTS) {
+        return;
+    }
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    start(&vm).unwrap();
+    let before = vm.info().pid;
+    // As it stands between the launch and the end of a start.
+    let record = vm.folder().join("run.json");
+    let text = fs::read_to_string(&record).unwrap().replace("started", "starting");
+    fs::write(&record, text).unwrap();
+    assert_eq!(start(&vm).unwrap(), Change::Done);
+    assert_ne!(vm.info().pid, before);
+    assert_eq!(vm.state(), VmState::Running);
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_a_failed_start_leaves_everything_as_it_was() {
+    if !need(PARTS) {
+        return;
+    }
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    // It can be opened, and is no kernel: only the boot finds out.
+    fs::write(lab.path("kernel"), "no kernel").unwrap();
+    let error = start(&vm).unwrap_err();
+    assert!(matches!(error, CoreError::Hypervisor { doing: "boot", .. }), "{error:?}");
+    assert_eq!(vm.state(), VmState::Stopped);
+    assert_eq!(vm.info().last_exit, None);
+    lab.assert_no_orphans();
+    fs::remove_file(lab.path("kernel")).unwrap();
+    let error = start(&vm).unwrap_err();
+    assert!(matches!(error, CoreError::MissingFile { .. }), "{error:?}");
+}
+
+#[test]
+#[ignore = "needs KVM"]
+fn kvm_a_missing_cloud_hypervisor_is_told() {
+    if !need(&[Part::Kvm]) {
+        return;
+    }
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    let mut config = lab.node.config().clone();
+    config.hypervisor.program = "/nonexistent/cloud-hypervisor".into();
+    let node = virshle_core::Node::new(config, Some(&lab.path("root")));
+    let error = start(&node.vm(vm.definition().uuid).unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Host, "{error:?}");
+    lab.assert_no_orphans();
+}

@@ -1,0 +1,179 @@
+//! Machines on real Open vSwitch and real cloud-hypervisor.
+
+use virshle_core::{
+    Change, CoreError, ErrorKind, Force, InitMode, InitOutcome, StartOptions, StopRequest, VmState,
+};
+use virshle_testkit::{NetNamespace, OpenVswitch, Part, need};
+
+use crate::lab::Lab;
+
+/// A node on the switch `ovs`, its bridge made, with a template of a network of `kind`.
+fn lab(ovs: &OpenVswitch, kind: &str) -> Lab {
+    let lab = Lab::new(&config(ovs, kind));
+    lab.node.init(InitMode::Apply).unwrap();
+    lab
+}
+
+fn config(ovs: &OpenVswitch, kind: &str) -> String {
+    format!(
+        r#"
+[network]
+ovsdb = "{}"
+[[template.vm]]
+name = "xs"
+vcpu = 1
+vram = "64MiB"
+kernel = "{{folder}}/kernel"
+[[template.vm.net]]
+name = "main"
+vlan = 12
+[template.vm.net.type.{kind}]
+"#,
+        ovs.address()
+    )
+}
+
+/// What the switch knows of a column of the port or interface `name`.
+fn column(ovs: &OpenVswitch, table: &str, name: &str, column: &str) -> String {
+    ovs.vsctl(&["--if-exists", "get", table, name, column]).trim().to_owned()
+}
+
+fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
+    vm.start(&StartOptions::default())
+}
+
+#[test]
+#[ignore = "needs Open vSwitch"]
+fn ovs_init_makes_what_is_missing_and_may_run_again() {
+    if !need(&[Part::Ovs]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    ovs.vsctl(&["add-br", "vs0", "--", "set", "bridge", "vs0", "datapath_type=netdev"]);
+    let text =
+        format!("{}\n", config(&ovs, "tap")).replace("[network]", "[network]\nuplink = \"vs0\"");
+    let lab = Lab::new(&text);
+    let would = lab.node.init(InitMode::DryRun).unwrap();
+    assert!(would.iter().all(|step| step.outcome == InitOutcome::Would), "{would:?}");
+    assert!(!lab.path("root").exists());
+    let made = lab.node.init(InitMode::Apply).unwrap();
+    assert!(made.iter().all(|step| step.outcome == InitOutcome::Made), "{made:?}");
+    let there = lab.node.init(InitMode::Apply).unwrap();
+    assert!(there.iter().all(|step| step.outcome == InitOutcome::There), "{there:?}");
+    assert_eq!(ovs.vsctl(&["list-br"]).lines().collect::<Vec<_>>(), ["br0", "vs0"]);
+}
+
+#[test]
+#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
+    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = lab(&ovs, "tap");
+    let vm = lab.create("xs");
+    start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(vm.state(), VmState::Running);
+    assert!(column(&ovs, "Interface", "vm1-main", "ofport").parse::<u32>().unwrap() > 0);
+    assert_eq!(column(&ovs, "Port", "vm1-main", "tag"), "12");
+    let mark = column(&ovs, "Interface", "vm1-main", "external_ids");
+    assert!(mark.contains(&vm.definition().uuid.to_string()), "{mark}");
+    assert!(mark.contains(&vm.definition().nets[0].mac), "{mark}");
+    lab.assert_no_orphans();
+    vm.stop(&StopRequest::force()).unwrap();
+    assert_eq!(ovs.vsctl(&["list-ports", "br0"]), "");
+    assert!(!std::path::Path::new("/proc/self/net/dev_snmp6/vm1-main").exists());
+    vm.remove(Force::No).unwrap();
+    lab.assert_no_orphans();
+}
+
+#[test]
+#[ignore = "needs Open vSwitch with DPDK, cloud-hypervisor and KVM"]
+fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
+    if !need(&[Part::Dpdk, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::with_dpdk();
+    let lab = lab(&ovs, "vhost");
+    let vm = lab.create("xs");
+    start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(vm.state(), VmState::Running);
+    assert!(column(&ovs, "Interface", "vm1-main", "ofport").parse::<u32>().unwrap() > 0);
+    assert_eq!(column(&ovs, "Interface", "vm1-main", "link_state"), "up");
+    let status = column(&ovs, "Interface", "vm1-main", "status");
+    assert!(status.contains("connected"), "{status}");
+    vm.remove(Force::Yes).unwrap();
+    assert_eq!(ovs.vsctl(&["list-ports", "br0"]), "");
+    lab.assert_no_orphans();
+}
+
+#[test]
+#[ignore = "needs Open vSwitch and KVM"]
+fn ovs_a_switch_that_cannot_is_told_before_anything_is_started() {
+    if !need(&[Part::Ovs, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let mut ovs = OpenVswitch::start();
+    let lab = lab(&ovs, "vhost");
+    let vm = lab.create("xs");
+    // Without DPDK there are no vhost-user ports.
+    let error = start(&vm).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Host, "{error:?}");
+    assert!(error.hint().unwrap().contains("dpdk"), "{:?}", error.hint());
+    ovs.kill_ovsdb();
+    let error = start(&vm).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Host, "{error:?}");
+    assert!(!vm.folder().join("ch.log").exists());
+}
+
+#[test]
+#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+fn ovs_a_dead_vswitchd_fails_the_start_within_its_deadline() {
+    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let mut ovs = OpenVswitch::start();
+    let lab = lab(&ovs, "tap");
+    let vm = lab.create("xs");
+    ovs.kill_vswitchd();
+    let mut options = StartOptions::default();
+    options.answer_timeout = std::time::Duration::from_secs(2);
+    let error = vm.start(&options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Host, "{error:?}");
+    assert_eq!(vm.state(), VmState::Stopped);
+    ovs.start_vswitchd();
+    assert_eq!(ovs.vsctl(&["list-ports", "br0"]), "");
+    start(&vm).unwrap();
+    assert_eq!(vm.state(), VmState::Running);
+}
+
+#[test]
+#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+fn ovs_orphaned_ports_are_found_and_removed_and_foreign_ones_left() {
+    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = lab(&ovs, "tap");
+    let vm = lab.create("xs");
+    start(&vm).unwrap();
+    ovs.vsctl(&["add-port", "br0", "mine", "--", "set", "interface", "mine", "type=internal"]);
+    let program = vm.node().config().hypervisor.program.clone();
+    let vmm = virshle_core::hypervisor::Vmm::find(&vm.api_socket(), &program).unwrap();
+    let vmm = vmm.unwrap();
+    vmm.kill().unwrap();
+    assert!(vmm.wait_exit(std::time::Duration::from_secs(10)));
+    let orphans = lab.node.check().unwrap().orphans;
+    assert!(orphans.iter().any(|orphan| orphan.what.contains("vm1-main")), "{orphans:?}");
+    for (orphan, result) in lab.node.repair(orphans) {
+        result.unwrap_or_else(|error| panic!("{orphan}: {error:?}"));
+    }
+    lab.assert_no_orphans();
+    assert_eq!(ovs.vsctl(&["list-ports", "br0"]).trim(), "mine");
+}
