@@ -236,7 +236,10 @@ impl Store {
         write_new(&staged.folder.join(DEFINITION), definition.to_toml()?.as_bytes(), Sync::Yes)?;
         let claim = staged.folder.join(CLAIM);
         std::fs::remove_file(&claim).map_err(|source| CoreError::Write { path: claim, source })?;
-        self.rename(&staged.folder, &self.folder(staged.uuid))
+        let renamed = self.rename(&staged.folder, &self.folder(staged.uuid));
+        // Only now may others change the machine, or sweep what did not become one.
+        drop(staged);
+        renamed
     }
 
     /// Takes back what was staged. Its folder's lock is held, so nobody else sweeps it meanwhile.
@@ -244,6 +247,7 @@ impl Store {
         if let Err(error) = std::fs::remove_dir_all(&staged.folder) {
             tracing::warn!(path = %staged.folder.display(), %error, "left behind until the next sweep");
         }
+        drop(staged);
     }
 
     /// Ends a machine: from here on it doesn't exist. Its files go afterwards.
