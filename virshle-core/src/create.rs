@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use uuid::Uuid;
 use virshle_disk::{CloneMode, CloneRequest, Disk};
 use virshle_net::MacAddr;
 use virshle_template::{Boot as TemplateBoot, DiskTemplate, NetTemplate, VmTemplate};
@@ -12,6 +13,7 @@ use virshle_template::{Boot as TemplateBoot, DiskTemplate, NetTemplate, VmTempla
 use crate::bulk::in_parallel;
 use crate::definition::{Boot, DiskDefinition, NetDefinition, NetKind};
 use crate::store::Staged;
+use crate::vm::{net_socket, vsock};
 use crate::{CoreError, Definition, Node, Vm, VmName};
 
 /// A wish for machines.
@@ -72,7 +74,8 @@ impl Node {
         on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
     ) -> Result<Vec<Result<Vm, CoreError>>, CoreError> {
         let template = self.config().template(&request.template)?;
-        check_files(template)?;
+        self.check_files(template)?;
+        self.check_sockets(template)?;
         self.store().ensure()?;
         self.store().sweep()?;
         let staged = self.store().claim(request.count, request.name.as_ref())?;
@@ -148,6 +151,51 @@ impl Node {
 }
 
 impl Node {
+    /// The image that a disk is made from: a file of the user's, or one of the cache.
+    fn image(&self, disk: &DiskTemplate) -> Option<PathBuf> {
+        let cached = || disk.image.as_ref().map(|name| self.cache().join(name));
+        disk.source.clone().or_else(cached)
+    }
+
+    /// Makes sure that what the template names can be opened, before anything is made.
+    fn check_files(&self, template: &VmTemplate) -> Result<(), CoreError> {
+        let mut files: Vec<PathBuf> =
+            template.disks.iter().filter_map(|disk| self.image(disk)).collect();
+        match &template.boot {
+            TemplateBoot::Firmware(path) => files.extend(path.clone()),
+            TemplateBoot::Kernel { kernel, initramfs, .. } => {
+                files.push(kernel.clone());
+                files.extend(initramfs.clone());
+            }
+            _ => {}
+        }
+        for path in files {
+            // Not waiting: a FIFO in the image's place would have no writer.
+            let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+            File::options().read(true).custom_flags(flags).open(&path).map_err(|source| {
+                CoreError::Image { template: template.name.clone(), path: path.clone(), source }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the machine's sockets will have names that a socket can have.
+    fn check_sockets(&self, template: &VmTemplate) -> Result<(), CoreError> {
+        let folder = self.store().folder(Uuid::nil());
+        let longest = template
+            .nets
+            .iter()
+            .map(|net| net_socket(&folder, &net.name))
+            .chain([vsock(&folder)])
+            .max_by_key(|path| path.as_os_str().len());
+        match longest {
+            Some(path) if path.as_os_str().len() > MAX_SOCKET_PATH => {
+                Err(CoreError::SocketPath { path, most: MAX_SOCKET_PATH })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn make_disk(
         &self,
         disk: &DiskTemplate,
@@ -155,7 +203,7 @@ impl Node {
         vm: &VmName,
         on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
     ) -> Result<Disk, virshle_disk::DiskError> {
-        let Some(source) = &disk.source else {
+        let Some(source) = self.image(disk) else {
             // A template's disk without a source has a size: the template's own check.
             let size = disk.size.map_or(0, |size| size.bytes());
             return virshle_disk::create_empty(path, size);
@@ -169,7 +217,7 @@ impl Node {
             });
         };
         let mut request =
-            CloneRequest::new(source, path).mode(clone_mode(disk.clone)).on_progress(&mut report);
+            CloneRequest::new(&source, path).mode(clone_mode(disk.clone)).on_progress(&mut report);
         if let Some(size) = disk.size {
             request = request.size_bytes(size.bytes());
         }
@@ -212,6 +260,9 @@ impl Node {
     }
 }
 
+/// The longest path of a socket, in bytes: `sun_path` of unix(7) less its NUL.
+const MAX_SOCKET_PATH: usize = 107;
+
 /// The name of a port: it says whose it is.
 ///
 /// A device in the host's kernel has at most 15 bytes. A name that would not fit is numbered
@@ -224,28 +275,6 @@ fn port_name(id: u64, net: &str, index: usize, kind: NetKind) -> String {
         // No interface of a template is called like this: it has no hyphen after the id.
         format!("vm{id}n{index}")
     }
-}
-
-/// Makes sure that what the template names can be opened, before anything is made.
-fn check_files(template: &VmTemplate) -> Result<(), CoreError> {
-    let mut files: Vec<&PathBuf> =
-        template.disks.iter().filter_map(|disk| disk.source.as_ref()).collect();
-    match &template.boot {
-        TemplateBoot::Firmware(path) => files.extend(path),
-        TemplateBoot::Kernel { kernel, initramfs, .. } => {
-            files.push(kernel);
-            files.extend(initramfs);
-        }
-        _ => {}
-    }
-    for path in files {
-        // Not waiting: a FIFO in the image's place would have no writer.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        File::options().read(true).custom_flags(flags).open(path).map_err(|source| {
-            CoreError::Image { template: template.name.clone(), path: path.clone(), source }
-        })?;
-    }
-    Ok(())
 }
 
 fn boot(boot: &TemplateBoot) -> Boot {

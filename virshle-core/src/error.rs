@@ -153,6 +153,14 @@ pub enum CoreError {
         /// Why.
         source: io::Error,
     },
+    /// A machine's sockets would have longer names than sockets can have.
+    #[error("{} would be the name of a socket, and has more than {most} bytes", .path.display())]
+    SocketPath {
+        /// The longest of the sockets.
+        path: PathBuf,
+        /// What a socket's name can have, in bytes.
+        most: usize,
+    },
     /// A machine's network can't be made.
     #[error("cannot plug machine {vm} into the network")]
     Network {
@@ -286,6 +294,7 @@ impl CoreError {
             Self::Locked { .. } | Self::NameTaken { .. } | Self::WrongState { .. } => {
                 ErrorKind::State
             }
+            Self::SocketPath { .. } => ErrorKind::Config,
             Self::NoFirmware { .. } | Self::Kvm { .. } => ErrorKind::Host,
             Self::Read { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied
@@ -323,6 +332,7 @@ impl CoreError {
             Self::WrongState { .. } => "wrong-state",
             Self::Disk { .. } => "disk-failed",
             Self::Image { .. } => "image-missing",
+            Self::SocketPath { .. } => "path-too-long",
             Self::Network { .. } | Self::Switch { .. } => "network-failed",
             Self::Hypervisor { .. } | Self::Processes { .. } => "hypervisor-failed",
             Self::MissingFile { .. } => "file-missing",
@@ -360,6 +370,9 @@ impl CoreError {
                 VmState::Stopped => Some(format!("v vm start {vm}")),
                 VmState::Unresponsive | VmState::Created => Some(format!("v vm stop --force {vm}")),
             },
+            Self::SocketPath { .. } => Some(
+                "choose a shorter root with --root or [node] root, or a shorter net name".into(),
+            ),
             Self::Image { .. } => Some("correct the disk's path in the template".into()),
             Self::Read { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied =>

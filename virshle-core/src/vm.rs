@@ -19,6 +19,16 @@ pub struct Vm {
     definition: Definition,
 }
 
+/// The hybrid vsock's socket of the machine in `folder`.
+pub(crate) fn vsock(folder: &Path) -> PathBuf {
+    folder.join("ch.vsock")
+}
+
+/// The vhost-user socket of the interface `name` of the machine in `folder`.
+pub(crate) fn net_socket(folder: &Path, name: &str) -> PathBuf {
+    folder.join("net").join(format!("{name}.sock"))
+}
+
 impl Vm {
     pub(crate) fn new(node: Node, definition: Definition) -> Self {
         let folder = node.store().folder(definition.uuid);
@@ -52,7 +62,7 @@ impl Vm {
 
     /// The hybrid vsock's socket, while the machine runs.
     pub fn vsock(&self) -> PathBuf {
-        self.folder.join("ch.vsock")
+        vsock(&self.folder)
     }
 
     /// What the guest writes to its first serial port.
@@ -77,7 +87,7 @@ impl Vm {
 
     /// The vhost-user socket of the network interface `name`.
     pub fn net_socket(&self, name: &str) -> PathBuf {
-        self.folder.join("net").join(format!("{name}.sock"))
+        net_socket(&self.folder, name)
     }
 
     /// What it is doing right now.

@@ -76,7 +76,7 @@ fn one_of_many_claimants_gets_the_name() {
 fn readers_see_whole_machines_while_others_make_and_remove_them() {
     let lab = Lab::new(DISK);
     let work = |index: u32| -> Result<(), CoreError> {
-        if index % 2 == 0 {
+        if index.is_multiple_of(2) {
             let listing = lab.node.list(&Selection::default())?;
             assert!(listing.broken.is_empty(), "{:?}", listing.broken);
             return Ok(());
@@ -151,4 +151,24 @@ fn a_changed_template_does_not_change_a_machine() {
     let selection = Selection::word("1");
     let found = node.select(&selection).unwrap();
     assert_eq!(found[0].definition(), vm.definition());
+}
+
+#[test]
+fn sockets_that_could_have_no_name_are_told_before_anything_is_made() {
+    let net = format!("[[template.vm.net]]\nname = \"{}\"\ntype = \"tap\"\n", "n".repeat(63));
+    let lab = Lab::new(&format!("{LEAST}{net}"));
+    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
+    assert!(matches!(error, CoreError::SocketPath { .. }), "{error:?}");
+    assert!(!lab.path("root").exists());
+}
+
+#[test]
+fn an_image_of_the_cache_is_found_by_its_name() {
+    let text = DISK.replace("path = \"{folder}/image.raw\"", "image = \"debian.raw\"");
+    let lab = Lab::new(&text);
+    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
+    assert!(matches!(error, CoreError::Image { .. }), "{error:?}");
+    fs::create_dir_all(lab.node.cache()).unwrap();
+    fs::rename(lab.path("image.raw"), lab.node.cache().join("debian.raw")).unwrap();
+    assert_eq!(lab.create("xs").definition().disks[0].size_bytes, 1 << 20);
 }
