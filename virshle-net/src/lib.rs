@@ -1,4 +1,57 @@
 //! Open vSwitch over OVSDB (RFC 7047): bridges, patch links, ports; tap devices; MAC addresses.
+//!
+//! For programs that plug virtual machines into Open vSwitch and want to know that it worked:
+//! without running `ovs-vsctl`, without an async runtime, with a deadline on every call.
+//!
+//! # The model
+//!
+//! - A [`Switch`] is a connection to Open vSwitch's database. What is asked for there,
+//!   `ovs-vswitchd` makes; calls wait until it has, and read its errors back.
+//! - A bridge ([`Switch::ensure_bridge`]) may be linked to another ([`Switch::ensure_patch`]).
+//! - A [`PortRequest`] says what a port is: a vhost-user socket, a [`Tap`], an internal device.
+//!   All the ports of a machine are one transaction, done or undone together.
+//! - An [`Owner`] marks whose a port is. What has no mark of ours is never touched.
+//! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use virshle_net::ovsdb::Address;
+//! use virshle_net::{Datapath, MacAddr, NetError, Owner, PortRequest, Switch, Tap};
+//!
+//! fn plug() -> Result<Tap, NetError> {
+//!     let timeout = Duration::from_secs(5);
+//!     let mut switch = Switch::connect(&Address::default(), timeout)?;
+//!     switch.ensure_bridge("br0", Datapath::Netdev, timeout)?;
+//!
+//!     // Its descriptors go to the virtual machine monitor, with which it vanishes.
+//!     let tap = Tap::create(&"vm1-main".parse()?)?;
+//!     tap.set_up()?;
+//!
+//!     let owner = Owner::new("0f8c2a5e-6d1b-4f6e-9a53-0c5b0e1f7a11", "buzz_matala");
+//!     let mac: MacAddr = "52:54:00:12:34:56".parse()?;
+//!     let request = PortRequest::tap(tap.name().clone()).vlan(12).mac(mac).owner(owner);
+//!     for port in switch.add_ports("br0", &[request], timeout)? {
+//!         println!("{} is port {} of {}", port.name, port.ofport, port.bridge);
+//!     }
+//!     Ok(tap)
+//! }
+//!
+//! if let Err(error) = plug() {
+//!     eprintln!("{error}");
+//!     if let Some(hint) = error.hint() {
+//!         eprintln!("{hint}");
+//!     }
+//! }
+//! ```
+//!
+//! # Limitations
+//!
+//! Linux on 64-bit machines. No flows, no tunnels, no quality of service, no trunk ports: `ovs-ofctl` and
+//! `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the database. A
+//! machine's vhost-user socket is made by somebody else (the monitor); only its switch's side is
+//! here.
 
 mod access_list;
 mod bridge;

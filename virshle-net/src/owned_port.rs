@@ -34,8 +34,6 @@ pub struct OwnedPort {
     pub error: Option<String>,
     /// Whether it has a link; none if `ovs-vswitchd` did not say.
     pub link_up: Option<bool>,
-    /// Its counters, as `rx_bytes` and `tx_dropped`.
-    pub statistics: BTreeMap<String, i64>,
 }
 
 impl Switch {
@@ -56,7 +54,7 @@ impl Switch {
                 Operation::select(
                     "Interface",
                     &ours,
-                    &["_uuid", "type", "options", "ofport", "error", "link_state", "statistics"],
+                    &["_uuid", "type", "options", "ofport", "error", "link_state"],
                 ),
                 Operation::select("Bridge", &[], &["name", "ports"]),
             ],
@@ -89,6 +87,30 @@ impl Switch {
             .collect();
         owned.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(owned)
+    }
+
+    /// The counters of the port called `name`, as `rx_bytes` and `tx_dropped`; `ovs-vswitchd` writes
+    /// them down every few seconds. Empty if there is no such port.
+    ///
+    /// # Errors
+    ///
+    /// Those of any call to the database.
+    ///
+    /// # References
+    ///
+    /// `ovs-vswitchd.conf.db(5)`, table Interface, column `statistics`.
+    pub fn port_statistics(&mut self, name: &str) -> Result<BTreeMap<String, i64>, NetError> {
+        let select = Operation::select("Interface", &[Condition::name(name)], &["statistics"]);
+        let outcomes = self.transact(&[select], self.deadline())?;
+        let row = outcomes[0].rows.first();
+        let Some(Value::Map(pairs)) = row.and_then(|row| row.get("statistics")) else {
+            return Ok(BTreeMap::new());
+        };
+        let counters = pairs.iter().filter_map(|pair| match pair {
+            (Atom::String(name), Atom::Integer(count)) => Some((name.clone(), *count)),
+            _ => None,
+        });
+        Ok(counters.collect())
     }
 
     /// Removes the ports of the machine `owner_uuid`, and returns how many there were.
@@ -151,16 +173,6 @@ impl Switch {
 
 fn owned_port(port: &Row, interface: &Row, bridge: &str) -> OwnedPort {
     let text = |column| interface.get(column).and_then(Value::as_str);
-    let statistics = match interface.get("statistics") {
-        Some(Value::Map(pairs)) => pairs
-            .iter()
-            .filter_map(|pair| match pair {
-                (Atom::String(name), Atom::Integer(count)) => Some((name.clone(), *count)),
-                _ => None,
-            })
-            .collect(),
-        _ => BTreeMap::new(),
-    };
     let tag = port.get("tag").and_then(Value::as_i64);
     OwnedPort {
         name: port.get("name").and_then(Value::as_str).unwrap_or_default().into(),
@@ -175,6 +187,5 @@ fn owned_port(port: &Row, interface: &Row, bridge: &str) -> OwnedPort {
         ofport: interface.get("ofport").and_then(Value::as_i64),
         error: text("error").map(Into::into),
         link_up: text("link_state").map(|state| state == "up"),
-        statistics,
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 
 use super::frame::{FrameError, Framer};
+use super::outcome::{Unfit, read_outcomes};
 use super::stream::{Peer, Stream};
 use super::value::not;
 use super::{Address, MonitorRequest, Operation, Outcome, Update};
@@ -449,79 +450,6 @@ impl Client {
             address: self.address.clone(),
             awaited: awaited.into(),
             timeout: deadline.timeout,
-        }
-    }
-}
-
-/// Why an answer holds no outcomes.
-#[derive(Debug)]
-pub(crate) enum Unfit {
-    Failed(Box<NetError>),
-    Malformed(String),
-}
-
-/// Reads the answer to a transaction of these operations.
-///
-/// One that failed has an error object in its place and `null` after it; when the commit failed,
-/// the error comes after the last one.
-pub(crate) fn read_outcomes(answer: Json, operations: &[String]) -> Result<Vec<Outcome>, Unfit> {
-    let Json::Array(results) = answer else {
-        return Err(Unfit::Malformed(not("the outcomes of a transaction", &answer)));
-    };
-    for (index, result) in results.iter().enumerate() {
-        let Some(Json::String(error)) = result.get("error") else { continue };
-        let details = result.get("details").and_then(Json::as_str).unwrap_or_default();
-        return Err(Unfit::Failed(Box::new(NetError::Operation {
-            index,
-            operation: operations.get(index).map_or("commit", String::as_str).into(),
-            error: error.clone(),
-            details: details.into(),
-        })));
-    }
-    if results.len() != operations.len() {
-        return Err(Unfit::Malformed(format!(
-            "{} outcomes of {} operations",
-            results.len(),
-            operations.len()
-        )));
-    }
-    results.into_iter().map(|result| Outcome::from_json(result).map_err(Unfit::Malformed)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(count: usize) -> Vec<String> {
-        vec!["insert Port".into(); count]
-    }
-
-    #[test]
-    fn the_failed_operation_is_named() {
-        let answer = json!([{}, {"error": "constraint violation", "details": "why"}, null]);
-        let Err(Unfit::Failed(error)) = read_outcomes(answer, &names(3)) else { panic!() };
-        assert_eq!(
-            error.to_string(),
-            "the database refused operation 1 (insert Port): constraint violation: why"
-        );
-    }
-
-    #[test]
-    fn a_failed_commit_comes_after_the_last_operation() {
-        let answer = json!([{}, {}, {"error": "constraint violation"}]);
-        let Err(Unfit::Failed(error)) = read_outcomes(answer, &names(2)) else { panic!() };
-        assert_eq!(
-            error.to_string(),
-            "the database refused operation 2 (commit): constraint violation"
-        );
-    }
-
-    #[test]
-    fn too_few_or_odd_outcomes_are_malformed() {
-        for answer in [json!([{}]), json!([{}, null]), json!({}), json!(null), json!([{}, {}, {}])]
-        {
-            let read = read_outcomes(answer.clone(), &names(2));
-            assert!(matches!(read, Err(Unfit::Malformed(_))), "{answer}");
         }
     }
 }

@@ -206,7 +206,7 @@ mod tests {
             for piece in bytes.chunks(1 + random() % 40) {
                 framer.push(piece);
                 while let Ok(Some(message)) = framer.next() {
-                    drop(crate::ovsdb::client::read_outcomes(message, &[]));
+                    drop(crate::ovsdb::outcome::read_outcomes(message, &[]));
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::value::{row_from_json, row_to_json};
+use super::value::row_to_json;
 use super::{Row, Uuid, Value};
 
 /// One operation of a transaction.
@@ -237,37 +237,6 @@ impl Operation {
     }
 }
 
-/// What one operation of a transaction gave.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Outcome {
-    /// The row that an `insert` made.
-    pub uuid: Option<Uuid>,
-    /// How many rows an `update`, `mutate` or `delete` met.
-    pub count: Option<u64>,
-    /// What a `select` found.
-    pub rows: Vec<Row>,
-}
-
-impl Outcome {
-    pub(crate) fn from_json(json: Json) -> Result<Self, String> {
-        let Json::Object(mut members) = json else {
-            return Err(super::value::not("the outcome of an operation", &json));
-        };
-        let uuid = match members.remove("uuid") {
-            Some(uuid) => Value::from_json(uuid)?.as_uuid(),
-            None => None,
-        };
-        let rows = match members.remove("rows") {
-            Some(Json::Array(rows)) => {
-                rows.into_iter().map(row_from_json).collect::<Result<_, _>>()?
-            }
-            _ => Vec::new(),
-        };
-        Ok(Self { uuid, count: members.get("count").and_then(Json::as_u64), rows })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,16 +275,5 @@ mod tests {
             json!({"op": "wait", "table": "T", "where": [], "columns": ["c"], "until": "!=",
                 "rows": [], "timeout": 2000})
         );
-    }
-
-    #[test]
-    fn outcomes_are_read() {
-        let rows = Outcome::from_json(json!({"rows": [{"a": 1}, {}]})).unwrap().rows;
-        assert_eq!(rows.len(), 2);
-        assert_eq!(rows[0]["a"].as_i64(), Some(1));
-        assert_eq!(Outcome::from_json(json!({"count": 3})).unwrap().count, Some(3));
-        assert_eq!(Outcome::from_json(json!({})).unwrap(), Outcome::default());
-        assert!(Outcome::from_json(json!([])).is_err());
-        assert!(Outcome::from_json(json!({"rows": [1]})).is_err());
     }
 }

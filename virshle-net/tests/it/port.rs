@@ -50,6 +50,8 @@ fn ovs_the_ports_of_a_machine_are_added_listed_and_removed() {
     assert_eq!((&tap0.owner, tap0.vlan), (&owner, Some(12)));
     assert_eq!(tap0.ofport, Some(made[0].ofport.into()));
 
+    assert!(switch.port_statistics("tap0").unwrap().contains_key("rx_bytes"));
+    assert!(switch.port_statistics("nope").unwrap().is_empty());
     assert_eq!(switch.remove_ports_of("another", PATIENCE).unwrap(), 0);
     assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), 2);
     assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), 0);
