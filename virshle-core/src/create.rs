@@ -242,7 +242,7 @@ impl Node {
             port: port_name(staged.id, &net.name, index, kind),
             vlan: net.vlan,
             mtu_bytes: net.mtu,
-            addresses: net.addresses.clone(),
+            addresses: net.addresses.iter().map(ToString::to_string).collect(),
         })
     }
 
