@@ -95,6 +95,9 @@ impl Switch {
     /// Waits, woken by the switch and never polling, until every one of `ports` has a link: a
     /// vhost-user port is connected, a tap is up and held by somebody.
     ///
+    /// The database does the waiting; one that does not answer is given up on after the timeout of
+    /// [`connect`](Self::connect) besides.
+    ///
     /// # Errors
     ///
     /// [`NetError::NoLink`] names the first that has none.
