@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::Mistake;
+use crate::suggestion::quoted;
 
 /// What failed. The next step is in [`hint`](Self::hint).
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +25,16 @@ pub enum TemplateError {
         source: io::Error,
     },
     /// The file, or the template that was asked for, is wrong.
+    ///
+    /// The first line of the message is a headline; then each mistake follows after an empty line,
+    /// as its `Display` tells it.
     #[error("{}", told(.mistakes))]
     Mistakes {
         /// Every mistake, in the file's order.
         mistakes: Vec<Mistake>,
     },
     /// There is no such template.
-    #[error("no template {name:?}")]
+    #[error("no template {}", quoted(.name))]
     NotFound {
         /// The name.
         name: String,
@@ -51,6 +55,9 @@ impl TemplateError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("correct the path, or leave --config and VIRSHLE_CONFIG away".into())
             }
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("let this user read it, or name another one with --config".into())
+            }
             Self::Read { .. } => None,
             Self::Mistakes { .. } => Some("`v template check` checks the whole file".into()),
             Self::NotFound { nearest: Some(nearest), .. } => {
@@ -59,7 +66,7 @@ impl TemplateError {
             Self::NotFound { known, .. } if known.is_empty() => {
                 Some("the configuration has no templates: a [[template.vm]] makes one".into())
             }
-            Self::NotFound { known, .. } => Some(format!("the templates are {}", known.join(", "))),
+            Self::NotFound { known, .. } => Some(format!("the templates are {}", some(known))),
         }
     }
 
@@ -72,12 +79,35 @@ impl TemplateError {
     }
 }
 
+/// As many of the names as fit a terminal.
+fn some(names: &[String]) -> String {
+    const FIT: usize = 20;
+    match names.get(FIT..).filter(|rest| !rest.is_empty()) {
+        Some(rest) => format!("{} and {} more", names[..FIT].join(", "), rest.len()),
+        None => names.join(", "),
+    }
+}
+
 fn shown(paths: &[PathBuf]) -> String {
     let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     paths.join(", ")
 }
 
+/// A headline, then each mistake.
 fn told(mistakes: &[Mistake]) -> String {
-    let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-    told.join("\n\n")
+    let Some(first) = mistakes.first() else { return "the configuration is wrong".into() };
+    let count = match mistakes.len() {
+        1 => "a mistake".to_owned(),
+        count => format!("{count} mistakes"),
+    };
+    let of_one = mistakes.iter().all(|mistake| mistake.template == first.template);
+    let path = first.path.display();
+    let mut told = match first.template.as_ref().filter(|_| of_one) {
+        Some(name) => format!("template {} has {count} in {path}", quoted(name)),
+        None => format!("the configuration {path} has {count}"),
+    };
+    for mistake in mistakes {
+        told.push_str(&format!("\n\n{mistake}"));
+    }
+    told
 }

@@ -45,12 +45,16 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod boot;
 mod caller;
 mod config;
+mod device;
 mod disk;
 mod error;
 mod hypervisor;
 mod locate;
+mod mac;
+mod memory;
 mod mistake;
 mod name;
 mod net;
@@ -59,16 +63,25 @@ mod node;
 mod path;
 mod section;
 mod size;
+mod source;
+mod static_address;
 mod suggestion;
+#[cfg(test)]
+mod testing;
+mod vcpus;
 mod vm;
 
+pub use boot::Boot;
 pub use config::Config;
 pub use disk::{CloneMode, DiskTemplate};
 pub use error::TemplateError;
 pub use hypervisor::HypervisorSettings;
+pub use memory::Memory;
 pub use mistake::Mistake;
 pub use net::{NetKind, NetTemplate};
 pub use network::{Datapath, NetworkSettings};
 pub use node::NodeSettings;
 pub use size::{ByteSize, InvalidSize};
-pub use vm::{Boot, Memory, Vcpus, VmTemplate};
+pub use static_address::StaticAddress;
+pub use vcpus::Vcpus;
+pub use vm::VmTemplate;

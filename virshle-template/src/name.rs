@@ -1,9 +1,15 @@
-//! Names of templates, disks and interfaces: they become names of files and of devices.
+//! Names of templates, disks, interfaces and images: they become names of files and of devices.
+
+use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::section::{Placed, Section};
+use crate::suggestion::quoted;
 
 /// The longest name, in bytes.
-pub(crate) const MAX_LEN: usize = 63;
+const MAX_LEN: usize = 63;
+/// What a name may be, for people.
+const FORM: &str = "expected a letter or digit, then letters, digits, '-', '_' and '.'";
 
 /// Why `name` can't be the name of a file that Virshle makes.
 fn reason(name: &str) -> Option<String> {
@@ -13,40 +19,52 @@ fn reason(name: &str) -> Option<String> {
     if name.len() > MAX_LEN {
         return Some(format!("it has {} bytes, and {MAX_LEN} is the most", name.len()));
     }
-    if !name.starts_with(|first: char| first.is_ascii_alphanumeric()) {
-        return Some("it does not begin with a letter or digit".into());
-    }
     let odd = name.chars().find(|character| {
         !(character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.'))
     });
-    odd.map(|character| format!("it has {character:?}"))
+    if let Some(odd) = odd {
+        return Some(format!("it has {odd:?}"));
+    }
+    let first = name.chars().next().filter(|first| !first.is_ascii_alphanumeric());
+    first.map(|first| format!("it begins with {first:?}"))
 }
 
-/// The name in `section`, checked; an empty text if there is none that will do.
-pub(crate) fn read(section: &Section<'_>) -> Placed<String> {
-    let Some(name) = section.string("name") else {
-        if !section.has("name") {
-            section.missing("name", "name = \"main\"");
-        }
+/// Notes it if `name` can't be a name.
+pub(crate) fn check(section: &Section<'_>, name: &Placed<&str>) {
+    if let Some(reason) = reason(name.value) {
+        let message = format!("{} cannot be a name: {reason}", quoted(name.value));
+        section.wrong(name.span.clone(), message, FORM);
+    }
+}
+
+/// The name in `section`, as it is written; an empty text if there is none. `example` shows how.
+pub(crate) fn read(section: &Section<'_>, example: &'static str) -> Placed<String> {
+    let name = section.require("name", example).and_then(|_| section.string("name"));
+    let Some(name) = name else {
         return Placed { value: String::new(), span: section.span.clone() };
     };
-    if let Some(reason) = reason(name.value) {
-        section.wrong(
-            name.span.clone(),
-            format!("{:?} cannot be a name: {reason}", name.value.escape_debug().to_string()),
-            "expected letters, digits, '-', '_' and '.'",
-        );
-    }
+    check(section, &name);
     Placed { value: name.value.to_owned(), span: name.span }
 }
 
-/// Notes every name that stands a second time.
-pub(crate) fn unique(section: &Section<'_>, what: &str, names: &[Placed<String>]) {
-    for (index, name) in names.iter().enumerate() {
-        if !name.value.is_empty() && names[..index].iter().any(|other| other.value == name.value) {
-            let message = format!("a second {what} named {:?}", name.value);
-            section.wrong(name.span.clone(), message, "each needs a name of its own");
+/// The names that were given so far, and where.
+#[derive(Debug, Default)]
+pub(crate) struct Names(HashMap<String, Range<usize>>);
+
+impl Names {
+    /// Takes `name`, and notes it if another of these has it: `false` then.
+    pub(crate) fn add(&mut self, section: &Section<'_>, what: &str, name: &Placed<String>) -> bool {
+        if name.value.is_empty() {
+            return true;
         }
+        let Some(first) = self.0.get(&name.value) else {
+            self.0.insert(name.value.clone(), name.span.clone());
+            return true;
+        };
+        let line = section.source.line(first.start);
+        let message = format!("a second {what} with the name {}", quoted(&name.value));
+        section.wrong(name.span.clone(), message, &format!("line {line} has the first one"));
+        false
     }
 }
 
@@ -57,10 +75,16 @@ mod tests {
     #[test]
     fn hostile_names_are_refused() {
         let long = "a".repeat(64);
-        for name in ["", ".", "..", "a/b", "-a", "a\nb", "ü", "a b", "~", &long] {
+        for name in ["", ".", "..", "...", "a/b", "/", "-a", "a\nb", "a\0", "ü", "a b", "~", &long]
+        {
             assert!(reason(name).is_some(), "{name:?}");
         }
-        for name in ["xs", "os", "debian-13.raw", "A_1", "7"] {
+    }
+
+    #[test]
+    fn names_that_files_have_are_taken() {
+        let long = "a".repeat(63);
+        for name in ["xs", "os", "debian-13.raw", "A_1", "7", "a..b", &long] {
             assert_eq!(reason(name), None, "{name:?}");
         }
     }

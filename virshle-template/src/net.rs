@@ -1,15 +1,18 @@
 //! `[[template.vm.net]]`: a network interface, and what it is plugged into.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use serde::Serialize;
 use toml::de::DeValue;
 
-use crate::name;
-use crate::network::device;
-use crate::section::{Placed, Section, suggest};
+use crate::device;
+use crate::mac;
+use crate::name::{self, Names};
+use crate::section::{Placed, Section};
+use crate::static_address::{StaticAddress, hosts};
 
-/// `[[template.vm.net]]`.
+/// `[[template.vm.net]]`: a network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NetTemplate {
@@ -18,17 +21,17 @@ pub struct NetTemplate {
     /// The kind.
     #[serde(rename = "type")]
     pub kind: NetKind,
-    /// The VLAN, from 1 to 4094; untagged if unset.
+    /// The VLAN, from 1 to 4094; untagged if unset. A macvtap has none.
     pub vlan: Option<u16>,
-    /// The largest payload of a frame, in bytes.
+    /// The largest payload of a frame, in bytes, from 1280 to 9216.
     pub mtu: Option<u16>,
-    /// The guest's address; a random one for each machine if unset.
+    /// The guest's MAC address, in lower case; a random one for each machine if unset.
     pub mac: Option<String>,
-    /// The host's interface below a macvtap; the switch's bridge if unset.
+    /// The host's interface below a macvtap, which alone has one; the bridge if unset.
     pub link: Option<String>,
-    /// Static addresses of the guest, each with its prefix's length; DHCP if there are none.
+    /// Static addresses of the guest; DHCP if there are none.
     #[serde(rename = "address")]
-    pub addresses: Vec<String>,
+    pub addresses: Vec<StaticAddress>,
     /// The guest's gateways.
     #[serde(rename = "gateway")]
     pub gateways: Vec<IpAddr>,
@@ -52,148 +55,179 @@ pub enum NetKind {
 const KINDS: [(&str, NetKind); 3] =
     [("vhost", NetKind::Vhost), ("tap", NetKind::Tap), ("macvtap", NetKind::Macvtap)];
 
-/// The least and the largest MTU, in bytes: cloud-hypervisor asks for the minimum of IPv6
-/// (RFC 8200 §5), and larger frames than jumbo ones no switch forwards.
+/// The least and the largest MTU, in bytes: what IPv6 needs (RFC 8200, 5), below which
+/// cloud-hypervisor refuses it, and a jumbo frame, beyond which switches drop it.
 const MTU: (u64, u64) = (1280, 9216);
-/// VLAN ids (IEEE 802.1Q): 0 and 4095 are reserved.
+/// The VLANs (IEEE 802.1Q): 0 and 4095 are reserved.
 const VLAN: (u64, u64) = (1, 4094);
 
 impl NetTemplate {
-    pub(crate) fn read(section: Section<'_>) -> (Self, Placed<String>) {
-        let name = name::read(&section);
-        let small = |number: Option<Placed<u64>>| {
-            number.and_then(|number| u16::try_from(number.value).ok())
-        };
+    /// The interfaces of `template`. What is noted as wrong holds a value all the same.
+    pub(crate) fn read_all(template: &Section<'_>) -> Vec<Self> {
+        let mut names = Names::default();
+        let mut macs = HashMap::new();
+        let mut nets = Vec::new();
+        for section in template.sections("net", "template.vm.net") {
+            nets.push(Self::read(section, &mut names, &mut macs));
+        }
+        nets
+    }
+
+    fn read(section: Section<'_>, names: &mut Names, macs: &mut HashMap<String, usize>) -> Self {
+        let name = name::read(&section, "name = \"main\"");
+        names.add(&section, "net", &name);
         let kind = kind(&section);
+        let mac = mac::read(&section, "mac");
+        if let Some(mac) = &mac {
+            let line = section.source.line(mac.span.start);
+            if let Some(first) = macs.insert(mac.value.clone(), line) {
+                let message = format!("a second net with the MAC address {:?}", mac.value);
+                section.wrong(mac.span.clone(), message, &format!("line {first} has the first"));
+            }
+        }
         let net = Self {
-            name: name.value.clone(),
+            name: name.value,
             kind: kind.unwrap_or(NetKind::Vhost),
-            vlan: small(section.integer("vlan", VLAN.0, VLAN.1)),
-            mtu: small(section.integer("mtu", MTU.0, MTU.1)),
-            mac: mac(&section),
-            link: device(&section, "link"),
-            addresses: addresses(&section),
-            gateways: ips(&section, "gateway"),
-            dns: ips(&section, "dns"),
+            vlan: narrow(section.integer("vlan", VLAN.0, VLAN.1)),
+            mtu: narrow(section.integer("mtu", MTU.0, MTU.1)),
+            mac: mac.map(|mac| mac.value),
+            link: device::read(&section, "link"),
+            addresses: StaticAddress::read_all(&section, "address"),
+            gateways: hosts(&section, "gateway"),
+            dns: hosts(&section, "dns"),
         };
-        if section.has("link") && kind.is_some_and(|kind| kind != NetKind::Macvtap) {
-            section.wrong(
-                section.span.clone(),
+        match kind {
+            Some(NetKind::Macvtap) if section.has("vlan") => section.wrong(
+                section.span_of("vlan"),
+                "a macvtap has no VLAN",
+                "make the VLAN on the host and name it as the link",
+            ),
+            Some(NetKind::Vhost | NetKind::Tap) if section.has("link") => section.wrong(
+                section.span_of("link"),
                 "only a macvtap has a link below it",
                 "a vhost or tap is plugged into the bridge of [network]",
-            );
+            ),
+            _ => {}
         }
         section.finish();
-        (net, name)
+        net
     }
 }
 
-/// The kind: `type = "tap"`, or a table `[template.vm.net.type.tap]`, which is empty.
+fn narrow(number: Option<Placed<u64>>) -> Option<u16> {
+    u16::try_from(number?.value).ok()
+}
+
+/// The kind: a table `[template.vm.net.type.tap]`, which is empty, or short `type = "tap"`.
 fn kind(section: &Section<'_>) -> Option<NetKind> {
-    let Some(value) = section.get("type") else {
-        section.missing("type", "[template.vm.net.type.vhost]");
-        return None;
-    };
-    if matches!(value.get_ref(), DeValue::String(_)) {
-        return section.word("type", &KINDS);
-    }
-    let table = section.section("type", "template.vm.net.type")?;
-    let known: Vec<&str> = KINDS.iter().map(|(word, _)| *word).collect();
-    let mut found = None;
-    for (index, (key, value)) in table.entries().enumerate() {
-        if index > 0 {
-            section.wrong(key.span, "a second type", "an interface has one");
-            continue;
-        }
-        found = KINDS.iter().find(|(word, _)| *word == key.value).map(|(_, kind)| *kind);
-        if found.is_none() {
-            let help = suggest(key.value, &known);
-            section.wrong(key.span.clone(), format!("unknown type {:?}", key.value), &help);
-        }
-        match value.get_ref() {
-            DeValue::Table(settings) => {
-                for key in settings.keys() {
-                    let message = format!("unknown key {:?} in the type", key.get_ref());
-                    section.wrong(key.span(), message, "vlan, mtu and mac stand beside the type");
-                }
-            }
-            _ => section.wrong(
-                value.span(),
-                "the type is a table",
-                "write [template.vm.net.type.tap]",
-            ),
-        }
-    }
-    if table.entries().next().is_none() {
-        section.wrong(
-            table.span.clone(),
-            "no type",
-            &format!("expected one of {}", known.join(", ")),
-        );
-    }
-    found
-}
-
-/// A unicast MAC address: six bytes in hexadecimal, colons between them.
-fn mac(section: &Section<'_>) -> Option<String> {
-    let text = section.string("mac")?;
-    let bytes: Vec<Option<u8>> = text
-        .value
-        .split(':')
-        .map(|part| {
-            let digits = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-            digits.then(|| u8::from_str_radix(part, 16).ok()).flatten()
-        })
-        .collect();
-    match bytes[..] {
-        [Some(first), Some(_), Some(_), Some(_), Some(_), Some(_)] => {
-            // IEEE 802: the lowest bit of the first byte marks a group.
-            if first & 1 == 1 {
-                section.wrong(text.span, "a multicast address", "the first byte has to be even");
-                return None;
-            }
-            Some(text.value.to_ascii_lowercase())
+    let value = section.require("type", "[template.vm.net.type.vhost] below it")?;
+    match value.get_ref() {
+        DeValue::String(_) => section.word("type", &KINDS),
+        DeValue::Table(table) => {
+            let table = Section::new(
+                section.source,
+                "template.vm.net.type",
+                table,
+                section.span_of("type"),
+            );
+            kind_of_table(&table)
         }
         _ => {
-            let message = format!("{:?} is not a MAC address", text.value);
-            section.wrong(text.span, message, "expected for example 52:54:00:12:34:56");
+            section.wrong_type("type", value, "[template.vm.net.type.tap], or type = \"tap\"");
             None
         }
     }
 }
 
-fn addresses(section: &Section<'_>) -> Vec<String> {
-    let mut addresses = Vec::new();
-    for text in section.strings("address") {
-        let parsed = text.value.split_once('/').and_then(|(address, prefix)| {
-            let address: IpAddr = address.parse().ok()?;
-            let prefix: u8 = prefix.parse().ok()?;
-            (prefix <= if address.is_ipv4() { 32 } else { 128 })
-                .then(|| format!("{address}/{prefix}"))
-        });
-        match parsed {
-            Some(address) => addresses.push(address),
-            None => section.wrong(
-                text.span,
-                format!("{:?} is not an address with the length of its prefix", text.value),
-                "expected for example 192.0.2.10/24",
-            ),
+fn kind_of_table(table: &Section<'_>) -> Option<NetKind> {
+    let known = KINDS.map(|(word, _)| word);
+    let mut found = None;
+    for (index, (key, value)) in table.entries().into_iter().enumerate() {
+        let kind = KINDS.iter().find(|(word, _)| *word == key.value).map(|(_, kind)| *kind);
+        if kind.is_none() {
+            table.source.unknown(key.span.clone(), "type", key.value, &known);
+        } else if index > 0 {
+            table.wrong(key.span.clone(), "a second type of the same net", "leave one away");
+        }
+        found = found.or(kind);
+        let DeValue::Table(settings) = value.get_ref() else {
+            let expected = format!("[template.vm.net.type.{}]", known[0]);
+            table.wrong_type("type", value, &expected);
+            continue;
+        };
+        let settings = Section::new(table.source, "type", settings, value.span());
+        for (setting, _) in settings.entries() {
+            let message = format!("the type has a key {:?}", setting.value);
+            let help = "the keys of the net stand above the header of its type";
+            table.wrong(setting.span, message, help);
         }
     }
-    addresses
+    if table.entries().is_empty() {
+        let help = format!("expected one of {}", known.join(", "));
+        table.source.lacks(table.span.clone(), "a net without a type", &help);
+    }
+    found
 }
 
-fn ips(section: &Section<'_>, key: &'static str) -> Vec<IpAddr> {
-    let mut ips = Vec::new();
-    for text in section.strings(key) {
-        match text.value.parse() {
-            Ok(ip) => ips.push(ip),
-            Err(_) => section.wrong(
-                text.span,
-                format!("{:?} is not an IP address", text.value),
-                "expected for example 192.0.2.1",
-            ),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{mistakes, read};
+
+    fn all(section: &Section<'_>) -> Option<Vec<NetTemplate>> {
+        Some(NetTemplate::read_all(section))
+    }
+
+    #[test]
+    fn each_spelling_of_the_type_is_understood() {
+        for (text, kind) in [
+            ("type = 'tap'", NetKind::Tap),
+            ("type.vhost = {}", NetKind::Vhost),
+            ("type = { macvtap = {} }", NetKind::Macvtap),
+            ("[net.type.tap]", NetKind::Tap),
+            ("[net.type]\nvhost = {}", NetKind::Vhost),
+        ] {
+            let nets = read(&format!("[[net]]\nname = 'a'\n{text}"), all).unwrap();
+            assert_eq!(nets[0].kind, kind, "{text}");
         }
     }
-    ips
+
+    #[test]
+    fn what_is_no_net_is_told() {
+        for (text, message) in [
+            ("", "[template.vm.net] has no \"type\""),
+            ("typ = 'tap'", "unknown key \"typ\", did you mean \"type\"?"),
+            ("type = {}", "a net without a type"),
+            ("type = 3", "\"type\" is a whole number"),
+            ("type = 'bridge'", "unknown type \"bridge\""),
+            ("type = 'tep'", "unknown type \"tep\", did you mean \"tap\"?"),
+            ("type.vhots = {}", "unknown type \"vhots\", did you mean \"vhost\"?"),
+            ("type.tap = {}\ntype.macvtap = {}", "a second type of the same net"),
+            ("type.tap = true", "\"type\" is true or false"),
+            ("[net.type.tap]\nvlan = 12", "the type has a key \"vlan\""),
+            ("type = 'tap'\nvlan = 0", "\"vlan\" is out of range"),
+            ("type = 'tap'\nvlan = 4095", "\"vlan\" is out of range"),
+            ("type = 'tap'\nvlan = '12'", "\"vlan\" is a text"),
+            ("type = 'tap'\nmtu = 1279", "\"mtu\" is out of range"),
+            ("type = 'tap'\nmtu = 9217", "\"mtu\" is out of range"),
+            ("type = 'tap'\nmtu = 99999999999999999999", "\"mtu\" is out of range"),
+            ("type = 'tap'\nlink = 'eth0'", "only a macvtap has a link below it"),
+            (
+                "type = 'macvtap'\nlink = 'enp0s31f6.1234567'",
+                "\"enp0s31f6.1234567\" cannot be a network device: it has 17 bytes, and 15 is the most",
+            ),
+            ("type = 'macvtap'\nvlan = 12", "a macvtap has no VLAN"),
+        ] {
+            let text = format!("[[net]]\nname = 'a'\n{text}");
+            assert_eq!(mistakes(&text, all), [message], "{text}");
+        }
+        let twice = "net = [{name = 'a', type = 'tap'}, {name = 'a', type = 'tap'}]";
+        assert_eq!(mistakes(twice, all), ["a second net with the name \"a\""]);
+        let twice = "net = [{name = 'a', type = 'tap', mac = '52:54:00:00:00:0a'},\n\
+                     {name = 'b', type = 'tap', mac = '52:54:00:00:00:0A'}]";
+        assert_eq!(
+            mistakes(twice, all),
+            ["a second net with the MAC address \"52:54:00:00:00:0a\""]
+        );
+    }
 }

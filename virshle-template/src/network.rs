@@ -4,13 +4,16 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::device;
 use crate::section::Section;
+use crate::suggestion::quoted;
 
-/// `[network]`.
+/// `[network]`: the switch of the machines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NetworkSettings {
-    /// The address of Open vSwitch's database.
+    /// The address of Open vSwitch's database: `unix:PATH`, which is absolute, or
+    /// `tcp:HOST[:PORT]`.
     pub ovsdb: String,
     /// The bridge that machines are plugged into.
     pub bridge: String,
@@ -52,53 +55,118 @@ impl Default for NetworkSettings {
     }
 }
 
-/// A bridge has a device of its name in the kernel: `IFNAMSIZ` of `linux/if.h` less its NUL.
-const MAX_DEVICE: usize = 15;
-
 impl NetworkSettings {
     pub(crate) fn read(section: Option<Section<'_>>) -> Self {
-        let mut settings = Self::default();
-        let Some(section) = section else { return settings };
-        if let Some(ovsdb) = section.string("ovsdb") {
-            match ovsdb.value.split_once(':') {
-                Some(("unix" | "tcp", rest)) if !rest.is_empty() => {
-                    settings.ovsdb = ovsdb.value.to_owned();
-                }
-                _ => section.wrong(
-                    ovsdb.span,
-                    format!("{:?} is not the address of a database", ovsdb.value),
-                    "expected unix:PATH or tcp:HOST:PORT",
-                ),
-            }
-        }
-        if let Some(bridge) = device(&section, "bridge") {
-            settings.bridge = bridge;
-        }
-        settings.uplink = device(&section, "uplink");
+        let default = Self::default();
+        let Some(section) = section else { return default };
         let datapaths = [("netdev", Datapath::Netdev), ("system", Datapath::System)];
-        if let Some(datapath) = section.word("datapath", &datapaths) {
-            settings.datapath = datapath;
+        let settings = Self {
+            ovsdb: database(&section).unwrap_or(default.ovsdb),
+            bridge: device::read(&section, "bridge").unwrap_or(default.bridge),
+            datapath: section.word("datapath", &datapaths).unwrap_or_default(),
+            uplink: device::read(&section, "uplink"),
+        };
+        if settings.uplink.as_ref() == Some(&settings.bridge) {
+            let message = format!("{:?} cannot be linked to itself", settings.bridge);
+            let help = "uplink is the host's switch, bridge another one for the machines";
+            section.wrong(section.span_of("uplink"), message, help);
         }
         section.finish();
         settings
     }
 }
 
-/// The name of a device in the host's kernel.
-pub(crate) fn device(section: &Section<'_>, key: &'static str) -> Option<String> {
-    let name = section.string(key)?;
-    let fits = !name.value.is_empty()
-        && name.value.len() <= MAX_DEVICE
-        && name.value != "."
-        && name.value != ".."
-        && name.value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
-    if !fits {
-        section.wrong(
-            name.span,
-            format!("{:?} cannot be the name of a network device", name.value),
-            "expected 1 to 15 printable characters, without '/' and ':'",
-        );
-        return None;
+/// The address of Open vSwitch's database (`ovsdb(7)`, "Connection Methods").
+fn database(section: &Section<'_>) -> Option<String> {
+    let text = section.string("ovsdb")?;
+    if let Some(path) = text.value.strip_prefix("unix:") {
+        let path = section.path_in(path, text.span)?;
+        return Some(format!("unix:{}", path.display()));
     }
-    Some(name.value.to_owned())
+    if text.value.strip_prefix("tcp:").is_some_and(is_host_and_port) {
+        return Some(text.value.to_owned());
+    }
+    let message = format!("{} is not the address of a database", quoted(text.value));
+    section.wrong(text.span, message, "expected unix:PATH or tcp:HOST:PORT");
+    None
+}
+
+/// `HOST`, `HOST:PORT`, or an IPv6 address in brackets in the host's place.
+fn is_host_and_port(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => (host, port),
+            _ => return false,
+        },
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let is_port = |digits: &str| {
+        digits.bytes().all(|digit| digit.is_ascii_digit())
+            && digits.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn network(text: &str) -> NetworkSettings {
+        let read = |section: &Section<'_>| {
+            Some(NetworkSettings::read(section.section("network", "network")))
+        };
+        testing::read(&format!("[network]\n{text}"), read).unwrap()
+    }
+
+    fn mistakes(text: &str) -> Vec<String> {
+        testing::mistakes(&format!("[network]\n{text}"), |section| {
+            Some(NetworkSettings::read(section.section("network", "network")))
+        })
+    }
+
+    #[test]
+    fn what_is_left_away_has_its_default() {
+        assert_eq!(network(""), NetworkSettings::default());
+        let settings = network("datapath = 'system'\nuplink = 'vs0'");
+        assert_eq!(settings.datapath, Datapath::System);
+        assert_eq!((settings.bridge.as_str(), settings.uplink.as_deref()), ("br0", Some("vs0")));
+    }
+
+    #[test]
+    fn addresses_of_databases_are_understood() {
+        for (text, address) in [
+            ("unix:/run/db.sock", "unix:/run/db.sock"),
+            ("unix:~/db.sock", "unix:/home/a/db.sock"),
+            ("unix:db.sock", "unix:/etc/virshle/db.sock"),
+            ("tcp:127.0.0.1:6640", "tcp:127.0.0.1:6640"),
+            ("tcp:[::1]:6640", "tcp:[::1]:6640"),
+            ("tcp:switch.example", "tcp:switch.example"),
+        ] {
+            assert_eq!(network(&format!("ovsdb = '{text}'")).ovsdb, address);
+        }
+        for text in
+            ["", "unix:", "/run/db.sock", "tcp:", "tcp::1", "tcp:a:0", "tcp:a:65536", "ssl:a:1"]
+                .into_iter()
+                .chain(["tcp:a:+1", "tcp:::1", "tcp:[::1", "tcp:[x]:1", "tcp:a b:1", "tcp:a:"])
+        {
+            assert_eq!(mistakes(&format!("ovsdb = '{text}'")).len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_switch_is_told() {
+        assert_eq!(
+            mistakes("bridge = 'a-bridge-with-a-long-name'"),
+            ["\"a-bridge-with-a-long-name\" cannot be a network device: \
+              it has 25 bytes, and 15 is the most"]
+        );
+        assert_eq!(mistakes("uplink = 'br0'"), ["\"br0\" cannot be linked to itself"]);
+        assert_eq!(
+            mistakes("datapath = 'sistem'"),
+            ["unknown datapath \"sistem\", did you mean \"system\"?"]
+        );
+    }
 }

@@ -3,46 +3,14 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::Mistake;
 use crate::size::{ByteSize, FORMS};
-use crate::suggestion::nearest;
-
-/// The file being read, and what was found wrong with it so far.
-#[derive(Debug)]
-pub(crate) struct Source<'a> {
-    pub(crate) path: &'a Path,
-    pub(crate) text: &'a str,
-    mistakes: RefCell<Vec<Mistake>>,
-}
-
-impl<'a> Source<'a> {
-    pub(crate) fn new(path: &'a Path, text: &'a str) -> Self {
-        Self { path, text, mistakes: RefCell::default() }
-    }
-
-    /// Notes a mistake in the bytes `span`.
-    pub(crate) fn mistake(&self, span: Range<usize>, message: String, help: Option<String>) {
-        let mistake = Mistake::at(self.path, self.text, span, message, help);
-        self.mistakes.borrow_mut().push(mistake);
-    }
-
-    /// Notes again what was taken.
-    pub(crate) fn put_back(&self, mistakes: Vec<Mistake>) {
-        self.mistakes.borrow_mut().extend(mistakes);
-    }
-
-    /// Takes what was noted since the last time, in the file's order.
-    pub(crate) fn take(&self) -> Vec<Mistake> {
-        let mut mistakes = self.mistakes.take();
-        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-        mistakes
-    }
-}
+use crate::source::Source;
+use crate::suggestion::quoted;
 
 /// A value with the place it stands at.
 #[derive(Clone, Debug)]
@@ -51,8 +19,12 @@ pub(crate) struct Placed<T> {
     pub(crate) span: Range<usize>,
 }
 
-/// A table, of which each known key is asked for once.
+/// A value as the parser gives it.
+pub(crate) type Value<'a> = &'a Spanned<DeValue<'a>>;
+
+/// A table, of which each known key is asked for, and which is then finished.
 #[derive(Debug)]
+#[must_use = "only `finish` notes the unknown keys"]
 pub(crate) struct Section<'a> {
     pub(crate) source: &'a Source<'a>,
     /// What it is called in messages: `template.vm`.
@@ -61,9 +33,8 @@ pub(crate) struct Section<'a> {
     /// Where the table itself is written.
     pub(crate) span: Range<usize>,
     known: RefCell<Vec<&'static str>>,
+    missing: RefCell<Vec<(&'static str, &'static str)>>,
 }
-
-type Value<'a> = &'a Spanned<DeValue<'a>>;
 
 impl<'a> Section<'a> {
     pub(crate) fn new(
@@ -72,75 +43,86 @@ impl<'a> Section<'a> {
         table: &'a DeTable<'a>,
         span: Range<usize>,
     ) -> Self {
-        Self { source, name, table, span, known: RefCell::default() }
+        let (known, missing) = (RefCell::default(), RefCell::default());
+        Self { source, name, table, span, known, missing }
     }
 
     /// The value of `key`, which is a known one from now on.
     pub(crate) fn get(&self, key: &'static str) -> Option<Value<'a>> {
-        self.known.borrow_mut().push(key);
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&key) {
+            known.push(key);
+        }
         self.table.get(key)
+    }
+
+    /// The value of `key`, which has to be there: `example` shows how.
+    pub(crate) fn require(&self, key: &'static str, example: &'static str) -> Option<Value<'a>> {
+        let value = self.get(key);
+        if value.is_none() {
+            self.missing.borrow_mut().push((key, example));
+        }
+        value
     }
 
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// The name of each key that is there, with its value.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (Placed<&'a str>, Value<'a>)> {
-        self.table
-            .iter()
-            .map(|(key, value)| (Placed { value: key.get_ref().as_ref(), span: key.span() }, value))
+    /// Where `key` is written; the table's own place if it isn't there.
+    pub(crate) fn span_of(&self, key: &str) -> Range<usize> {
+        self.table.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span())
     }
 
-    fn wrong_type(&self, key: &str, value: Value<'_>, expected: &str) {
+    /// The name of each key that is there, with its value, in the file's order.
+    pub(crate) fn entries(&self) -> Vec<(Placed<&'a str>, Value<'a>)> {
+        let place = |key: &'a Spanned<_>| Placed { value: text_of(key), span: key.span() };
+        let mut entries: Vec<_> =
+            self.table.iter().map(|(key, value)| (place(key), value)).collect();
+        entries.sort_by_key(|(key, _)| key.span.start);
+        entries
+    }
+
+    /// Notes that the text in `span` is wrong.
+    pub(crate) fn wrong(&self, span: Range<usize>, message: impl Into<String>, help: &str) {
+        self.source.wrong(span, message, help);
+    }
+
+    pub(crate) fn wrong_type(&self, key: &str, value: Value<'_>, expected: &str) {
         let found = match value.get_ref() {
             DeValue::String(_) => "a text",
             DeValue::Integer(_) => "a whole number",
             DeValue::Float(_) => "a fraction",
             DeValue::Boolean(_) => "true or false",
-            DeValue::Datetime(_) => "a date",
+            DeValue::Datetime(_) => "a date or time",
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        let help = Some(format!("expected {expected}, found {found}"));
-        self.source.mistake(value.span(), format!("{key:?} has the wrong type"), help);
-    }
-
-    /// Notes that `value` of `key` is wrong.
-    pub(crate) fn wrong(&self, span: Range<usize>, message: impl Into<String>, help: &str) {
-        let help = (!help.is_empty()).then(|| help.to_owned());
-        self.source.mistake(span, message.into(), help);
-    }
-
-    /// Notes that a key that must be there is not.
-    pub(crate) fn missing(&self, key: &str, example: &str) {
-        let message = format!("missing key {key:?} in [{}]", self.name);
-        self.source.mistake(self.span.clone(), message, Some(format!("add for example {example}")));
+        let message = format!("{key:?} is {found}");
+        self.wrong(value.span(), message, &format!("expected {expected}"));
     }
 
     pub(crate) fn string(&self, key: &'static str) -> Option<Placed<&'a str>> {
         let value = self.get(key)?;
-        match value.get_ref() {
-            DeValue::String(text) => Some(Placed { value: text.as_ref(), span: value.span() }),
-            _ => {
-                self.wrong_type(key, value, "a text in quotes");
-                None
-            }
-        }
+        let DeValue::String(text) = value.get_ref() else {
+            self.wrong_type(key, value, "a text in quotes");
+            return None;
+        };
+        Some(Placed { value: text.as_ref(), span: value.span() })
     }
 
     pub(crate) fn boolean(&self, key: &'static str) -> Option<bool> {
         let value = self.get(key)?;
-        if value.get_ref().as_bool().is_none() {
-            self.wrong_type(key, value, "true or false");
+        let boolean = value.get_ref().as_bool();
+        if boolean.is_none() {
+            self.wrong_type(key, value, "true or false, without quotes");
         }
-        value.get_ref().as_bool()
+        boolean
     }
 
     /// A whole number from `least` to `most`.
     pub(crate) fn integer(&self, key: &'static str, least: u64, most: u64) -> Option<Placed<u64>> {
-        let value = self.get(key)?;
-        self.integer_of(key, value, least, most)
+        self.integer_of(key, self.get(key)?, least, most)
     }
 
     pub(crate) fn integer_of(
@@ -160,60 +142,74 @@ impl<'a> Section<'a> {
                 Some(Placed { value: number, span: value.span() })
             }
             _ => {
-                self.wrong(value.span(), format!("{key:?} is out of range"), &expected);
+                let message = format!("{key:?} is out of range");
+                self.wrong(value.span(), message, &format!("expected {expected}"));
                 None
             }
         }
     }
 
-    /// A size: a text with a unit, or a bare number of GiB where `bare_gib` says so.
-    pub(crate) fn size_of(
-        &self,
-        key: &str,
-        value: Value<'_>,
-        bare_gib: bool,
-    ) -> Option<Placed<ByteSize>> {
-        let place = |size| Placed { value: size, span: value.span() };
-        let expected = if bare_gib { format!("a number of GiB, or {FORMS}") } else { FORMS.into() };
-        match value.get_ref() {
-            DeValue::Integer(_) if bare_gib => {
-                let gib = self.integer_of(key, value, 1, 1 << 24)?;
-                ByteSize::from_gib(gib.value).map(place)
-            }
-            DeValue::String(text) => {
-                let bare = bare_gib && text.bytes().all(|byte| byte.is_ascii_digit());
-                let text = if bare { format!("{text}GiB") } else { text.to_string() };
-                match text.parse() {
-                    Ok(size) => Some(place(size)),
-                    Err(error) => {
-                        self.wrong(
-                            value.span(),
-                            error.to_string(),
-                            &format!("expected {expected}"),
-                        );
-                        None
-                    }
-                }
-            }
-            _ => {
-                self.wrong_type(key, value, &format!("a text: {expected}"));
-                None
-            }
-        }
-    }
-
+    /// A size in a text, with its unit.
     pub(crate) fn size(&self, key: &'static str) -> Option<Placed<ByteSize>> {
         let value = self.get(key)?;
-        self.size_of(key, value, false)
+        let DeValue::String(text) = value.get_ref() else {
+            let integer = value.get_ref().as_integer().filter(|integer| integer.radix() == 10);
+            let example = integer.map_or("50", |integer| integer.as_str());
+            let expected = format!("a text in quotes with the unit, such as \"{example}G\"");
+            self.wrong_type(key, value, &expected);
+            return None;
+        };
+        self.size_in(text, value, FORMS)
+    }
+
+    /// A size as [`size`](Self::size), or a number of GiB, with quotes or without.
+    pub(crate) fn size_or_gib(&self, key: &str, value: Value<'_>) -> Option<Placed<ByteSize>> {
+        let expected = format!("a number of GiB, or {FORMS}");
+        let number = match value.get_ref() {
+            DeValue::String(text) => {
+                let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+                if text.is_empty() || !is_number {
+                    return self.size_in(text, value, &expected);
+                }
+                text.to_string()
+            }
+            DeValue::Integer(integer) => {
+                match u64::from_str_radix(integer.as_str(), integer.radix()) {
+                    Ok(number) => number.to_string(),
+                    Err(_) => integer.as_str().to_owned(),
+                }
+            }
+            DeValue::Float(float) => float.as_str().to_owned(),
+            _ => {
+                self.wrong_type(key, value, &expected);
+                return None;
+            }
+        };
+        self.size_in(&format!("{number}GiB"), value, &expected)
+    }
+
+    fn size_in(&self, text: &str, value: Value<'_>, expected: &str) -> Option<Placed<ByteSize>> {
+        match text.parse() {
+            Ok(size) => Some(Placed { value: size, span: value.span() }),
+            Err(error) => {
+                let error: crate::InvalidSize = error;
+                self.wrong(value.span(), error.to_string(), &format!("expected {expected}"));
+                None
+            }
+        }
     }
 
     /// A path, absolute: `~` is the caller's home, and a relative one starts at the file's folder.
     pub(crate) fn path(&self, key: &'static str) -> Option<PathBuf> {
         let text = self.string(key)?;
-        match crate::path::expand(text.value, self.source.path) {
+        self.path_in(text.value, text.span)
+    }
+
+    pub(crate) fn path_in(&self, text: &str, span: Range<usize>) -> Option<PathBuf> {
+        match crate::path::expand(text, self.source.path, self.source.home.as_deref()) {
             Ok(path) => Some(path),
             Err(reason) => {
-                self.wrong(text.span, format!("{key:?} is not a path: {reason}"), "");
+                self.wrong(span, format!("{} is no path: {reason}", quoted(text)), "");
                 None
             }
         }
@@ -244,8 +240,7 @@ impl<'a> Section<'a> {
         let found = words.iter().find(|(word, _)| *word == text.value);
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let help = suggest(text.value, &known);
-            self.wrong(text.span, format!("unknown {key} {:?}", text.value), &help);
+            self.source.unknown(text.span, key, text.value, &known);
         }
         found.map(|(_, value)| *value)
     }
@@ -256,7 +251,7 @@ impl<'a> Section<'a> {
         match value.get_ref() {
             DeValue::Table(table) => Some(Section::new(self.source, name, table, value.span())),
             _ => {
-                self.wrong_type(key, value, "a table");
+                self.wrong_type(key, value, &format!("a table: [{name}]"));
                 None
             }
         }
@@ -275,30 +270,32 @@ impl<'a> Section<'a> {
                 DeValue::Table(table) => {
                     sections.push(Section::new(self.source, name, table, item.span()));
                 }
-                _ => self.wrong_type(key, item, "a table"),
+                _ => self.wrong_type(key, item, &format!("a table: [[{name}]]")),
             }
         }
         sections
     }
 
-    /// Notes every key that nobody asked for.
+    /// Notes every key that nobody asked for, and every required one that isn't there.
     pub(crate) fn finish(self) {
         let known = self.known.into_inner();
+        let mut meant = Vec::new();
         for key in self.table.keys() {
-            let name = key.get_ref().as_ref();
-            if !known.contains(&name) {
-                let message = format!("unknown key {name:?} in [{}]", self.name);
-                let help = Some(suggest(name, &known));
-                self.source.mistake(key.span(), message, help);
+            let word = text_of(key);
+            if !known.contains(&word) {
+                meant.extend(self.source.unknown(key.span(), "key", word, &known));
+            }
+        }
+        for (key, example) in self.missing.into_inner() {
+            // A slip in a key is one mistake, and not also the lack of the right one.
+            if !meant.contains(&key) {
+                let message = format!("[{}] has no {key:?}", self.name);
+                self.source.lacks(self.span.clone(), message, &format!("add {example}"));
             }
         }
     }
 }
 
-/// The nearest of the known words, or all of them.
-pub(crate) fn suggest(word: &str, known: &[&str]) -> String {
-    match nearest(word, known.iter().copied()) {
-        Some(nearest) => format!("did you mean {nearest:?}?"),
-        None => format!("expected one of {}", known.join(", ")),
-    }
+fn text_of<'a>(key: &'a Spanned<std::borrow::Cow<'a, str>>) -> &'a str {
+    key.get_ref().as_ref()
 }

@@ -5,11 +5,16 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use crate::suggestion::quoted;
+
 /// An amount of memory or of disk space.
 ///
-/// As text: a number and a unit. `K M G T P` and `KiB MiB GiB TiB PiB` are binary, as in qemu-img;
-/// `KB MB GB TB PB` are decimal; a bare number is bytes. Fractions are allowed where they come to
-/// whole bytes: `1.5G`.
+/// As text: a number and a unit, in letters of either case. `K M G T P` and `KiB MiB GiB TiB PiB`
+/// are binary, as in qemu-img; `KB MB GB TB PB` are decimal; `B` and a bare number, too, are bytes.
+/// Fractions are allowed where they come to whole bytes: `1.5G`. What can't be counted in 64 bits
+/// is refused. (The template's `vram` differs: its bare numbers are GiB.)
+///
+/// `Display` is exact: in the largest unit that two decimals are enough for.
 ///
 /// ```
 /// use virshle_template::ByteSize;
@@ -26,25 +31,25 @@ pub struct ByteSize(u64);
 #[non_exhaustive]
 pub enum InvalidSize {
     /// It does not begin with a number.
-    #[error("{text:?} is not a size: it begins with no number")]
+    #[error("{} is not a size: it does not begin with a number", quoted(.text))]
     NoNumber {
         /// The text.
         text: String,
     },
     /// Its unit is unknown.
-    #[error("{unit:?} is not a unit of size")]
+    #[error("{} is not a unit of size", quoted(.unit))]
     Unit {
         /// The unit.
         unit: String,
     },
     /// It does not come to whole bytes.
-    #[error("{text:?} does not come to whole bytes")]
+    #[error("{} does not come to whole bytes", quoted(.text))]
     Fraction {
         /// The text.
         text: String,
     },
     /// It is larger than can be counted.
-    #[error("{text:?} is too large")]
+    #[error("{} is more than can be counted", quoted(.text))]
     TooLarge {
         /// The text.
         text: String,
@@ -53,7 +58,7 @@ pub enum InvalidSize {
 
 /// The forms that are accepted, for people.
 pub(crate) const FORMS: &str =
-    "a number with K, M, G or T (binary, also KiB …) or KB, MB, GB or TB (decimal)";
+    "a text such as \"512MiB\": K M G T P (also KiB …) are binary, KB MB GB TB PB decimal";
 
 const BINARY: [(&str, u32); 5] = [("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
 
@@ -61,11 +66,6 @@ impl ByteSize {
     /// So many bytes.
     pub const fn from_bytes(bytes: u64) -> Self {
         Self(bytes)
-    }
-
-    /// So many GiB; `None` if that is more than can be counted.
-    pub fn from_gib(gib: u64) -> Option<Self> {
-        gib.checked_mul(1 << 30).map(Self)
     }
 
     /// The bytes.
@@ -99,7 +99,7 @@ impl FromStr for ByteSize {
     type Err = InvalidSize;
 
     fn from_str(text: &str) -> Result<Self, InvalidSize> {
-        let trimmed = text.trim();
+        let trimmed = text.trim_ascii();
         let end = trimmed
             .find(|character: char| !character.is_ascii_digit() && character != '.')
             .unwrap_or(trimmed.len());
@@ -108,7 +108,7 @@ impl FromStr for ByteSize {
         if whole.is_empty() || fraction.contains('.') || number.ends_with('.') {
             return Err(InvalidSize::NoNumber { text: text.to_owned() });
         }
-        let unit = unit.trim_start();
+        let unit = unit.trim_ascii_start();
         let scale = unit_bytes(unit).ok_or_else(|| InvalidSize::Unit { unit: unit.to_owned() })?;
         let too_large = || InvalidSize::TooLarge { text: text.to_owned() };
         let whole: u64 = whole.parse().map_err(|_| too_large())?;
@@ -124,7 +124,7 @@ fn fraction_bytes(digits: &str, scale: u64) -> Option<u64> {
     if digits.is_empty() {
         return Some(0);
     }
-    // Beyond that no power of ten divides a power of two or ten that fits 64 bits.
+    // Nobody writes more digits, and so many can be counted with.
     let power = u32::try_from(digits.len()).ok().filter(|length| *length <= 18)?;
     let numerator = u128::from(digits.parse::<u64>().ok()?) * u128::from(scale);
     let denominator = 10_u128.pow(power);
@@ -179,6 +179,11 @@ mod tests {
             ("1.5G", 3 << 29),
             ("0.5K", 512),
             ("1.50KB", 1500),
+            ("1PiB", 1 << 50),
+            ("1pb", 1_000_000_000_000_000),
+            ("7B", 7),
+            (" 2G ", 2 << 30),
+            ("18446744073709551615", u64::MAX),
         ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }
@@ -186,8 +191,28 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in ["", "G", "1X", "1.3K", "-1G", "1..2G", "1.", ".5G", "1 2G", "20000P", "1GiBs"]
-        {
+        for text in [
+            "",
+            "G",
+            "1X",
+            "1.3K",
+            "-1G",
+            "1..2G",
+            "1.",
+            ".5G",
+            "1 2G",
+            "20000P",
+            "1GiBs",
+            "1e3",
+            "0x10",
+            "+1",
+            "١G",
+            "1\u{a0}G",
+            "inf",
+            "1G\0",
+            "18446744073709551616",
+            "16384P",
+        ] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
         assert!("99999999999999999999999".parse::<ByteSize>().is_err());
