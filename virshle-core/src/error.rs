@@ -237,16 +237,6 @@ pub enum CoreError {
         /// The process.
         pid: u32,
     },
-    /// The guest's interface got no link in time.
-    #[error("port {port} of machine {vm} got no link within {} s", .timeout.as_secs())]
-    NoLink {
-        /// The machine.
-        vm: VmName,
-        /// The port.
-        port: String,
-        /// How long this waited.
-        timeout: Duration,
-    },
     /// The kernel gives no random bytes.
     #[error("cannot get random bytes from the kernel")]
     Random {
@@ -340,7 +330,6 @@ impl CoreError {
             Self::Kvm { .. } => "kvm-missing",
             Self::StillRunning { .. } => "still-running",
             Self::Unkillable { .. } => "unkillable",
-            Self::NoLink { .. } => "no-link",
             Self::Random { .. } => "random-failed",
             Self::Watch { .. } => "watch-failed",
         }
@@ -398,7 +387,6 @@ impl CoreError {
             Self::StillRunning { vm, .. } => Some(format!(
                 "the guest may ignore its power button; `v vm stop --force {vm}` cuts the power"
             )),
-            Self::NoLink { .. } => Some("`v vm logs` and ovs-vswitchd's log tell more".into()),
             _ => None,
         }
     }

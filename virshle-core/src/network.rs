@@ -158,17 +158,6 @@ impl<'a> Network<'a> {
         }
         Ok(())
     }
-
-    /// Waits until the switch sees the guest's side of the vhost-user interfaces.
-    pub(crate) fn wait_for_link(&mut self) -> Result<(), CoreError> {
-        let ports: Vec<&str> = self.vhost().iter().map(|net| net.port.as_str()).collect();
-        match &mut self.switch {
-            Some(switch) if !ports.is_empty() => {
-                switch.wait_for_link(&ports, self.timeout).map_err(|source| failed(self.vm, source))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Vm {

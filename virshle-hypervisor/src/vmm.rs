@@ -66,7 +66,12 @@ impl Vmm {
             Err(error) => return Err(error),
         };
         let Some(arguments) = Arguments::of(pid) else {
-            return if vmm.wait_exit(Duration::ZERO) { Ok(None) } else { Err(foreign("?".into())) };
+            // It is on its way out: its memory goes before its sockets do.
+            return if vmm.wait_exit(CONNECT_TIMEOUT) {
+                Ok(None)
+            } else {
+                Err(foreign("?".into()))
+            };
         };
         if arguments.name_program(program) && arguments.have_api_socket(api_socket) {
             Ok(Some(vmm.with_client(client)))
@@ -201,8 +206,9 @@ struct Arguments {
 }
 
 impl Arguments {
+    /// `None` if it has ended, or has begun to: then the kernel gives an empty line.
     fn of(pid: u32) -> Option<Self> {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
         let line = line.strip_suffix(b"\0").unwrap_or(&line);
         let words: Vec<_> = line.split(|byte| *byte == 0).map(OsStr::from_bytes).collect();
         let words: Vec<_> = words.into_iter().map(OsStr::to_owned).collect();
