@@ -61,6 +61,7 @@ mod net;
 mod network;
 mod node;
 mod path;
+mod public_key;
 mod section;
 mod size;
 mod source;
@@ -68,6 +69,7 @@ mod static_address;
 mod suggestion;
 #[cfg(test)]
 mod testing;
+mod user_data;
 mod vcpus;
 mod vm;
 
@@ -81,7 +83,9 @@ pub use mistake::Mistake;
 pub use net::{NetKind, NetTemplate};
 pub use network::{Datapath, NetworkSettings};
 pub use node::NodeSettings;
+pub use public_key::is_public_key;
 pub use size::{ByteSize, InvalidSize};
 pub use static_address::StaticAddress;
+pub use user_data::{MAX_USER_DATA, User, UserData, UserSettings};
 pub use vcpus::Vcpus;
 pub use vm::VmTemplate;

@@ -1,0 +1,274 @@
+//! What a machine is told at its first boot: our own few words, cloud-init's, or a script.
+
+use std::path::Path;
+
+use saphyr_parser::{Event, Parser};
+use serde::Serialize;
+use toml::de::DeTable;
+
+use crate::TemplateError;
+use crate::caller::Caller;
+use crate::public_key;
+use crate::section::{Placed, Section};
+use crate::source::Source;
+
+/// What a machine is told at its first boot. The three kinds are told apart by content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UserData {
+    /// TOML of our own.
+    Settings(UserSettings),
+    /// `#cloud-config`: YAML that cloud-init gets as it is.
+    CloudConfig(String),
+    /// `#!`: a script that cloud-init runs once, as root.
+    Script(String),
+}
+
+/// User data in TOML.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UserSettings {
+    /// The guest's name; the machine's if unset.
+    pub hostname: Option<String>,
+    /// The time zone, as `Europe/Athens`.
+    pub timezone: Option<String>,
+    /// Packages to be installed.
+    pub packages: Vec<String>,
+    /// Commands that a shell runs as root at the end of the first boot.
+    pub commands: Vec<String>,
+    /// `[[user]]`.
+    #[serde(rename = "user")]
+    pub users: Vec<User>,
+}
+
+/// `[[user]]`: an account of the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The public keys that open it (`ssh.authorized_keys`).
+    pub authorized_keys: Vec<String>,
+    /// It may become root without a password.
+    pub sudo: bool,
+    /// Its shell; the guest's default if unset.
+    pub shell: Option<String>,
+    /// Groups it is in besides its own.
+    pub groups: Vec<String>,
+    /// The hash of its password, as crypt(5) has it; no password if unset.
+    pub password_hash: Option<String>,
+}
+
+impl User {
+    /// An account that `authorized_keys` open, and that may become root.
+    pub fn new(name: impl Into<String>, authorized_keys: Vec<String>) -> Self {
+        Self {
+            name: name.into(),
+            authorized_keys,
+            sudo: true,
+            shell: None,
+            groups: Vec::new(),
+            password_hash: None,
+        }
+    }
+}
+
+/// The largest user data, in bytes: more than a seed disk has room for.
+pub const MAX_USER_DATA: usize = 1 << 20;
+
+impl UserData {
+    /// Understands `text`, the content of the file `origin`.
+    ///
+    /// # Errors
+    ///
+    /// [`TemplateError::Mistakes`] with the places of what is wrong with the TOML or the YAML.
+    pub fn parse(text: &str, origin: &Path) -> Result<Self, TemplateError> {
+        let source = Source::new(origin, text, Caller::current().home);
+        let data = if text.starts_with("#!") {
+            Some(Self::Script(text.to_owned()))
+        } else if text.starts_with("#cloud-config") {
+            check_yaml(text, &source);
+            Some(Self::CloudConfig(text.to_owned()))
+        } else {
+            settings(text, &source).map(Self::Settings)
+        };
+        let mistakes = source.into_mistakes(&[]);
+        match data {
+            Some(data) if mistakes.is_empty() => Ok(data),
+            _ => Err(TemplateError::Mistakes { mistakes }),
+        }
+    }
+}
+
+/// Notes where `text` stops being YAML, or is no mapping.
+fn check_yaml(text: &str, source: &Source<'_>) {
+    let mut is_mapping = None;
+    for event in Parser::new_from_str(text) {
+        match event {
+            Ok((Event::StreamStart | Event::DocumentStart(_), _)) => {}
+            Ok((event, _)) => {
+                is_mapping.get_or_insert(matches!(event, Event::MappingStart(..)));
+            }
+            Err(error) => {
+                let at = error.marker().index();
+                // The parser counts characters.
+                let byte = text.char_indices().nth(at).map_or(text.len(), |(byte, _)| byte);
+                source.wrong(byte..byte, format!("this is not YAML: {}", error.info()), "");
+                return;
+            }
+        }
+    }
+    if is_mapping != Some(true) {
+        let span = 0.."#cloud-config".len();
+        source.wrong(span, "a cloud-config is a mapping", "expected for example packages: [htop]");
+    }
+}
+
+fn settings(text: &str, source: &Source<'_>) -> Option<UserSettings> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in &errors {
+            source.not_toml(error);
+        }
+        let first = text.lines().next().map_or(0, str::len);
+        source.wrong(
+            0..first,
+            "user data is TOML, or begins with #cloud-config (YAML) or #! (a script)",
+            "",
+        );
+        return None;
+    }
+    let top = Section::new(source, "the file", table.get_ref(), 0..0);
+    let settings = UserSettings {
+        hostname: hostname(&top),
+        timezone: word(&top, "timezone", |character| {
+            character.is_ascii_alphanumeric() || "/_+-".contains(character)
+        }),
+        packages: texts(top.strings("packages")),
+        commands: texts(top.strings("commands")),
+        users: top.sections("user", "user").into_iter().map(user).collect(),
+    };
+    top.finish();
+    Some(settings)
+}
+
+fn texts(placed: Vec<Placed<&str>>) -> Vec<String> {
+    placed.into_iter().map(|text| text.value.to_owned()).collect()
+}
+
+/// A label of a host name, or several with dots between them (RFC 1123 §2.1).
+fn hostname(section: &Section<'_>) -> Option<String> {
+    let name = section.string("hostname")?;
+    let fits = name.value.len() <= 253
+        && name.value.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        });
+    if !fits {
+        let message = format!("{:?} cannot be a host name", name.value);
+        section.wrong(name.span.clone(), message, "expected letters, digits, '-' and '.'");
+    }
+    Some(name.value.to_owned())
+}
+
+/// A text of allowed characters.
+fn word(section: &Section<'_>, key: &'static str, fits: fn(char) -> bool) -> Option<String> {
+    let text = section.string(key)?;
+    if text.value.is_empty() || !text.value.chars().all(fits) {
+        section.wrong(text.span.clone(), format!("{:?} cannot be a {key}", text.value), "");
+    }
+    Some(text.value.to_owned())
+}
+
+/// A name of a user or group that useradd(8) takes.
+fn account(character: char) -> bool {
+    character.is_ascii_lowercase() || character.is_ascii_digit() || "_-".contains(character)
+}
+
+fn user(section: Section<'_>) -> User {
+    let name = match section.require("name", "name = \"anon\"") {
+        Some(_) => word(&section, "name", account).unwrap_or_default(),
+        None => String::new(),
+    };
+    if name.len() > 32 || name.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
+        let message = format!("{name:?} cannot be the name of a user");
+        section.wrong(section.span_of("name"), message, "expected at most 32, a letter first");
+    }
+    let mut authorized_keys = Vec::new();
+    if let Some(ssh) = section.section("ssh", "user.ssh") {
+        for key in ssh.strings("authorized_keys") {
+            let line = key.value.trim();
+            if let Some(reason) = public_key::reason_against(line) {
+                ssh.wrong(key.span, format!("this is not a public key: {reason}"), "");
+            }
+            authorized_keys.push(line.to_owned());
+        }
+        ssh.finish();
+    }
+    let user = User {
+        name,
+        authorized_keys,
+        sudo: section.boolean("sudo").unwrap_or(true),
+        shell: section.string("shell").map(|shell| shell.value.to_owned()),
+        groups: texts(section.strings("groups")),
+        password_hash: section.string("password_hash").map(|hash| hash.value.to_owned()),
+    };
+    section.finish();
+    user
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE7UyfmOAcsY5uvh3dOU7kHd9fVRrLJp5CqHYhSFBcd+";
+
+    fn parse(text: &str) -> Result<UserData, String> {
+        UserData::parse(text, Path::new("/me.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn kinds_are_told_apart_by_content() {
+        assert!(matches!(parse("#!/bin/sh\necho"), Ok(UserData::Script(_))));
+        assert!(matches!(parse("#cloud-config\na: [1]\n"), Ok(UserData::CloudConfig(_))));
+        assert!(matches!(parse(""), Ok(UserData::Settings(_))));
+        let text = format!(
+            "hostname = \"web\"\npackages = [\"htop\"]\ncommands = [\"true\"]\n\
+             [[user]]\nname = \"anon\"\nsudo = false\n[user.ssh]\nauthorized_keys = [\"{KEY}\"]\n"
+        );
+        let Ok(UserData::Settings(settings)) = parse(&text) else { panic!("{:?}", parse(&text)) };
+        assert_eq!(settings.hostname.as_deref(), Some("web"));
+        assert_eq!(settings.users[0].authorized_keys, [KEY]);
+        assert!(!settings.users[0].sudo);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_places() {
+        for (text, words) in [
+            ("#cloud-config\na: [1\nb: }\n", "not YAML"),
+            ("#cloud-config\n- a\n", "is a mapping"),
+            ("#cloud-config\n", "is a mapping"),
+            ("just some words", "begins with #cloud-config"),
+            ("[[user]]\nname = \"anon\"\nssh.authorized_keys = [\"abc\"]", "not a public key"),
+            ("[[user]]\nname = \"An on\"", "cannot be a name"),
+            ("[[user]]\nsudo = true", "\"name\""),
+            ("[[user]]\nname = \"a\"\nsshh = 1", "did you mean \"ssh\"?"),
+            ("hostname = \"a_b\"", "host name"),
+            ("timezone = \"../x y\"", "cannot be a timezone"),
+        ] {
+            let told = parse(text).unwrap_err();
+            assert!(told.contains(words), "{text}: {told}");
+            assert!(told.contains("/me.toml:"), "{told}");
+        }
+    }
+
+    #[test]
+    fn the_place_in_yaml_is_the_line_that_breaks_it() {
+        let error =
+            UserData::parse("#cloud-config\na: 1\n  b: 2\n", Path::new("/me.yaml")).unwrap_err();
+        assert_eq!(error.mistakes()[0].line, 3, "{error}");
+    }
+}
