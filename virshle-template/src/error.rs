@@ -59,7 +59,10 @@ impl TemplateError {
                 Some("let this user read it, or name another one with --config".into())
             }
             Self::Read { .. } => None,
-            Self::Mistakes { .. } => Some("`v template check` checks the whole file".into()),
+            Self::Mistakes { mistakes } => mistakes
+                .iter()
+                .all(|mistake| mistake.template.is_some())
+                .then(|| "`v template check` checks the whole file".into()),
             Self::NotFound { nearest: Some(nearest), .. } => {
                 Some(format!("did you mean {nearest:?}? `v template ls` shows them all"))
             }

@@ -2,20 +2,20 @@ use std::path::Path;
 
 use virshle_template::{Boot, ByteSize, CloneMode, Config, Datapath, NetKind, TemplateError};
 
-pub(crate) const SEED: &str = r#"# /etc/virshle/config.toml
-[[template.vm]]
+/// The file that the first users have, word for word.
+pub(crate) const SEED: &str = r#"[[template.vm]]
 name = "xs"
 vcpu = 1
-vram = 2
+vram = 2                          # a bare number is GiB; "2GiB", "512MiB", "2G" work too
 
 [[template.vm.disk]]
 name = "os"
 path = "~/Iso/nixos.efi.img"
-size = "50G"
+size = "50G"                      # K M G T are binary, as in qemu-img; KB MB GB TB are decimal
 
 [[template.vm.net]]
 name = "main"
-[template.vm.net.type.vhost]
+[template.vm.net.type.vhost]      # vhost-user port on Open vSwitch, userspace datapath
 "#;
 
 /// Every key there is; the first part is the example of the interface, with its gaps filled.

@@ -138,7 +138,9 @@ fn an_error_has_a_headline_and_then_each_mistake() {
   = expected a whole number from 1 to 8192"#
             .replace("8192", if cfg!(target_arch = "x86_64") { "8192" } else { "255" })
     );
+    assert_eq!(error.hint().unwrap(), "`v template check` checks the whole file");
     let error = parse("[node]\nallias = \"x\"\n").unwrap_err();
+    assert_eq!(error.hint(), None);
     assert_eq!(
         error.to_string(),
         r#"the configuration /etc/virshle/config.toml has a mistake
@@ -174,7 +176,7 @@ fn of_two_templates_with_one_name_neither_is_taken() {
     let config = parse(&format!("{SEED}{SEED}")).unwrap();
     let error = config.template("xs").unwrap_err();
     assert_eq!(error.mistakes()[0].message, "a second template with the name \"xs\"");
-    assert_eq!(error.mistakes()[0].help.as_deref(), Some("line 3 has the first one"));
+    assert_eq!(error.mistakes()[0].help.as_deref(), Some("line 2 has the first one"));
     assert_eq!(config.templates().count(), 0);
 }
 
