@@ -98,6 +98,14 @@ pub enum DiskError {
         /// The image.
         path: PathBuf,
     },
+    /// The files of a seed are larger than a seed can be.
+    #[error("seed {} would hold {size_bytes} bytes, and {} are the most", .path.display(), crate::MAX_SEED)]
+    SeedTooLarge {
+        /// The seed.
+        path: PathBuf,
+        /// What its files have, in bytes.
+        size_bytes: usize,
+    },
     /// Whether the filesystem can share extents can't be found out.
     #[error("cannot tell whether {} can hold reflinks", .path.display())]
     Probe {
@@ -139,6 +147,9 @@ impl DiskError {
                 _ => None,
             },
             Self::Changed { .. } => Some("wait until nobody writes to it any more".into()),
+            Self::SeedTooLarge { .. } => {
+                Some("let the guest fetch what is large, instead of telling it".into())
+            }
             Self::NotAnImage { .. } | Self::Probe { .. } => None,
         }
     }

@@ -45,6 +45,7 @@ mod method;
 mod overlay;
 mod qcow2;
 mod reflink;
+mod seed;
 
 pub use clone::CloneRequest;
 pub use disk::{Disk, create_empty, grow};
@@ -54,3 +55,4 @@ pub use format::{Format, UnknownFormat};
 pub use image::{Image, allocated_bytes, inspect};
 pub use method::{CloneMethod, CloneMode, UnknownMethod};
 pub use reflink::supports_reflink;
+pub use seed::{MAX_SEED, SeedRequest};

@@ -30,6 +30,8 @@ pub enum CloneMethod {
     Overlay,
     /// It has no image.
     Empty,
+    /// It was made to tell a guest what it is to become.
+    Seed,
 }
 
 impl fmt::Display for CloneMethod {
@@ -39,13 +41,14 @@ impl fmt::Display for CloneMethod {
             Self::Copy => "copy",
             Self::Overlay => "overlay",
             Self::Empty => "empty",
+            Self::Seed => "seed",
         })
     }
 }
 
 /// A word that is no method.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown method {word:?}: a disk is a reflink, a copy, an overlay or empty")]
+#[error("unknown method {word:?}: a disk is a reflink, a copy, an overlay, empty or a seed")]
 pub struct UnknownMethod {
     /// The word.
     pub word: String,
@@ -55,7 +58,7 @@ impl FromStr for CloneMethod {
     type Err = UnknownMethod;
 
     fn from_str(word: &str) -> Result<Self, UnknownMethod> {
-        [Self::Reflink, Self::Copy, Self::Overlay, Self::Empty]
+        [Self::Reflink, Self::Copy, Self::Overlay, Self::Empty, Self::Seed]
             .into_iter()
             .find(|method| method.to_string() == word)
             .ok_or_else(|| UnknownMethod { word: word.to_owned() })
