@@ -12,6 +12,7 @@ use virshle_template::{Boot as TemplateBoot, DiskTemplate, NetTemplate, VmTempla
 
 use crate::bulk::in_parallel;
 use crate::definition::{Boot, DiskDefinition, NetDefinition, NetKind};
+use crate::provision::{Parts, Provision};
 use crate::store::Staged;
 use crate::vm::{net_socket, vsock};
 use crate::{CoreError, Definition, Node, Vm, VmName};
@@ -23,6 +24,7 @@ pub struct CreateRequest {
     template: String,
     count: u32,
     name: Option<VmName>,
+    provision: Provision,
 }
 
 /// How far the copy of a disk has come.
@@ -42,7 +44,7 @@ pub struct CopyProgress<'a> {
 impl CreateRequest {
     /// Asks for one machine from the template `template`.
     pub fn new(template: impl Into<String>) -> Self {
-        Self { template: template.into(), count: 1, name: None }
+        Self { template: template.into(), count: 1, name: None, provision: Provision::Template }
     }
 
     /// Asks for `count` machines.
@@ -54,6 +56,12 @@ impl CreateRequest {
     /// Names the machine; several get `name-1`, `name-2`, …
     pub fn name(mut self, name: VmName) -> Self {
         self.name = Some(name);
+        self
+    }
+
+    /// Sets where the user data comes from.
+    pub fn provision(mut self, provision: Provision) -> Self {
+        self.provision = provision;
         self
     }
 }
@@ -76,19 +84,21 @@ impl Node {
         let template = self.config().template(&request.template)?;
         self.check_files(template)?;
         self.check_sockets(template)?;
+        let parts = Parts::read(&request.provision, template)?;
         self.store().ensure()?;
         self.store().sweep()?;
         let staged = self.store().claim(request.count, request.name.as_ref())?;
-        Ok(in_parallel(staged, |staged| self.create_one(template, staged, on_copy)))
+        Ok(in_parallel(staged, |staged| self.create_one(template, &parts, staged, on_copy)))
     }
 
     fn create_one(
         &self,
         template: &VmTemplate,
+        parts: &Parts,
         staged: Staged,
         on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
     ) -> Result<Vm, CoreError> {
-        let made = self.define(template, &staged, on_copy);
+        let made = self.define(template, parts, &staged, on_copy);
         match made {
             Ok(definition) => {
                 self.store().commit(staged, &definition)?;
@@ -106,6 +116,7 @@ impl Node {
     fn define(
         &self,
         template: &VmTemplate,
+        parts: &Parts,
         staged: &Staged,
         on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
     ) -> Result<Definition, CoreError> {
@@ -124,12 +135,16 @@ impl Node {
                 readonly: disk.readonly,
             });
         }
-        let nets = template
+        let nets: Vec<NetDefinition> = template
             .nets
             .iter()
             .enumerate()
             .map(|(index, net)| self.define_net(net, index, staged))
             .collect::<Result<_, _>>()?;
+        let has_seed = parts.wants_seed(template);
+        if has_seed {
+            disks.push(seed(template, parts, staged, &nets)?);
+        }
         Ok(Definition {
             format: Definition::FORMAT,
             id: staged.id,
@@ -143,6 +158,7 @@ impl Node {
             max_memory_bytes: template.memory.max.map(|max| max.bytes()),
             hugepages: template.memory.hugepages,
             autostart: template.autostart,
+            ssh_user: parts.user().filter(|_| has_seed),
             boot: boot(&template.boot),
             disks,
             nets,
@@ -258,6 +274,31 @@ impl Node {
             }
         }
     }
+}
+
+/// Makes the seed, under a name that no disk of the template has.
+fn seed(
+    template: &VmTemplate,
+    parts: &Parts,
+    staged: &Staged,
+    nets: &[NetDefinition],
+) -> Result<DiskDefinition, CoreError> {
+    let is_free = |name: &String| template.disks.iter().all(|disk| disk.name != *name);
+    let names = ["seed".to_owned()].into_iter().chain((1..).map(|number| format!("seed{number}")));
+    let name = names.into_iter().find(is_free).unwrap_or_default();
+    let path = staged.folder.join("disk").join(&name);
+    let disk =
+        parts.write_seed(&path, staged.uuid, &staged.name, template, nets).map_err(|source| {
+            CoreError::Disk { vm: staged.name.clone(), disk: name.clone(), source }
+        })?;
+    Ok(DiskDefinition {
+        name,
+        format: disk.format.to_string(),
+        size_bytes: disk.size_bytes,
+        clone: disk.method.to_string(),
+        source: None,
+        readonly: true,
+    })
 }
 
 /// The longest path of a socket, in bytes: `sun_path` of unix(7) less its NUL.

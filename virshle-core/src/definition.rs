@@ -40,6 +40,9 @@ pub struct Definition {
     /// Started by `v vm start --autostart`, which the host runs when it boots.
     #[serde(default, skip_serializing_if = "is_false")]
     pub autostart: bool,
+    /// The account that the machine is entered by, if its seed made one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_user: Option<String>,
     /// What the machine boots.
     pub boot: Boot,
     /// The disks, in the order in which the guest sees them.
@@ -255,6 +258,7 @@ pub(crate) mod tests {
             max_memory_bytes: None,
             hugepages: false,
             autostart: false,
+            ssh_user: None,
             boot: Boot::Firmware { path: None },
             disks: vec![DiskDefinition {
                 name: "os".into(),

@@ -37,6 +37,7 @@
 #![deny(missing_docs)]
 
 mod bulk;
+mod caller_keys;
 mod change;
 mod check;
 mod confine;
@@ -52,6 +53,7 @@ mod network;
 mod node;
 mod node_info;
 mod orphan;
+mod provision;
 mod remove;
 mod run;
 mod selector;
@@ -66,6 +68,7 @@ mod vm_state;
 mod vmm_config;
 
 pub use bulk::in_parallel;
+pub use caller_keys::caller_user_data;
 pub use change::{Change, Force};
 pub use check::{Finding, Level, NodeCheck};
 pub use create::{CopyProgress, CreateRequest};
@@ -76,6 +79,7 @@ pub use name::{InvalidName, VmName};
 pub use node::{Listing, Node, VmSummary};
 pub use node_info::{Machines, NodeInfo};
 pub use orphan::{Orphan, OrphanKind};
+pub use provision::{Provision, read_user_data};
 pub use run::LastExit;
 pub use selector::{Selection, Selector};
 pub use start::StartOptions;

@@ -3,7 +3,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use virshle_core::{
-    CoreError, CreateRequest, Definition, ErrorKind, Force, Node, Selection, VmState, in_parallel,
+    CoreError, CreateRequest, Definition, ErrorKind, Force, Node, Provision, Selection, VmState,
+    in_parallel,
 };
 
 use crate::lab::{DISK, LEAST, Lab};
@@ -171,4 +172,37 @@ fn an_image_of_the_cache_is_found_by_its_name() {
     fs::create_dir_all(lab.node.cache()).unwrap();
     fs::rename(lab.path("image.raw"), lab.node.cache().join("debian.raw")).unwrap();
     assert_eq!(lab.create("xs").definition().disks[0].size_bytes, 1 << 20);
+}
+
+#[test]
+fn a_machine_that_is_told_something_gets_a_seed_as_its_last_disk() {
+    let lab = Lab::new(DISK);
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE7UyfmOAcsY5uvh3dOU7kHd9fVRrLJp5CqHYhSFBcd+";
+    let me = format!("[[user]]\nname = \"anon\"\nssh.authorized_keys = [\"{key}\"]\n");
+    fs::write(lab.path("me.toml"), me).unwrap();
+    let data = virshle_core::read_user_data(&lab.path("me.toml")).unwrap();
+    let request = CreateRequest::new("xs").provision(Provision::With(vec![data]));
+    let made = lab.node.create(&request, &|_| {}).unwrap().remove(0).unwrap();
+    let definition = made.definition();
+    let seed = definition.disks.last().unwrap();
+    assert_eq!((seed.name.as_str(), seed.clone.as_str(), seed.readonly), ("seed", "seed", true));
+    assert_eq!(definition.ssh_user.as_deref(), Some("anon"));
+    let bytes = fs::read(made.disk("seed")).unwrap();
+    let holds = |words: &str| bytes.windows(words.len()).any(|part| part == words.as_bytes());
+    assert!(holds(key) && holds(&definition.uuid.to_string()));
+
+    let plain = lab.create("xs");
+    assert_eq!((plain.definition().disks.len(), plain.definition().ssh_user.as_ref()), (1, None));
+}
+
+#[test]
+fn user_data_that_is_wrong_is_told_before_anything_is_made() {
+    let lab = Lab::new(&LEAST.replace("vcpu = 1", "vcpu = 1\nuser_data = \"{folder}/me.toml\""));
+    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
+    assert!(matches!(error, CoreError::Read { .. }), "{error:?}");
+    fs::write(lab.path("me.toml"), "[[usr]]\n").unwrap();
+    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
+    assert!(error.to_string().contains("did you mean \"user\"?"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(!lab.path("root").exists());
 }
