@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `v`.
+
+fn main() -> std::process::ExitCode {
+    virshle_cli::main()
+}

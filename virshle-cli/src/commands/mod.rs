@@ -1,0 +1,40 @@
+//! The commands, one to a file.
+
+mod completions;
+mod man;
+mod node;
+mod template;
+mod vm;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::error::CliError;
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Look at the templates that machines are made from
+    #[command(subcommand, arg_required_else_help = true)]
+    Template(template::Command),
+    /// Make machines, and look after them
+    #[command(subcommand, arg_required_else_help = true)]
+    Vm(vm::Command),
+    /// Prepare and check this host
+    #[command(subcommand, arg_required_else_help = true)]
+    Node(node::Command),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+impl Command {
+    pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Self::Template(command) => command.run(context),
+            Self::Vm(command) => command.run(context),
+            Self::Node(command) => command.run(context),
+            Self::Completions(args) => completions::run(&args, context),
+            Self::Man(args) => man::run(&args, context),
+        }
+    }
+}

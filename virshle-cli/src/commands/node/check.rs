@@ -1,0 +1,119 @@
+//! `v node check`
+
+use serde::Serialize;
+use virshle_core::{CoreError, Finding, Level, Node, Orphan};
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::escape::escape;
+use crate::paint;
+use crate::report::ErrorDocument;
+
+/// Tell what this host lacks and how to mend it, and what belongs to no machine
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Remove what belongs to no machine: processes, ports, folders and sockets left behind
+    #[arg(long)]
+    repair: bool,
+}
+
+/// What was found and done, as JSON.
+#[derive(Serialize)]
+struct Checked<'a> {
+    findings: &'a [Finding],
+    /// What belongs to no machine, and was not removed.
+    orphans: &'a [Orphan],
+    /// What belonged to no machine, with what kept it from being removed.
+    repaired: Vec<Repaired<'a>>,
+}
+
+#[derive(Serialize)]
+struct Repaired<'a> {
+    #[serde(flatten)]
+    orphan: &'a Orphan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorDocument>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    let node = context.node()?;
+    let check = node.check()?;
+    let (orphans, repaired) = if args.repair {
+        (Vec::new(), repair(&node, check.orphans))
+    } else {
+        (check.orphans, Vec::new())
+    };
+    if context.output.json {
+        context.output.json(&Checked {
+            findings: &check.findings,
+            orphans: &orphans,
+            repaired: repaired
+                .iter()
+                .map(|(orphan, error)| Repaired {
+                    orphan,
+                    error: error.as_ref().map(ErrorDocument::new),
+                })
+                .collect(),
+        })?;
+    } else {
+        show_findings(context, &check.findings);
+        show_orphans(context, &orphans);
+    }
+    let failed = show_repaired(context, &repaired);
+    let missing = check.findings.iter().filter(|finding| finding.level == Level::Missing).count();
+    if failed > 0 {
+        Err(CliError::Orphans { failed, total: repaired.len() })
+    } else if missing > 0 {
+        Err(CliError::Lacking { count: missing })
+    } else {
+        Ok(())
+    }
+}
+
+fn repair(node: &Node, orphans: Vec<Orphan>) -> Vec<(Orphan, Option<CliError>)> {
+    let with_error = |(orphan, result): (Orphan, Result<(), CoreError>)| {
+        (orphan, result.err().map(CliError::from))
+    };
+    node.repair(orphans).into_iter().map(with_error).collect()
+}
+
+fn show_findings(context: &Context, findings: &[Finding]) {
+    let paint = context.output.paint;
+    let width = findings.iter().map(|finding| finding.subject.chars().count()).max().unwrap_or(0);
+    for finding in findings {
+        let (mark, style) = match finding.level {
+            Level::Good => ("✓", paint::GOOD),
+            Level::Warning => ("!", paint::WARNING),
+            _ => ("✗", paint::ERROR),
+        };
+        let mark = paint.paint(style, mark);
+        let (subject, message) = (escape(&finding.subject), escape(&finding.message));
+        context.output.line(&format!("{mark} {subject:width$}  {message}"));
+        if let Some(mend) = &finding.mend {
+            let mend = paint.paint(paint::HINT, &escape(mend));
+            context.output.line(&format!("  {:width$}  {mend}", ""));
+        }
+    }
+}
+
+fn show_orphans(context: &Context, orphans: &[Orphan]) {
+    if orphans.is_empty() {
+        return;
+    }
+    context.output.line("\nbelongs to no running machine; `v node check --repair` removes it:");
+    for orphan in orphans {
+        context.output.line(&format!("  {}", escape(&orphan.to_string())));
+    }
+}
+
+/// Tells what was removed, and how many were not.
+fn show_repaired(context: &Context, repaired: &[(Orphan, Option<CliError>)]) -> usize {
+    for (orphan, error) in repaired {
+        match error {
+            Some(error) => context.report.draw_one_of_several(error),
+            None if context.output.json => {}
+            None => context.output.done(&format!("removed {}", escape(&orphan.to_string()))),
+        }
+    }
+    repaired.iter().filter(|(_, error)| error.is_some()).count()
+}

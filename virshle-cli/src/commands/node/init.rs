@@ -1,0 +1,34 @@
+//! `v node init`
+
+use virshle_core::{InitMode, InitOutcome};
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::escape::escape;
+use crate::paint;
+
+/// Make the folders, the bridge and the link to the uplink, as far as they aren't there
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Only say what would be made
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    let mode = if args.dry_run { InitMode::DryRun } else { InitMode::Apply };
+    let steps = context.node()?.init(mode)?;
+    if context.output.json {
+        return context.output.json(&steps);
+    }
+    for step in steps {
+        let (outcome, style) = match step.outcome {
+            InitOutcome::Made => ("made", paint::GOOD),
+            InitOutcome::Would => ("would make", paint::WARNING),
+            _ => ("there already", paint::FAINT),
+        };
+        let outcome = context.output.paint.paint(style, &format!("{outcome:13}"));
+        context.output.line(&format!("{outcome}  {}", escape(&step.what)));
+    }
+    Ok(())
+}

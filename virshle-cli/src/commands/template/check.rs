@@ -1,0 +1,61 @@
+//! `v template check`
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use virshle_core::template::{Config, Mistake, TemplateError};
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::escape::escape;
+
+/// Check a configuration, and tell every mistake in it
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The file [default: the configuration that the other commands read]
+    file: Option<PathBuf>,
+}
+
+/// What was found, as JSON.
+#[derive(Serialize)]
+struct Checked<'a> {
+    path: &'a Path,
+    /// The templates that can be used.
+    templates: Vec<&'a str>,
+    mistakes: &'a [Mistake],
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    let path = context.config_path(args.file.as_deref())?;
+    let (templates, mistakes) = match Config::load(&path) {
+        Ok(config) => {
+            let names = config.templates().map(|template| template.name.clone()).collect();
+            (names, config.mistakes().to_vec())
+        }
+        Err(TemplateError::Mistakes { mistakes }) => (Vec::new(), mistakes),
+        Err(error) => return Err(error.into()),
+    };
+    if context.output.json {
+        context.output.json(&Checked {
+            path: &path,
+            templates: templates.iter().map(String::as_str).collect(),
+            mistakes: &mistakes,
+        })?;
+    } else if mistakes.is_empty() {
+        let path = path.display().to_string();
+        context.output.done(&format!(
+            "{} is right: {}",
+            escape(&path),
+            count(templates.len(), "template")
+        ));
+    }
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    context.report.draw_mistakes(&mistakes);
+    Err(CliError::Configuration { path, mistakes: count(mistakes.len(), "mistake") })
+}
+
+fn count(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}

@@ -1,0 +1,85 @@
+//! `v template show`
+
+use virshle_core::template::{Boot, DiskTemplate, NetTemplate, VmTemplate};
+
+use super::{clone_mode, net_kind};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::sheet::Sheet;
+
+/// Show a template with everything that its defaults fill in
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The template's name
+    name: String,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    let node = context.node_with_templates()?;
+    let template = node.config().template(&args.name)?;
+    if context.output.json {
+        return context.output.json(template);
+    }
+    context.output.text(&sheet(template, Sheet::new(context.output.paint)).draw());
+    Ok(())
+}
+
+fn sheet(template: &VmTemplate, mut sheet: Sheet) -> Sheet {
+    sheet.line("name", &template.name);
+    let vcpus = template.vcpus;
+    let up_to =
+        if vcpus.max > vcpus.boot { format!(", up to {}", vcpus.max) } else { String::new() };
+    sheet.line("vcpu", format!("{}{up_to}", vcpus.boot));
+    let memory = template.memory;
+    let up_to = memory.max.map(|max| format!(", up to {max}")).unwrap_or_default();
+    let hugepages = if memory.hugepages { ", in hugepages" } else { "" };
+    sheet.line("vram", format!("{}{up_to}{hugepages}", memory.size));
+    match &template.boot {
+        Boot::Firmware(path) => {
+            let path = path.as_ref().map(|path| path.display().to_string());
+            sheet.line("firmware", path.unwrap_or_else(|| "the node's".into()));
+        }
+        Boot::Kernel { kernel, initramfs, cmdline } => {
+            sheet.line("kernel", kernel.display().to_string());
+            sheet.maybe("initramfs", initramfs.as_ref().map(|path| path.display().to_string()));
+            sheet.maybe("cmdline", cmdline.as_deref());
+        }
+        _ => {}
+    }
+    sheet.line("autostart", if template.autostart { "yes" } else { "no" });
+    for disk in &template.disks {
+        sheet.line("disk", disk_line(disk));
+    }
+    for net in &template.nets {
+        sheet.line("net", net_line(net));
+    }
+    sheet.maybe("user data", template.user_data.as_ref().map(|path| path.display().to_string()));
+    sheet
+}
+
+fn disk_line(disk: &DiskTemplate) -> String {
+    let mut line = disk.name.clone();
+    let source = disk.source.as_ref().map(|path| path.display().to_string());
+    let image = disk.image.as_ref().map(|image| format!("image {image}"));
+    match source.or(image) {
+        Some(source) => {
+            line.push_str(&format!(", from {source} ({})", clone_mode(disk.clone)));
+        }
+        None => line.push_str(", empty"),
+    }
+    line.push_str(&disk.size.map(|size| format!(", {size}")).unwrap_or_default());
+    line.push_str(if disk.readonly { ", read-only" } else { "" });
+    line
+}
+
+fn net_line(net: &NetTemplate) -> String {
+    let mut line = format!("{}, {}", net.name, net_kind(net.kind));
+    line.push_str(&net.link.as_ref().map(|link| format!(" on {link}")).unwrap_or_default());
+    line.push_str(&net.vlan.map(|vlan| format!(", vlan {vlan}")).unwrap_or_default());
+    line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
+    line.push_str(&net.mac.as_ref().map(|mac| format!(", mac {mac}")).unwrap_or_default());
+    for address in &net.addresses {
+        line.push_str(&format!(", {address}"));
+    }
+    line
+}

@@ -1,0 +1,101 @@
+//! `v vm create`
+
+use virshle_core::{CoreError, CreateRequest, Node, StartOptions, Vm, VmInfo, VmName, in_parallel};
+
+use crate::action::outcome;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::progress::Progress;
+use crate::report::ErrorDocument;
+use crate::vm_table;
+
+/// Make machines from a template, each with private copies of its images
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The template
+    #[arg(short, long, value_name = "TEMPLATE")]
+    template: String,
+    /// How many machines
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "COUNT",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    count: u32,
+    /// Call the machine NAME, or several NAME-1, NAME-2 … [default: a random name]
+    #[arg(long)]
+    name: Option<VmName>,
+    /// Start them, too
+    #[arg(long)]
+    start: bool,
+}
+
+/// A machine that was made, as far as it was.
+#[derive(serde::Serialize)]
+struct Created {
+    #[serde(flatten)]
+    vm: Option<VmInfo>,
+    /// The name of a machine that was not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorDocument>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    let node = context.node_with_templates()?;
+    let made = make(&node, args, context)?;
+    let total = made.len();
+    let results: Vec<(Option<VmInfo>, Option<CoreError>)> = in_parallel(made, |made| match made {
+        Ok(vm) => {
+            let failed = args.start.then(|| vm.start(&StartOptions::default()).err()).flatten();
+            (Some(vm.info()), failed)
+        }
+        Err(error) => (None, Some(error)),
+    });
+    let (vms, errors): (Vec<Option<VmInfo>>, Vec<Option<CliError>>) =
+        results.into_iter().map(|(vm, error)| (vm, error.map(CliError::from))).unzip();
+    if context.output.json {
+        let created: Vec<Created> = vms
+            .into_iter()
+            .zip(&errors)
+            .map(|(vm, error)| Created {
+                name: match (&vm, error) {
+                    (None, Some(CliError::Core(CoreError::Disk { vm, .. }))) => {
+                        Some(vm.to_string())
+                    }
+                    _ => None,
+                },
+                vm,
+                error: error.as_ref().map(ErrorDocument::new),
+            })
+            .collect();
+        context.output.json(&created)?;
+    } else if vms.iter().any(Option::is_some) {
+        let paint = context.output.paint;
+        let table = vm_table::of_infos(vms.iter().flatten(), paint);
+        context.output.text(&format!("{}{table}", vm_table::heading(&node, paint)));
+    }
+    let errors: Vec<CliError> = errors.into_iter().flatten().collect();
+    if total > 1 {
+        errors.iter().for_each(|error| context.report.draw_one_of_several(error));
+    }
+    outcome(errors, total, if args.start { "created and started" } else { "created" })
+}
+
+fn make(
+    node: &Node,
+    args: &Args,
+    context: &Context,
+) -> Result<Vec<Result<Vm, CoreError>>, CliError> {
+    let mut request = CreateRequest::new(&args.template).count(args.count);
+    if let Some(name) = &args.name {
+        request = request.name(name.clone());
+    }
+    let progress = Progress::new(context);
+    let made = node.create(&request, &|copy| progress.show(&copy));
+    progress.end();
+    Ok(made?)
+}

@@ -1,0 +1,66 @@
+//! `v vm info`
+
+use virshle_core::template::ByteSize;
+use virshle_core::{DiskInfo, NetInfo, VmInfo};
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::machines::Machine;
+use crate::paint;
+use crate::sheet::Sheet;
+use crate::vm_table;
+
+/// Show everything about a machine
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    machine: Machine,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    let info = args.machine.find(&context.node()?)?.info();
+    if context.output.json {
+        return context.output.json(&info);
+    }
+    context.output.text(&sheet(&info, Sheet::new(context.output.paint)).draw());
+    Ok(())
+}
+
+fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
+    sheet.line("id", info.id.to_string());
+    sheet.styled("name", info.name.as_str(), paint::STRONG);
+    sheet.line("uuid", info.uuid.to_string());
+    sheet.styled("state", info.state.word(), vm_table::style(info.state));
+    sheet.maybe("pid", info.pid.map(|pid| pid.to_string()));
+    sheet.maybe("last exit", info.last_exit.map(virshle_core::LastExit::word));
+    sheet.line("template", &info.template);
+    sheet.line("created", &info.created);
+    sheet.line("vcpu", info.vcpu.to_string());
+    sheet.line("vram", ByteSize::from_bytes(info.vram).to_string());
+    sheet.line("autostart", if info.autostart { "yes" } else { "no" });
+    sheet.line("folder", info.dir.display().to_string());
+    for disk in &info.disks {
+        sheet.line("disk", disk_line(disk));
+    }
+    for net in &info.nets {
+        sheet.line("net", net_line(net));
+    }
+    sheet
+}
+
+fn disk_line(disk: &DiskInfo) -> String {
+    let mut line = format!("{}, {}, {}", disk.name, disk.format, ByteSize::from_bytes(disk.size));
+    match &disk.source {
+        Some(source) => line.push_str(&format!(", {} of {}", disk.clone, source.display())),
+        None => line.push_str(&format!(", {}", disk.clone)),
+    }
+    line.push_str(if disk.readonly { ", read-only" } else { "" });
+    line
+}
+
+fn net_line(net: &NetInfo) -> String {
+    let mut line = format!("{}, {}, port {} on {}", net.name, net.mac, net.port, net.bridge);
+    line.push_str(&net.vlan.map(|vlan| format!(", vlan {vlan}")).unwrap_or_default());
+    line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
+    line
+}

@@ -1,0 +1,209 @@
+//! `v vm logs`
+
+use std::io::{IsTerminal, stdout};
+use std::path::PathBuf;
+
+use serde::Serialize;
+use virshle_core::Vm;
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::escape::escape;
+use crate::follow::{Folders, Growing, Woken};
+use crate::machines::Machines;
+use crate::terminal_text::TerminalText;
+
+/// Print the logs of machines; to a terminal only text and colours
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    log: Log,
+    /// Go on as the log grows, until interrupted
+    #[arg(short, long, conflicts_with = "json")]
+    follow: bool,
+    // Last: its heading would be that of all that follow.
+    #[command(flatten)]
+    machines: Machines,
+}
+
+/// Which log.
+#[derive(clap::Args, Clone, Copy, Debug)]
+#[group(multiple = false)]
+struct Log {
+    /// Print what the guest wrote to its serial console; this is the default
+    #[arg(long)]
+    serial: bool,
+    /// Print what cloud-hypervisor wrote
+    #[arg(long)]
+    vmm: bool,
+    /// Print the events of cloud-hypervisor
+    #[arg(long)]
+    events: bool,
+}
+
+impl Log {
+    fn name(self) -> &'static str {
+        match self {
+            Self { vmm: true, .. } => "vmm",
+            Self { events: true, .. } => "events",
+            _ => "serial",
+        }
+    }
+
+    fn path(self, vm: &Vm) -> PathBuf {
+        match self {
+            Self { vmm: true, .. } => vm.vmm_log(),
+            Self { events: true, .. } => vm.events(),
+            _ => vm.serial_log(),
+        }
+    }
+}
+
+/// A log as JSON.
+#[derive(Serialize)]
+struct Document {
+    id: u64,
+    name: String,
+    uuid: String,
+    /// Which log.
+    log: &'static str,
+    path: PathBuf,
+    /// Everything in it; null if there is none yet.
+    text: Option<String>,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    let selection = args.machines.selection()?;
+    let vms = context.node()?.select(&selection)?;
+    if vms.is_empty() {
+        context.output.note("no machine fits");
+    }
+    if context.output.json {
+        return document(&vms, args.log, context);
+    }
+    let mut folders = None;
+    if args.follow {
+        // Before the first look: nothing that is written from now on is missed.
+        folders = Some(watch(&vms)?);
+    }
+    let mut logs: Vec<Shown> = vms.iter().map(|vm| Shown::new(vm, args.log)).collect();
+    let several = logs.len() > 1;
+    let mut printer = Printer { context, last: None, several, wanted: true };
+    for (index, log) in logs.iter_mut().enumerate() {
+        let any = printer.print(index, log)?;
+        if !any && !args.follow {
+            let others = ["--serial", "--vmm", "--events"]
+                .into_iter()
+                .filter(|other| !other.ends_with(args.log.name()))
+                .collect::<Vec<_>>()
+                .join(" or ");
+            let name = escape(&log.name).into_owned();
+            context.output.note(&format!(
+                "nothing in the {} log of {name} yet; {others} may have something",
+                args.log.name()
+            ));
+        }
+    }
+    let Some(mut folders) = folders else { return Ok(()) };
+    loop {
+        let failed = |source| CliError::Watch { path: PathBuf::from("the logs"), source };
+        match folders.wait().map_err(failed)? {
+            Woken::Changed => {}
+            Woken::Gone | Woken::Unread => return Ok(()),
+        }
+        for (index, log) in logs.iter_mut().enumerate() {
+            printer.print(index, log)?;
+        }
+        if !printer.wanted {
+            return Ok(());
+        }
+    }
+}
+
+fn watch(vms: &[Vm]) -> Result<Folders, CliError> {
+    let failed = |vm: &Vm| {
+        let path = vm.folder().to_owned();
+        move |source| CliError::Watch { path, source }
+    };
+    let Some(first) = vms.first() else {
+        return Folders::new().map_err(|source| CliError::Watch { path: PathBuf::new(), source });
+    };
+    let mut folders = Folders::new().map_err(failed(first))?;
+    for vm in vms {
+        folders.watch(vm.folder()).map_err(failed(vm))?;
+    }
+    Ok(folders)
+}
+
+fn document(vms: &[Vm], log: Log, context: &Context) -> Result<(), CliError> {
+    let mut documents = Vec::new();
+    for vm in vms {
+        let path = log.path(vm);
+        let text = match std::fs::read(&path) {
+            Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(source) => return Err(CliError::Log { path, source }),
+        };
+        documents.push(Document {
+            id: vm.definition().id,
+            name: vm.name().to_string(),
+            uuid: vm.definition().uuid.to_string(),
+            log: log.name(),
+            path,
+            text,
+        });
+    }
+    context.output.json(&documents)
+}
+
+/// One log, and how far it was shown.
+struct Shown {
+    name: String,
+    file: Growing,
+    /// On a terminal, what may be shown of it.
+    filter: Option<TerminalText>,
+}
+
+impl Shown {
+    fn new(vm: &Vm, log: Log) -> Self {
+        Self {
+            name: vm.name().to_string(),
+            file: Growing::new(log.path(vm)),
+            filter: stdout().is_terminal().then(TerminalText::default),
+        }
+    }
+}
+
+/// Prints logs, and says whose it is where the next one begins.
+struct Printer<'a> {
+    context: &'a Context,
+    last: Option<usize>,
+    several: bool,
+    /// Somebody reads what is printed.
+    wanted: bool,
+}
+
+impl Printer<'_> {
+    /// Prints what is new in a log. Tells whether there was anything.
+    fn print(&mut self, index: usize, log: &mut Shown) -> Result<bool, CliError> {
+        let output = &self.context.output;
+        let mut any = false;
+        let path = log.file.path().to_owned();
+        let Shown { name, file, filter } = log;
+        let result = file.read_new(|piece| {
+            any = true;
+            if self.several && self.last != Some(index) {
+                let gap = if self.last.is_some() { "\n" } else { "" };
+                output.text(&format!("{gap}==> {} <==\n", escape(name)));
+                self.last = Some(index);
+            }
+            self.wanted = match filter {
+                Some(filter) => output.bytes(&filter.filter(piece)),
+                None => output.bytes(piece),
+            };
+            self.wanted
+        });
+        result.map_err(|source| CliError::Log { path, source })?;
+        Ok(any)
+    }
+}

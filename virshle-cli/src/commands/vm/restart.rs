@@ -1,0 +1,26 @@
+//! `v vm restart`
+
+use virshle_core::{StartOptions, Vm};
+
+use super::stop::How;
+use crate::action::{Words, act};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::machines::Machines;
+
+/// Stop machines and start them again; start those that are stopped
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    how: How,
+    // Last: its heading would be that of all that follow.
+    #[command(flatten)]
+    machines: Machines,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    let selection = args.machines.selection()?;
+    let words = Words { done: "restarted", already: "running" };
+    let (request, options) = (args.how.request(), StartOptions::default());
+    act(context, &selection, words, |vm| vm.restart(&request, &options), Vm::info)
+}

@@ -1,0 +1,124 @@
+//! What can go wrong with a command.
+
+use std::io;
+use std::path::PathBuf;
+
+use virshle_core::CoreError;
+use virshle_core::template::{Mistake, TemplateError};
+
+use crate::exit_code;
+
+/// What failed. The cause is in `source`, the next step in [`hint`](Self::hint).
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// An operation on the node or a machine.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// The configuration has mistakes, which were told already.
+    #[error("{mistakes} in {}", .path.display())]
+    Configuration { path: PathBuf, mistakes: String },
+    /// Some machines of several failed, and each was told of already.
+    #[error("{failed} of {total} machines could not be {done}")]
+    Several { failed: usize, total: usize, done: &'static str },
+    /// Some definitions can't be read, and each was told of already.
+    #[error("{count} of the machines cannot be read")]
+    Unreadable { count: usize },
+    /// No machine is named.
+    #[error("no machine is named")]
+    NoneNamed,
+    /// More than one machine is named, where one is meant.
+    #[error("more than one machine is named")]
+    SeveralNamed,
+    /// The host lacks something, which was told already.
+    #[error("{} missing on this host", things(*.count))]
+    Lacking { count: usize },
+    /// Some orphans could not be removed, and each was told of already.
+    #[error("{failed} of {total} orphans could not be removed")]
+    Orphans { failed: usize, total: usize },
+    /// A log can't be read.
+    #[error("cannot read {}", .path.display())]
+    Log { path: PathBuf, source: io::Error },
+    /// Changes to a folder can't be heard of.
+    #[error("cannot watch {}", .path.display())]
+    Watch { path: PathBuf, source: io::Error },
+    /// A manual page can't be written.
+    #[error("cannot write {}", .path.display())]
+    Manual { path: PathBuf, source: io::Error },
+    /// A value can't be written as JSON.
+    #[error("cannot write as JSON")]
+    Json { source: serde_json::Error },
+    /// The standard output takes nothing more.
+    #[error("cannot write to the standard output")]
+    Output { source: io::Error },
+}
+
+impl From<TemplateError> for CliError {
+    fn from(error: TemplateError) -> Self {
+        Self::Core(CoreError::from(error))
+    }
+}
+
+impl CliError {
+    /// The exit code of a command that ends with it.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Core(error) => exit_code::of(error.kind()),
+            Self::Configuration { .. } => exit_code::CONFIG,
+            Self::NoneNamed | Self::SeveralNamed => exit_code::USAGE,
+            Self::Lacking { .. } => exit_code::HOST,
+            _ => exit_code::FAILED,
+        }
+    }
+
+    /// A short word for the failure, for programs.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Core(error) => error.code(),
+            Self::Configuration { .. } => "config-wrong",
+            Self::Several { .. } => "machines-failed",
+            Self::Unreadable { .. } => "machines-unreadable",
+            Self::NoneNamed | Self::SeveralNamed => "usage",
+            Self::Lacking { .. } => "host-lacking",
+            Self::Orphans { .. } => "orphans-left",
+            Self::Log { .. } => "read-failed",
+            Self::Watch { .. } => "watch-failed",
+            Self::Manual { .. } => "write-failed",
+            Self::Json { .. } => "encode-failed",
+            Self::Output { .. } => "output-failed",
+        }
+    }
+
+    /// What to do next, when something can be said.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Core(error) => error.hint(),
+            Self::NoneNamed => Some(
+                "give ids, names or uuids, or choose with --state or --template, or take --all"
+                    .into(),
+            ),
+            Self::SeveralNamed => Some("this command takes one".into()),
+            Self::Lacking { .. } => Some("each has the line that mends it".into()),
+            _ => None,
+        }
+    }
+
+    /// What the causes don't say: the end of cloud-hypervisor's log.
+    pub(crate) fn details(&self) -> &[String] {
+        match self {
+            Self::Core(error) => error.details(),
+            _ => &[],
+        }
+    }
+
+    /// The mistakes of the configuration, if it is for them.
+    pub(crate) fn mistakes(&self) -> &[Mistake] {
+        match self {
+            Self::Core(CoreError::Template(error)) => error.mistakes(),
+            _ => &[],
+        }
+    }
+}
+
+fn things(count: usize) -> String {
+    if count == 1 { "1 thing is".into() } else { format!("{count} things are") }
+}

@@ -1,0 +1,44 @@
+//! Text from elsewhere, made fit for a terminal.
+
+use std::borrow::Cow;
+
+/// Shows what a terminal would act on instead of printing it: control characters, and those that
+/// turn the direction of the text around.
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_hostile) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if is_hostile(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// The same for text of several lines, which stay.
+pub(crate) fn escape_lines(text: &str) -> String {
+    let lines: Vec<Cow<'_, str>> = text.split('\n').map(escape).collect();
+    lines.join("\n")
+}
+
+fn is_hostile(character: char) -> bool {
+    // Unicode 9: the explicit directional formatting characters.
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_terminal_acts_on_is_escaped() {
+        assert_eq!(escape("büro \"1\""), "büro \"1\"");
+        assert_eq!(escape("a\x1b[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(escape("a\nb\u{202e}c"), "a\\nb\\u{202e}c");
+        assert_eq!(escape_lines("a\nb\x07"), "a\nb\\u{7}");
+    }
+}

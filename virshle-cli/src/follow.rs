@@ -1,0 +1,211 @@
+//! Files that grow, and the wait for them to: by inotify(7), never by looking again and again.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+
+/// How much of a file is read at once.
+const PIECE: usize = 64 << 10;
+
+/// A file that somebody else writes to, and how far it was read.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    path: PathBuf,
+    file: Option<File>,
+    read: u64,
+}
+
+impl Growing {
+    /// The file `path`, from its beginning. It need not be there yet.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, file: None, read: 0 }
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Hands over what is new, piece by piece, until there is no more or nobody wants it. A file
+    /// that was cut or replaced is new from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read; one that isn't there has nothing new.
+    pub(crate) fn read_new(&mut self, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+        self.reopen()?;
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let mut piece = vec![0; PIECE];
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(length) => {
+                    self.read += length as u64;
+                    if !take(&piece[..length]) {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        let there = match self.path.metadata() {
+            Ok(there) => there,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if let Some(file) = &mut self.file {
+            let ours = file.metadata()?;
+            if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) {
+                if there.len() < self.read {
+                    self.read = file.seek(SeekFrom::Start(0))?;
+                }
+                return Ok(());
+            }
+        }
+        self.file = Some(File::open(&self.path)?);
+        self.read = 0;
+        Ok(())
+    }
+}
+
+/// What a wait ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// Something happened in one of the folders.
+    Changed,
+    /// Every folder is gone: nothing will happen any more.
+    Gone,
+    /// Nobody reads the standard output any more.
+    Unread,
+}
+
+/// Folders whose files are watched.
+#[derive(Debug)]
+pub(crate) struct Folders {
+    inotify: OwnedFd,
+    watched: HashMap<i32, PathBuf>,
+}
+
+impl Folders {
+    pub(crate) fn new() -> io::Result<Self> {
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        Ok(Self { inotify, watched: HashMap::new() })
+    }
+
+    /// Watches the files in `folder`.
+    pub(crate) fn watch(&mut self, folder: &Path) -> io::Result<()> {
+        let flags = WatchFlags::MODIFY
+            | WatchFlags::CREATE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        let watch = inotify::add_watch(&self.inotify, folder, flags)?;
+        self.watched.insert(watch, folder.to_owned());
+        Ok(())
+    }
+
+    /// Waits until something happens.
+    pub(crate) fn wait(&mut self) -> io::Result<Woken> {
+        let stdout = io::stdout();
+        loop {
+            if self.watched.is_empty() {
+                return Ok(Woken::Gone);
+            }
+            let mut fds = [
+                PollFd::new(&self.inotify, PollFlags::IN),
+                // Nothing is asked for: an error, the reader's end, is always told.
+                PollFd::new(&stdout, PollFlags::empty()),
+            ];
+            match poll(&mut fds, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other?,
+            };
+            if fds[1].revents().intersects(PollFlags::ERR | PollFlags::NVAL) {
+                return Ok(Woken::Unread);
+            }
+            if self.drain()? {
+                return Ok(Woken::Changed);
+            }
+        }
+    }
+
+    /// Takes what was told. Removing a machine begins with moving its folder away.
+    fn drain(&mut self) -> io::Result<bool> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&self.inotify, &mut buffer);
+        let mut changed = false;
+        loop {
+            match reader.next() {
+                Ok(event) => {
+                    let gone = ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::IGNORED;
+                    if event.events().intersects(gone) {
+                        self.watched.remove(&event.wd());
+                    } else {
+                        changed = true;
+                    }
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(changed),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new_text(file: &mut Growing) -> String {
+        let mut text = Vec::new();
+        file.read_new(|piece| {
+            text.extend_from_slice(piece);
+            true
+        })
+        .unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_new_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut file = Growing::new(path.clone());
+        assert_eq!(new_text(&mut file), "");
+        std::fs::write(&path, "one\n").unwrap();
+        assert_eq!(new_text(&mut file), "one\n");
+        assert_eq!(new_text(&mut file), "");
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        assert_eq!(new_text(&mut file), "two\n");
+        std::fs::write(&path, "cut\n").unwrap();
+        assert_eq!(new_text(&mut file), "cut\n");
+        std::fs::write(folder.path().join("new"), "replaced by a longer one\n").unwrap();
+        std::fs::rename(folder.path().join("new"), &path).unwrap();
+        assert_eq!(new_text(&mut file), "replaced by a longer one\n");
+    }
+
+    #[test]
+    fn a_write_and_the_end_of_the_folder_end_the_wait() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("vm");
+        std::fs::create_dir(&folder).unwrap();
+        let mut folders = Folders::new().unwrap();
+        folders.watch(&folder).unwrap();
+        std::fs::write(folder.join("log"), "x").unwrap();
+        assert_eq!(folders.wait().unwrap(), Woken::Changed);
+        std::fs::rename(&folder, parent.path().join(".gone")).unwrap();
+        assert_eq!(folders.wait().unwrap(), Woken::Gone);
+    }
+}

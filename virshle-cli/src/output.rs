@@ -1,0 +1,105 @@
+//! The standard output: what was asked for, and nothing else.
+
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::error::CliError;
+use crate::paint::Paint;
+
+/// The standard output, and the notes on stderr that go with it.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// One JSON document instead of text.
+    pub(crate) json: bool,
+    quiet: bool,
+    /// The colours of the text.
+    pub(crate) paint: Paint,
+    /// The first write that failed. The work goes on: nobody listening is no reason to leave half
+    /// of the machines unstarted.
+    failed: Mutex<Option<io::Error>>,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool, quiet: bool, paint: Paint) -> Self {
+        Self { json, quiet, paint, failed: Mutex::new(None) }
+    }
+
+    /// Writes `text` as it is.
+    pub(crate) fn text(&self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    /// Writes `bytes` as they are, at once. Tells whether somebody still listens.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> bool {
+        let mut stdout = io::stdout().lock();
+        let result = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        self.note_failure(result)
+    }
+
+    /// Writes one line.
+    pub(crate) fn line(&self, line: &str) {
+        self.text(&format!("{line}\n"));
+    }
+
+    /// Writes what was done, unless only what was asked for is to be told.
+    pub(crate) fn done(&self, line: &str) {
+        if !self.quiet {
+            self.line(line);
+        }
+    }
+
+    /// Tells something beside the result, on stderr.
+    pub(crate) fn note(&self, line: &str) {
+        if !self.quiet {
+            // There is no one to tell that nobody can be told.
+            drop(writeln!(io::stderr(), "{line}"));
+        }
+    }
+
+    /// Whether anything but errors may appear on stderr.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Writes the JSON document.
+    ///
+    /// # Errors
+    ///
+    /// If the value has no JSON; a failed write is told by [`Output::finish`].
+    pub(crate) fn json<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), CliError> {
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        let result = match serde_json::to_writer_pretty(&mut stdout, value) {
+            Ok(()) => stdout.write_all(b"\n").and_then(|()| stdout.flush()),
+            Err(source) if source.is_io() => Err(source.into()),
+            Err(source) => return Err(CliError::Json { source }),
+        };
+        self.note_failure(result);
+        Ok(())
+    }
+
+    /// Tells of the first write that failed. A reader who closed the pipe has what he wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::Output`].
+    pub(crate) fn finish(&self) -> Result<(), CliError> {
+        match self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(source) if source.kind() != ErrorKind::BrokenPipe => {
+                Err(CliError::Output { source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn note_failure(&self, result: io::Result<()>) -> bool {
+        match result {
+            Ok(()) => true,
+            Err(error) => {
+                self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                false
+            }
+        }
+    }
+}

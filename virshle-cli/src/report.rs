@@ -1,0 +1,237 @@
+//! Errors, drawn for people or written for programs. On stderr, and nowhere else.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use serde::Serialize;
+use virshle_core::CoreError;
+use virshle_core::template::Mistake;
+
+use crate::error::CliError;
+use crate::escape::{escape, escape_lines};
+use crate::exit_code;
+use crate::paint::{self, Paint};
+
+/// Where errors go.
+#[derive(Debug)]
+pub(crate) struct Report {
+    json: bool,
+    paint: Paint,
+}
+
+/// An error as JSON. Fields are added, never renamed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ErrorDocument {
+    /// A short word that stays as it is.
+    code: &'static str,
+    /// The exit code that it has by itself.
+    exit: u8,
+    /// What failed.
+    message: String,
+    /// Why, cause by cause.
+    causes: Vec<String>,
+    /// What to do next.
+    help: Option<String>,
+    /// The mistakes in the configuration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mistakes: Vec<Mistake>,
+    /// The end of cloud-hypervisor's log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    log: Vec<String>,
+}
+
+/// The document on stderr.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: &'a ErrorDocument,
+}
+
+impl ErrorDocument {
+    pub(crate) fn new(error: &CliError) -> Self {
+        let mistakes = error.mistakes();
+        let message = match mistakes {
+            [] => error.to_string(),
+            [one] => place(one),
+            [first, ..] => format!("{} mistakes, the first: {}", mistakes.len(), place(first)),
+        };
+        Self {
+            code: error.code(),
+            exit: error.exit_code(),
+            message,
+            causes: causes(error),
+            help: error.hint(),
+            mistakes: mistakes.to_vec(),
+            log: error.details().to_vec(),
+        }
+    }
+}
+
+impl From<CoreError> for ErrorDocument {
+    fn from(error: CoreError) -> Self {
+        Self::new(&CliError::Core(error))
+    }
+}
+
+fn place(mistake: &Mistake) -> String {
+    let Mistake { path, line, column, message, .. } = mistake;
+    format!("{}:{line}:{column}: {message}", path.display())
+}
+
+/// What is behind `error`, each cause once: a message may have its source's text in it.
+fn causes(error: &CliError) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes
+}
+
+impl Report {
+    pub(crate) fn new(json: bool, paint: Paint) -> Self {
+        Self { json, paint }
+    }
+
+    /// Tells of a failure: as the one document of this command, or drawn.
+    pub(crate) fn draw(&self, error: &CliError) {
+        if self.json {
+            write_document(&ErrorDocument::new(error));
+        } else {
+            write(&self.drawing(error));
+        }
+    }
+
+    /// Tells of one failure of several: programs find it in the document on stdout.
+    pub(crate) fn draw_one_of_several(&self, error: &CliError) {
+        if !self.json {
+            write(&self.drawing(error));
+        }
+    }
+
+    /// Tells of mistakes in a configuration.
+    pub(crate) fn draw_mistakes(&self, mistakes: &[Mistake]) {
+        if !self.json {
+            let mut drawing = String::new();
+            self.push_mistakes(&mut drawing, mistakes);
+            write(&drawing);
+        }
+    }
+
+    /// Tells what is odd, and kept nothing from being done.
+    pub(crate) fn warn(&self, message: &str) {
+        write(&format!("{} {}\n", self.paint.paint(paint::WARNING, "warning:"), escape(message)));
+    }
+
+    /// Tells of wrong words, or prints the help that was asked for.
+    pub(crate) fn words(&self, error: &clap::Error) -> ExitCode {
+        let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+        if asked || !self.json {
+            // A closed pipe is success, and nobody else could be told.
+            drop(error.print());
+        } else {
+            let text = error.to_string();
+            let mut parts = text.splitn(2, "\n\n");
+            let message = parts.next().unwrap_or_default().trim();
+            write_document(&ErrorDocument {
+                code: "usage",
+                exit: exit_code::USAGE,
+                message: message.strip_prefix("error: ").unwrap_or(message).to_owned(),
+                causes: Vec::new(),
+                help: parts.next().map(|help| help.trim().to_owned()),
+                mistakes: Vec::new(),
+                log: Vec::new(),
+            });
+        }
+        if asked { ExitCode::SUCCESS } else { ExitCode::from(exit_code::USAGE) }
+    }
+
+    /// What failed, why, and what to do next.
+    fn drawing(&self, error: &CliError) -> String {
+        let mut drawing = String::new();
+        let mistakes = error.mistakes();
+        if mistakes.is_empty() {
+            self.push(&mut drawing, "", paint::ERROR, "error:", &error.to_string());
+        } else {
+            self.push_mistakes(&mut drawing, mistakes);
+        }
+        for cause in causes(error) {
+            self.push(&mut drawing, "  ", paint::STRONG, "caused by:", &cause);
+        }
+        if !error.details().is_empty() {
+            drawing.push_str(&format!("  {}\n", self.paint.paint(paint::STRONG, "log:")));
+            for line in error.details() {
+                drawing.push_str(&format!("    {}\n", escape(line)));
+            }
+        }
+        if let Some(hint) = error.hint() {
+            self.push(&mut drawing, "  ", paint::HINT, "hint:", &hint);
+        }
+        drawing
+    }
+
+    fn push(
+        &self,
+        drawing: &mut String,
+        indent: &str,
+        style: anstyle::Style,
+        label: &str,
+        text: &str,
+    ) {
+        let label = self.paint.paint(style, label);
+        drawing.push_str(&format!("{indent}{label} {}\n", escape(text)));
+    }
+
+    fn push_mistakes(&self, drawing: &mut String, mistakes: &[Mistake]) {
+        let label = self.paint.paint(paint::ERROR, "error:");
+        for mistake in mistakes {
+            drawing.push_str(&format!("{label} {}\n\n", escape_lines(&mistake.to_string())));
+        }
+    }
+}
+
+fn write_document(error: &ErrorDocument) {
+    // Strings and numbers always have a JSON form.
+    let text = serde_json::to_string(&Envelope { error }).unwrap_or_default();
+    write(&format!("{text}\n"));
+}
+
+/// Writes at once, so that the lines of two threads don't mix.
+fn write(text: &str) {
+    // There is no one to tell that nobody can be told.
+    drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error() -> CliError {
+        CliError::Core(CoreError::Write {
+            path: "/srv/\x1b[2J".into(),
+            source: io::Error::from_raw_os_error(13),
+        })
+    }
+
+    #[test]
+    fn an_error_is_drawn_with_its_causes_and_the_next_step() {
+        let drawing = Report::new(false, Paint::plain()).drawing(&error());
+        let lines: Vec<&str> = drawing.lines().collect();
+        assert_eq!(lines[0], "error: cannot write /srv/\\u{1b}[2J");
+        assert_eq!(lines[1], "  caused by: Permission denied (os error 13)");
+        assert!(lines[2].starts_with("  hint: "), "{drawing}");
+        assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn an_error_for_programs_says_the_same() {
+        let document = serde_json::to_value(ErrorDocument::new(&error())).unwrap();
+        assert_eq!(document["code"], "write-failed");
+        assert_eq!(document["exit"], 5);
+        assert_eq!(document["message"], "cannot write /srv/\x1b[2J");
+        assert_eq!(document["causes"][0], "Permission denied (os error 13)");
+        assert!(document["help"].is_string());
+    }
+}

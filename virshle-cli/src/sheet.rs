@@ -1,0 +1,62 @@
+//! What is known of one thing: a label and a value to a line.
+
+use anstyle::Style;
+
+use crate::escape::escape;
+use crate::paint::{self, Paint};
+
+/// Labels and values, in two columns.
+#[derive(Debug)]
+pub(crate) struct Sheet {
+    lines: Vec<(String, String, Style)>,
+    paint: Paint,
+}
+
+impl Sheet {
+    pub(crate) fn new(paint: Paint) -> Self {
+        Self { lines: Vec::new(), paint }
+    }
+
+    /// Adds a line.
+    pub(crate) fn line(&mut self, label: &str, value: impl Into<String>) {
+        self.styled(label, value, Style::new());
+    }
+
+    /// Adds a line if there is a value.
+    pub(crate) fn maybe(&mut self, label: &str, value: Option<impl Into<String>>) {
+        if let Some(value) = value {
+            self.line(label, value);
+        }
+    }
+
+    /// Adds a line whose value has a style.
+    pub(crate) fn styled(&mut self, label: &str, value: impl Into<String>, style: Style) {
+        self.lines.push((label.to_owned(), value.into(), style));
+    }
+
+    /// The sheet as text, with the line's end.
+    pub(crate) fn draw(&self) -> String {
+        let width = self.lines.iter().map(|(label, ..)| label.chars().count()).max().unwrap_or(0);
+        self.lines
+            .iter()
+            .map(|(label, value, style)| {
+                let label = self.paint.paint(paint::FAINT, &format!("{label:width$}"));
+                format!("{label}  {}\n", self.paint.paint(*style, &escape(value)))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stand_below_each_other() {
+        let mut sheet = Sheet::new(Paint::plain());
+        sheet.line("id", "1");
+        sheet.maybe("pid", None::<String>);
+        sheet.line("template", "a\tb");
+        assert_eq!(sheet.draw(), "id        1\ntemplate  a\\tb\n");
+    }
+}

@@ -1,0 +1,82 @@
+//! Tables with round corners.
+
+use anstyle::Style;
+use tabled::builder::Builder;
+use tabled::settings::object::Cell;
+use tabled::settings::{Color, Style as Lines};
+
+use crate::escape::escape;
+use crate::paint::{self, Paint};
+
+/// A table that grows by rows.
+#[derive(Debug)]
+pub(crate) struct Table {
+    rows: Builder,
+    styles: Vec<(Cell, Style)>,
+    paint: Paint,
+}
+
+impl Table {
+    /// A table with these columns and no rows.
+    pub(crate) fn new<'a>(paint: Paint, columns: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut rows = Builder::default();
+        let columns: Vec<&str> = columns.into_iter().collect();
+        let styles =
+            (0..columns.len()).map(|column| (Cell::new(0, column), paint::STRONG)).collect();
+        rows.push_record(columns);
+        Self { rows, styles, paint }
+    }
+
+    /// Adds a row, each cell in its style. What a terminal would act on is escaped.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = (String, Style)>) {
+        let row = self.rows.count_records();
+        let (texts, styles): (Vec<String>, Vec<Style>) =
+            cells.into_iter().map(|(text, style)| (escape(&text).into_owned(), style)).unzip();
+        self.rows.push_record(texts);
+        let styled = styles.into_iter().enumerate().filter(|(_, style)| !style.is_plain());
+        self.styles.extend(styled.map(|(column, style)| (Cell::new(row, column), style)));
+    }
+
+    /// The table as text, with the line's end.
+    pub(crate) fn draw(self) -> String {
+        let mut table = self.rows.build();
+        if table.count_rows() > 1 {
+            table.with(Lines::rounded());
+        } else {
+            // The line below the head would be drawn in place of the box's bottom.
+            table.with(Lines::rounded().remove_horizontals());
+        }
+        if self.paint.is_on() {
+            for (cell, style) in self.styles {
+                table.modify(cell, Color::new(style.to_string(), format!("{style:#}")));
+            }
+        }
+        format!("{table}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_without_rows_is_a_closed_box() {
+        assert_eq!(Table::new(Paint::plain(), ["id"]).draw(), "╭────╮\n│ id │\n╰────╯\n");
+    }
+
+    #[test]
+    fn a_table_has_round_corners_and_no_lines_between_rows() {
+        let mut table = Table::new(Paint::plain(), ["id", "name"]);
+        table.row([("1".into(), Style::new()), ("büro\n".into(), Style::new())]);
+        table.row([("20".into(), Style::new()), ("x".into(), paint::GOOD)]);
+        assert_eq!(
+            table.draw(),
+            "╭────┬────────╮\n\
+             │ id │ name   │\n\
+             ├────┼────────┤\n\
+             │ 1  │ büro\\n │\n\
+             │ 20 │ x      │\n\
+             ╰────┴────────╯\n"
+        );
+    }
+}

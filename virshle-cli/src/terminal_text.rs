@@ -1,0 +1,115 @@
+//! What a guest wrote, made fit for the terminal of somebody else.
+//!
+//! A guest must not clear its host's screen, retitle its window or type into its shell. Colours
+//! pass, and so do the ends of lines; whatever else a terminal would act on is left away.
+
+/// Filters a stream, piece by piece: a sequence may begin in one and end in the next.
+#[derive(Debug, Default)]
+pub(crate) struct TerminalText {
+    state: State,
+    /// The sequence so far.
+    sequence: Vec<u8>,
+}
+
+/// Where in a control sequence the stream is (ECMA-48, 5.3 to 5.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Text,
+    /// After ESC.
+    Escape,
+    /// In a control sequence, after `ESC [`.
+    Control,
+    /// In a control string, which ends with BEL or `ESC \`.
+    Text8,
+    /// After ESC in a control string.
+    TextEscape,
+}
+
+/// The longest sequence of colours that passes.
+const MAX_SEQUENCE: usize = 64;
+
+impl TerminalText {
+    /// What of `bytes` may be shown.
+    pub(crate) fn filter(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut shown = Vec::with_capacity(bytes.len());
+        for &byte in bytes {
+            self.step(byte, &mut shown);
+        }
+        shown
+    }
+
+    fn step(&mut self, byte: u8, shown: &mut Vec<u8>) {
+        match (self.state, byte) {
+            (State::Text | State::Escape | State::Control, 0x1b) => {
+                self.state = State::Escape;
+            }
+            (State::Text, b'\n' | b'\t' | b' '..=b'~' | 0x80..) => shown.push(byte),
+            // The carriage return, which would let a line overwrite itself, comes with a line feed.
+            (State::Text, _) => {}
+            (State::Escape, b'[') => {
+                self.state = State::Control;
+                self.sequence.clear();
+            }
+            (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') => self.state = State::Text8,
+            // Intermediate bytes: more of the sequence follows.
+            (State::Escape, b' '..=b'/') => {}
+            (State::Escape, _) => self.state = State::Text,
+            (State::Control, b'@'..=b'~') => {
+                if byte == b'm' && self.sequence.len() <= MAX_SEQUENCE {
+                    shown.extend_from_slice(b"\x1b[");
+                    shown.append(&mut self.sequence);
+                    shown.push(b'm');
+                }
+                self.state = State::Text;
+            }
+            (State::Control, b' '..=b'?') => {
+                if self.sequence.len() <= MAX_SEQUENCE {
+                    self.sequence.push(byte);
+                }
+            }
+            // Not a control sequence after all.
+            (State::Control, _) => self.state = State::Text,
+            (State::Text8, 0x07) | (State::TextEscape, b'\\') => self.state = State::Text,
+            (State::Text8 | State::TextEscape, 0x1b) => self.state = State::TextEscape,
+            // A string that never ends must not swallow the log.
+            (State::Text8 | State::TextEscape, b'\n') => {
+                shown.push(b'\n');
+                self.state = State::Text;
+            }
+            (State::Text8 | State::TextEscape, _) => self.state = State::Text8,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(text: &str) -> String {
+        // Byte by byte, so that every sequence is cut everywhere.
+        let mut filter = TerminalText::default();
+        let bytes = text.bytes().flat_map(|byte| filter.filter(&[byte])).collect();
+        let whole = TerminalText::default().filter(text.as_bytes());
+        assert_eq!(whole, bytes, "{text:?}");
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn text_and_colours_pass() {
+        assert_eq!(
+            filter("[ \x1b[0;32mOK\x1b[0m ] büro\r\n\tx"),
+            "[ \x1b[0;32mOK\x1b[0m ] büro\n\tx"
+        );
+    }
+
+    #[test]
+    fn what_moves_or_renames_the_terminal_does_not() {
+        assert_eq!(
+            filter("\x1b[2J\x1b[01;01Ha\x1b]0;title\x07b\x1b]0;x\x1b\\c\x1bcd\x07\x08"),
+            "abcd"
+        );
+        assert_eq!(filter("\x1b]0;never ends\nnext"), "\nnext");
+        assert_eq!(filter("\x1b(Bx\x1b[?25ly"), "xy");
+    }
+}

@@ -1,0 +1,76 @@
+//! The table of machines.
+
+use anstyle::Style;
+use virshle_core::template::ByteSize;
+use virshle_core::{Node, VmInfo, VmState, VmSummary};
+
+use crate::escape::escape;
+use crate::paint::{self, Paint};
+use crate::table::Table;
+
+/// The heading: which node this is.
+pub(crate) fn heading(node: &Node, paint: Paint) -> String {
+    let alias = paint.paint(paint::ALIAS, &escape(node.alias()));
+    let host = paint.paint(paint::HOST, &escape(node.host()));
+    format!("{alias} {} {host}\n", paint.paint(paint::STRONG, "on"))
+}
+
+/// The machines of a listing.
+pub(crate) fn of_summaries(vms: &[VmSummary], paint: Paint) -> String {
+    let mut table = Table::new(paint, COLUMNS);
+    for vm in vms {
+        table.row(cells(vm.id, vm.name.as_str(), vm.vcpus, vm.memory_bytes, vm.state));
+    }
+    table.draw()
+}
+
+/// Machines that everything is known of.
+pub(crate) fn of_infos<'a>(vms: impl IntoIterator<Item = &'a VmInfo>, paint: Paint) -> String {
+    let mut table = Table::new(paint, COLUMNS);
+    for vm in vms {
+        table.row(cells(vm.id, vm.name.as_str(), vm.vcpu, vm.vram, vm.state));
+    }
+    table.draw()
+}
+
+/// The same with all that is known.
+pub(crate) fn detailed<'a>(vms: impl IntoIterator<Item = &'a VmInfo>, paint: Paint) -> String {
+    let more = ["template", "pid", "nets", "created", "uuid"];
+    let mut table = Table::new(paint, COLUMNS.into_iter().chain(more));
+    for vm in vms {
+        let nets: Vec<String> =
+            vm.nets.iter().map(|net| format!("{} {}", net.name, net.mac)).collect();
+        let more = [
+            vm.template.clone(),
+            vm.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+            nets.join(", "),
+            vm.created.clone(),
+            vm.uuid.to_string(),
+        ];
+        let first = cells(vm.id, vm.name.as_str(), vm.vcpu, vm.vram, vm.state);
+        table.row(first.into_iter().chain(more.map(|cell| (cell, Style::new()))));
+    }
+    table.draw()
+}
+
+const COLUMNS: [&str; 5] = ["id", "name", "vcpu", "vram", "state"];
+
+fn cells(id: u64, name: &str, vcpus: u32, bytes: u64, state: VmState) -> [(String, Style); 5] {
+    [
+        (id.to_string(), Style::new()),
+        (name.to_owned(), Style::new()),
+        (vcpus.to_string(), Style::new()),
+        (ByteSize::from_bytes(bytes).to_string(), Style::new()),
+        (state.to_string(), style(state)),
+    ]
+}
+
+/// The colour of a state.
+pub(crate) fn style(state: VmState) -> Style {
+    match state {
+        VmState::Running => paint::GOOD,
+        VmState::Stopped => paint::FAINT,
+        VmState::Unresponsive => paint::ERROR,
+        _ => paint::WARNING,
+    }
+}

@@ -1,0 +1,196 @@
+//! Wrong words, wrong files, a host that lacks something: each has its exit code and a sentence.
+
+use std::path::Path;
+
+use crate::home::{Home, machines_below, ran};
+
+#[test]
+fn wrong_words_are_2() {
+    let home = Home::new();
+    for words in [
+        "vm",
+        "nonsense",
+        "vm ls --nonsense",
+        "vm create",
+        "vm create -t bare -n 0",
+        "vm create -t bare -n many",
+        "vm create -t bare --name a/b",
+        "vm create -t bare --name 12",
+        "vm start --state of",
+        "vm start --all web",
+        "vm stop --all --timeout soon",
+        "vm info",
+        "vm info --id 1 --name web",
+        "vm logs 1 --vmm --events",
+        "vm logs 1 -f --json",
+        "vm ls -q -v",
+        "completions tcsh",
+        "--color red vm ls",
+    ] {
+        home.run(words).fails_with(2, &[]);
+    }
+    ran(&mut home.command(&[])).fails_with(2, &["Usage: v"]);
+}
+
+#[test]
+fn acting_on_nobody_named_is_2_and_tells_how_to_name_somebody() {
+    let home = Home::new();
+    home.ok("vm create -t bare");
+    for verb in ["start", "stop", "restart", "pause", "resume", "rm", "logs"] {
+        home.run(&format!("vm {verb}")).fails_with(2, &["no machine is named", "--all"]);
+    }
+}
+
+#[test]
+fn acting_on_nobody_that_fits_succeeds_with_a_note() {
+    let home = Home::new();
+    for verb in ["start", "stop", "restart", "pause", "resume", "rm"] {
+        let ran = home.run(&format!("vm {verb} --state running"));
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, ""));
+        assert_eq!(ran.stderr, "no machine fits\n");
+        assert_eq!(home.json(&format!("vm {verb} --all")), serde_json::json!([]));
+    }
+}
+
+#[test]
+fn no_such_machine_is_3() {
+    let home = Home::new();
+    home.run("vm start 1").fails_with(3, &["no machine \"1\"", "v vm create"]);
+    home.ok("vm create -t bare --name web");
+    home.run("vm start wbe").fails_with(3, &["no machine \"wbe\"", "did you mean \"web\"?"]);
+    home.run("vm start --id 9").fails_with(3, &["no machine"]);
+    home.run("vm rm --name nobody").fails_with(3, &["no machine"]);
+    home.run("vm info --uuid ffffffff").fails_with(3, &["no machine"]);
+    // Nothing is done if one of the words is wrong.
+    home.run("vm rm web nobody").fails_with(3, &["nobody"]);
+    assert_eq!(home.json("vm ls").as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn no_such_template_is_3() {
+    let home = Home::new();
+    home.run("vm create -t bar").fails_with(3, &["no template \"bar\"", "did you mean \"bare\"?"]);
+    home.run("template show nothing-like-it").fails_with(3, &["bare", "disk"]);
+    assert_eq!(machines_below(&home.root()), 0);
+}
+
+#[test]
+fn a_wrong_configuration_is_4_with_the_line() {
+    let home = Home::new();
+    home.write_config("[node]\nroot = 7\n");
+    home.run("vm ls").fails_with(4, &["error: ", "config.toml:2:8", "2 | root = 7"]);
+    home.write_config("[node\n");
+    home.run("vm ls").fails_with(4, &["config.toml:1:"]);
+}
+
+#[test]
+fn a_wrong_template_is_4_and_the_others_work() {
+    let home = Home::new();
+    home.write_config(
+        "[[template.vm]]\nname = \"right\"\nvcpu = 1\nvram = 1\n\
+         [[template.vm]]\nname = \"wrong\"\nvcpus = 1\nvram = \"much\"\n",
+    );
+    let texts = ["did you mean \"vcpu\"?", "7 | vcpus = 1", "8 | vram = \"much\""];
+    home.run("vm create -t wrong").fails_with(4, &texts);
+    home.run("template check").fails_with(4, &texts);
+    home.ok("vm create -t right");
+    let ran = home.run("template ls");
+    assert_eq!(ran.code, 0);
+    assert!(ran.stdout.contains("right") && !ran.stdout.contains("wrong"), "{ran:?}");
+    assert!(ran.stderr.contains("warning: template \"wrong\" is wrong"), "{ran:?}");
+}
+
+#[test]
+fn a_configuration_that_is_named_has_to_be_there() {
+    let home = Home::new();
+    home.run("--config nowhere.toml vm ls").fails_with(4, &["nowhere.toml"]);
+    home.run("template check nowhere.toml").fails_with(4, &["nowhere.toml"]);
+}
+
+#[test]
+fn without_any_configuration_all_works_but_templates() {
+    if Path::new("/etc/virshle/config.toml").exists() {
+        return;
+    }
+    let home = Home::new();
+    let root = home.root().display().to_string();
+    let bare = |words: &[&str]| ran(home.bare_command(words).env("VIRSHLE_ROOT", &root));
+    assert_eq!(bare(&["vm", "ls"]).code, 0);
+    assert_eq!(bare(&["node", "info"]).code, 0);
+    for words in [&["vm", "create", "-t", "xs"][..], &["template", "ls"]] {
+        bare(words).fails_with(4, &["/etc/virshle/config.toml", "hint: "]);
+    }
+}
+
+#[test]
+fn a_root_that_cannot_be_written_is_5() {
+    let home = Home::new();
+    // Nobody can make a folder there, not even root.
+    home.run("vm create -t bare --root /sys/virshle").fails_with(5, &["/sys/virshle"]);
+    home.run("node init --root /sys/virshle").fails_with(5, &["/sys/virshle"]);
+    // Nor is there anything to list.
+    assert_eq!(home.run("vm ls --root /sys/virshle").code, 0);
+}
+
+#[test]
+fn a_host_that_lacks_something_is_5() {
+    let home = Home::new();
+    home.ok("vm create -t bare -n 2");
+    home.run("vm start 1").fails_with(5, &["error: ", "hint: "]);
+    home.run("node init").fails_with(5, &["no-ovsdb.sock", "hint: "]);
+    let check = home.run("node check");
+    assert_eq!(check.code, 5, "{check:?}");
+    assert!(check.stdout.contains("no-cloud-hypervisor"), "{check:?}");
+    // Each of several is told of, and none keeps the other from being tried.
+    let both = home.run("vm start --all");
+    both.fails_with(1, &["error: 2 of 2 machines could not be started"]);
+    assert_eq!(both.stderr.matches("error: cannot").count(), 2, "{both:?}");
+}
+
+#[test]
+fn a_name_that_is_taken_is_6() {
+    let home = Home::new();
+    home.ok("vm create -t bare --name web");
+    home.run("vm create -t bare --name web").fails_with(6, &["web exists already", "hint: "]);
+    assert_eq!(machines_below(&home.root()), 1);
+}
+
+#[test]
+fn what_does_not_fit_the_state_is_6() {
+    let home = Home::new();
+    home.ok("vm create -t bare --name web");
+    home.run("vm pause web").fails_with(6, &["cannot pause machine web: it is stopped"]);
+    home.run("vm resume web").fails_with(6, &["cannot resume machine web: it is stopped"]);
+    assert_eq!(home.ok("vm stop web"), "web is stopped already\n");
+}
+
+#[test]
+fn images_that_do_not_fit_leave_nothing() {
+    let home = Home::new();
+    let short = home.run("vm create -t short");
+    short.fails_with(short.code, &["cannot make disk \"os\""]);
+    assert!([1, 4].contains(&short.code), "{short:?}");
+    let gone = home.run("vm create -t gone");
+    gone.fails_with(gone.code, &["no-such-image.raw"]);
+    assert!([1, 4].contains(&gone.code), "{gone:?}");
+    assert_eq!(machines_below(&home.root()), 0);
+}
+
+#[test]
+fn a_broken_definition_is_told_of_and_hides_no_other() {
+    let home = Home::new();
+    home.ok("vm create -t bare --name web");
+    let broken = home.root().join("vm/00000000-0000-4000-8000-000000000000");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(broken.join("vm.toml"), "nonsense\x1b[2J").unwrap();
+    let ls = home.run("vm ls");
+    assert_eq!(ls.code, 1, "{ls:?}");
+    assert!(ls.stdout.contains("web"), "{ls:?}");
+    assert!(ls.stderr.contains("00000000-0000-4000-8000-000000000000"), "{ls:?}");
+    assert!(!ls.stderr.contains('\x1b'), "{ls:?}");
+    let json = home.run("vm ls --json");
+    let list: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(list[0]["name"], "web");
+    assert_eq!(list[1]["error"]["code"], "definition-broken");
+    assert_eq!(json.error()["code"], "machines-unreadable");
+}

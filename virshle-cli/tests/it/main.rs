@@ -1,0 +1,15 @@
+//! The program itself, run as people and scripts run it, each time in a home of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on must fail")]
+
+mod bad_input;
+mod color;
+mod help;
+mod home;
+mod json;
+mod life;
+mod logs;
+mod manual;
+mod pipe;
+mod table;
+mod words;
