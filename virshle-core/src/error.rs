@@ -10,7 +10,8 @@ use virshle_net::NetError;
 use virshle_template::TemplateError;
 
 use crate::name::InvalidName;
-use crate::{VmName, VmState};
+use crate::ssh::SSH_PORT;
+use crate::{Awaited, VmName, VmState};
 
 /// What failed, for which machine or file. The cause is in `source`, the next step in
 /// [`hint`](Self::hint).
@@ -237,6 +238,34 @@ pub enum CoreError {
         /// The process.
         pid: u32,
     },
+    /// No way into a machine was open.
+    #[error("cannot reach port {port} of machine {vm}: {}", .tried.join("; "))]
+    Unreachable {
+        /// The machine.
+        vm: VmName,
+        /// The port.
+        port: u16,
+        /// Each way that was tried, and why it was closed.
+        tried: Vec<String>,
+    },
+    /// A machine was not as far as it was waited for.
+    #[error("machine {vm} has no {awaited} after {} s: {missing}", .timeout.as_secs_f32())]
+    NotYet {
+        /// The machine.
+        vm: VmName,
+        /// What was waited for.
+        awaited: Awaited,
+        /// How long this waited.
+        timeout: Duration,
+        /// What kept it.
+        missing: String,
+    },
+    /// A word can't stand in ssh's configuration.
+    #[error("ssh cannot be told {word:?}")]
+    SshWord {
+        /// The word.
+        word: String,
+    },
     /// The kernel gives no random bytes.
     #[error("cannot get random bytes from the kernel")]
     Random {
@@ -284,7 +313,7 @@ impl CoreError {
             Self::Locked { .. } | Self::NameTaken { .. } | Self::WrongState { .. } => {
                 ErrorKind::State
             }
-            Self::SocketPath { .. } => ErrorKind::Config,
+            Self::SocketPath { .. } | Self::SshWord { .. } => ErrorKind::Config,
             Self::NoFirmware { .. } | Self::Kvm { .. } => ErrorKind::Host,
             Self::Read { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied
@@ -330,6 +359,9 @@ impl CoreError {
             Self::Kvm { .. } => "kvm-missing",
             Self::StillRunning { .. } => "still-running",
             Self::Unkillable { .. } => "unkillable",
+            Self::Unreachable { .. } => "unreachable",
+            Self::NotYet { .. } => "not-yet",
+            Self::SshWord { .. } => "path-unfit",
             Self::Random { .. } => "random-failed",
             Self::Watch { .. } => "watch-failed",
         }
@@ -387,6 +419,15 @@ impl CoreError {
             Self::StillRunning { vm, .. } => Some(format!(
                 "the guest may ignore its power button; `v vm stop --force {vm}` cuts the power"
             )),
+            Self::Unreachable { port: SSH_PORT, .. } => Some(
+                "the guest needs an ssh server, on port 22 of its vsock or on an address that \
+                 this host reaches; `v vm wait` waits for one, `v vm console` needs none"
+                    .into(),
+            ),
+            Self::NotYet { vm, .. } => Some(format!("`v vm logs {vm}` shows how far it got")),
+            Self::SshWord { .. } => {
+                Some("choose a path without quotes, backslashes, `$` and control characters".into())
+            }
             _ => None,
         }
     }

@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod address;
 mod bulk;
 mod caller_keys;
 mod change;
@@ -44,29 +45,42 @@ mod confine;
 mod create;
 mod definition;
 mod error;
+mod guest_stream;
 mod init;
+mod known_hosts;
 mod kvm;
 mod last_exit;
+mod lease;
 mod lock;
 mod name;
+mod neighbour;
 mod network;
 mod node;
 mod node_info;
 mod orphan;
 mod provision;
+mod relay;
 mod remove;
 mod run;
 mod selector;
+mod sightings;
 mod socket_watch;
+mod ssh;
+mod ssh_config;
+mod ssh_word;
 mod start;
 mod status;
 mod stop;
 mod store;
+mod tcp_race;
 mod vm;
 mod vm_info;
 mod vm_state;
+mod vm_watch;
 mod vmm_config;
+mod wait;
 
+pub use address::{Address, AddressSource};
 pub use bulk::in_parallel;
 pub use caller_keys::caller_user_data;
 pub use change::{Change, Force};
@@ -74,7 +88,9 @@ pub use check::{Finding, Level, NodeCheck};
 pub use create::{CopyProgress, CreateRequest};
 pub use definition::{Boot, Definition, DiskDefinition, NetDefinition, NetKind};
 pub use error::{CoreError, ErrorKind};
+pub use guest_stream::{GuestStream, Route};
 pub use init::{InitMode, InitOutcome, InitStep};
+pub use known_hosts::HostKey;
 pub use name::{InvalidName, VmName};
 pub use node::{Listing, Node, VmSummary};
 pub use node_info::{Machines, NodeInfo};
@@ -82,11 +98,15 @@ pub use orphan::{Orphan, OrphanKind};
 pub use provision::{Provision, read_user_data};
 pub use run::LastExit;
 pub use selector::{Selection, Selector};
+pub use sightings::Sightings;
+pub use ssh::{SSH_PORT, SshRequest};
+pub use ssh_config::{SshConfig, machine_of_host};
 pub use start::StartOptions;
 pub use stop::StopRequest;
 pub use vm::Vm;
 pub use vm_info::{DiskInfo, NetInfo, VmInfo};
 pub use vm_state::{UnknownState, VmState};
+pub use wait::Awaited;
 
 #[doc(inline)]
 pub use virshle_disk as disk;

@@ -110,7 +110,7 @@ impl Vm {
         if lock.is_at(&path) { Ok(lock) } else { Err(self.removed()) }
     }
 
-    fn removed(&self) -> CoreError {
+    pub(crate) fn removed(&self) -> CoreError {
         CoreError::Removed { vm: self.name().clone() }
     }
 }

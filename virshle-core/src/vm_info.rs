@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::definition::NetKind;
 use crate::run::{LastExit, Run};
-use crate::{Vm, VmName, VmState, last_exit};
+use crate::{Address, Sightings, Vm, VmName, VmState, last_exit};
 
 /// A machine, whole: its definition, and what it is doing right now.
 #[derive(Clone, Debug, Serialize)]
@@ -90,11 +90,19 @@ pub struct NetInfo {
     pub vlan: Option<u16>,
     /// The largest payload of a frame, in bytes.
     pub mtu: Option<u16>,
+    /// Its addresses as far as this host knows, the surest first.
+    pub addresses: Vec<Address>,
 }
 
 impl Vm {
     /// Everything about the machine, as programs get it.
     pub fn info(&self) -> VmInfo {
+        self.info_among(&self.node().sightings())
+    }
+
+    /// The same, with its addresses from sightings that were read before: for many machines.
+    pub fn info_among(&self, sightings: &Sightings) -> VmInfo {
+        let addresses = self.addresses_among(sightings);
         let status = self.status();
         let definition = self.definition();
         let last_exit = match status.state {
@@ -129,6 +137,11 @@ impl Vm {
                 socket: (net.kind == NetKind::Vhost).then(|| self.net_socket(&net.name)),
                 vlan: net.vlan,
                 mtu: net.mtu_bytes,
+                addresses: addresses
+                    .iter()
+                    .filter(|address| address.net == net.name)
+                    .cloned()
+                    .collect(),
             })
             .collect();
         VmInfo {

@@ -1,0 +1,149 @@
+//! DHCP leases: which address was given to which card, as the DHCP servers of this host keep it.
+
+mod dnsmasq;
+mod kea;
+mod networkd;
+
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use virshle_net::MacAddr;
+
+/// Where DHCP servers keep their leases when nobody tells them another place: files, and folders
+/// of nothing but such files.
+const USUAL_PLACES: [&str; 7] = [
+    "/var/lib/misc/dnsmasq.leases",
+    "/var/lib/dnsmasq/dnsmasq.leases",
+    "/var/lib/dhcp/dnsmasq.leases",
+    "/var/lib/kea/kea-leases4.csv",
+    "/var/lib/kea/kea-leases6.csv",
+    "/var/lib/systemd/network/dhcp-server-lease",
+    "/run/systemd/network/dhcp-server-lease",
+];
+
+/// The most of a file that is read: a lease takes about 100 bytes.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// An address that was given to a card, and still is its.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) mac: MacAddr,
+    pub(crate) ip: IpAddr,
+    pub(crate) prefix_len: Option<u8>,
+    /// When it ends, in seconds since 1970; the last one given ends last.
+    pub(crate) ends: u64,
+}
+
+/// The files and folders in which leases are looked for when none are configured.
+pub(crate) fn usual_places() -> Vec<PathBuf> {
+    USUAL_PLACES.iter().map(PathBuf::from).collect()
+}
+
+/// The leases in `places` that have not ended, those that were given last first. What can't be
+/// read has none: most hosts run none of these servers.
+pub(crate) fn read(places: &[PathBuf]) -> Vec<Lease> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut leases = Vec::new();
+    for place in places {
+        if place.is_dir() {
+            let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+            let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+            files.sort();
+            leases.extend(files.iter().flat_map(|file| understand(&text(file), now)));
+        } else if let Some(text) = kea::journal(place) {
+            leases.extend(kea::read(&text, now));
+        } else {
+            leases.extend(understand(&text(place), now));
+        }
+    }
+    leases.sort_by_key(|lease| std::cmp::Reverse(lease.ends));
+    leases
+}
+
+/// The leases in a file, whose format is told by its content.
+fn understand(text: &str, now: u64) -> Vec<Lease> {
+    match text.trim_start() {
+        json if json.starts_with('{') => networkd::read(json, now),
+        table if table.starts_with(kea::FIRST_COLUMN) => kea::read(table, now),
+        lines => dnsmasq::read(lines, now),
+    }
+}
+
+/// What is in a file; nothing if it can't be read.
+fn text(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    match std::fs::File::open(path) {
+        Ok(file) => {
+            if let Err(error) = file.take(MAX_BYTES).read_to_end(&mut bytes) {
+                tracing::debug!(path = %path.display(), %error, "cannot read leases");
+            }
+        }
+        Err(error) => tracing::trace!(path = %path.display(), %error, "no leases"),
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The address of the card in a DHCP unique identifier, if it has one.
+///
+/// # References
+///
+/// RFC 8415, 11.2 and 11.4: type 1 (with a time) and type 3, of hardware type 1.
+fn mac_of_duid(duid: &str) -> Option<MacAddr> {
+    let bytes: Option<Vec<u8>> =
+        duid.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    match bytes?.as_slice() {
+        [0, 1, 0, 1, _, _, _, _, mac @ ..] | [0, 3, 0, 1, mac @ ..] => {
+            Some(MacAddr::new(mac.try_into().ok()?))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_understood_by_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let dnsmasq = write("a", "0 52:54:00:00:00:01 192.0.2.1 * *\n");
+        let kea = write(
+            "b",
+            "address,hwaddr,valid_lifetime,expire,state\n192.0.2.2,52:54:00:00:00:02,60,9999999999,0\n",
+        );
+        std::fs::create_dir(folder.path().join("networkd")).unwrap();
+        write(
+            "networkd/br0",
+            r#"{"Leases":[{"Address":[192,0,2,3],"HardwareAddress":[82,84,0,0,0,3]}]}"#,
+        );
+        let places = [dnsmasq, kea, folder.path().join("networkd"), folder.path().join("absent")];
+        let mut ips: Vec<_> = read(&places).iter().map(|lease| lease.ip.to_string()).collect();
+        ips.sort();
+        assert_eq!(ips, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    }
+
+    #[test]
+    fn garbage_has_no_leases_and_no_panics() {
+        for text in ["", "{", "{\"Leases\": 7}", "address,", "\0\0\u{fffd}", "1 2 3 4 5", "address"]
+        {
+            assert!(understand(text, 0).is_empty(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_card_is_read_off_the_identifiers_that_name_it() {
+        let mac = Some("52:54:00:00:00:01".parse().unwrap());
+        assert_eq!(mac_of_duid("00:01:00:01:2c:6e:1c:aa:52:54:00:00:00:01"), mac);
+        assert_eq!(mac_of_duid("00:03:00:01:52:54:00:00:00:01"), mac);
+        for other in ["", "00:02:00:00:ab:11:52:54:00:00:00:01", "00:03:00:01:52", "xx", "00:03"] {
+            assert_eq!(mac_of_duid(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Waiting until one can get into a machine.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+use crate::run::{Phase, Run};
+use crate::sightings::SightingsWatch;
+use crate::ssh::SSH_PORT;
+use crate::vm_watch::VmWatch;
+use crate::{CoreError, GuestStream, Vm, VmState};
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Awaited {
+    /// It was started, and its guest runs.
+    Boot,
+    /// It runs, and an address of it is known that holds beyond one link.
+    Address,
+    /// Its ssh server answers, by vsock or over a network.
+    #[default]
+    Ssh,
+}
+
+impl Awaited {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Boot, Self::Address, Self::Ssh];
+
+    /// The word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Address => "address",
+            Self::Ssh => "ssh",
+        }
+    }
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.word())
+    }
+}
+
+/// How long to wait before the guest is asked again: it tells nobody when its ssh server is up.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// How long one attempt may take: the network's first answer may be a while in coming.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// The most that a server says before its version, in bytes.
+const MAX_GREETING: u64 = 8 << 10;
+
+/// What is not as it should be yet.
+#[derive(Debug)]
+struct Missing {
+    /// In a few words, as `it is stopped`.
+    what: String,
+    comes: Comes,
+}
+
+/// How its coming is heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comes {
+    /// One of the watches tells.
+    Announced,
+    /// Nobody tells: it must be asked for again.
+    Unannounced,
+}
+
+impl Vm {
+    /// Waits until the machine is as far as `awaited`. A machine that doesn't run yet may be
+    /// started meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::NotYet`] when the time is over, with what it was waiting for and what kept it;
+    /// [`CoreError::Removed`] if the machine is removed meanwhile.
+    pub fn wait(&self, awaited: Awaited, timeout: Duration) -> Result<(), CoreError> {
+        let deadline = Instant::now() + timeout;
+        let vm = VmWatch::new(self)?;
+        let sightings =
+            (awaited == Awaited::Address).then(|| SightingsWatch::new(&self.node().lease_places()));
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // Before the question, so that nothing is missed after it.
+            vm.drain()?;
+            if let Some(sightings) = &sightings {
+                sightings.drain();
+            }
+            let missing = match awaited {
+                Awaited::Boot => self.missing_boot(),
+                Awaited::Address => self.missing_boot().or_else(|| self.missing_address()),
+                Awaited::Ssh => self.missing_ssh(deadline),
+            };
+            let Some(missing) = missing else { return Ok(()) };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let (vm, missing) = (self.name().clone(), missing.what);
+                return Err(CoreError::NotYet { vm, awaited, timeout, missing });
+            }
+            let until = match missing.comes {
+                Comes::Announced => left,
+                Comes::Unannounced => left.min(pause),
+            };
+            if missing.comes == Comes::Unannounced {
+                pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            }
+            let mut heard = vec![PollFd::new(&vm, PollFlags::IN)];
+            if let Some(sightings) = &sightings {
+                let of = |descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN);
+                heard.extend(sightings.descriptors().map(of));
+            }
+            // What can't be polled is asked again: the deadline holds in any case.
+            poll(&mut heard, Timespec::try_from(until).ok().as_ref()).ok();
+        }
+    }
+
+    fn missing_boot(&self) -> Option<Missing> {
+        let state = self.state();
+        let comes = match state {
+            VmState::Running if Run::read(self.folder())?.phase == Phase::Started => return None,
+            // A VMM that was silent tells nobody when it isn't any more.
+            VmState::Unresponsive => Comes::Unannounced,
+            _ => Comes::Announced,
+        };
+        let what = match state {
+            VmState::Running => "it is being started".into(),
+            _ => format!("it is {state}"),
+        };
+        Some(Missing { what, comes })
+    }
+
+    fn missing_address(&self) -> Option<Missing> {
+        let addresses = self.addresses();
+        if addresses.iter().any(|address| !address.is_link_local()) {
+            return None;
+        }
+        let what = "neither its definition nor a DHCP lease nor the host's neighbours tell one";
+        Some(Missing { what: what.into(), comes: Comes::Announced })
+    }
+
+    fn missing_ssh(&self, deadline: Instant) -> Option<Missing> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = match self.connect(SSH_PORT, left.min(ATTEMPT)) {
+            Ok(stream) => greet(stream, left.min(ATTEMPT)),
+            // The way to a machine that doesn't run opens when it does.
+            Err(error @ CoreError::WrongState { .. }) => {
+                return Some(Missing { what: error.to_string(), comes: Comes::Announced });
+            }
+            Err(error) => {
+                return Some(Missing { what: error.to_string(), comes: Comes::Unannounced });
+            }
+        };
+        let what = match answer {
+            Ok(()) => return None,
+            Err(error) => format!("what answers there is no ssh server: {error}"),
+        };
+        Some(Missing { what, comes: Comes::Unannounced })
+    }
+}
+
+/// Hears the version of the ssh server at the other end, and tells it ours, as it would otherwise
+/// complain of a client without one.
+///
+/// # References
+///
+/// RFC 4253, section 4.2: other lines may come before it.
+fn greet(stream: GuestStream, timeout: Duration) -> io::Result<()> {
+    // Reading and writing is the same on any socket.
+    let mut stream = UnixStream::from(OwnedFd::from(stream));
+    set_socket_timeout(&stream, Timeout::Recv, Some(timeout.max(FIRST_PAUSE)))?;
+    let mut greeting = BufReader::new((&stream).take(MAX_GREETING));
+    loop {
+        let mut line = Vec::new();
+        if greeting.read_until(b'\n', &mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if line.starts_with(b"SSH-") {
+            break;
+        }
+    }
+    // Whether it still listens is of no interest.
+    drop(stream.write_all(b"SSH-2.0-virshle\r\n"));
+    Ok(())
+}
