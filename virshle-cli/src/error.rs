@@ -38,9 +38,9 @@ pub(crate) enum CliError {
     /// A log can't be read.
     #[error("cannot read {}", .path.display())]
     Log { path: PathBuf, source: io::Error },
-    /// Changes to a folder can't be heard of.
-    #[error("cannot watch {}", .path.display())]
-    Watch { path: PathBuf, source: io::Error },
+    /// The growth of logs can't be heard of.
+    #[error("cannot wait for logs to grow")]
+    Follow { source: io::Error },
     /// A manual page can't be written.
     #[error("cannot write {}", .path.display())]
     Manual { path: PathBuf, source: io::Error },
@@ -81,7 +81,7 @@ impl CliError {
             Self::Lacking { .. } => "host-lacking",
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",
-            Self::Watch { .. } => "watch-failed",
+            Self::Follow { .. } => "follow-failed",
             Self::Manual { .. } => "write-failed",
             Self::Json { .. } => "encode-failed",
             Self::Output { .. } => "output-failed",

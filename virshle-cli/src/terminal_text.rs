@@ -21,11 +21,16 @@ enum State {
     /// In a control sequence, after `ESC [`.
     Control,
     /// In a control string, which ends with BEL or `ESC \`.
-    Text8,
+    String,
     /// After ESC in a control string.
-    TextEscape,
+    StringEscape,
+    /// After the byte that begins U+0080 to U+00BF in UTF-8. The first half are control
+    /// characters, on some terminals as mighty as ESC.
+    Latin,
 }
 
+/// Begins U+0080 to U+00BF in UTF-8.
+const LATIN: u8 = 0xc2;
 /// The longest sequence of colours that passes.
 const MAX_SEQUENCE: usize = 64;
 
@@ -44,6 +49,16 @@ impl TerminalText {
             (State::Text | State::Escape | State::Control, 0x1b) => {
                 self.state = State::Escape;
             }
+            (State::Text, LATIN) => self.state = State::Latin,
+            (State::Latin, _) => {
+                self.state = State::Text;
+                match byte {
+                    0x80..0xa0 => {}
+                    0xa0..0xc0 => shown.extend([LATIN, byte]),
+                    // Not UTF-8: what follows is looked at for itself.
+                    _ => self.step(byte, shown),
+                }
+            }
             (State::Text, b'\n' | b'\t' | b' '..=b'~' | 0x80..) => shown.push(byte),
             // The carriage return, which would let a line overwrite itself, comes with a line feed.
             (State::Text, _) => {}
@@ -51,7 +66,7 @@ impl TerminalText {
                 self.state = State::Control;
                 self.sequence.clear();
             }
-            (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') => self.state = State::Text8,
+            (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') => self.state = State::String,
             // Intermediate bytes: more of the sequence follows.
             (State::Escape, b' '..=b'/') => {}
             (State::Escape, _) => self.state = State::Text,
@@ -70,14 +85,14 @@ impl TerminalText {
             }
             // Not a control sequence after all.
             (State::Control, _) => self.state = State::Text,
-            (State::Text8, 0x07) | (State::TextEscape, b'\\') => self.state = State::Text,
-            (State::Text8 | State::TextEscape, 0x1b) => self.state = State::TextEscape,
+            (State::String, 0x07) | (State::StringEscape, b'\\') => self.state = State::Text,
+            (State::String | State::StringEscape, 0x1b) => self.state = State::StringEscape,
             // A string that never ends must not swallow the log.
-            (State::Text8 | State::TextEscape, b'\n') => {
+            (State::String | State::StringEscape, b'\n') => {
                 shown.push(b'\n');
                 self.state = State::Text;
             }
-            (State::Text8 | State::TextEscape, _) => self.state = State::Text8,
+            (State::String | State::StringEscape, _) => self.state = State::String,
         }
     }
 }
@@ -110,6 +125,8 @@ mod tests {
             "abcd"
         );
         assert_eq!(filter("\x1b]0;never ends\nnext"), "\nnext");
+        assert_eq!(TerminalText::default().filter(b"\xc2\x1b[2Jx\xc2\xc2\x9b"), b"x");
+        assert_eq!(filter("x\u{9b}2Jy § °"), "x2Jy § °");
         assert_eq!(filter("\x1b(Bx\x1b[?25ly"), "xy");
     }
 }

@@ -49,6 +49,8 @@ fn write_pages(dir: &Path, command: &clap::Command, name: &str) -> Result<(), Cl
 fn page(command: clap::Command, path: &Path) -> Result<Vec<u8>, CliError> {
     let mut page = Vec::new();
     Man::new(command)
+        .source(concat!("virshle ", env!("CARGO_PKG_VERSION")))
+        .manual("Virshle")
         .render(&mut page)
         .map_err(|source| CliError::Manual { path: path.to_owned(), source })?;
     Ok(page)

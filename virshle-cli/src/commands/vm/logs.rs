@@ -84,7 +84,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let mut folders = None;
     if args.follow {
         // Before the first look: nothing that is written from now on is missed.
-        folders = Some(watch(&vms)?);
+        folders = Some(watch(&vms).map_err(|source| CliError::Follow { source })?);
     }
     let mut logs: Vec<Shown> = vms.iter().map(|vm| Shown::new(vm, args.log)).collect();
     let several = logs.len() > 1;
@@ -106,8 +106,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     }
     let Some(mut folders) = folders else { return Ok(()) };
     loop {
-        let failed = |source| CliError::Watch { path: PathBuf::from("the logs"), source };
-        match folders.wait().map_err(failed)? {
+        match folders.wait().map_err(|source| CliError::Follow { source })? {
             Woken::Changed => {}
             Woken::Gone | Woken::Unread => return Ok(()),
         }
@@ -120,17 +119,10 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     }
 }
 
-fn watch(vms: &[Vm]) -> Result<Folders, CliError> {
-    let failed = |vm: &Vm| {
-        let path = vm.folder().to_owned();
-        move |source| CliError::Watch { path, source }
-    };
-    let Some(first) = vms.first() else {
-        return Folders::new().map_err(|source| CliError::Watch { path: PathBuf::new(), source });
-    };
-    let mut folders = Folders::new().map_err(failed(first))?;
+fn watch(vms: &[Vm]) -> std::io::Result<Folders> {
+    let mut folders = Folders::new()?;
     for vm in vms {
-        folders.watch(vm.folder()).map_err(failed(vm))?;
+        folders.watch(vm.folder())?;
     }
     Ok(folders)
 }
