@@ -194,3 +194,23 @@ fn a_broken_definition_is_told_of_and_hides_no_other() {
     assert_eq!(list[1]["error"]["code"], "definition-broken");
     assert_eq!(json.error()["code"], "machines-unreadable");
 }
+
+#[test]
+fn user_data_that_is_none_of_the_three_kinds_makes_no_machine() {
+    let home = Home::new();
+    let me = home.path("me");
+    let create = format!("vm create -t bare --user-data {}", me.display());
+    home.run(&create).fails_with(1, &["cannot read", "me"]);
+    for (text, words) in [
+        ("just some words\n", "begins with #cloud-config"),
+        ("#cloud-config\na: [1\n", "not YAML"),
+        ("[[user]]\nname = \"anon\"\nssh.authorized_keys = [\"no key\"]\n", "not a public key"),
+    ] {
+        std::fs::write(&me, text).unwrap();
+        home.run(&create).fails_with(4, &[words]);
+    }
+    assert_eq!(machines_below(&home.root()), 0);
+    std::fs::write(&me, "packages = [\"htop\"]\n").unwrap();
+    home.ok(&create);
+    assert_eq!(machines_below(&home.root()), 1);
+}

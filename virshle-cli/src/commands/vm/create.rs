@@ -1,6 +1,11 @@
 //! `v vm create`
 
-use virshle_core::{CoreError, CreateRequest, Node, StartOptions, Vm, VmInfo, VmName, in_parallel};
+use std::path::PathBuf;
+
+use virshle_core::{
+    CoreError, CreateRequest, Node, Provision, StartOptions, Vm, VmInfo, VmName, caller_user_data,
+    in_parallel, read_user_data,
+};
 
 use crate::action::outcome;
 use crate::context::Context;
@@ -27,6 +32,14 @@ pub(crate) struct Args {
     /// Call the machine NAME, or several NAME-1, NAME-2 … [default: a random name]
     #[arg(long)]
     name: Option<VmName>,
+    /// Tell the guest at its first boot what FILE says: users and keys in TOML, a #cloud-config,
+    /// or a script; several are told in their order [default: the template's user_data, else your
+    /// own public keys]
+    #[arg(long, value_name = "FILE")]
+    user_data: Vec<PathBuf>,
+    /// Tell the guest nothing
+    #[arg(long, conflicts_with = "user_data")]
+    no_user_data: bool,
     /// Start them, too
     #[arg(long)]
     start: bool,
@@ -94,8 +107,21 @@ fn make(
     if let Some(name) = &args.name {
         request = request.name(name.clone());
     }
+    request = request.provision(provision(args)?);
     let progress = Progress::new(context);
     let made = node.create(&request, &|copy| progress.show(&copy));
     progress.end();
     Ok(made?)
+}
+
+/// What the guest is told. Without a word about it, whoever makes the machine can enter it.
+fn provision(args: &Args) -> Result<Provision, CoreError> {
+    if args.no_user_data {
+        return Ok(Provision::Nothing);
+    }
+    if args.user_data.is_empty() {
+        return Ok(caller_user_data().map_or(Provision::Template, Provision::TemplateOr));
+    }
+    let read: Result<Vec<_>, _> = args.user_data.iter().map(|path| read_user_data(path)).collect();
+    read.map(Provision::With)
 }
