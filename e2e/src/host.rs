@@ -1,0 +1,247 @@
+//! The nested host, and ways into it and into its guests.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{env, fs, process};
+
+use serde::de::DeserializeOwned;
+
+use crate::failure::{Failure, While, ensure};
+use crate::machine::Machine;
+use crate::program::{Outcome, run, run_ok};
+use crate::qemu::{Board, Qemu};
+
+/// How long one command of `v` may take when its scenario says nothing else. Emulation is slow, and
+/// other work on the machine makes it slower.
+pub(crate) const COMMAND: Duration = Duration::from_secs(90);
+
+static FOLDERS: AtomicU32 = AtomicU32::new(0);
+
+/// A nested host that runs. Dropping it cuts its power.
+#[derive(Debug)]
+pub(crate) struct Host {
+    qemu: Qemu,
+    /// For the sockets of ssh, whose paths have to be short.
+    folder: SocketFolder,
+    key: PathBuf,
+}
+
+impl Host {
+    /// Starts a host and waits for its sshd.
+    pub(crate) fn start(board: &Board, keys: &Path) -> Result<Self, Failure> {
+        let host = Self::power_on(board, keys)?;
+        host.connect()?;
+        Ok(host)
+    }
+
+    /// Starts a host and doesn't wait.
+    pub(crate) fn power_on(board: &Board, keys: &Path) -> Result<Self, Failure> {
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("virshle-e2e-{}-{number}", process::id()));
+        fs::create_dir_all(&path).doing(|| format!("cannot make {}", path.display()))?;
+        let folder = SocketFolder(path);
+        let qemu = Qemu::start(board)?;
+        Ok(Self { qemu, folder, key: keys.join("id_ed25519") })
+    }
+
+    /// Waits until a host that was powered on has booted.
+    pub(crate) fn wait_for_boot(&self, deadline: Duration) -> Result<(), Failure> {
+        self.qemu.serial.wait_for("host: READY", deadline)?;
+        self.connect()
+    }
+
+    /// Opens the one connection that all commands share.
+    fn connect(&self) -> Result<(), Failure> {
+        let arguments = ["-f", "-N", "-M", "-o", "ControlPersist=yes", "-E", "/dev/null"];
+        let arguments = arguments.iter().map(ToString::to_string).chain(self.ssh_arguments());
+        run_ok("ssh", arguments, COMMAND)
+            .doing(|| "cannot enter the nested host".to_owned())
+            .map(drop)
+    }
+
+    fn ssh_arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["-i".to_owned(), self.key.display().to_string()];
+        arguments.extend(["-p".to_owned(), self.qemu.ssh_port.to_string()]);
+        for option in [
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "IdentitiesOnly=yes",
+            "BatchMode=yes",
+            "LogLevel=ERROR",
+            "ConnectTimeout=60",
+        ] {
+            arguments.extend(["-o".to_owned(), option.to_owned()]);
+        }
+        arguments.extend(["-F".to_owned(), "/dev/null".to_owned()]);
+        arguments.extend(["-S".to_owned(), self.folder.0.join("ssh").display().to_string()]);
+        arguments.push("root@127.0.0.1".to_owned());
+        arguments
+    }
+
+    /// Runs a shell script on the host.
+    pub(crate) fn sh(&self, script: &str, deadline: Duration) -> Result<Outcome, Failure> {
+        let arguments = self.ssh_arguments().into_iter().chain([script.to_owned()]);
+        run("ssh", arguments, deadline).doing(|| format!("on the nested host: {script}"))
+    }
+
+    /// Runs a shell script that has to succeed, and hands back what it printed.
+    pub(crate) fn ok(&self, script: &str, deadline: Duration) -> Result<String, Failure> {
+        let Outcome { code, stdout, stderr } = self.sh(script, deadline)?;
+        ensure!(code == 0, "on the nested host: {script}\nended with {code}\n{stdout}{stderr}");
+        Ok(stdout)
+    }
+
+    /// Starts a shell script and keeps what it says, for as long as the host has power.
+    pub(crate) fn listen(&self, script: &str) -> Result<Background, Failure> {
+        let mut child = Command::new("ssh")
+            .args(self.ssh_arguments())
+            .arg(script)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .doing(|| "cannot run ssh".to_owned())?;
+        let output = child.stdout.take();
+        let reader = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            if let Some(mut output) = output {
+                drop(output.read_to_end(&mut said)); // Up to the cut is enough.
+            }
+            // A line that was cut off says nothing.
+            let end = said.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            String::from_utf8_lossy(&said[..end]).into_owned()
+        });
+        Ok(Background { child, reader })
+    }
+
+    /// A shell on the host for a person.
+    pub(crate) fn interactive(&self) -> Result<(), Failure> {
+        Command::new("ssh")
+            .arg("-t")
+            .args(self.ssh_arguments())
+            .status()
+            .doing(|| "cannot run ssh".to_owned())
+            .map(drop)
+    }
+
+    /// Writes the configuration file of `v`.
+    pub(crate) fn configure(&self, toml: &str) -> Result<(), Failure> {
+        let script = format!("cat >/etc/virshle/config.toml <<'END'\n{toml}\nEND");
+        self.ok(&script, COMMAND).map(drop)
+    }
+
+    /// Runs `v` with words as a person types them; it has to succeed.
+    pub(crate) fn v(&self, words: &str) -> Result<String, Failure> {
+        self.ok(&format!("v {words}"), COMMAND)
+    }
+
+    /// Runs `v … --json` and reads its document.
+    pub(crate) fn v_json<T: DeserializeOwned>(&self, words: &str) -> Result<T, Failure> {
+        let text = self.v(&format!("{words} --json"))?;
+        serde_json::from_str(&text).doing(|| format!("v {words} --json printed {text}"))
+    }
+
+    /// Whether `v` has the command, told by its help.
+    pub(crate) fn v_has(&self, command: &str) -> Result<bool, Failure> {
+        Ok(self.sh(&format!("v {command} --help >/dev/null 2>&1"), COMMAND)?.code == 0)
+    }
+
+    /// One machine as `v` sees it.
+    pub(crate) fn machine(&self, word: &str) -> Result<Machine, Failure> {
+        self.v_json(&format!("vm info {word}"))
+    }
+
+    /// All machines as `v` sees them.
+    pub(crate) fn machines(&self) -> Result<Vec<Machine>, Failure> {
+        self.v_json("vm ls")
+    }
+
+    /// Waits until a line of the machine's serial log matches.
+    pub(crate) fn wait_for_serial(
+        &self,
+        machine: &Machine,
+        pattern: &str,
+        deadline: Duration,
+    ) -> Result<(), Failure> {
+        let script =
+            format!("e2e-await {}/serial.log '{pattern}' {}", machine.dir, deadline.as_secs());
+        self.ok(&script, deadline + COMMAND).map(drop)
+    }
+
+    /// The address that the host's DHCP server gave to the machine's first network.
+    pub(crate) fn address(&self, machine: &Machine) -> Result<String, Failure> {
+        let mac = machine.mac()?;
+        let script = format!(
+            "e2e-await /run/e2e-leases '{mac}' 60 && awk '$2 == \"{mac}\" {{ print $3 }}' /run/e2e-leases"
+        );
+        Ok(self.ok(&script, COMMAND)?.trim().to_owned())
+    }
+
+    /// Runs a command in a guest, by ssh to an address.
+    pub(crate) fn in_guest_at(&self, address: &str, command: &str) -> Result<String, Failure> {
+        self.ok(&format!("ssh root@{address} {}", quoted(command)), COMMAND)
+    }
+
+    /// Runs a command in a guest by ssh over vsock; no network is involved.
+    pub(crate) fn in_guest(&self, machine: &Machine, command: &str) -> Result<Outcome, Failure> {
+        let proxy = format!("ProxyCommand=e2e-vsock {} 22", machine.vsock()?);
+        let script = format!("ssh -o {} root@e2e-vsock {}", quoted(&proxy), quoted(command));
+        self.sh(&script, COMMAND)
+    }
+
+    /// Runs a command in a guest over vsock; it has to succeed.
+    pub(crate) fn in_guest_ok(&self, machine: &Machine, command: &str) -> Result<String, Failure> {
+        let Outcome { code, stdout, stderr } = self.in_guest(machine, command)?;
+        ensure!(code == 0, "in {}: {command}\nended with {code}\n{stdout}{stderr}", machine.name);
+        Ok(stdout)
+    }
+
+    /// Saves the host's state and ends it.
+    pub(crate) fn save(self, state: &Path) -> Result<(), Failure> {
+        // Its connection is none that a restored host could go on with.
+        let leave = ["-O", "exit"].map(ToString::to_string);
+        let arguments = leave.into_iter().chain(self.ssh_arguments());
+        run_ok("ssh", arguments, COMMAND)?;
+        self.qemu.save(state)
+    }
+
+    /// Cuts the power.
+    pub(crate) fn cut(self) {
+        drop(self.qemu);
+    }
+}
+
+/// A folder that goes when the host goes.
+#[derive(Debug)]
+struct SocketFolder(PathBuf);
+
+impl Drop for SocketFolder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0)); // In the system's temporary folder; no harm if it stays.
+    }
+}
+
+/// A script that ran on the host until its power was cut.
+#[derive(Debug)]
+pub(crate) struct Background {
+    child: Child,
+    reader: JoinHandle<String>,
+}
+
+impl Background {
+    /// Every whole line it said.
+    pub(crate) fn said(mut self) -> String {
+        drop(self.child.kill()); // The connection went with the host; it may not have noticed.
+        drop(self.child.wait());
+        self.reader.join().unwrap_or_default()
+    }
+}
+
+/// A text as one word of a shell.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

@@ -1,0 +1,181 @@
+//! One QEMU process: the machine that the nested host is.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::acceleration::Acceleration;
+use crate::failure::{Failure, While, ensure};
+use crate::qmp::Qmp;
+use crate::serial::Serial;
+
+/// The nested host's memory. Three guests, or one with Open vSwitch's hugepages, leave some of it.
+const MEMORY: &str = "4G";
+/// QMP answers at once; only saving and restoring take a moment.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Where the machine's memory comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Memory {
+    /// Empty, gone with the process.
+    Fresh,
+    /// Empty, in a file, for [`Qemu::save`].
+    Kept(PathBuf),
+    /// A private view of a saved file, and the devices' state that belongs to it.
+    Restored { memory: PathBuf, state: PathBuf },
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Board {
+    pub(crate) acceleration: Acceleration,
+    pub(crate) kernel: PathBuf,
+    pub(crate) initramfs: PathBuf,
+    /// Writable, qcow2.
+    pub(crate) disks: Vec<PathBuf>,
+    /// Read-only, raw.
+    pub(crate) payload: PathBuf,
+    pub(crate) memory: Memory,
+    /// For the control socket and the copy of the serial line.
+    pub(crate) folder: PathBuf,
+}
+
+/// A running machine. Dropping it is a power cut.
+#[derive(Debug)]
+pub(crate) struct Qemu {
+    child: Child,
+    qmp: Qmp,
+    pub(crate) serial: Serial,
+    /// Of this machine's loopback, leads to the nested host's sshd.
+    pub(crate) ssh_port: u16,
+}
+
+impl Qemu {
+    /// Starts the machine; it runs when this returns.
+    pub(crate) fn start(board: &Board) -> Result<Self, Failure> {
+        let ssh_port = free_port()?;
+        let control = board.folder.join("qmp");
+        drop(fs::remove_file(&control)); // Of the machine before, or not there.
+        // setpriv: whatever ends this harness ends the machine, too.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]);
+        command.args(["-smp", "1", "-m", MEMORY, "-no-reboot", "-S"]);
+        command.args(board.acceleration.arguments());
+        match &board.memory {
+            Memory::Fresh => command.args(["-machine", "q35"]),
+            Memory::Kept(file) => command.args(memory_in(file, "on")),
+            Memory::Restored { memory, .. } => {
+                command.args(memory_in(memory, "off")).args(["-incoming", "defer"])
+            }
+        };
+        command.arg("-kernel").arg(&board.kernel).arg("-initrd").arg(&board.initramfs);
+        command.args(["-append", "console=ttyS0 mitigations=off quiet panic=-1 net.ifnames=0"]);
+        for (index, disk) in board.disks.iter().enumerate() {
+            // What the guest has flushed is in the file, so that killing QEMU loses what a power
+            // cut loses, and nothing else.
+            let drive =
+                format!("file={},format=qcow2,if=none,id=d{index},cache=writeback", disk.display());
+            command.args(["-drive", &drive]);
+            command.args(["-device", &format!("virtio-blk-pci,drive=d{index}")]);
+        }
+        let drive =
+            format!("file={},format=raw,if=none,id=payload,readonly=on", board.payload.display());
+        command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=payload"]);
+        let net = format!("user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-:22");
+        command.args(["-netdev", &net, "-device", "virtio-net-pci,netdev=n0"]);
+        command.args(["-device", "virtio-rng-pci"]);
+        command.args(["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]);
+        command.args(["-qmp", &format!("unix:{},server=on,wait=off", control.display())]);
+        let errors = board.folder.join("qemu.log");
+        let stderr =
+            fs::File::create(&errors).doing(|| format!("cannot make {}", errors.display()))?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .doing(|| "cannot run qemu-system-x86_64 by setpriv".to_owned())?;
+        let started = (|| {
+            let output = child.stdout.take().ok_or_else(|| Failure::new("QEMU has no output"))?;
+            let serial = Serial::follow(output, &board.folder.join("host-serial.log"))?;
+            let qmp = Qmp::connect(&control, &mut child, ANSWER).doing(|| {
+                format!("QEMU did not start: {}", fs::read_to_string(&errors).unwrap_or_default())
+            })?;
+            Ok((serial, qmp))
+        })();
+        let (serial, qmp) = match started {
+            Ok(started) => started,
+            Err(failure) => {
+                end(&mut child);
+                return Err(failure);
+            }
+        };
+        let mut machine = Self { child, qmp, serial, ssh_port };
+        if let Memory::Restored { state, .. } = &board.memory {
+            machine.skip_shared_memory()?;
+            let source = format!("exec:cat {}", state.display());
+            machine.qmp.ask("migrate-incoming", &json!({"uri": source}), ANSWER)?;
+            machine.qmp.wait_for_migration(ANSWER)?;
+        }
+        machine.qmp.ask("cont", &json!({}), ANSWER)?;
+        Ok(machine)
+    }
+
+    /// Stops the machine for good and writes its devices' state; its memory is in its file already.
+    pub(crate) fn save(mut self, state: &Path) -> Result<(), Failure> {
+        self.qmp.ask("stop", &json!({}), ANSWER)?;
+        self.skip_shared_memory()?;
+        let target = format!("exec:cat > {}", state.display());
+        self.qmp.ask("migrate", &json!({"uri": target}), ANSWER)?;
+        self.qmp.wait_for_migration(ANSWER)?;
+        // In its own words, so that every block it holds is in the disks' files.
+        self.qmp.ask("quit", &json!({}), ANSWER)?;
+        let status = self.child.wait().doing(|| "cannot wait for QEMU".to_owned())?;
+        ensure!(status.success(), "QEMU ended with {status}");
+        Ok(())
+    }
+
+    /// Memory that is a shared file stays where it is: nothing of it is in the state.
+    fn skip_shared_memory(&mut self) -> Result<(), Failure> {
+        let capability = json!([{"capability": "x-ignore-shared", "state": true}]);
+        let arguments = json!({"capabilities": capability});
+        self.qmp.ask("migrate-set-capabilities", &arguments, ANSWER).map(drop)
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// Ends a process that was started here.
+fn end(child: &mut Child) {
+    drop(child.kill()); // It may have ended by itself.
+    drop(child.wait());
+}
+
+/// The arguments for memory in a file.
+fn memory_in(file: &Path, share: &str) -> [String; 4] {
+    [
+        "-object".to_owned(),
+        format!(
+            "memory-backend-file,id=ram,mem-path={},size={MEMORY},share={share}",
+            file.display()
+        ),
+        "-machine".to_owned(),
+        "q35,memory-backend=ram".to_owned(),
+    ]
+}
+
+/// A port of the loopback that nobody has right now.
+fn free_port() -> Result<u16, Failure> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .doing(|| "cannot get a port of the loopback".to_owned())?;
+    Ok(listener.local_addr().doing(|| "cannot name a port".to_owned())?.port())
+}

@@ -1,0 +1,110 @@
+//! The scenarios, each in a file of its name.
+
+mod cloud_init;
+mod first_machine;
+mod guest_ends_itself;
+mod neighbours;
+mod power_button;
+mod power_cut;
+mod v_goes;
+mod vhost_user;
+mod vsock;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::failure::{Failure, ensure};
+use crate::host::{COMMAND, Host};
+use crate::machine::Machine;
+use crate::scenario::Scenario;
+
+/// All of them, the longest first, so that two at a time end together.
+pub(crate) const ALL: [Scenario; 9] = [
+    Scenario { name: "power_cut", run: power_cut::run },
+    Scenario { name: "cloud_init", run: cloud_init::run },
+    Scenario { name: "first_machine", run: first_machine::run },
+    Scenario { name: "vhost_user", run: vhost_user::run },
+    Scenario { name: "vsock", run: vsock::run },
+    Scenario { name: "neighbours", run: neighbours::run },
+    Scenario { name: "power_button", run: power_button::run },
+    Scenario { name: "guest_ends_itself", run: guest_ends_itself::run },
+    Scenario { name: "v_goes", run: v_goes::run },
+];
+
+/// How long a small guest may take to come up. Alone on an idle machine: 12 s.
+const UP: Duration = Duration::from_secs(150);
+
+/// Waits until a small guest has its address, and names it.
+fn wait_for_address(host: &Host, machine: &Machine) -> Result<String, Failure> {
+    host.wait_for_serial(machine, "^tiny: address", UP)?;
+    host.address(machine)
+}
+
+/// Waits until a small guest answers on vsock.
+fn wait_until_ready(host: &Host, machine: &Machine) -> Result<(), Failure> {
+    host.wait_for_serial(machine, "^tiny: READY", UP)
+}
+
+/// The bridge of the machines, made by `v node init`, with the host and a DHCP server on it.
+fn make_lan(host: &Host) -> Result<(), Failure> {
+    host.v("node init")?;
+    host.ok("e2e-lan br0", COMMAND).map(drop)
+}
+
+/// Removes every machine and looks for whatever they might have left.
+fn remove_all(host: &Host) -> Result<(), Failure> {
+    host.v("vm rm --all --force")?;
+    nothing_is_left(host)
+}
+
+/// No process, port, tap, folder or hugepage of a machine is there.
+fn nothing_is_left(host: &Host) -> Result<(), Failure> {
+    let left = host.ok(
+        r"
+        pgrep -a cloud-hyperviso
+        find /var/lib/virshle/vm -mindepth 1
+        ovs-vsctl --timeout=10 --bare --columns=name,external_ids list Port | grep virshle-uuid
+        ovs-vsctl --timeout=10 --bare --columns=name,external_ids list Interface | grep virshle-uuid
+        ip -o link show | grep -E 'vm[0-9]+-|tap[0-9]|macvtap'
+        true",
+        COMMAND,
+    )?;
+    ensure!(left.trim().is_empty(), "left behind by machines that were removed:\n{left}");
+    Ok(())
+}
+
+/// `v node check` finds nothing that belongs to no machine.
+fn no_orphans(host: &Host) -> Result<(), Failure> {
+    // It ends with 5 when the host lacks anything at all, a firmware for instance.
+    let outcome = host.sh("v node check --json", COMMAND)?;
+    let check: Check = serde_json::from_str(&outcome.stdout)
+        .map_err(|error| Failure::new(format!("v node check --json: {error}\n{outcome:?}")))?;
+    ensure!(check.orphans.is_empty(), "orphans are left: {:?}", check.orphans);
+    Ok(())
+}
+
+/// What `v node check --json` prints.
+#[derive(Debug, Deserialize)]
+struct Check {
+    orphans: Vec<serde_json::Value>,
+}
+
+/// The port of a machine works: Open vSwitch has given it a number, without an error.
+fn port_works(host: &Host, machine: &Machine) -> Result<u64, Failure> {
+    let port = machine.port()?;
+    let script = format!("ovs-vsctl --timeout=10 get Interface {port} ofport error");
+    let answer = host.ok(&script, COMMAND)?;
+    let mut lines = answer.lines();
+    let number = lines.next().and_then(|line| line.parse::<u64>().ok());
+    ensure!(lines.next() == Some("[]"), "port {port} has an error: {answer}");
+    number
+        .filter(|number| *number > 0)
+        .ok_or_else(|| Failure::new(format!("port {port} has no number in Open vSwitch: {answer}")))
+}
+
+/// A machine that is in this state, or else a failure.
+fn expect_state(machine: &Machine, state: &str) -> Result<(), Failure> {
+    ensure!(machine.state == state, "{} is {}, not {state}", machine.name, machine.state);
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! A machine on the userspace datapath, by vhost-user through Open vSwitch with DPDK: packets flow
+//! both ways.
+
+use super::{make_lan, port_works, remove_all, wait_for_address};
+use crate::failure::{Failure, ensure};
+use crate::host::{COMMAND, Host};
+use crate::scenario::{Stage, TINY};
+
+pub(super) fn run(stage: &Stage<'_>) -> Result<(), Failure> {
+    stage.on_host(play)
+}
+
+fn play(host: &Host) -> Result<(), Failure> {
+    // As the package's documentation says; pmd-maxsleep leaves this host's only processor to others.
+    host.ok(
+        "set -e
+        sysctl -q vm.nr_hugepages=384
+        test $(cat /proc/sys/vm/nr_hugepages) = 384
+        update-alternatives --quiet --set ovs-vswitchd /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
+        ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . other_config:dpdk-init=true \
+            other_config:dpdk-socket-mem=256 other_config:pmd-maxsleep=1000
+        systemctl restart ovs-vswitchd
+        test $(ovs-vsctl --timeout=30 get Open_vSwitch . dpdk_initialized) = true",
+        COMMAND,
+    )?;
+    host.configure(&format!(
+        "[network]\ndatapath = \"netdev\"\n[[template.vm]]\nname = \"xs\"\n{TINY}\n\
+         [[template.vm.net]]\nname = \"main\"\n[template.vm.net.type.vhost]\n"
+    ))?;
+    make_lan(host)?;
+    host.v("vm create -t xs")?;
+    host.v("vm start --id 1")?;
+    let machine = host.machine("1")?;
+    port_works(host, &machine)?;
+    let address = wait_for_address(host, &machine)?;
+    host.ok(&format!("ping -c 3 -W 10 {address}"), COMMAND)?;
+
+    // 1 MiB in, 1 MiB out, whole.
+    host.ok(
+        &format!(
+            "set -e
+            head -c 1048576 /dev/urandom >/tmp/out
+            ssh root@{address} 'cat >/tmp/in' </tmp/out
+            ssh root@{address} cat /tmp/in >/tmp/back
+            cmp /tmp/out /tmp/back"
+        ),
+        COMMAND,
+    )?;
+    let port = machine.port()?;
+    for counter in ["rx_bytes", "tx_bytes"] {
+        let script = format!("ovs-vsctl --timeout=10 get Interface {port} statistics:{counter}");
+        let count = host.ok(&script, COMMAND)?;
+        let enough = count.trim().parse::<u64>().is_ok_and(|count| count > 1 << 20);
+        ensure!(enough, "port {port} counts {counter}={count} after 1 MiB each way");
+    }
+    host.v("vm stop --id 1")?;
+    remove_all(host)
+}

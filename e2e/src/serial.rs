@@ -1,0 +1,74 @@
+//! The serial line of a machine that QEMU runs: what it said so far, and waiting for a line.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::failure::{Failure, While, ensure};
+
+/// What came over the line so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Serial(Arc<(Mutex<Said>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Said {
+    text: String,
+    ended: bool,
+}
+
+impl Serial {
+    /// Reads `source` to its end in a thread of its own, and keeps a copy in `log`.
+    pub(crate) fn follow(
+        mut source: impl Read + Send + 'static,
+        log: &Path,
+    ) -> Result<Self, Failure> {
+        let mut log = File::create(log).doing(|| format!("cannot make {}", log.display()))?;
+        let serial = Self::default();
+        let reader = serial.clone();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = source.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..count]);
+                drop(log.write_all(text.as_bytes())); // Only a copy, for a person.
+                reader.said().text.push_str(&text);
+                reader.0.1.notify_all();
+            }
+            reader.said().ended = true;
+            reader.0.1.notify_all();
+        });
+        Ok(serial)
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Waits until the line has said `words`.
+    pub(crate) fn wait_for(&self, words: &str, deadline: Duration) -> Result<(), Failure> {
+        let end = Instant::now() + deadline;
+        let mut said = self.said();
+        loop {
+            if said.text.contains(words) {
+                return Ok(());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            ensure!(
+                !left.is_zero() && !said.ended,
+                "the serial line never said {words:?} within {deadline:?}; it ends with\n{}",
+                tail(&said.text)
+            );
+            said = match self.0.1.wait_timeout(said, left) {
+                Ok((said, _)) => said,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+}
+
+/// The last lines of a text.
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
