@@ -32,11 +32,17 @@ vram = "2 Gigs"
 "#;
 
 fn main() -> ExitCode {
-    let config = match std::env::args_os().nth(1) {
-        Some(path) => Config::load(Path::new(&path)),
-        None => Config::from_toml(TEXT, Path::new("/etc/virshle/config.toml")),
+    let Some(path) = std::env::args_os().nth(1) else {
+        // The mistakes of the text in this file are there to be shown.
+        return match Config::from_toml(TEXT, Path::new("/etc/virshle/config.toml")) {
+            Ok(config) => {
+                show(&config);
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&error),
+        };
     };
-    match config {
+    match Config::load(Path::new(&path)) {
         Ok(config) => show(&config),
         Err(error) => fail(&error),
     }

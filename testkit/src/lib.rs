@@ -5,6 +5,7 @@
 
 mod fake_hypervisor;
 mod fake_ovsdb;
+mod filesystem;
 mod hugepages;
 mod kernel;
 mod namespace;
@@ -19,6 +20,7 @@ mod tap;
 
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};
+pub use filesystem::LoopFilesystem;
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::NetNamespace;

@@ -19,6 +19,8 @@ pub enum Part {
     Reflink,
     /// Root, for devices and namespaces.
     Root,
+    /// The `qemu-img` program, which knows qcow2 best.
+    QemuImg,
 }
 
 impl Part {
@@ -31,6 +33,7 @@ impl Part {
             Self::Kvm => "kvm",
             Self::Reflink => "reflink",
             Self::Root => "root",
+            Self::QemuImg => "qemu-img",
         }
     }
 
@@ -42,6 +45,7 @@ impl Part {
             Self::Kvm => "/dev/kvm",
             Self::Reflink => "mkfs.xfs, mkfs.btrfs, loop devices and root",
             Self::Root => "root",
+            Self::QemuImg => "qemu-img",
         }
     }
 }
@@ -51,6 +55,7 @@ pub fn has(part: Part) -> bool {
     let root = rustix::process::geteuid().is_root();
     match part {
         Part::Root => root,
+        Part::QemuImg => program("qemu-img"),
         Part::Ovs => root && program("ovsdb-server") && vswitchd_exists(),
         Part::Dpdk => {
             root && program("ovsdb-server")

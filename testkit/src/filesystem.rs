@@ -1,0 +1,77 @@
+//! Filesystems of a test's own, on loop devices.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A filesystem in a file, mounted in a temporary folder; unmounted when this is dropped, also
+/// when the test fails.
+#[derive(Debug)]
+pub struct LoopFilesystem {
+    folder: TempDir,
+}
+
+impl LoopFilesystem {
+    /// XFS with reflinks, of at least 300 MiB.
+    ///
+    /// # Errors
+    ///
+    /// If a program fails; its words are in the error.
+    pub fn xfs(size_bytes: u64) -> io::Result<Self> {
+        Self::make(size_bytes, &["mkfs.xfs", "-q", "-m", "reflink=1"])
+    }
+
+    /// btrfs, of at least 128 MiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`LoopFilesystem::xfs`].
+    pub fn btrfs(size_bytes: u64) -> io::Result<Self> {
+        Self::make(size_bytes, &["mkfs.btrfs", "-q"])
+    }
+
+    /// ext4, which knows no reflinks.
+    ///
+    /// # Errors
+    ///
+    /// As [`LoopFilesystem::xfs`].
+    pub fn ext4(size_bytes: u64) -> io::Result<Self> {
+        Self::make(size_bytes, &["mkfs.ext4", "-q", "-F", "-m", "0"])
+    }
+
+    fn make(size_bytes: u64, mkfs: &[&str]) -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let image = folder.path().join("image");
+        File::create(&image)?.set_len(size_bytes)?;
+        let (program, words) = mkfs.split_first().unwrap_or((&"mkfs", &[]));
+        run(Command::new(program).args(words).arg(&image))?;
+        let filesystem = Self { folder };
+        std::fs::create_dir(filesystem.path())?;
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(filesystem.path()))?;
+        Ok(filesystem)
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("mounted")
+    }
+}
+
+impl Drop for LoopFilesystem {
+    fn drop(&mut self) {
+        // Lazily: a test that fails may still hold a file of it.
+        drop(run(Command::new("umount").arg("-l").arg::<&Path>(&self.path())));
+    }
+}
+
+fn run(command: &mut Command) -> io::Result<()> {
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(io::Error::other(format!("{command:?}: {}: {words}", output.status)))
+}

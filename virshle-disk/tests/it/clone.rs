@@ -1,0 +1,143 @@
+//! Copies on real filesystems.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use virshle_disk::{
+    CloneMethod, CloneMode, CloneRequest, DiskError, allocated_bytes, supports_reflink,
+};
+use virshle_testkit::{LoopFilesystem, Part, need};
+
+const MIB: u64 = 1 << 20;
+
+/// An image of `size_bytes` with some data and many holes.
+fn image(path: &Path, size_bytes: u64) -> Vec<u8> {
+    let file = File::create(path).unwrap();
+    file.set_len(size_bytes).unwrap();
+    for at in (0..size_bytes).step_by(16 << 20) {
+        file.write_all_at(&vec![at.to_be_bytes()[4] | 1; 256 << 10], at).unwrap();
+    }
+    file.sync_all().unwrap();
+    fs::read(path).unwrap()
+}
+
+fn stamp(path: &Path) -> (i64, i64, i64, u64) {
+    let metadata = fs::metadata(path).unwrap();
+    (metadata.mtime(), metadata.mtime_nsec(), metadata.ctime_nsec(), metadata.size())
+}
+
+fn used(filesystem: &LoopFilesystem) -> u64 {
+    let space = rustix::fs::statvfs(filesystem.path()).unwrap();
+    (space.f_blocks - space.f_bfree) * space.f_frsize
+}
+
+/// Ten copies by `mode`: the image stays as it is, each copy has its bytes and is grown.
+fn ten_copies(folder: &Path, mode: CloneMode) -> CloneMethod {
+    let source = folder.join("image.raw");
+    let bytes = image(&source, 64 * MIB);
+    let before = stamp(&source);
+    let mut method = None;
+    for number in 0..10 {
+        let path = folder.join(format!("disk{number}"));
+        let disk =
+            CloneRequest::new(&source, &path).mode(mode).size_bytes(100 * MIB).run().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 100 * MIB);
+        assert_eq!(&fs::read(&path).unwrap()[..bytes.len()], &bytes);
+        method = Some(disk.method);
+    }
+    assert_eq!(stamp(&source), before);
+    assert_eq!(fs::read(&source).unwrap(), bytes);
+    method.unwrap()
+}
+
+#[test]
+#[ignore = "needs XFS and btrfs on loop devices"]
+fn reflink_shares_the_images_extents_and_leaves_it_alone() {
+    if !need(&[Part::Reflink]) {
+        return;
+    }
+    for filesystem in
+        [LoopFilesystem::xfs(512 * MIB).unwrap(), LoopFilesystem::btrfs(512 * MIB).unwrap()]
+    {
+        let folder = filesystem.path();
+        assert!(supports_reflink(&folder).unwrap());
+        let before = used(&filesystem);
+        assert_eq!(ten_copies(&folder, CloneMode::Auto), CloneMethod::Reflink);
+        rustix::fs::sync();
+        // The image holds 1 MiB; ten copies of it would hold ten.
+        assert!(used(&filesystem) < before + 8 * MIB, "{} to {}", before, used(&filesystem));
+    }
+}
+
+#[test]
+#[ignore = "needs ext4 on a loop device"]
+fn reflink_that_cannot_be_is_an_error_or_a_sparse_copy_as_asked() {
+    if !need(&[Part::Reflink]) {
+        return;
+    }
+    let filesystem = LoopFilesystem::ext4(256 * MIB).unwrap();
+    let folder = filesystem.path();
+    assert!(!supports_reflink(&folder).unwrap());
+    assert_eq!(ten_copies(&folder, CloneMode::Auto), CloneMethod::Copy);
+    let source = folder.join("image.raw");
+    let most = allocated_bytes(&source).unwrap();
+    assert!(allocated_bytes(&folder.join("disk0")).unwrap() <= most);
+    let before = fs::read_dir(&folder).unwrap().count();
+    let request = CloneRequest::new(&source, &folder.join("no")).mode(CloneMode::Reflink);
+    let error = request.run().unwrap_err();
+    assert!(matches!(error, DiskError::Reflink { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("btrfs or xfs"));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), before);
+}
+
+#[test]
+#[ignore = "needs ext4 on a loop device"]
+fn reflink_less_a_full_disk_leaves_nothing() {
+    if !need(&[Part::Reflink]) {
+        return;
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    let source = elsewhere.path().join("image.raw");
+    fs::write(&source, vec![7; 64 << 20]).unwrap();
+    let filesystem = LoopFilesystem::ext4(32 * MIB).unwrap();
+    let before = fs::read_dir(filesystem.path()).unwrap().count();
+    let path = filesystem.path().join("disk");
+    let error = CloneRequest::new(&source, &path).run().unwrap_err();
+    assert!(matches!(error, DiskError::NoRoom { .. }), "{error:?}");
+    assert_eq!(fs::read_dir(filesystem.path()).unwrap().count(), before);
+    // Room that goes while the copy is made: the last of it is taken by another file.
+    let small = elsewhere.path().join("small.raw");
+    fs::write(&small, vec![7; 20 << 20]).unwrap();
+    let hog = filesystem.path().join("hog");
+    let mut filled = false;
+    let mut fill = |_: virshle_disk::Progress| {
+        if !filled {
+            filled = true;
+            let file = File::create(&hog).unwrap();
+            let mut at = 0;
+            while file.write_all_at(&[1; 64 << 10], at).is_ok() {
+                at += 64 << 10;
+            }
+        }
+    };
+    let result = CloneRequest::new(&small, &path).on_progress(&mut fill).run();
+    let error = result.unwrap_err();
+    assert!(matches!(error, DiskError::Write { .. }), "{error:?}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn an_image_that_changes_while_it_is_copied_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("image.raw");
+    fs::write(&source, vec![7; 32 << 20]).unwrap();
+    let path = folder.path().join("disk");
+    let mut change = |_: virshle_disk::Progress| {
+        File::options().append(true).open(&source).unwrap().set_len(33 << 20).unwrap();
+    };
+    let request = CloneRequest::new(&source, &path).mode(CloneMode::Copy);
+    let error = request.on_progress(&mut change).run().unwrap_err();
+    assert!(matches!(error, DiskError::Changed { .. }), "{error:?}");
+    assert!(!path.exists());
+}
