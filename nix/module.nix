@@ -1,0 +1,91 @@
+self:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.virshle;
+  format = pkgs.formats.toml { };
+in
+{
+  options.services.virshle = {
+    enable = lib.mkEnableOption "virtual machines from templates";
+
+    package = lib.mkOption {
+      type = lib.types.package;
+      default = self.packages.${pkgs.stdenv.hostPlatform.system}.default;
+      defaultText = lib.literalExpression "virshle.packages.\${system}.default";
+      description = "The package that holds `v`.";
+    };
+
+    settings = lib.mkOption {
+      inherit (format) type;
+      default = { };
+      example = lib.literalExpression ''
+        {
+          template.vm = [
+            {
+              name = "xs";
+              vcpu = 1;
+              vram = 2;
+              disk = [ { name = "os"; path = "/var/lib/virshle/cache/nixos.efi.img"; size = "50G"; } ];
+              net = [ { name = "main"; type = "tap"; } ];
+            }
+          ];
+        }
+      '';
+      description = "The content of /etc/virshle/config.toml.";
+    };
+
+    dpdk = lib.mkOption {
+      type = lib.types.bool;
+      default = false;
+      description = "Run Open vSwitch with DPDK, for vhost-user networks; reserves 512 hugepages.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    environment.systemPackages = [
+      cfg.package
+      pkgs.cloud-hypervisor
+    ];
+    environment.etc."virshle/config.toml".source = format.generate "virshle-config.toml" (
+      lib.recursiveUpdate {
+        hypervisor = {
+          program = lib.getExe pkgs.cloud-hypervisor;
+          firmware = "${pkgs.OVMF-cloud-hypervisor.fd}/FV/CLOUDHV.fd";
+        };
+      } cfg.settings
+    );
+
+    virtualisation.vswitch = {
+      enable = true;
+      package = lib.mkIf cfg.dpdk pkgs.openvswitch-dpdk;
+    };
+    boot.kernel.sysctl."vm.nr_hugepages" = lib.mkIf cfg.dpdk 512;
+
+    # Makes the folder and the bridge, then starts the machines that start with the host.
+    systemd.services.virshle = {
+      description = "Virtual machines that start with the host";
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network.target" ];
+      after = [
+        "network.target"
+        "ovsdb.service"
+        "ovs-vswitchd.service"
+      ];
+      path = [ pkgs.cloud-hypervisor ];
+      preStart = "${cfg.package}/bin/v node init";
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "${cfg.package}/bin/v vm start --autostart";
+        # The machines outlive `v`.
+        KillMode = "process";
+        SendSIGKILL = false;
+      };
+    };
+  };
+}

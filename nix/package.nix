@@ -1,0 +1,43 @@
+{
+  lib,
+  rustPlatform,
+  installShellFiles,
+}:
+rustPlatform.buildRustPackage {
+  pname = "virshle";
+  version = "0.1.0";
+  src = lib.cleanSource ../.;
+  cargoLock.lockFile = ../Cargo.lock;
+  cargoBuildFlags = [
+    "--package"
+    "virshle-cli"
+  ];
+  cargoTestFlags = [
+    "--package"
+    "virshle-template"
+    "--package"
+    "virshle-disk"
+  ];
+  nativeBuildInputs = [ installShellFiles ];
+  postInstall = ''
+    $out/bin/v man --dir man
+    installManPage man/*
+    installShellCompletion --cmd v \
+      --bash <($out/bin/v completions bash) \
+      --fish <($out/bin/v completions fish) \
+      --zsh <($out/bin/v completions zsh)
+  '';
+  meta = {
+    description = "Virtual machines from templates, on cloud-hypervisor and Open vSwitch";
+    homepage = "https://github.com/pipelight/virshle";
+    license = with lib.licenses; [
+      mit
+      asl20
+    ];
+    mainProgram = "v";
+    platforms = [
+      "x86_64-linux"
+      "aarch64-linux"
+    ];
+  };
+}
