@@ -5,12 +5,14 @@
 
 mod fake_hypervisor;
 mod fake_ovsdb;
+mod fake_vsock;
 mod filesystem;
 mod hugepages;
 mod kernel;
 mod namespace;
 mod open_vswitch;
 mod requirement;
+mod sshd;
 #[expect(
     unsafe_code,
     reason = "a namespace for one thread is made by a call that Rust can't check"
@@ -20,10 +22,12 @@ mod tap;
 
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};
+pub use fake_vsock::FakeVsock;
 pub use filesystem::LoopFilesystem;
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::NetNamespace;
 pub use open_vswitch::OpenVswitch;
 pub use requirement::{Part, has, need};
+pub use sshd::Sshd;
 pub use tap::TestTap;

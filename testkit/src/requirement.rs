@@ -17,6 +17,8 @@ pub enum Part {
     Kvm,
     /// Filesystems on loop devices: `mkfs.xfs`, `mkfs.btrfs`, root.
     Reflink,
+    /// OpenSSH, its server too.
+    Sshd,
     /// Root, for devices and namespaces.
     Root,
     /// The `qemu-img` program, which knows qcow2 best.
@@ -32,6 +34,7 @@ impl Part {
             Self::Ch => "ch",
             Self::Kvm => "kvm",
             Self::Reflink => "reflink",
+            Self::Sshd => "sshd",
             Self::Root => "root",
             Self::QemuImg => "qemu-img",
         }
@@ -44,6 +47,7 @@ impl Part {
             Self::Ch => "cloud-hypervisor in PATH",
             Self::Kvm => "/dev/kvm",
             Self::Reflink => "mkfs.xfs, mkfs.btrfs, loop devices and root",
+            Self::Sshd => "OpenSSH's client and server",
             Self::Root => "root",
             Self::QemuImg => "qemu-img",
         }
@@ -66,6 +70,7 @@ pub fn has(part: Part) -> bool {
             Some(path) => Path::new(&path).exists(),
             None => program("cloud-hypervisor"),
         },
+        Part::Sshd => crate::Sshd::is_here() && program("ssh") && program("ssh-keygen"),
         Part::Kvm => std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok(),
         Part::Reflink => {
             root && program("mkfs.xfs")

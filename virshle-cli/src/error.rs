@@ -41,6 +41,18 @@ pub(crate) enum CliError {
     /// The growth of logs can't be heard of.
     #[error("cannot wait for logs to grow")]
     Follow { source: io::Error },
+    /// The system's ssh can't be run.
+    #[error("cannot run ssh")]
+    Ssh { source: io::Error },
+    /// A connection to a machine can't be passed on.
+    #[error("the connection to machine {vm} cannot be passed on")]
+    Proxy { vm: String, source: io::Error },
+    /// Nobody says where the user's files are.
+    #[error("no home folder: HOME is not set to an absolute path")]
+    NoHome,
+    /// A path has no absolute form.
+    #[error("cannot tell where {} is", .path.display())]
+    Path { path: PathBuf, source: io::Error },
     /// A manual page can't be written.
     #[error("cannot write {}", .path.display())]
     Manual { path: PathBuf, source: io::Error },
@@ -65,7 +77,7 @@ impl CliError {
             Self::Core(error) => exit_code::of(error.kind()),
             Self::Configuration { .. } => exit_code::CONFIG,
             Self::NoneNamed | Self::SeveralNamed => exit_code::USAGE,
-            Self::Lacking { .. } => exit_code::HOST,
+            Self::Lacking { .. } | Self::Ssh { .. } | Self::NoHome => exit_code::HOST,
             _ => exit_code::FAILED,
         }
     }
@@ -82,6 +94,10 @@ impl CliError {
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",
             Self::Follow { .. } => "follow-failed",
+            Self::Ssh { .. } => "ssh-missing",
+            Self::Proxy { .. } => "proxy-failed",
+            Self::NoHome => "home-missing",
+            Self::Path { .. } => "path-unknown",
             Self::Manual { .. } => "write-failed",
             Self::Json { .. } => "encode-failed",
             Self::Output { .. } => "output-failed",
@@ -97,6 +113,7 @@ impl CliError {
                     .into(),
             ),
             Self::SeveralNamed => Some("this command takes one".into()),
+            Self::Ssh { .. } => Some("install OpenSSH's client, and have it in PATH".into()),
             Self::Lacking { .. } => Some("each has the line that mends it".into()),
             _ => None,
         }

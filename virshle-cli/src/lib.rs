@@ -32,6 +32,7 @@ mod follow;
 mod logging;
 mod machines;
 mod output;
+mod own_path;
 mod paint;
 mod program;
 mod progress;

@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 use virshle_core::template::ByteSize;
-use virshle_core::{Node, VmInfo, VmState, VmSummary};
+use virshle_core::{AddressSource, Node, VmInfo, VmState, VmSummary};
 
 use crate::escape::escape;
 use crate::paint::{self, Paint};
@@ -35,7 +35,7 @@ pub(crate) fn of_infos<'a>(vms: impl IntoIterator<Item = &'a VmInfo>, paint: Pai
 
 /// The same with all that is known.
 pub(crate) fn detailed<'a>(vms: impl IntoIterator<Item = &'a VmInfo>, paint: Paint) -> String {
-    let more = ["template", "pid", "nets", "created", "uuid"];
+    let more = ["template", "pid", "nets", "addresses", "created", "uuid"];
     let mut table = Table::new(paint, COLUMNS.into_iter().chain(more));
     for vm in vms {
         let nets: Vec<String> =
@@ -44,6 +44,7 @@ pub(crate) fn detailed<'a>(vms: impl IntoIterator<Item = &'a VmInfo>, paint: Pai
             vm.template.clone(),
             vm.pid.map(|pid| pid.to_string()).unwrap_or_default(),
             nets.join(", "),
+            addresses(vm),
             vm.created.clone(),
             vm.uuid.to_string(),
         ];
@@ -51,6 +52,13 @@ pub(crate) fn detailed<'a>(vms: impl IntoIterator<Item = &'a VmInfo>, paint: Pai
         table.row(first.into_iter().chain(more.map(|cell| (cell, Style::new()))));
     }
     table.draw()
+}
+
+/// The addresses that are sure enough to be shown without their sources.
+fn addresses(vm: &VmInfo) -> String {
+    let known = vm.nets.iter().flat_map(|net| &net.addresses);
+    let shown = known.filter(|address| address.source != AddressSource::Mac);
+    shown.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 const COLUMNS: [&str; 5] = ["id", "name", "vcpu", "vram", "state"];

@@ -73,8 +73,6 @@ impl Vm {
 /// The lines of `text` with `host` in place of the hosts they are for, which may be hashed: all of
 /// them are the machine's.
 fn lines_for(host: &str, text: &str) -> String {
-    // A comma would part two names, and a name is not a pattern: here it stands for itself.
-    let pattern = host.replace(',', "?");
     let mut lines = String::new();
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
         let (marker, rest) = match line.split_once(char::is_whitespace) {
@@ -82,7 +80,7 @@ fn lines_for(host: &str, text: &str) -> String {
             _ => (String::new(), line),
         };
         if let Some((_, key)) = rest.split_once(char::is_whitespace) {
-            lines.push_str(&format!("{marker}{pattern} {}\n", key.trim()));
+            lines.push_str(&format!("{marker}{host} {}\n", key.trim()));
         }
     }
     lines
@@ -103,11 +101,11 @@ virshle-7 ssh-ed25519 AAAAC3 comment
 garbage
 ";
         let expected = "\
-vm?web ssh-ed25519 AAAAC3 comment
-vm?web ecdsa-sha2-nistp256 AAAAE2
-@revoked vm?web ssh-rsa AAAAB3
+vm/web ssh-ed25519 AAAAC3 comment
+vm/web ecdsa-sha2-nistp256 AAAAE2
+@revoked vm/web ssh-rsa AAAAB3
 ";
-        assert_eq!(lines_for("vm,web", text), expected);
+        assert_eq!(lines_for("vm/web", text), expected);
         assert_eq!(lines_for("vm/web", ""), "");
     }
 

@@ -17,17 +17,17 @@ const CONFIG: &str = "config";
 const FOLDER: &str = ".ssh";
 
 /// What stands before a machine in a host name. A slash can't be in what `scp` and `rsync` take
-/// for a host: for them there is the comma.
-const PREFIXES: [&str; 2] = ["vm/", "vm,"];
+/// for a host: for them there is the plus sign, which no name of the DNS has.
+const PREFIXES: [&str; 2] = ["vm/", "vm+"];
 
-/// The machine that a host name of ssh means: `web` for `vm/web` and `vm,web`; other words are
+/// The machine that a host name of ssh means: `web` for `vm/web` and `vm+web`; other words are
 /// themselves.
 pub fn machine_of_host(host: &str) -> &str {
     PREFIXES.iter().find_map(|prefix| host.strip_prefix(prefix)).unwrap_or(host)
 }
 
 /// The lines of ssh's configuration by which `ssh vm/NAME` is a session in a machine, and `scp` and
-/// `rsync` reach it as `vm,NAME`.
+/// `rsync` reach it as `vm+NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshConfig {
     text: Vec<u8>,
@@ -52,9 +52,9 @@ impl SshConfig {
         let program: OsString = words.join(OsStr::new(" "));
         let mut text = Vec::new();
         for line in [
-            "# Virshle: ssh vm/NAME, scp FILE vm,NAME:, rsync FILE vm,NAME:",
+            "# Virshle: ssh vm/NAME, scp FILE vm+NAME:, rsync FILE vm+NAME:",
             "# `v node ssh-config --install` writes this file anew.",
-            "Host vm/* vm,*",
+            "Host vm/* vm+*",
             "    ProxyCommand {v} vm proxy --fdpass %n",
             "    ProxyUseFdpass yes",
             // The keys of a machine are kept with it and end with it. The command remembers the
@@ -227,7 +227,7 @@ mod tests {
         assert!(text.contains(proxy), "{text}");
         assert!(SshConfig::new(["/opt/it's/v"]).is_err());
         assert_eq!(machine_of_host("vm/web"), "web");
-        assert_eq!(machine_of_host("vm,web"), "web");
+        assert_eq!(machine_of_host("vm+web"), "web");
         assert_eq!(machine_of_host("web"), "web");
     }
 

@@ -149,9 +149,12 @@ impl Vm {
         let left = deadline.saturating_duration_since(Instant::now());
         let answer = match self.connect(SSH_PORT, left.min(ATTEMPT)) {
             Ok(stream) => greet(stream, left.min(ATTEMPT)),
-            // The way to a machine that doesn't run opens when it does.
+            // The way to a machine that is off opens when it is started, which is heard of. But a
+            // socket is there a moment before it is listened at, and of that nobody tells.
             Err(error @ CoreError::WrongState { .. }) => {
-                return Some(Missing { what: error.to_string(), comes: Comes::Announced });
+                let off = !self.vsock().exists() && !self.api_socket().exists();
+                let comes = if off { Comes::Announced } else { Comes::Unannounced };
+                return Some(Missing { what: error.to_string(), comes });
             }
             Err(error) => {
                 return Some(Missing { what: error.to_string(), comes: Comes::Unannounced });

@@ -11,5 +11,6 @@ mod life;
 mod logs;
 mod manual;
 mod pipe;
+mod ssh;
 mod table;
 mod words;

@@ -1,6 +1,6 @@
 //! `v node init`
 
-use virshle_core::{InitMode, InitOutcome};
+use virshle_core::{InitMode, InitOutcome, InitStep};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -17,9 +17,17 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let mode = if args.dry_run { InitMode::DryRun } else { InitMode::Apply };
-    let steps = context.node()?.init(mode)?;
+    show(&context.node()?.init(mode)?, context)?;
+    if !context.output.json {
+        context.output.note("for `ssh vm/NAME`: v node ssh-config --install");
+    }
+    Ok(())
+}
+
+/// Tells what became of each thing.
+pub(super) fn show(steps: &[InitStep], context: &Context) -> Result<(), CliError> {
     if context.output.json {
-        return context.output.json(&steps);
+        return context.output.json(steps);
     }
     for step in steps {
         let (outcome, style) = match step.outcome {

@@ -3,6 +3,7 @@
 mod check;
 mod info;
 mod init;
+mod ssh_config;
 
 use clap::Subcommand;
 
@@ -14,6 +15,7 @@ pub(crate) enum Command {
     Init(init::Args),
     Check(check::Args),
     Info(info::Args),
+    SshConfig(ssh_config::Args),
 }
 
 impl Command {
@@ -22,6 +24,7 @@ impl Command {
             Self::Init(args) => init::run(&args, context),
             Self::Check(args) => check::run(&args, context),
             Self::Info(args) => info::run(&args, context),
+            Self::SshConfig(args) => ssh_config::run(&args, context),
         }
     }
 }

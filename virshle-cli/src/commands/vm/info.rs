@@ -1,7 +1,7 @@
 //! `v vm info`
 
 use virshle_core::template::ByteSize;
-use virshle_core::{DiskInfo, NetInfo, VmInfo};
+use virshle_core::{Address, DiskInfo, NetInfo, VmInfo};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -44,6 +44,9 @@ fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
     }
     for net in &info.nets {
         sheet.line("net", net_line(net));
+        for address in &net.addresses {
+            sheet.line("address", address_line(net, address));
+        }
     }
     sheet
 }
@@ -63,4 +66,8 @@ fn net_line(net: &NetInfo) -> String {
     line.push_str(&net.vlan.map(|vlan| format!(", vlan {vlan}")).unwrap_or_default());
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
     line
+}
+
+fn address_line(net: &NetInfo, address: &Address) -> String {
+    format!("{}, {address}, {}", net.name, address.source)
 }

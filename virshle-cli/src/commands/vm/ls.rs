@@ -1,6 +1,6 @@
 //! `v vm ls`
 
-use virshle_core::{CoreError, Listing, Node, VmInfo, VmSummary, in_parallel};
+use virshle_core::{CoreError, Listing, Node, Sightings, VmInfo, VmSummary, in_parallel};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -8,7 +8,7 @@ use crate::machines::Filter;
 use crate::report::ErrorDocument;
 use crate::vm_table;
 
-/// List the machines; with -v also their template, process, interfaces, age and uuid
+/// List the machines; with -v also their template, process, interfaces, addresses, age and uuid
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -30,7 +30,8 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let output = &context.output;
     if output.json || context.verbose > 0 {
         let mut infos = Vec::new();
-        for info in in_parallel(vms, |vm| info(&node, &vm)) {
+        let sightings = node.sightings();
+        for info in in_parallel(vms, |vm| info(&node, &vm, &sightings)) {
             match info {
                 Ok(Some(info)) => infos.push(info),
                 Ok(None) => {}
@@ -58,9 +59,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
 }
 
 /// Everything about a machine, unless it was removed meanwhile.
-fn info(node: &Node, vm: &VmSummary) -> Result<Option<VmInfo>, CoreError> {
+fn info(node: &Node, vm: &VmSummary, sightings: &Sightings) -> Result<Option<VmInfo>, CoreError> {
     match node.vm(vm.uuid) {
-        Ok(vm) => Ok(Some(vm.info())),
+        Ok(vm) => Ok(Some(vm.info_among(sightings))),
         Err(CoreError::NoSuchVm { .. }) => Ok(None),
         Err(error) => Err(error),
     }

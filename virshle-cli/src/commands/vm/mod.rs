@@ -3,14 +3,18 @@
 mod config;
 mod create;
 mod info;
+mod known_hosts;
 mod logs;
 mod ls;
 mod pause;
+mod proxy;
 mod restart;
 mod resume;
 mod rm;
+mod ssh;
 mod start;
 mod stop;
+mod wait;
 
 use clap::Subcommand;
 
@@ -29,7 +33,13 @@ pub(crate) enum Command {
     Rm(rm::Args),
     Info(info::Args),
     Config(config::Args),
+    Ssh(ssh::Args),
+    Wait(wait::Args),
     Logs(logs::Args),
+    #[command(hide = true)]
+    Proxy(proxy::Args),
+    #[command(hide = true)]
+    KnownHosts(known_hosts::Args),
 }
 
 impl Command {
@@ -45,6 +55,10 @@ impl Command {
             Self::Rm(args) => rm::run(args, context),
             Self::Info(args) => info::run(args, context),
             Self::Config(args) => config::run(args, context),
+            Self::Ssh(args) => ssh::run(args, context),
+            Self::Wait(args) => wait::run(args, context),
+            Self::Proxy(args) => proxy::run(&args, context),
+            Self::KnownHosts(args) => known_hosts::run(&args, context),
             Self::Logs(args) => logs::run(args, context),
         }
     }

@@ -1,0 +1,32 @@
+//! `v vm known-hosts`
+
+use virshle_core::HostKey;
+
+use super::proxy::find;
+use crate::context::Context;
+use crate::error::CliError;
+
+/// Print the keys of a machine's ssh server, and remember the first one
+///
+/// For `KnownHostsCommand` of ssh_config(5), which `v node ssh-config` prints
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// An id, a name, a uuid or the beginning of one; vm/MACHINE and vm+MACHINE are taken, too
+    #[arg(value_name = "MACHINE")]
+    machine: String,
+    /// Print them as keys of HOST [default: MACHINE]
+    #[arg(long = "as", value_name = "HOST")]
+    host: Option<String>,
+    /// Remember this key if it is the first one
+    #[arg(long, value_name = "KIND:BASE64")]
+    offered: Option<String>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    let vm = find(&args.machine, context)?;
+    let host = args.host.as_deref().unwrap_or(&args.machine);
+    let offered = args.offered.as_deref().and_then(|offered| offered.split_once(':'));
+    let offered = offered.and_then(|(kind, base64)| HostKey::new(kind, base64));
+    context.output.text(&vm.host_keys(host, offered.as_ref())?);
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! `v vm ssh`
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+
+use virshle_core::SshRequest;
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::machines::Machine;
+
+/// Open a session in a machine, or run a command there, with the system's ssh
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Be USER there [default: the one its user data made, else ssh's own]
+    #[arg(short = 'l', long, value_name = "USER")]
+    user: Option<String>,
+    /// Give ssh an option of its configuration, as its own -o; may be repeated
+    #[arg(short = 'o', long = "option", value_name = "OPTION")]
+    options: Vec<OsString>,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    tty: bool,
+    #[command(flatten)]
+    machine: Machine,
+    /// Run this instead of a shell; the exit code is the command's, or 255 if ssh failed
+    #[arg(last = true, value_name = "COMMAND", help_heading = None)]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    let vm = args.machine.find(&context.node()?)?;
+    let proxy =
+        context.own_command()?.into_iter().chain(["vm", "proxy", "--fdpass"].map(Into::into));
+    let mut request = SshRequest::new(proxy).command(args.command);
+    if let Some(user) = args.user {
+        request = request.user(user);
+    }
+    for option in args.options {
+        request = request.option("-o").option(option);
+    }
+    if args.tty {
+        request = request.option("-t");
+    }
+    // It becomes ssh: signals, terminal and exit code are ssh's own.
+    let source = vm.ssh(&request)?.exec();
+    Err(CliError::Ssh { source })
+}

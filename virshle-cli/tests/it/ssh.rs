@@ -1,0 +1,304 @@
+//! Sessions in a machine by the system's ssh: the machine's vsock is a socket that speaks
+//! cloud-hypervisor's handshake, and the ssh server behind it is a real one.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use virshle_testkit::{FakeVsock, NetNamespace, Part, Sshd, need};
+
+use crate::home::{Home, Ran, ran};
+
+/// A home with the machine `web`, into which a real ssh server lets by its vsock.
+struct Lab {
+    home: Home,
+    sshd: Arc<Sshd>,
+    vsock: Option<FakeVsock>,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let lab = Self { home: Home::new(), sshd: Arc::new(Sshd::new().unwrap()), vsock: None };
+        lab.home.ok("vm create -t bare --name web");
+        lab
+    }
+
+    /// The same, its ssh server there.
+    fn up() -> Self {
+        let mut lab = Self::new();
+        lab.listen(22);
+        lab
+    }
+
+    /// Lets the ssh server listen on `port` of the guest's vsock.
+    fn listen(&mut self, port: u32) {
+        let sshd = Arc::clone(&self.sshd);
+        let socket = self.vsock();
+        self.vsock =
+            Some(FakeVsock::start(&socket, port, move |stream| sshd.serve(stream)).unwrap());
+    }
+
+    fn vsock(&self) -> PathBuf {
+        self.home.json("vm info web")["vsock"].as_str().unwrap().into()
+    }
+
+    /// The one setting that a user has in his own files: the key he is let in by.
+    fn identity(&self) -> String {
+        format!("IdentityFile={}", self.sshd.identity().display())
+    }
+
+    /// `v vm ssh web` with more words.
+    fn ssh(&self, words: &[&str]) -> Ran {
+        let identity = self.identity();
+        let first = ["vm", "ssh", "web", "-o", &identity, "-o", "BatchMode=yes"];
+        ran(&mut self.home.command(&[&first[..], words].concat()))
+    }
+
+    /// A program of OpenSSH whose whole configuration is what `v node ssh-config` prints.
+    fn openssh(&self, program: &str, words: &[&str]) -> Ran {
+        let config = self.home.path("ssh_config");
+        let lines = self.home.ok("node ssh-config");
+        fs::write(&config, format!("{lines}{}\nBatchMode yes\n", self.identity())).unwrap();
+        let mut command = Command::new(program);
+        command
+            .arg("-F")
+            .arg(config)
+            .args(words)
+            .env("HOME", self.home.path(""))
+            .stdin(Stdio::null());
+        ran(&mut command)
+    }
+}
+
+#[track_caller]
+fn says(ran: &Ran, stdout: &str) {
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, stdout), "{ran:?}");
+}
+
+#[test]
+#[ignore = "needs OpenSSH"]
+fn ssh_a_session_goes_over_the_vsock_and_ends_as_its_command_does() {
+    if !need(&[Part::Sshd]) {
+        return;
+    }
+    let lab = Lab::up();
+    says(&lab.ssh(&["--", "echo", "hello from", "$((6*7))"]), "hello from 42\n");
+    let failed = lab.ssh(&["--", "echo no >&2; exit 7"]);
+    assert_eq!((failed.code, failed.stdout.as_str()), (7, ""), "{failed:?}");
+    assert!(failed.stderr.contains("no\n"), "{failed:?}");
+    // What looks like an option is a word for the guest.
+    let version = lab.ssh(&["--", "-V"]);
+    assert!(!version.stderr.contains("OpenSSH"), "{version:?}");
+    // Of another user the server knows nothing.
+    let stranger = lab.ssh(&["-l", "no-such-user", "--", "true"]);
+    assert_eq!(stranger.code, 255, "{stranger:?}");
+    assert!(stranger.stderr.contains("no-such-user@vm/web: Permission denied"), "{stranger:?}");
+    let keys = fs::read_to_string(lab.vsock().with_file_name("known_hosts")).unwrap();
+    assert!(keys.starts_with("virshle-"), "{keys}");
+    assert_eq!(keys.lines().count(), 1, "{keys}");
+}
+
+#[test]
+#[ignore = "needs OpenSSH"]
+fn ssh_input_of_any_size_comes_back_whole() {
+    if !need(&[Part::Sshd]) {
+        return;
+    }
+    let lab = Lab::up();
+    let bytes: Vec<u8> =
+        (0..5_000_000_u32).map(|n| n.to_le_bytes()[usize::from(n % 3 == 0)]).collect();
+    for option in ["ProxyUseFdpass=yes", "ProxyUseFdpass=no"] {
+        let identity = lab.identity();
+        let words = ["vm", "ssh", "web", "-o", option, "-o", &identity, "--", "cat"];
+        let mut child =
+            lab.home.command(&words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let sent = bytes.clone();
+        let writer = std::thread::spawn(move || input.write_all(&sent));
+        let mut back = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut back).unwrap();
+        writer.join().unwrap().unwrap();
+        assert!(child.wait().unwrap().success());
+        assert!(back == bytes, "{option}: {} bytes of {}", back.len(), bytes.len());
+    }
+}
+
+#[test]
+#[ignore = "needs OpenSSH"]
+fn ssh_the_printed_configuration_serves_ssh_and_scp() {
+    if !need(&[Part::Sshd]) {
+        return;
+    }
+    let lab = Lab::up();
+    says(&lab.openssh("ssh", &["vm/web", "echo hello"]), "hello\n");
+    says(&lab.openssh("ssh", &["vm/1", "echo by id"]), "by id\n");
+    let from = lab.home.path("from file");
+    let to = lab.home.path("to");
+    fs::write(&from, "carried").unwrap();
+    let remote = format!("vm+web:{}", to.display());
+    says(&lab.openssh("scp", &["-q", from.to_str().unwrap(), &remote]), "");
+    assert_eq!(fs::read_to_string(&to).unwrap(), "carried");
+    let back = lab.home.path("back");
+    says(&lab.openssh("scp", &["-q", &remote, back.to_str().unwrap()]), "");
+    assert_eq!(fs::read_to_string(&back).unwrap(), "carried");
+    let absent = lab.openssh("ssh", &["vm/db", "true"]);
+    assert_eq!(absent.code, 255, "{absent:?}");
+    assert!(absent.stderr.contains("error: no machine \"db\""), "{absent:?}");
+}
+
+#[test]
+#[ignore = "needs OpenSSH"]
+fn ssh_the_same_machine_is_known_and_another_of_its_name_is_no_impostor() {
+    if !need(&[Part::Sshd]) {
+        return;
+    }
+    let mut lab = Lab::up();
+    says(&lab.openssh("ssh", &["vm/web", "true"]), "");
+    // What one way has learnt the other knows.
+    let known = lab.ssh(&["--", "true"]);
+    says(&known, "");
+    assert_eq!(known.stderr, "");
+    // The machine has another key of a sudden: nobody is let through.
+    lab.sshd.renew_host_key().unwrap();
+    for ran in [lab.ssh(&["--", "true"]), lab.openssh("ssh", &["vm/web", "true"])] {
+        assert_eq!(ran.code, 255, "{ran:?}");
+        assert!(ran.stderr.contains("REMOTE HOST IDENTIFICATION HAS CHANGED"), "{ran:?}");
+    }
+    // A new machine of the same name has a new key by right.
+    lab.vsock = None;
+    lab.home.ok("vm rm web");
+    lab.home.ok("vm create -t bare --name web");
+    lab.listen(22);
+    let fresh = lab.openssh("ssh", &["vm/web", "echo new"]);
+    says(&fresh, "new\n");
+    assert_eq!(fresh.stderr, "");
+    let fresh = lab.ssh(&["--", "true"]);
+    says(&fresh, "");
+    assert_eq!(fresh.stderr, "");
+}
+
+#[test]
+#[ignore = "needs root and OpenSSH"]
+fn root_ssh_goes_over_the_network_where_the_guest_has_no_vsock() {
+    if !need(&[Part::Root, Part::Sshd]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let added = Command::new("ip").args(["addr", "add", "192.0.2.10/32", "dev", "lo"]).status();
+    assert!(added.unwrap().success());
+    let mut lab = Lab::new();
+    lab.home.write_config(
+        "[[template.vm]]\nname = \"net\"\nvcpu = 1\nvram = 1\n[[template.vm.net]]\nname = \"main\"\n\
+         address = [\"192.0.2.9/32\", \"192.0.2.10/32\"]\n[template.vm.net.type.tap]\n",
+    );
+    lab.home.ok("vm rm web");
+    lab.home.ok("vm create -t net --name web");
+    // The guest listens elsewhere on its vsock.
+    lab.listen(23);
+    let unreachable = lab.ssh(&["--", "true"]);
+    assert_eq!(unreachable.code, 255, "{unreachable:?}");
+    for text in ["vsock: nobody listens", "192.0.2.10 (static): Connection refused", "hint: "] {
+        assert!(unreachable.stderr.contains(text), "{unreachable:?}");
+    }
+    let listener = TcpListener::bind("192.0.2.10:22").unwrap();
+    let sshd = Arc::clone(&lab.sshd);
+    let server = std::thread::spawn(move || {
+        for _ in 0..3 {
+            sshd.serve(listener.accept().unwrap().0).unwrap();
+        }
+    });
+    says(&lab.ssh(&["--", "echo", "$SSH_CONNECTION | cut -d' ' -f3,4"]), "192.0.2.10 22\n");
+    says(&lab.openssh("ssh", &["vm/web", "echo hello"]), "hello\n");
+    assert_eq!(lab.home.ok("vm wait web"), "reached web\n");
+    server.join().unwrap();
+}
+
+#[test]
+#[ignore = "needs OpenSSH"]
+fn ssh_is_waited_for_while_the_machine_comes_up() {
+    if !need(&[Part::Sshd]) {
+        return;
+    }
+    let mut lab = Lab::new();
+    let waiting = lab
+        .home
+        .command(&["vm", "wait", "web", "--timeout", "30s"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // First it is off, then its guest listens nowhere, then it does.
+    lab.listen(23);
+    drop(UnixStream::connect(lab.vsock()).unwrap());
+    lab.vsock = None;
+    lab.listen(22);
+    let output = waiting.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"reached web\n");
+}
+
+#[test]
+fn a_machine_that_is_off_is_not_entered_nor_reached() {
+    let home = Home::new();
+    home.ok("vm create -t bare --name web");
+    home.run("vm ssh web").fails_with(6, &["cannot connect to machine web: it is stopped"]);
+    home.run("vm ssh web -- true").fails_with(6, &["hint: v vm start web"]);
+    home.run("vm proxy vm/web").fails_with(6, &["it is stopped"]);
+    home.run("vm ssh db").fails_with(3, &["no machine \"db\""]);
+    for what in ["boot", "address", "ssh"] {
+        let began = Instant::now();
+        let ran = home.run(&format!("vm wait web --for {what} --timeout 50ms"));
+        ran.fails_with(1, &[&format!("no {what} after 0.05 s"), "it is stopped"]);
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+    home.run("vm wait web --for peace").fails_with(2, &["boot", "address", "ssh"]);
+}
+
+#[test]
+fn the_proxy_carries_bytes_both_ways_and_passes_ends_on() {
+    let home = Home::new();
+    home.ok("vm create -t bare --name web");
+    let vsock: PathBuf = home.json("vm info web")["vsock"].as_str().unwrap().into();
+    // It answers only when it has heard everything.
+    let _guest = FakeVsock::start(&vsock, 22, |mut stream| {
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard)?;
+        heard.reverse();
+        stream.write_all(&heard)
+    })
+    .unwrap();
+    for words in [&["vm", "proxy", "web"][..], &["vm", "proxy", "--fdpass", "vm+web"]] {
+        let mut child =
+            home.command(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || input.write_all(&vec![b'a'; 1 << 20]));
+        let mut answer = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut answer).unwrap();
+        writer.join().unwrap().unwrap();
+        assert_eq!(answer.len(), 1 << 20);
+        assert!(child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn the_configuration_of_ssh_is_installed_once() {
+    let home = Home::new();
+    let lines = home.ok("node ssh-config");
+    let root = format!("--root {}", home.root().display());
+    assert!(lines.contains("\nHost vm/* vm+*\n") && lines.contains(&root), "{lines}");
+    let would = home.ok("node ssh-config --install --dry-run");
+    assert_eq!(would.lines().filter(|line| line.starts_with("would make")).count(), 2, "{would}");
+    assert!(!home.path(".ssh").exists());
+    let made = home.ok("node ssh-config --install");
+    assert_eq!(made.lines().filter(|line| line.starts_with("made")).count(), 2, "{made}");
+    assert_eq!(fs::read_to_string(home.path(".ssh/config.d/virshle")).unwrap(), lines);
+    let again = home.ok("node ssh-config --install");
+    assert_eq!(again.lines().filter(|line| line.starts_with("there already")).count(), 2);
+    assert_eq!(home.json("node ssh-config --install")[0]["outcome"], "there");
+    let mut homeless = home.command(&["node", "ssh-config", "--install"]);
+    ran(homeless.env_remove("HOME")).fails_with(5, &["HOME is not set"]);
+}
