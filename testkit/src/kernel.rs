@@ -55,6 +55,18 @@ const TRIPLE_FAULT: &[u8] = &[
 /// `mov $0xd0000000,%eax; jmp *%eax`: where no memory is, no instruction can be read.
 const BREAK: &[u8] = &[0xb8, 0x00, 0x00, 0x00, 0xd0, 0xff, 0xe0];
 
+/// Waits for a byte on the first serial port, writes it back, and begins anew.
+const ECHO: &[u8] = &[
+    0xba, 0xfd, 0x03, 0x00, 0x00, //  1: mov $0x3fd,%edx
+    0xec, //                       2: in (%dx),%al
+    0xa8, 0x01, //                    test $1,%al
+    0x74, 0xfb, //                    jz 2b
+    0xba, 0xf8, 0x03, 0x00, 0x00, //  mov $0x3f8,%edx
+    0xec, //                          in (%dx),%al
+    0xee, //                          out %al,(%dx)
+    0xeb, 0xed, //                    jmp 1b
+];
+
 /// Writes the text, up to its NUL, to the first serial port.
 const PRINT: &[u8] = &[
     0xbe, 0x00, 0x08, 0x10, 0x00, //  mov $BASE+TEXT,%esi
@@ -162,6 +174,11 @@ impl TestKernel {
     pub fn obeys() -> Self {
         let code = [MAP_EVENTS, PRINT, OBEY, RESET, TRIPLE_FAULT, POWER_OFF, HALT];
         Self::new("obeys", &code, "ready\n")
+    }
+
+    /// Gives back on the first serial port what comes in there. Its vCPU spins: end it soon.
+    pub fn echoes(greeting: &str) -> Self {
+        Self::new("echoes", &[PRINT, ECHO], greeting)
     }
 
     fn new(name: &'static str, code: &[&[u8]], text: &str) -> Self {

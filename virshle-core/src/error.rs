@@ -154,6 +154,12 @@ pub enum CoreError {
         /// Why.
         source: io::Error,
     },
+    /// A machine's VMM was started without a terminal, by an earlier version or by hand.
+    #[error("machine {vm} has no terminal to type at")]
+    NoConsole {
+        /// The machine.
+        vm: VmName,
+    },
     /// A machine's sockets would have longer names than sockets can have.
     #[error("{} would be the name of a socket, and has more than {most} bytes", .path.display())]
     SocketPath {
@@ -314,6 +320,7 @@ impl CoreError {
                 ErrorKind::State
             }
             Self::SocketPath { .. } | Self::SshWord { .. } => ErrorKind::Config,
+            Self::NoConsole { .. } => ErrorKind::State,
             Self::NoFirmware { .. } | Self::Kvm { .. } => ErrorKind::Host,
             Self::Read { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied
@@ -351,6 +358,7 @@ impl CoreError {
             Self::WrongState { .. } => "wrong-state",
             Self::Disk { .. } => "disk-failed",
             Self::Image { .. } => "image-missing",
+            Self::NoConsole { .. } => "no-console",
             Self::SocketPath { .. } => "path-too-long",
             Self::Network { .. } | Self::Switch { .. } => "network-failed",
             Self::Hypervisor { .. } | Self::Processes { .. } => "hypervisor-failed",
@@ -391,6 +399,7 @@ impl CoreError {
                 VmState::Stopped => Some(format!("v vm start {vm}")),
                 VmState::Unresponsive | VmState::Created => Some(format!("v vm stop --force {vm}")),
             },
+            Self::NoConsole { vm } => Some(format!("`v vm restart {vm}` gives it one")),
             Self::SocketPath { .. } => Some(
                 "choose a shorter root with --root or [node] root, or a shorter net name".into(),
             ),

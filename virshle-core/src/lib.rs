@@ -42,6 +42,7 @@ mod caller_keys;
 mod change;
 mod check;
 mod confine;
+mod console;
 mod create;
 mod definition;
 mod error;

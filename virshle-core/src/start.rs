@@ -117,6 +117,7 @@ impl Vm {
         Launch::new(&self.node().config().hypervisor.program, &self.api_socket())
             .log_file(self.vmm_log())
             .event_file(self.events())
+            .serial_log(self.serial_log())
             // At this level its log tells a guest that powers off from a VMM that is ended. It
             // holds the machine's configuration, in which there is no secret.
             .verbosity(Verbosity::Info)

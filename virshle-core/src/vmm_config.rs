@@ -55,7 +55,7 @@ impl Vm {
         let definition = self.definition();
         let cpus = CpusConfig::new(definition.vcpus).max(definition.max_vcpus);
         let mut config = VmConfig::new(cpus, self.memory(), self.payload()?)
-            .serial(ConsoleConfig::file(self.serial_log()))
+            .serial(ConsoleConfig::tty())
             .console(ConsoleConfig::default())
             .vsock(VsockConfig::new(GUEST_CID, self.vsock()))
             .platform(PlatformConfig::default().system_uuid(definition.uuid.to_string()));

@@ -48,6 +48,12 @@ impl ConsoleConfig {
         Self { mode: ConsoleMode::Null, ..Self::default() }
     }
 
+    /// Leads to the VMM's own standard input and output. Serial port only, with
+    /// [`Launch::serial_log`](crate::Launch::serial_log).
+    pub fn tty() -> Self {
+        Self { mode: ConsoleMode::Tty, ..Self::default() }
+    }
+
     /// Makes a pseudo-terminal, whose path `vm.info` tells.
     pub fn pty() -> Self {
         Self { mode: ConsoleMode::Pty, ..Self::default() }

@@ -21,6 +21,7 @@ use crate::deadline::Deadline;
 use crate::error::Cause;
 use crate::log::tail;
 use crate::sys::{self, Handover};
+use crate::terminal::Terminal;
 use crate::version::Version;
 use crate::vmm::Vmm;
 
@@ -68,6 +69,7 @@ pub struct Launch {
     api_socket: PathBuf,
     log_file: Option<PathBuf>,
     event_file: Option<PathBuf>,
+    serial_log: Option<PathBuf>,
     verbosity: Verbosity,
     seccomp: Seccomp,
     working_folder: PathBuf,
@@ -83,6 +85,7 @@ impl Launch {
             api_socket: api_socket.to_owned(),
             log_file: None,
             event_file: None,
+            serial_log: None,
             verbosity: Verbosity::default(),
             seccomp: Seccomp::default(),
             working_folder: "/".into(),
@@ -102,6 +105,15 @@ impl Launch {
     /// before is kept beside it, with `.1` at the end of its name.
     pub fn event_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.event_file = Some(path.into());
+        self
+    }
+
+    /// Appends what the guest writes to a serial port of mode
+    /// [`Tty`](crate::ConsoleMode::Tty) to a file, and gives that port a terminal to be typed at,
+    /// see [`Vmm::terminal`]. The file of the run before is kept beside it, with `.1` at the end of
+    /// its name. It grows as the guest pleases; cutting it is allowed at any time.
+    pub fn serial_log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.serial_log = Some(path.into());
         self
     }
 
@@ -213,10 +225,19 @@ impl Launch {
         command.args(&self.arguments).current_dir(&self.working_folder).stdin(Stdio::null());
         command.stdout(log.try_clone().map_err(cannot_run)?);
         command.stderr(log.try_clone().map_err(cannot_run)?);
+        let mut kept = None;
+        if let Some(path) = &self.serial_log {
+            let terminal = Terminal::open().map_err(cannot_run)?;
+            command.stdin(terminal.upper).stdout(open_log(path)?);
+            kept = Some(sys::above_standard(terminal.lower.as_fd()).map_err(cannot_run)?);
+        }
 
         let (status, status_end) = pipe().map_err(cannot_run)?;
         let (release_end, release) = pipe().map_err(cannot_run)?;
-        sys::detach(&mut command, Handover { listener, status: status_end, release: release_end });
+        sys::detach(
+            &mut command,
+            Handover { listener, kept, status: status_end, release: release_end },
+        );
         tracing::debug!(?command, "starting");
         let child = command.spawn().map_err(cannot_run)?;
         Ok(Watcher { child, status: status.into(), release: Some(release) })
@@ -310,16 +331,7 @@ impl Launch {
     }
 
     fn open_log(&self) -> Result<File, HypervisorError> {
-        let path = match &self.log_file {
-            Some(path) => {
-                rotate(path)?;
-                path
-            }
-            None => Path::new("/dev/null"),
-        };
-        // Appending, because output and errors come through descriptors of their own.
-        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        opened.map_err(|source| HypervisorError::Log { path: path.to_owned(), source })
+        open_log(self.log_file.as_deref().unwrap_or(Path::new("/dev/null")))
     }
 
     fn cannot_bind(&self, source: io::Error) -> HypervisorError {
@@ -329,6 +341,16 @@ impl Launch {
     fn cannot_find(&self, source: io::Error) -> HypervisorError {
         HypervisorError::Find { socket: self.api_socket.clone(), source }
     }
+}
+
+/// Begins a log, and keeps the one before it.
+fn open_log(path: &Path) -> Result<File, HypervisorError> {
+    if path != Path::new("/dev/null") {
+        rotate(path)?;
+    }
+    // Appending, because output and errors come through descriptors of their own.
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    opened.map_err(|source| HypervisorError::Log { path: path.to_owned(), source })
 }
 
 /// The option of the API socket. cloud-hypervisor takes the descriptor; the path is there for

@@ -80,6 +80,7 @@ mod rng;
 mod snapshot;
 #[expect(unsafe_code, reason = "credentials of a peer, landlock, what a forked child may do")]
 mod sys;
+mod terminal;
 mod version;
 mod vm_config;
 mod vm_info;

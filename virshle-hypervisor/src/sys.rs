@@ -54,6 +54,8 @@ pub(crate) fn landlock_abi() -> Option<u32> {
 pub(crate) struct Handover {
     /// A bound socket, which the process will listen at and inherit by its number.
     pub(crate) listener: OwnedFd,
+    /// A descriptor that the process shall hold and do nothing with.
+    pub(crate) kept: Option<OwnedFd>,
     /// Where the wait status of the process is written if it ends early.
     pub(crate) status: OwnedFd,
     /// When its other end is closed, the process is on its own.
@@ -64,8 +66,8 @@ pub(crate) struct Handover {
 /// knows forks once more, the grandchild runs the program, and the child watches it until it is
 /// released, then exits.
 ///
-/// The grandchild has its own session, default signals, no descriptor but 0 to 2 and the listener,
-/// and has itself called listen(2): the kernel shows it, and not the starter, as the server to
+/// The grandchild has its own session, default signals, no descriptor but 0 to 2, the
+/// listener and what it shall keep, and has itself called listen(2): the kernel shows it, and not the starter, as the server to
 /// whoever connects.
 pub(crate) fn detach(command: &mut Command, handover: Handover) {
     let hook = move || {
@@ -104,8 +106,9 @@ unsafe fn split(handover: &Handover) -> io::Result<()> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => {
+            let kept = handover.kept.as_ref().map(AsRawFd::as_raw_fd);
             // SAFETY: as this function's own.
-            unsafe { settle(handover.listener.as_raw_fd()) }
+            unsafe { settle(handover.listener.as_raw_fd(), kept) }
         }
         pid => {
             // SAFETY: as this function's own; `pid` is a child of this process.
@@ -115,8 +118,8 @@ unsafe fn split(handover: &Handover) -> io::Result<()> {
 }
 
 /// What the grandchild does before it runs the program.
-unsafe fn settle(listener: RawFd) -> io::Result<()> {
-    // SAFETY: system calls on numbers alone. `listener` is open, because the `Handover` is.
+unsafe fn settle(listener: RawFd, kept: Option<RawFd>) -> io::Result<()> {
+    // SAFETY: system calls on numbers alone. They are open, because the `Handover` is.
     unsafe {
         libc::setsid();
         for signal in 1..=64 {
@@ -129,6 +132,11 @@ unsafe fn settle(listener: RawFd) -> io::Result<()> {
         }
         close_on_exec_from(3);
         if libc::fcntl(listener, libc::F_SETFD, 0) == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        if let Some(kept) = kept
+            && libc::fcntl(kept, libc::F_SETFD, 0) == -1
+        {
             return Err(io::Error::last_os_error());
         }
     }

@@ -143,6 +143,23 @@ impl Vmm {
         }
     }
 
+    /// The terminal at which its serial port of mode [`Tty`](crate::ConsoleMode::Tty) is typed at,
+    /// if it was started with [`Launch::serial_log`](crate::Launch::serial_log).
+    ///
+    /// What is written there reaches the guest; what the guest writes is in the log. Open it with
+    /// `O_NOCTTY`.
+    ///
+    /// # Errors
+    ///
+    /// [`Process`](HypervisorError::Process) if this user may not look at its descriptors.
+    pub fn terminal(&self) -> Result<Option<PathBuf>, HypervisorError> {
+        crate::terminal::lower_side_of(self.pid).map_err(|source| HypervisorError::Process {
+            what: "find the terminal of",
+            pid: self.pid,
+            source,
+        })
+    }
+
     /// Waits until the process has ended, and tells whether it has. A timeout of zero asks.
     pub fn wait_exit(&self, timeout: Duration) -> bool {
         let deadline = Deadline::after(timeout);

@@ -168,3 +168,40 @@ fn kvm_a_missing_cloud_hypervisor_is_told() {
     assert_eq!(error.kind(), ErrorKind::Host, "{error:?}");
     lab.assert_no_orphans();
 }
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_what_is_typed_reaches_the_guest_and_what_it_writes_is_kept() {
+    use std::io::Write;
+
+    if !need(PARTS) {
+        return;
+    }
+    let lab = Lab::with_kernel(LEAST, &TestKernel::echoes("hello\n"));
+    let vm = lab.create("xs");
+    assert_eq!(vm.console().unwrap_err().kind(), ErrorKind::State);
+    start(&vm).unwrap();
+    let until = |words: &str| {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let text = fs::read_to_string(vm.serial_log()).unwrap_or_default();
+            if text.contains(words) {
+                return text;
+            }
+            assert!(std::time::Instant::now() < deadline, "{words:?} not in {text:?}");
+            std::thread::yield_now();
+        }
+    };
+    until("hello");
+    vm.console().unwrap().write_all(b"first").unwrap();
+    until("first");
+    // A console that is closed is nothing the guest notices, and a reboot keeps the log.
+    vm.console().unwrap().write_all(b"second").unwrap();
+    assert_eq!(until("second"), "hello\nfirstsecond");
+    vm.stop(&StopRequest::force()).unwrap();
+    start(&vm).unwrap();
+    assert_eq!(until("hello"), "hello\n");
+    let before = fs::read_to_string(vm.folder().join("serial.log.1")).unwrap();
+    assert_eq!(before, "hello\nfirstsecond");
+    vm.stop(&StopRequest::force()).unwrap();
+}

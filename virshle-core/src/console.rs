@@ -1,0 +1,72 @@
+//! The serial console of a machine: what the guest wrote, and a way to type at it.
+//!
+//! The guest writes to `serial.log`, always; a console reads that file and types at the terminal
+//! that the machine's VMM holds. Any number of consoles may be open, and closing one is nothing
+//! the guest notices.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::OFlags;
+
+use crate::{CoreError, Vm, VmState};
+
+/// A log that is longer than this is cut when somebody looks at it, in bytes.
+const MAX_LOG: u64 = 16 << 20;
+/// What is kept of a log that is cut, in bytes.
+const KEPT: u64 = 1 << 20;
+
+impl Vm {
+    /// Opens the machine's terminal for typing: what is written to it reaches the guest's first
+    /// serial port as it is. What the guest writes is in [`Vm::serial_log`].
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::WrongState`] if the machine does not run, [`CoreError::NoConsole`] if its VMM
+    /// was started without a terminal.
+    pub fn console(&self) -> Result<File, CoreError> {
+        let wrong_state =
+            |state| CoreError::WrongState { vm: self.name().clone(), verb: "type at", state };
+        let vmm = self.vmm()?.ok_or_else(|| wrong_state(VmState::Stopped))?;
+        let terminal = vmm
+            .terminal()
+            .map_err(|source| self.hypervisor_error("find the terminal of", source))?;
+        let path = terminal.ok_or_else(|| CoreError::NoConsole { vm: self.name().clone() })?;
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags((OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed())
+            .open(&path)
+            .map_err(|source| CoreError::Write { path, source })
+    }
+
+    /// Cuts a serial log that has grown too long: its last part is kept in the file `.1` beside it.
+    /// The VMM appends, wherever the end is.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::Write`]; a log that isn't there is short enough.
+    pub fn bound_serial_log(&self) -> Result<(), CoreError> {
+        let path = self.serial_log();
+        let failed = |source| CoreError::Write { path: path.clone(), source };
+        let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        let length = file.metadata().map_err(failed)?.len();
+        if length <= MAX_LOG {
+            return Ok(());
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(".1");
+        let mut kept = Vec::new();
+        file.seek(SeekFrom::Start(length - KEPT)).map_err(failed)?;
+        Read::by_ref(&mut file).take(KEPT).read_to_end(&mut kept).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(&name).and_then(|mut old| old.write_all(&kept)).map_err(failed)?;
+        file.set_len(0).map_err(failed)
+    }
+}
