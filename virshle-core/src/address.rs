@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::path::PathBuf;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -106,8 +107,9 @@ impl Node {
     }
 
     /// The files and folders in which DHCP servers of this host keep their leases.
-    pub(crate) fn lease_places(&self) -> Vec<std::path::PathBuf> {
-        lease::usual_places()
+    pub(crate) fn lease_places(&self) -> Vec<PathBuf> {
+        let configured = &self.config().network.leases;
+        if configured.is_empty() { lease::usual_places() } else { configured.clone() }
     }
 }
 

@@ -52,7 +52,8 @@ impl fmt::Display for Awaited {
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// How long one attempt may take: the network's first answer may be a while in coming.
-const ATTEMPT: Duration = Duration::from_secs(2);
+const SHORTEST_ATTEMPT: Duration = Duration::from_millis(250);
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(2);
 /// The most that a server says before its version, in bytes.
 const MAX_GREETING: u64 = 8 << 10;
 
@@ -146,9 +147,11 @@ impl Vm {
     }
 
     fn missing_ssh(&self, deadline: Instant) -> Option<Missing> {
+        // Also the last question is a real one, and so is the only one of a wait of no time.
         let left = deadline.saturating_duration_since(Instant::now());
-        let answer = match self.connect(SSH_PORT, left.min(ATTEMPT)) {
-            Ok(stream) => greet(stream, left.min(ATTEMPT)),
+        let attempt = left.clamp(SHORTEST_ATTEMPT, LONGEST_ATTEMPT);
+        let answer = match self.connect(SSH_PORT, attempt) {
+            Ok(stream) => greet(stream, attempt),
             // The way to a machine that is off opens when it is started, which is heard of. But a
             // socket is there a moment before it is listened at, and of that nobody tells.
             Err(error @ CoreError::WrongState { .. }) => {
@@ -177,7 +180,7 @@ impl Vm {
 fn greet(stream: GuestStream, timeout: Duration) -> io::Result<()> {
     // Reading and writing is the same on any socket.
     let mut stream = UnixStream::from(OwnedFd::from(stream));
-    set_socket_timeout(&stream, Timeout::Recv, Some(timeout.max(FIRST_PAUSE)))?;
+    set_socket_timeout(&stream, Timeout::Recv, Some(timeout))?;
     let mut greeting = BufReader::new((&stream).take(MAX_GREETING));
     loop {
         let mut line = Vec::new();

@@ -1,6 +1,7 @@
 //! `[network]`: the switch of the machines.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -21,6 +22,9 @@ pub struct NetworkSettings {
     pub datapath: Datapath,
     /// The host's switch, which the bridge is linked to.
     pub uplink: Option<String>,
+    /// Where this host's DHCP servers keep their leases, files and folders of them: each absolute.
+    /// Empty: the usual places.
+    pub leases: Vec<PathBuf>,
 }
 
 /// Where a bridge forwards frames.
@@ -51,6 +55,7 @@ impl Default for NetworkSettings {
             bridge: "br0".into(),
             datapath: Datapath::Netdev,
             uplink: None,
+            leases: Vec::new(),
         }
     }
 }
@@ -65,6 +70,11 @@ impl NetworkSettings {
             bridge: device::read(&section, "bridge").unwrap_or(default.bridge),
             datapath: section.word("datapath", &datapaths).unwrap_or_default(),
             uplink: device::read(&section, "uplink"),
+            leases: section
+                .strings("leases")
+                .into_iter()
+                .filter_map(|text| section.path_in(text.value, text.span))
+                .collect(),
         };
         if settings.uplink.as_ref() == Some(&settings.bridge) {
             let message = format!("{:?} cannot be linked to itself", settings.bridge);
@@ -133,6 +143,16 @@ mod tests {
         let settings = network("datapath = 'system'\nuplink = 'vs0'");
         assert_eq!(settings.datapath, Datapath::System);
         assert_eq!((settings.bridge.as_str(), settings.uplink.as_deref()), ("br0", Some("vs0")));
+        assert!(settings.leases.is_empty());
+    }
+
+    #[test]
+    fn leases_are_one_place_or_several() {
+        assert_eq!(network("leases = '/a'").leases, [PathBuf::from("/a")]);
+        let several = network("leases = ['/a', 'b']").leases;
+        assert_eq!(several[0], PathBuf::from("/a"));
+        assert!(several[1].is_absolute() && several[1].ends_with("b"));
+        assert_eq!(mistakes("leases = [7, '']").len(), 2);
     }
 
     #[test]

@@ -5,3 +5,4 @@ mod create;
 mod lab;
 mod life;
 mod network;
+mod reach;

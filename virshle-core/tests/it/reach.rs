@@ -1,0 +1,170 @@
+//! Getting into machines: their addresses, and waiting for them.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use virshle_core::{Awaited, CoreError, Force, Route, StartOptions};
+use virshle_testkit::{FakeVsock, NetNamespace, OpenVswitch, Part, TestKernel, need};
+
+use crate::lab::{LEAST, Lab};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A node whose machines have a network of the host's own DHCP server.
+fn config(ovsdb: &str) -> String {
+    format!(
+        r#"
+[network]
+ovsdb = "{ovsdb}"
+leases = "{{folder}}/leases"
+[[template.vm]]
+name = "xs"
+vcpu = 1
+vram = "64MiB"
+kernel = "{{folder}}/kernel"
+[[template.vm.net]]
+name = "main"
+[template.vm.net.type.tap]
+"#
+    )
+}
+
+fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {words}");
+}
+
+fn shown(vm: &virshle_core::Vm) -> Vec<String> {
+    let addresses = vm.addresses();
+    addresses.iter().map(|address| format!("{address} {}", address.source)).collect()
+}
+
+#[test]
+fn a_lease_is_an_address_and_a_surer_one_than_what_follows_from_the_card() {
+    let lab = Lab::new(&config("unix:/nowhere"));
+    let vm = lab.create("xs");
+    let mac = vm.definition().nets[0].mac.clone();
+    let of_card = shown(&vm);
+    assert_eq!(of_card.len(), 1, "{of_card:?}");
+    assert!(of_card[0].starts_with("fe80::5054:ff:fe"), "{of_card:?}");
+    assert!(of_card[0].ends_with("%br0 mac"), "{of_card:?}");
+    fs::write(lab.path("leases"), format!("0 {mac} 192.0.2.7 * *\n")).unwrap();
+    assert_eq!(shown(&vm), ["192.0.2.7 dhcp".to_owned(), of_card[0].clone()]);
+    let info = serde_json::to_value(vm.info()).unwrap();
+    let expected = serde_json::json!({"ip": "192.0.2.7", "prefix": null, "source": "dhcp"});
+    assert_eq!(info["nets"][0]["addresses"][0], expected);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn root_what_the_kernel_has_seen_is_an_address() {
+    if !need(&[Part::Root]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let lab = Lab::new(&config("unix:/nowhere"));
+    let vm = lab.create("xs");
+    let mac = &vm.definition().nets[0].mac;
+    ip("tuntap add br0 mode tap");
+    ip("link set br0 up");
+    ip(&format!("neigh add 192.0.2.7 lladdr {mac} dev br0 nud stale"));
+    ip(&format!("neigh add 192.0.2.8 lladdr {mac} dev br0 nud reachable"));
+    ip(&format!("neigh add fe80::7 lladdr {mac} dev br0 nud reachable"));
+    ip("neigh add 192.0.2.9 lladdr 52:54:00:ff:ff:ff dev br0 nud reachable");
+    let found = shown(&vm);
+    let expected = ["192.0.2.8 neighbour", "192.0.2.7 neighbour", "fe80::7%br0 neighbour"];
+    assert_eq!(found[..3], expected, "{found:?}");
+    assert_eq!(found.len(), 4, "{found:?}");
+}
+
+#[test]
+fn a_guest_is_reached_by_its_vsock_first() {
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    let error = vm.connect(22, SOON).unwrap_err();
+    assert!(matches!(error, CoreError::WrongState { .. }), "{error:?}");
+    let guest = FakeVsock::start(&vm.vsock(), 22, |_| Ok(())).unwrap();
+    assert_eq!(vm.connect(22, SOON).unwrap().route(), &Route::Vsock);
+    let error = vm.connect(23, SOON).unwrap_err();
+    assert!(matches!(error, CoreError::Unreachable { port: 23, .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.ends_with("vsock: nobody listens in the guest; no address of it is known"),
+        "{text}"
+    );
+    // What answers, and is no ssh server.
+    let error = vm.wait(Awaited::Ssh, Duration::from_millis(100)).unwrap_err();
+    assert!(error.to_string().contains("no ssh server"), "{error}");
+    drop(guest);
+}
+
+#[test]
+fn a_machine_that_is_removed_is_not_waited_for_any_longer() {
+    let lab = Lab::new(LEAST);
+    let vm = &lab.create("xs");
+    for awaited in Awaited::ALL {
+        let error = vm.wait(awaited, Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(error, CoreError::NotYet { .. }), "{error:?}");
+    }
+    std::thread::scope(|scope| {
+        let waiting = Awaited::ALL.map(|awaited| scope.spawn(move || vm.wait(awaited, SOON)));
+        // They hear of it wherever they are.
+        vm.remove(Force::No).unwrap();
+        for waiting in waiting {
+            let error = waiting.join().unwrap().unwrap_err();
+            assert!(matches!(error, CoreError::Removed { .. }), "{error:?}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_a_boot_is_heard_of() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let lab = Lab::with_kernel(LEAST, &TestKernel::halt());
+    let vm = lab.create("xs");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| vm.wait(Awaited::Boot, SOON));
+        vm.start(&StartOptions::default()).unwrap();
+        waiting.join().unwrap().unwrap();
+    });
+    vm.wait(Awaited::Boot, Duration::ZERO).unwrap();
+    // A guest without a driver for its vsock doesn't answer, and that is told in time.
+    let error = vm.wait(Awaited::Ssh, Duration::from_millis(600)).unwrap_err();
+    assert!(error.to_string().contains("vsock: the guest does not answer"), "{error}");
+}
+
+#[test]
+#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+fn ovs_an_address_is_heard_of() {
+    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = Lab::new(&config(ovs.address().to_string().as_str()));
+    lab.node.init(virshle_core::InitMode::Apply).unwrap();
+    let vm = lab.create("xs");
+    let mac = &vm.definition().nets[0].mac;
+    vm.start(&StartOptions::default()).unwrap();
+    let error = vm.wait(Awaited::Address, Duration::from_millis(50)).unwrap_err();
+    assert!(error.to_string().contains("DHCP lease"), "{error}");
+    let wait = || vm.wait(Awaited::Address, SOON);
+    ip("link set br0 up");
+    // Threads begin in the namespace of the one that starts them.
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(wait);
+        ip(&format!("neigh add 192.0.2.7 lladdr {mac} dev br0 nud reachable"));
+        waiting.join().unwrap().unwrap();
+    });
+    ip("neigh del 192.0.2.7 dev br0");
+    assert_eq!(vm.addresses().len(), 1);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(wait);
+        fs::write(lab.path("leases"), format!("0 {mac} 192.0.2.8 * *\n")).unwrap();
+        waiting.join().unwrap().unwrap();
+    });
+}
