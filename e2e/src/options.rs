@@ -52,7 +52,8 @@ pub(crate) struct Options {
 impl Options {
     /// Reads the words, and the environment for the rest.
     pub(crate) fn from_words(words: impl Iterator<Item = String>) -> Result<Self, Failure> {
-        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let target = here.parent().unwrap_or(here).join("target");
         let cloud_hypervisor =
             env::var_os("CLOUD_HYPERVISOR").unwrap_or_else(|| OsString::from("cloud-hypervisor"));
         let mut options = Self {
