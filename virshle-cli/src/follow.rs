@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -88,6 +88,8 @@ pub(crate) enum Woken {
     Gone,
     /// Nobody reads the standard output any more.
     Unread,
+    /// One of the other descriptors can be read: its place among them.
+    Readable(usize),
 }
 
 /// Folders whose files are watched.
@@ -118,22 +120,32 @@ impl Folders {
 
     /// Waits until something happens.
     pub(crate) fn wait(&mut self) -> io::Result<Woken> {
+        self.wait_or(&[])
+    }
+
+    /// Waits until something happens, or one of `others` can be read.
+    pub(crate) fn wait_or(&mut self, others: &[BorrowedFd<'_>]) -> io::Result<Woken> {
         let stdout = io::stdout();
         loop {
             if self.watched.is_empty() {
                 return Ok(Woken::Gone);
             }
-            let mut fds = [
+            let mut fds = vec![
                 PollFd::new(&self.inotify, PollFlags::IN),
                 // Nothing is asked for: an error, the reader's end, is always told.
                 PollFd::new(&stdout, PollFlags::empty()),
             ];
+            fds.extend(others.iter().map(|other| PollFd::new(other, PollFlags::IN)));
             match poll(&mut fds, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other?,
             };
             if fds[1].revents().intersects(PollFlags::ERR | PollFlags::NVAL) {
                 return Ok(Woken::Unread);
+            }
+            let readable = fds[2..].iter().position(|other| !other.revents().is_empty());
+            if let Some(place) = readable {
+                return Ok(Woken::Readable(place));
             }
             if self.drain()? {
                 return Ok(Woken::Changed);

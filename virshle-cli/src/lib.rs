@@ -36,6 +36,7 @@ mod own_path;
 mod paint;
 mod program;
 mod progress;
+mod raw_terminal;
 mod report;
 mod sheet;
 mod table;

@@ -5,10 +5,12 @@
 //! the guest notices.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::OFlags;
+use virshle_hypervisor::Vmm;
 
 use crate::{CoreError, Vm, VmState};
 
@@ -17,15 +19,43 @@ const MAX_LOG: u64 = 16 << 20;
 /// What is kept of a log that is cut, in bytes.
 const KEPT: u64 = 1 << 20;
 
+/// A console that is open: something to type at, and the end of the machine's run.
+#[derive(Debug)]
+pub struct Console {
+    terminal: File,
+    vmm: Vmm,
+}
+
+impl Console {
+    /// Types `bytes` at the guest's first serial port, as they are. What a guest that does not read
+    /// has no room for is lost, as on a real line.
+    ///
+    /// # Errors
+    ///
+    /// If the terminal is gone, with the VMM that held it.
+    pub fn type_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.terminal.write_all(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl AsFd for Console {
+    /// A descriptor that becomes readable when the machine's VMM has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.vmm.as_fd()
+    }
+}
+
 impl Vm {
-    /// Opens the machine's terminal for typing: what is written to it reaches the guest's first
-    /// serial port as it is. What the guest writes is in [`Vm::serial_log`].
+    /// Opens a console for typing. What the guest writes is in [`Vm::serial_log`].
     ///
     /// # Errors
     ///
     /// [`CoreError::WrongState`] if the machine does not run, [`CoreError::NoConsole`] if its VMM
     /// was started without a terminal.
-    pub fn console(&self) -> Result<File, CoreError> {
+    pub fn console(&self) -> Result<Console, CoreError> {
         let wrong_state =
             |state| CoreError::WrongState { vm: self.name().clone(), verb: "type at", state };
         let vmm = self.vmm()?.ok_or_else(|| wrong_state(VmState::Stopped))?;
@@ -33,12 +63,13 @@ impl Vm {
             .terminal()
             .map_err(|source| self.hypervisor_error("find the terminal of", source))?;
         let path = terminal.ok_or_else(|| CoreError::NoConsole { vm: self.name().clone() })?;
-        OpenOptions::new()
+        let terminal = OpenOptions::new()
             .read(true)
             .write(true)
             .custom_flags((OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed())
             .open(&path)
-            .map_err(|source| CoreError::Write { path, source })
+            .map_err(|source| CoreError::Write { path, source })?;
+        Ok(Console { terminal, vmm })
     }
 
     /// Cuts a serial log that has grown too long: its last part is kept in the file `.1` beside it.
@@ -52,7 +83,7 @@ impl Vm {
         let failed = |source| CoreError::Write { path: path.clone(), source };
         let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed(error)),
         };
         let length = file.metadata().map_err(failed)?.len();

@@ -86,6 +86,7 @@ pub use bulk::in_parallel;
 pub use caller_keys::caller_user_data;
 pub use change::{Change, Force};
 pub use check::{Finding, Level, NodeCheck};
+pub use console::Console;
 pub use create::{CopyProgress, CreateRequest};
 pub use definition::{Boot, Definition, DiskDefinition, NetDefinition, NetKind};
 pub use error::{CoreError, ErrorKind};

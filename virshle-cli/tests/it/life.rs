@@ -101,3 +101,36 @@ fn ch_the_power_button_is_pressed_and_waited_for() {
     assert_eq!(polite.0.ok("vm stop polite"), "stopped polite\n");
     assert_eq!(polite.0.json("vm info polite")["last_exit"], "stopped");
 }
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_what_is_typed_at_the_console_reaches_the_guest() {
+    use std::io::Write;
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+
+    if !need(PARTS) {
+        return;
+    }
+    let lab = Lab::new(&TestKernel::echoes("welcome\n"));
+    let home = &lab.0;
+    home.run("vm create -t xs --name web");
+    home.run("vm console web").fails_with(6, &["it is stopped", "hint: v vm start web"]);
+    home.ok("vm start web");
+    let mut console = home.command(&["vm", "console", "web"]);
+    let mut console = console
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    console.stdin.take().unwrap().write_all(b"who is there?").unwrap();
+    let output = console.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("welcome"), "{output:?}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !home.ok("vm logs web").contains("who is there?") {
+        assert!(Instant::now() < deadline, "{}", home.ok("vm logs web"));
+    }
+    home.ok("vm rm --force web");
+}

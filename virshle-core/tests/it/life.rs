@@ -172,8 +172,6 @@ fn kvm_a_missing_cloud_hypervisor_is_told() {
 #[test]
 #[ignore = "needs cloud-hypervisor and KVM"]
 fn ch_what_is_typed_reaches_the_guest_and_what_it_writes_is_kept() {
-    use std::io::Write;
-
     if !need(PARTS) {
         return;
     }
@@ -193,10 +191,10 @@ fn ch_what_is_typed_reaches_the_guest_and_what_it_writes_is_kept() {
         }
     };
     until("hello");
-    vm.console().unwrap().write_all(b"first").unwrap();
+    vm.console().unwrap().type_bytes(b"first").unwrap();
     until("first");
     // A console that is closed is nothing the guest notices, and a reboot keeps the log.
-    vm.console().unwrap().write_all(b"second").unwrap();
+    vm.console().unwrap().type_bytes(b"second").unwrap();
     assert_eq!(until("second"), "hello\nfirstsecond");
     vm.stop(&StopRequest::force()).unwrap();
     start(&vm).unwrap();

@@ -107,7 +107,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let Some(mut folders) = folders else { return Ok(()) };
     loop {
         match folders.wait().map_err(|source| CliError::Follow { source })? {
-            Woken::Changed => {}
+            Woken::Changed | Woken::Readable(_) => {}
             Woken::Gone | Woken::Unread => return Ok(()),
         }
         for (index, log) in logs.iter_mut().enumerate() {

@@ -1,6 +1,7 @@
 //! `v vm`
 
 mod config;
+mod console;
 mod create;
 mod info;
 mod known_hosts;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Info(info::Args),
     Config(config::Args),
     Ssh(ssh::Args),
+    Console(console::Args),
     Wait(wait::Args),
     Logs(logs::Args),
     #[command(hide = true)]
@@ -56,6 +58,7 @@ impl Command {
             Self::Info(args) => info::run(args, context),
             Self::Config(args) => config::run(args, context),
             Self::Ssh(args) => ssh::run(args, context),
+            Self::Console(args) => console::run(args, context),
             Self::Wait(args) => wait::run(args, context),
             Self::Proxy(args) => proxy::run(&args, context),
             Self::KnownHosts(args) => known_hosts::run(&args, context),

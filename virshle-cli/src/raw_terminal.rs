@@ -1,0 +1,50 @@
+//! The caller's terminal in raw mode: keys go through as they are, and it is put back as it was.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
+
+/// The terminal on the standard input, raw until this is dropped.
+#[derive(Debug)]
+#[must_use = "the terminal is put back when this is dropped"]
+pub(crate) struct RawTerminal {
+    before: Arc<Mutex<Option<Termios>>>,
+}
+
+impl RawTerminal {
+    /// Sets it raw; `None` if the standard input is no terminal.
+    pub(crate) fn enter() -> io::Result<Option<Self>> {
+        let input = io::stdin();
+        if !isatty(&input) {
+            return Ok(None);
+        }
+        let settings = tcgetattr(&input)?;
+        let before = Arc::new(Mutex::new(Some(settings.clone())));
+        // A panic ends the release build without dropping anything.
+        let (saved, hook) = (Arc::clone(&before), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |panic| {
+            restore(&saved);
+            hook(panic);
+        }));
+        let mut raw = settings;
+        raw.make_raw();
+        tcsetattr(&input, OptionalActions::Now, &raw)?;
+        Ok(Some(Self { before }))
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        restore(&self.before);
+    }
+}
+
+fn restore(before: &Mutex<Option<Termios>>) {
+    if let Ok(mut before) = before.lock()
+        && let Some(settings) = before.take()
+    {
+        // A terminal that is gone needs nothing any more.
+        tcsetattr(io::stdin(), OptionalActions::Now, &settings).unwrap_or_default();
+    }
+}
