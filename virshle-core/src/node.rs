@@ -129,7 +129,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// As [`Node::list`], and if one of their definitions can't be read.
+    /// As [`Node::list`], and if the definition of one that is named can't be read. One that is only
+    /// meant by a filter is left out, with a warning.
     pub fn select(&self, selection: &Selection) -> Result<Vec<Vm>, CoreError> {
         let found = self.store().find()?;
         let chosen = selection.choose(&found.heads)?;
@@ -138,7 +139,14 @@ impl Node {
             .filter(|head| {
                 selection.states.is_empty() || selection.fits_state(self.status(head.uuid).state)
             })
-            .map(|head| self.vm(head.uuid))
+            .filter_map(|head| match self.vm(head.uuid) {
+                // One that nobody named does not keep the others from being worked on.
+                Err(error) if selection.named.is_empty() => {
+                    tracing::warn!(vm = %head.name, %error, "left out");
+                    None
+                }
+                result => Some(result),
+            })
             .collect()
     }
 

@@ -206,3 +206,18 @@ fn user_data_that_is_wrong_is_told_before_anything_is_made() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(!lab.path("root").exists());
 }
+
+#[test]
+fn a_broken_machine_does_not_keep_the_others_from_being_worked_on() {
+    let lab = Lab::new(LEAST);
+    lab.create("xs");
+    let broken = lab.create("xs");
+    // Its head can be read, which is enough for a listing; the rest can't.
+    let path = broken.folder().join("vm.toml");
+    let text = fs::read_to_string(&path).unwrap().replace("[boot", "[bot");
+    fs::write(&path, text).unwrap();
+    assert_eq!(lab.node.list(&Selection::default()).unwrap().vms.len(), 2);
+    assert_eq!(lab.node.select(&Selection::default()).unwrap().len(), 1);
+    let error = lab.node.select(&Selection::word("2")).unwrap_err();
+    assert!(matches!(error, CoreError::Definition { .. }), "{error:?}");
+}
