@@ -36,6 +36,7 @@ has_dpdk() {
 }
 has_ch() { [ -x "${CLOUD_HYPERVISOR:-$(command -v cloud-hypervisor || true)}" ]; }
 has_kvm() { [ -r /dev/kvm ] && [ -w /dev/kvm ]; }
+has_sshd() { command -v sshd >/dev/null || [ -x /usr/sbin/sshd ]; }
 has_reflink() {
   [ "$(id -u)" = 0 ] && command -v mkfs.xfs >/dev/null && command -v mkfs.btrfs >/dev/null \
     && [ -e /dev/loop-control ]
@@ -57,7 +58,7 @@ restore_hugepages() {
 # The words of VIRSHLE_REQUIRE for the parts that are here.
 real_parts() {
   local part words=
-  for part in ovs dpdk ch kvm reflink; do
+  for part in ovs dpdk ch kvm reflink sshd; do
     if "has_$part"; then words=${words:+$words,}$part; fi
   done
   [ "$(id -u)" != 0 ] || words=${words:+$words,}root
@@ -66,7 +67,7 @@ real_parts() {
 
 tell_parts() {
   local part
-  for part in ovs dpdk ch kvm reflink; do
+  for part in ovs dpdk ch kvm reflink sshd; do
     if "has_$part"; then printf '  %-8s real\n' "$part"; else printf '  %-8s absent: its tests are skipped\n' "$part"; fi
   done
 }

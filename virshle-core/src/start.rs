@@ -181,12 +181,12 @@ impl Vm {
         doing: &'static str,
         source: HypervisorError,
     ) -> CoreError {
-        CoreError::Hypervisor {
-            vm: self.name().clone(),
-            doing,
-            log: tail(&self.vmm_log(), LOG_LINES),
-            source,
-        }
+        // The last words of one that died are in the error already.
+        let log = match source {
+            HypervisorError::Died { .. } => Vec::new(),
+            _ => tail(&self.vmm_log(), LOG_LINES),
+        };
+        CoreError::Hypervisor { vm: self.name().clone(), doing, log, source }
     }
 
     /// The sockets that the machine has while it runs.
