@@ -6,7 +6,8 @@ use std::sync::Arc;
 use virshle_template::{Config, NodeSettings};
 
 use crate::bulk::in_parallel;
-use crate::status::{Status, status};
+use crate::definition::Head;
+use crate::status::{STOPPED, Status, may_run, status};
 use crate::store::Store;
 use crate::{CoreError, Selection, Vm, VmState};
 
@@ -106,11 +107,10 @@ impl Node {
     pub fn list(&self, selection: &Selection) -> Result<Listing, CoreError> {
         let found = self.store().find()?;
         let chosen = selection.choose(&found.heads)?;
-        let states =
-            in_parallel(chosen.iter().map(|head| head.uuid).collect(), |uuid| self.status(uuid));
+        let statuses = self.statuses(&chosen);
         let vms = chosen
             .into_iter()
-            .zip(states)
+            .zip(statuses)
             .filter(|(_, status)| selection.fits_state(status.state))
             .map(|(head, status)| VmSummary {
                 id: head.id,
@@ -134,11 +134,18 @@ impl Node {
     pub fn select(&self, selection: &Selection) -> Result<Vec<Vm>, CoreError> {
         let found = self.store().find()?;
         let chosen = selection.choose(&found.heads)?;
+        // Nobody is asked what does not matter.
+        let fits = match selection.states.is_empty() {
+            true => vec![true; chosen.len()],
+            false => {
+                let statuses = self.statuses(&chosen);
+                statuses.iter().map(|status| selection.fits_state(status.state)).collect()
+            }
+        };
         chosen
             .into_iter()
-            .filter(|head| {
-                selection.states.is_empty() || selection.fits_state(self.status(head.uuid).state)
-            })
+            .zip(fits)
+            .filter_map(|(head, fits)| fits.then_some(head))
             .filter_map(|head| match self.vm(head.uuid) {
                 // One that nobody named does not keep the others from being worked on.
                 Err(error) if selection.named.is_empty() => {
@@ -165,6 +172,20 @@ impl Node {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// What each of the machines is doing. Only those that may run are asked, all at once: most
+    /// have no socket, and a look is enough.
+    fn statuses(&self, heads: &[&Head]) -> Vec<Status> {
+        let mut statuses = vec![STOPPED; heads.len()];
+        let asked: Vec<usize> = (0..heads.len())
+            .filter(|index| may_run(&self.store().folder(heads[*index].uuid)))
+            .collect();
+        let answers = in_parallel(asked, |index| (index, self.status(heads[index].uuid)));
+        for (index, status) in answers {
+            statuses[index] = status;
+        }
+        statuses
     }
 
     pub(crate) fn status(&self, uuid: uuid::Uuid) -> Status {

@@ -7,6 +7,8 @@ use virshle_hypervisor::{HypervisorError, Vmm};
 
 use crate::VmState;
 
+/// The API socket, in the machine's folder.
+pub(crate) const SOCKET: &str = "ch.sock";
 /// How long a VMM's API may be silent before the machine is called unresponsive.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -17,11 +19,16 @@ pub(crate) struct Status {
     pub(crate) pid: Option<u32>,
 }
 
-const STOPPED: Status = Status { state: VmState::Stopped, pid: None };
+pub(crate) const STOPPED: Status = Status { state: VmState::Stopped, pid: None };
+
+/// Tells whether there may be a VMM in the machine's `folder`: whether it has an API socket.
+pub(crate) fn may_run(folder: &Path) -> bool {
+    folder.join(SOCKET).symlink_metadata().is_ok()
+}
 
 /// Asks the VMM in the machine's `folder`, if there is one.
 pub(crate) fn status(folder: &Path, program: &Path) -> Status {
-    let socket = folder.join("ch.sock");
+    let socket = folder.join(SOCKET);
     match Vmm::find(&socket, program) {
         Ok(Some(vmm)) => Status { state: state_of(&vmm), pid: Some(vmm.pid()) },
         Ok(None) => STOPPED,

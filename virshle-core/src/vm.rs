@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::lock::Lock;
-use crate::status::Status;
+use crate::status::{SOCKET, Status};
 use crate::store::LOCK;
 use crate::{CoreError, Definition, Node, VmName, VmState};
 
@@ -57,7 +57,7 @@ impl Vm {
 
     /// cloud-hypervisor's API socket, while the machine runs.
     pub fn api_socket(&self) -> PathBuf {
-        self.folder.join("ch.sock")
+        self.folder.join(SOCKET)
     }
 
     /// The hybrid vsock's socket, while the machine runs.
