@@ -55,6 +55,9 @@ in
       lib.recursiveUpdate {
         hypervisor = {
           program = lib.getExe pkgs.cloud-hypervisor;
+        }
+        # nixpkgs builds this firmware for x86_64 alone.
+        // lib.optionalAttrs pkgs.stdenv.hostPlatform.isx86_64 {
           firmware = "${pkgs.OVMF-cloud-hypervisor.fd}/FV/CLOUDHV.fd";
         };
       } cfg.settings
@@ -76,8 +79,17 @@ in
         "ovsdb.service"
         "ovs-vswitchd.service"
       ];
-      path = [ pkgs.cloud-hypervisor ];
-      preStart = "${cfg.package}/bin/v node init";
+      path = [
+        pkgs.cloud-hypervisor
+        config.virtualisation.vswitch.package
+      ];
+      preStart = ''
+        ${lib.optionalString cfg.dpdk ''
+          ovs-vsctl --timeout=30 set Open_vSwitch . \
+            other_config:dpdk-init=true other_config:pmd-maxsleep=1000
+        ''}
+        ${cfg.package}/bin/v node init
+      '';
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;

@@ -5,7 +5,7 @@
 }:
 rustPlatform.buildRustPackage {
   pname = "virshle";
-  version = "0.1.0";
+  inherit ((lib.importTOML ../Cargo.toml).workspace.package) version;
   src = lib.cleanSource ../.;
   cargoLock.lockFile = ../Cargo.lock;
   cargoBuildFlags = [
