@@ -18,7 +18,7 @@ fn play(host: &Host) -> Result<(), Failure> {
         test $(cat /proc/sys/vm/nr_hugepages) = 384
         update-alternatives --quiet --set ovs-vswitchd /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
         ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . other_config:dpdk-init=true \
-            other_config:dpdk-socket-mem=256 other_config:pmd-maxsleep=1000
+            other_config:pmd-maxsleep=1000
         systemctl restart ovs-vswitchd
         test $(ovs-vsctl --timeout=30 get Open_vSwitch . dpdk_initialized) = true",
         COMMAND,
