@@ -2,26 +2,37 @@
 # The real parts that the demo and the tests need: installed where this user may, told where not.
 # Sourced by the other scripts; changes nothing when it is read.
 
+# The words of VIRSHLE_REQUIRE.
+parts=(ovs dpdk ch kvm reflink sshd qemu-img root)
+
 say() { printf '\n== %s\n' "$*"; }
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# Debian keeps two switches side by side; only the one of openvswitch-switch-dpdk knows vhost-user.
+vswitchd_dpdk=/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
+policy=/usr/sbin/policy-rc.d
 
 # Installs Debian packages that are missing, without starting the services they bring.
 install_packages() {
-  command -v apt-get >/dev/null || return 0
-  [ "$(id -u)" = 0 ] || return 0
+  if ! command -v apt-get >/dev/null || ! is_root; then return 0; fi
   local missing=() package
   for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   say "installing ${missing[*]}"
-  local policy=/usr/sbin/policy-rc.d made=
   if [ ! -e $policy ]; then
-    printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && made=yes
+    policy_is_ours=yes
+    printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy
   fi
   apt-get update -qq || true
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
-    || printf 'could not install all of: %s\n' "${missing[*]}" >&2
-  [ -z "$made" ] || rm -f $policy
+  # One that this release does not have must not keep the others away.
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null \
+    || for package in "${missing[@]}"; do
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null \
+        || printf 'cannot install %s\n' "$package" >&2
+    done
+  restore_policy
 }
 
 install_parts() {
@@ -29,45 +40,92 @@ install_parts() {
     e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod
 }
 
-has_ovs() { [ "$(id -u)" = 0 ] && command -v ovsdb-server >/dev/null; }
-has_dpdk() {
-  [ "$(id -u)" = 0 ] && [ -x /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk ] \
-    && [ "$(cat /proc/sys/vm/nr_hugepages 2>/dev/null || echo 0)" -ge 512 ]
-}
-has_ch() { [ -x "${CLOUD_HYPERVISOR:-$(command -v cloud-hypervisor || true)}" ]; }
-has_kvm() { [ -r /dev/kvm ] && [ -w /dev/kvm ]; }
-has_sshd() { command -v sshd >/dev/null || [ -x /usr/sbin/sshd ]; }
-has_reflink() {
-  [ "$(id -u)" = 0 ] && command -v mkfs.xfs >/dev/null && command -v mkfs.btrfs >/dev/null \
-    && [ -e /dev/loop-control ]
-}
-
 # Reserves the hugepages that DPDK needs for itself, if root may and there is memory.
 reserve_hugepages() {
   local had
   had=$(cat /proc/sys/vm/nr_hugepages 2>/dev/null) || return 0
-  [ "$(id -u)" = 0 ] && [ "$had" -lt 512 ] || return 0
-  echo 512 >/proc/sys/vm/nr_hugepages 2>/dev/null || return 0
-  HUGEPAGES_BEFORE=$had
+  if ! is_root || [ "$had" -ge 512 ]; then return 0; fi
+  hugepages_before=$had
+  echo 512 2>/dev/null >/proc/sys/vm/nr_hugepages || true
 }
 
-restore_hugepages() {
-  [ -z "${HUGEPAGES_BEFORE:-}" ] || echo "$HUGEPAGES_BEFORE" >/proc/sys/vm/nr_hugepages || true
+restore_policy() {
+  [ -z "${policy_is_ours:-}" ] || rm -f $policy
+  policy_is_ours=
+}
+
+# Gives the host back as it was but for the packages; for `trap … EXIT`.
+restore_host() {
+  restore_policy
+  [ -z "${hugepages_before:-}" ] || echo "$hugepages_before" >/proc/sys/vm/nr_hugepages || true
+  hugepages_before=
+}
+
+# Tells whether this host has a part, as the testkit does.
+has() {
+  case $1 in
+    ovs) is_root && command -v ovsdb-server >/dev/null \
+      && { command -v ovs-vswitchd >/dev/null || [ -x /usr/lib/openvswitch-switch/ovs-vswitchd ]; } ;;
+    dpdk) has ovs && [ -x $vswitchd_dpdk ] \
+      && [ "$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages 2>/dev/null || echo 0)" -ge 512 ] ;;
+    ch) [ -x "${CLOUD_HYPERVISOR:-$(command -v cloud-hypervisor || true)}" ] ;;
+    kvm) [ -r /dev/kvm ] && [ -w /dev/kvm ] ;;
+    reflink) is_root && command -v mkfs.xfs >/dev/null && command -v mkfs.btrfs >/dev/null \
+      && [ -e /dev/loop-control ] ;;
+    sshd) [ -x /usr/sbin/sshd ] && command -v ssh >/dev/null && command -v ssh-keygen >/dev/null ;;
+    qemu-img) command -v qemu-img >/dev/null ;;
+    root) is_root ;;
+    *) return 1 ;;
+  esac
+}
+
+# What a part is, with its version where it has one; how to get it where it is missing.
+describe() {
+  case $1 in
+    ovs) ! has ovs || { ovs-vsctl --version | sed -n 1p; return; }
+      echo 'root, and the package openvswitch-switch' ;;
+    dpdk) ! has dpdk || { echo 'ovs-vswitchd with DPDK, and hugepages for it'; return; }
+      echo 'root, the package openvswitch-switch-dpdk, sysctl vm.nr_hugepages=512' ;;
+    ch) ! has ch || { "${CLOUD_HYPERVISOR:-cloud-hypervisor}" --version | sed -n 1p; return; }
+      echo "the static binary of cloud-hypervisor's latest release, in PATH or named by CLOUD_HYPERVISOR" ;;
+    kvm) ! has kvm || { echo /dev/kvm; return; }
+      echo 'hardware virtualization, and the right to open /dev/kvm' ;;
+    reflink) ! has reflink || { mkfs.xfs -V; return; }
+      echo 'root, loop devices, the packages xfsprogs and btrfs-progs' ;;
+    sshd) ! has sshd || { ssh -V 2>&1; return; }
+      echo 'the packages openssh-server and openssh-client' ;;
+    qemu-img) ! has qemu-img || { qemu-img --version | sed -n 1p; return; }
+      echo 'the package qemu-utils' ;;
+    root) ! has root || { echo 'devices, mounts and namespaces can be made'; return; }
+      echo 'run as root' ;;
+  esac
+}
+
+tell_parts() {
+  local part
+  for part in "${parts[@]}"; do
+    if has "$part"; then
+      printf '  %-9s real     %s\n' "$part" "$(describe "$part")"
+    else
+      printf '  %-9s MISSING  needs %s\n' "$part" "$(describe "$part")"
+    fi
+  done
 }
 
 # The words of VIRSHLE_REQUIRE for the parts that are here.
 real_parts() {
   local part words=
-  for part in ovs dpdk ch kvm reflink sshd; do
-    if "has_$part"; then words=${words:+$words,}$part; fi
+  for part in "${parts[@]}"; do
+    if has "$part"; then words=${words:+$words,}$part; fi
   done
-  [ "$(id -u)" != 0 ] || words=${words:+$words,}root
   printf '%s' "$words"
 }
 
-tell_parts() {
-  local part
-  for part in ovs dpdk ch kvm reflink sshd; do
-    if "has_$part"; then printf '  %-8s real\n' "$part"; else printf '  %-8s absent: its tests are skipped\n' "$part"; fi
+# Fails when VIRSHLE_REQUIRE names a part that is not here.
+insist_on_parts() {
+  local part status=0
+  for part in ${VIRSHLE_REQUIRE//,/ }; do
+    has "$part" || { printf 'VIRSHLE_REQUIRE names %s: needs %s\n' "$part" "$(describe "$part")" >&2; status=1; }
   done
+  return $status
 }
