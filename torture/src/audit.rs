@@ -1,0 +1,377 @@
+//! What is left on the host, seen with other eyes than `v`'s: `/proc`, the switch's own tools, the
+//! kernel's list of devices, the files themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::failure::{Failure, While};
+use crate::home::Home;
+use crate::machine::Machines;
+use crate::program::tool;
+use crate::sys::Tid;
+
+/// How long the kernel may take to finish what was begun: the end of a process, of its tap.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// A cloud-hypervisor process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hypervisor {
+    pub(crate) pid: Tid,
+    /// The folder of its machine, by its arguments.
+    pub(crate) folder: PathBuf,
+}
+
+/// The cloud-hypervisor processes that were started for a machine below `root`.
+pub(crate) fn hypervisors(root: &Path) -> Result<Vec<Hypervisor>, Failure> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").doing(|| "cannot read /proc".into())? {
+        let Ok(entry) = entry else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // Empty for kernel threads and for what has ended; absent for what has gone meanwhile.
+        let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
+        let mut words = line.split(|byte| *byte == 0);
+        let program = words.next().unwrap_or_default();
+        if !program.ends_with(b"cloud-hypervisor") {
+            continue;
+        }
+        let folder = words
+            .flat_map(|word| word.split(|byte| matches!(byte, b',' | b'=')))
+            .map(|part| Path::new(std::ffi::OsStr::from_bytes(part)))
+            .find(|path| path.starts_with(root))
+            .and_then(Path::parent);
+        if let Some(folder) = folder {
+            found.push(Hypervisor { pid, folder: folder.to_owned() });
+        }
+    }
+    Ok(found)
+}
+
+/// A row of the switch that carries our mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marked {
+    pub(crate) port: String,
+    pub(crate) uuid: String,
+    pub(crate) node: String,
+    pub(crate) number: Option<i64>,
+    pub(crate) error: Option<String>,
+}
+
+/// The rows with our mark, of ports and of interfaces.
+pub(crate) fn marked(database: &str) -> Result<Vec<Marked>, Failure> {
+    #[derive(Deserialize)]
+    struct Table {
+        headings: Vec<String>,
+        data: Vec<Vec<Value>>,
+    }
+    let text = tool(
+        Command::new("ovs-vsctl")
+            .args([&format!("--db={database}"), "--timeout=20", "--no-wait", "--format=json"])
+            .args(["--", "--columns=name,external_ids", "list", "Port"])
+            .args(["--", "--columns=name,external_ids,ofport,error", "list", "Interface"]),
+    )?;
+    let mut rows = Vec::new();
+    for table in serde_json::Deserializer::from_str(&text).into_iter::<Table>() {
+        let table = table.doing(|| "cannot read what ovs-vsctl wrote".into())?;
+        for row in table.data {
+            let cell: BTreeMap<&str, Value> =
+                table.headings.iter().map(String::as_str).zip(row).collect();
+            let ids: BTreeMap<String, String> = cell
+                .get("external_ids")
+                .and_then(|map| {
+                    serde_json::from_value::<Vec<(String, String)>>(map[1].clone()).ok()
+                })
+                .into_iter()
+                .flatten()
+                .collect();
+            let Some(uuid) = ids.get("virshle-uuid") else { continue };
+            let text = |name: &str| cell.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+            rows.push(Marked {
+                port: text("name").unwrap_or_default(),
+                uuid: uuid.clone(),
+                node: ids.get("virshle-node").cloned().unwrap_or_default(),
+                number: cell.get("ofport").and_then(Value::as_i64),
+                error: text("error"),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// Removes what this home's machines have on the switch, and what `node init` made.
+pub(crate) fn remove_ports(home: &Home) -> Result<(), Failure> {
+    let mut command = vsctl(home.database());
+    for row in marked(home.database())? {
+        if row.node == home.root().display().to_string() {
+            command.args(["--", "--if-exists", "del-port", &row.port]);
+        }
+    }
+    command.args(["--", "--if-exists", "del-br", crate::home::INIT_BRIDGE]);
+    tool(&mut command).map(drop)
+}
+
+/// `ovs-vsctl` for that database, which waits for nothing for long.
+pub(crate) fn vsctl(database: &str) -> Command {
+    let mut command = Command::new("ovs-vsctl");
+    command.args([&format!("--db={database}"), "--timeout=20"]);
+    command
+}
+
+/// The names of the devices in this network namespace.
+pub(crate) fn devices() -> Result<BTreeSet<String>, Failure> {
+    #[derive(Deserialize)]
+    struct Device {
+        ifname: String,
+    }
+    let text = tool(Command::new("ip").args(["-j", "link"]))?;
+    let devices: Vec<Device> =
+        serde_json::from_str(&text).doing(|| "cannot read what ip wrote".into())?;
+    Ok(devices.into_iter().map(|device| device.ifname).collect())
+}
+
+/// Everything that is wrong with a home whose machines are those: nothing, if all is well. What
+/// the kernel is just finishing is waited for.
+pub(crate) fn problems(home: &Home, machines: &Machines) -> Result<Vec<String>, Failure> {
+    let deadline = Instant::now() + SETTLING;
+    loop {
+        let found = look(home, machines)?;
+        if found.is_empty() || Instant::now() > deadline {
+            return Ok(found);
+        }
+        // Most of what is waited for gives no sign of its end.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn look(home: &Home, machines: &Machines) -> Result<Vec<String>, Failure> {
+    let mut found = Vec::new();
+    look_at_processes(home, machines, &mut found)?;
+    look_at_ports(home, machines, &mut found)?;
+    look_at_files(home, machines, &mut found)?;
+    if !home.image_is_whole() {
+        found.push("the source image was written".into());
+    }
+    Ok(found)
+}
+
+fn look_at_processes(
+    home: &Home,
+    machines: &Machines,
+    found: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let mut seen: BTreeMap<String, Tid> = BTreeMap::new();
+    for Hypervisor { pid, folder } in hypervisors(&home.root())? {
+        let uuid = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(other) = seen.insert(uuid.clone(), pid) {
+            found.push(format!("two processes of machine {uuid}: {other} and {pid}"));
+        }
+        match machines.get(&uuid) {
+            None => found.push(format!("process {pid} of machine {uuid}, which is not there")),
+            Some(machine) if machine.state == "stopped" => {
+                found.push(format!("process {pid} of machine {}, which is stopped", machine.name));
+            }
+            Some(machine) if machine.pid.and_then(|pid| Tid::try_from(pid).ok()) != Some(pid) => {
+                found.push(format!("process {pid} is not that of {machine:?}"));
+            }
+            Some(_) => {}
+        }
+    }
+    for machine in machines.values() {
+        if machine.state != "stopped" && !seen.contains_key(&machine.uuid) {
+            found.push(format!("{} is {} without a process", machine.name, machine.state));
+        }
+    }
+    Ok(())
+}
+
+fn look_at_ports(home: &Home, machines: &Machines, found: &mut Vec<String>) -> Result<(), Failure> {
+    let is_on = |uuid: &str| machines.get(uuid).is_some_and(|vm| vm.state != "stopped");
+    let node = home.root().display().to_string();
+    let marked = marked(home.database())?;
+    for row in marked.iter().filter(|row| row.node == node || row.node.is_empty()) {
+        if !is_on(&row.uuid) {
+            found.push(format!("port {} of machine {}, which does not run", row.port, row.uuid));
+        }
+        if let Some(error) = row.error.as_deref().filter(|error| !error.is_empty()) {
+            found.push(format!("port {}: {error}", row.port));
+        }
+    }
+    let devices = devices()?;
+    for machine in machines.values() {
+        for net in &machine.nets {
+            let on = machine.state != "stopped";
+            let device = devices.contains(&net.port);
+            if net.kind == "tap" && device != on {
+                let is = if device { "is there" } else { "is gone" };
+                found.push(format!("tap {} {is}: {} is {}", net.port, machine.name, machine.state));
+            }
+            if on && !marked.iter().any(|row| row.uuid == machine.uuid && row.port == net.port) {
+                found.push(format!("{} is {} without its port", machine.name, machine.state));
+            }
+        }
+    }
+    // Taps of machines that are no more. The other home's ids begin elsewhere.
+    let known: BTreeSet<&str> = machines
+        .values()
+        .flat_map(|machine| machine.nets.iter().map(|net| net.port.as_str()))
+        .collect();
+    for device in devices.iter().filter(|name| is_tap_of(home, name)) {
+        if !known.contains(device.as_str()) {
+            found.push(format!("tap {device} of no machine"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a device is called as the taps of this home's machines are: `vm7-main`, `vm7n0`.
+fn is_tap_of(home: &Home, device: &str) -> bool {
+    let Some(rest) = device.strip_prefix("vm") else { return false };
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().is_ok_and(|id: u64| home.has_id(id))
+}
+
+/// A definition, as far as it is looked at here.
+#[derive(Deserialize)]
+struct Definition {
+    id: u64,
+    uuid: String,
+    name: String,
+    #[serde(default)]
+    disk: Vec<Disk>,
+}
+
+#[derive(Deserialize)]
+struct Disk {
+    name: String,
+}
+
+/// What may lie in a machine's folder besides its sockets.
+const FILES: [&str; 12] = [
+    "vm.toml",
+    "lock",
+    "run.json",
+    "ch.log",
+    "ch.log.1",
+    "events.json",
+    "events.json.1",
+    "serial.log",
+    "serial.log.1",
+    "disk",
+    "net",
+    "tmp",
+];
+
+fn look_at_files(home: &Home, machines: &Machines, found: &mut Vec<String>) -> Result<(), Failure> {
+    let root = home.root();
+    for name in names(&root)? {
+        if !["vm", "cache", "lock", "next-id"].contains(&name.as_str()) {
+            found.push(format!("{name} in the root"));
+        }
+    }
+    let (mut ids, mut macs, mut unique) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut shown: BTreeSet<&str> = machines.keys().map(String::as_str).collect();
+    let listed = names(&root.join("vm"))?;
+    for name in &listed {
+        let folder = root.join("vm").join(name);
+        let text = match fs::read_to_string(folder.join("vm.toml")) {
+            Ok(text) if !name.starts_with('.') => text,
+            _ => {
+                found.push(format!("{name} is no machine"));
+                continue;
+            }
+        };
+        let definition: Definition = match toml::from_str(&text) {
+            Ok(definition) => definition,
+            Err(error) => {
+                found.push(format!("the definition of {name}: {error}"));
+                continue;
+            }
+        };
+        if !shown.remove(name.as_str()) || definition.uuid != *name {
+            found.push(format!("{name} is called {} and not shown so", definition.uuid));
+        }
+        if !ids.insert(definition.id) || !unique.insert(definition.name.clone()) {
+            found.push(format!("id {} or name {} twice", definition.id, definition.name));
+        }
+        look_at_machine(&folder, &definition, machines, found)?;
+    }
+    found.extend(shown.iter().map(|uuid| format!("{uuid} is shown and has no folder")));
+    for net in machines.values().flat_map(|machine| &machine.nets) {
+        if !macs.insert(&net.mac) {
+            found.push(format!("address {} twice", net.mac));
+        }
+    }
+    let next: u64 = fs::read_to_string(root.join("next-id"))
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0);
+    if ids.last().is_some_and(|last| *last >= next) {
+        found.push(format!("the next id is {next}, and there is {ids:?}"));
+    }
+    look_at_modes(&root, found)
+}
+
+fn look_at_machine(
+    folder: &Path,
+    definition: &Definition,
+    machines: &Machines,
+    found: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let name = &definition.name;
+    let on = machines.get(&definition.uuid).is_some_and(|vm| vm.state != "stopped");
+    for file in names(folder)? {
+        let is_socket = fs::symlink_metadata(folder.join(&file))
+            .is_ok_and(|metadata| metadata.file_type().is_socket());
+        if is_socket && !on {
+            found.push(format!("socket {file} of {name}, which is stopped"));
+        } else if !is_socket && !FILES.contains(&file.as_str()) {
+            found.push(format!("{file} in the folder of {name}"));
+        }
+    }
+    for (kind, is_net) in [("net", true), ("tmp", false)] {
+        for file in names(&folder.join(kind))? {
+            if !is_net || !on {
+                found.push(format!("{kind}/{file} of {name}"));
+            }
+        }
+    }
+    let disks: BTreeSet<String> = names(&folder.join("disk"))?.into_iter().collect();
+    let wanted: BTreeSet<String> = definition.disk.iter().map(|disk| disk.name.clone()).collect();
+    if disks != wanted {
+        found.push(format!("{name} has the disks {disks:?}, and should have {wanted:?}"));
+    }
+    Ok(())
+}
+
+/// Nothing is open to others, ever.
+fn look_at_modes(path: &Path, found: &mut Vec<String>) -> Result<(), Failure> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.is_symlink() && metadata.permissions().mode() & 0o007 != 0 {
+        found.push(format!("{} is open to others", path.display()));
+    }
+    if metadata.is_dir() {
+        for name in names(path)? {
+            look_at_modes(&path.join(name), found)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is in a folder; nothing if it is not there.
+fn names(folder: &Path) -> Result<Vec<String>, Failure> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Failure::new(format!("{}: {error}", folder.display()))),
+    };
+    Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+}

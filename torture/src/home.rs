@@ -1,0 +1,296 @@
+//! A node of the harness's own: a root on a filesystem of its own, a configuration, an image, and
+//! two machines that nothing that is done to others may disturb.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use virshle_testkit::{LoopFilesystem, TestKernel};
+
+use crate::audit;
+use crate::failure::{Failure, While, ensure};
+use crate::machine::{Machines, named};
+use crate::options::Programs;
+use crate::program::{self, Outcome};
+
+/// How long one `v` may take for anything at all.
+pub(crate) const LIMIT: Duration = Duration::from_secs(100);
+
+/// The machine that stays stopped.
+pub(crate) const KEEPER: &str = "keeper";
+/// The machine that runs on.
+pub(crate) const RUNNER: &str = "runner";
+/// The machine that things are done to.
+pub(crate) const SUBJECT: &str = "subject";
+/// The bridge of the machines.
+pub(crate) const BRIDGE: &str = "br0";
+/// What `node init` makes, and what it links that to.
+pub(crate) const INIT_BRIDGE: &str = "br-init";
+pub(crate) const UPLINK: &str = "br-up";
+
+/// Where the ids of a lane's second home begin: ports are named by them.
+const OTHER_IDS: u64 = 500_000;
+
+/// What a home's root is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ground {
+    /// XFS, where disks are reflinks.
+    Xfs,
+    /// tmpfs, where they are copies.
+    Memory,
+}
+
+/// A node.
+#[derive(Debug)]
+pub(crate) struct Home {
+    folder: PathBuf,
+    programs: Programs,
+    database: String,
+    vhost: bool,
+    image: Vec<u8>,
+    first_id: u64,
+    // Dropped last: the filesystem.
+    _ground: Kept,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Xfs { _filesystem: LoopFilesystem },
+    Memory { _folder: TempDir },
+}
+
+impl Home {
+    /// Makes one, with its two machines; `database` is the address of Open vSwitch's.
+    pub(crate) fn make(
+        ground: Ground,
+        programs: &Programs,
+        database: &str,
+        vhost: bool,
+    ) -> Result<Self, Failure> {
+        let failed = || format!("cannot make a filesystem ({ground:?})");
+        let (folder, kept) = match ground {
+            Ground::Xfs => {
+                let filesystem = LoopFilesystem::xfs(512 << 20).doing(failed)?;
+                (filesystem.path(), Kept::Xfs { _filesystem: filesystem })
+            }
+            Ground::Memory => {
+                let folder = TempDir::new_in("/dev/shm").doing(failed)?;
+                (folder.path().to_owned(), Kept::Memory { _folder: folder })
+            }
+        };
+        let home = Self {
+            folder,
+            programs: programs.clone(),
+            database: database.to_owned(),
+            vhost,
+            image: image(),
+            first_id: if ground == Ground::Xfs { 1 } else { OTHER_IDS },
+            _ground: kept,
+        };
+        home.furnish()?;
+        home.settle()?;
+        Ok(home)
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.join("n")
+    }
+
+    /// The root that `node init` is tried on.
+    pub(crate) fn init_root(&self) -> PathBuf {
+        self.folder.join("i")
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.join("config.toml")
+    }
+
+    pub(crate) fn init_config(&self) -> PathBuf {
+        self.folder.join("init.toml")
+    }
+
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Whether an id can be one of this home's machines, and not of the lane's other home.
+    pub(crate) fn has_id(&self, id: u64) -> bool {
+        (id >= OTHER_IDS) == (self.first_id >= OTHER_IDS)
+    }
+
+    /// What the image has to hold for ever.
+    pub(crate) fn image_is_whole(&self) -> bool {
+        fs::read(self.folder.join("image.raw")).is_ok_and(|now| now == self.image)
+    }
+
+    fn furnish(&self) -> Result<(), Failure> {
+        let failed = || format!("cannot furnish {}", self.folder.display());
+        let kernels = [("halt", TestKernel::halt()), ("obeys", TestKernel::obeys())];
+        for (name, kernel) in kernels {
+            fs::write(self.folder.join(name), kernel.to_bytes()).doing(failed)?;
+        }
+        fs::write(self.folder.join("image.raw"), &self.image).doing(failed)?;
+        fs::write(self.folder.join("user-data"), "#cloud-config\nhostname: x\n").doing(failed)?;
+        fs::create_dir(self.folder.join("home")).doing(failed)?;
+        fs::write(self.config(), self.configuration(&self.root(), BRIDGE, "")).doing(failed)?;
+        let uplink = format!("uplink = \"{UPLINK}\"\n");
+        fs::write(self.init_config(), self.configuration(&self.init_root(), INIT_BRIDGE, &uplink))
+            .doing(failed)
+    }
+
+    fn configuration(&self, root: &Path, bridge: &str, uplink: &str) -> String {
+        let folder = self.folder.display();
+        let mut text = format!(
+            "[node]\nalias = \"torture\"\nroot = \"{}\"\n\
+             [network]\novsdb = \"{}\"\nbridge = \"{bridge}\"\ndatapath = \"netdev\"\n{uplink}\
+             [hypervisor]\nprogram = \"{}\"\n",
+            root.display(),
+            self.database,
+            self.programs.hypervisor.display(),
+        );
+        let os = format!("[[template.vm.disk]]\nname = \"os\"\npath = \"{folder}/image.raw\"\n");
+        let data = "[[template.vm.disk]]\nname = \"data\"\nsize = \"8M\"\n";
+        let net = |kind: &str| {
+            format!("[[template.vm.net]]\nname = \"main\"\n[template.vm.net.type.{kind}]\n")
+        };
+        let mut template = |name: &str, kernel: &str, more: &str, parts: &str| {
+            text.push_str(&format!(
+                "\n[[template.vm]]\nname = \"{name}\"\nvcpu = 1\nvram = \"32MiB\"\n\
+                 kernel = \"{folder}/{kernel}\"\n{more}{parts}"
+            ));
+        };
+        template("bare", "halt", "", &format!("{os}{data}"));
+        template("tap", "halt", "", &format!("{os}{}", net("tap")));
+        template("button", "obeys", "", &format!("{os}{}", net("tap")));
+        let overlay = format!("{os}clone = \"overlay\"\nsize = \"4M\"\n");
+        template("seeded", "halt", &format!("user_data = \"{folder}/user-data\"\n"), &overlay);
+        if self.vhost {
+            template("vhost", "halt", "", &format!("{os}{}", net("vhost")));
+        }
+        text
+    }
+
+    /// Makes the root, the bridge and the two machines.
+    fn settle(&self) -> Result<(), Failure> {
+        let failed = || format!("cannot make {}", self.root().display());
+        self.must(&["node", "init"])?;
+        if self.first_id > 1 {
+            fs::write(self.root().join("next-id"), format!("{}\n", self.first_id)).doing(failed)?;
+        }
+        self.must(&["vm", "create", "-t", "tap", "--name", KEEPER])?;
+        self.must(&["vm", "create", "-t", "tap", "--name", RUNNER, "--start"])?;
+        Ok(())
+    }
+
+    /// Everything anew: after a failure nothing here can be relied on.
+    pub(crate) fn rebuild(&self) -> Result<(), Failure> {
+        let roots = [self.root(), self.init_root()];
+        for root in &roots {
+            for process in audit::hypervisors(root)? {
+                crate::sys::kill(process.pid);
+            }
+        }
+        audit::remove_ports(self)?;
+        for root in &roots {
+            match fs::remove_dir_all(root) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Failure::new(format!("cannot remove {}: {error}", root.display())));
+                }
+                _ => {}
+            }
+        }
+        self.settle()
+    }
+
+    /// Removes every machine, the two as well.
+    pub(crate) fn end(&self) -> Result<(), Failure> {
+        self.must(&["vm", "rm", "--force", "--all"]).map(drop)
+    }
+
+    /// Removes every machine but the two.
+    pub(crate) fn clear(&self) -> Result<(), Failure> {
+        let machines = self.machines()?;
+        let others: Vec<&str> = machines
+            .values()
+            .filter(|machine| machine.name != KEEPER && machine.name != RUNNER)
+            .map(|machine| machine.uuid.as_str())
+            .collect();
+        if !others.is_empty() {
+            self.must(&[&["vm", "rm", "--force"][..], &others].concat())?;
+        }
+        let [keeper, runner] = [KEEPER, RUNNER].map(|name| named(&machines, name));
+        ensure!(keeper.is_some_and(|vm| vm.state == "stopped"), "{KEEPER}: {keeper:?}");
+        ensure!(runner.is_some_and(|vm| vm.state == "running"), "{RUNNER}: {runner:?}");
+        Ok(())
+    }
+
+    /// A `v` for this node, with nothing of the caller's surroundings.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
+        let mut command = Command::new(&self.programs.v);
+        command.args(words).env_clear().current_dir(&self.folder);
+        command.env("HOME", self.folder.join("home")).env("VIRSHLE_CONFIG", self.config());
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command
+    }
+
+    /// Runs `v`.
+    pub(crate) fn v(&self, words: &[&str]) -> Result<Outcome, Failure> {
+        program::run(&mut self.command(words), LIMIT)
+    }
+
+    /// Runs `v`, which has to succeed.
+    pub(crate) fn must(&self, words: &[&str]) -> Result<Outcome, Failure> {
+        let outcome = self.v(words)?;
+        ensure!(outcome.exit == Some(0), "v {}: {outcome}", words.join(" "));
+        Ok(outcome)
+    }
+
+    /// The machines, as a reader sees them: it may not see anything broken.
+    pub(crate) fn machines(&self) -> Result<Machines, Failure> {
+        let outcome = self.must(&["vm", "ls", "--json"])?;
+        machines(&outcome)
+    }
+}
+
+impl Drop for Home {
+    /// Ends what still runs here: a filesystem in use could not be unmounted.
+    fn drop(&mut self) {
+        for root in [self.root(), self.init_root()] {
+            for process in audit::hypervisors(&root).into_iter().flatten() {
+                crate::sys::kill(process.pid);
+            }
+        }
+    }
+}
+
+/// Reads what `v vm ls --json` wrote.
+pub(crate) fn machines(outcome: &Outcome) -> Result<Machines, Failure> {
+    ensure!(outcome.stderr.is_empty(), "v vm ls --json complained: {outcome}");
+    let machines: Vec<crate::machine::Machine> = serde_json::from_str(&outcome.stdout)
+        .doing(|| format!("v vm ls --json wrote no list of machines: {outcome}"))?;
+    Ok(machines.into_iter().map(|machine| (machine.uuid.clone(), machine)).collect())
+}
+
+/// An image of 1 MiB with a hole in its middle and noise at both ends.
+fn image() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut noise = |count: usize| -> Vec<u8> {
+        (0..count)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state.to_le_bytes()[3]
+            })
+            .collect()
+    };
+    let mut image = noise(256 << 10);
+    image.resize(768 << 10, 0);
+    image.extend(noise(256 << 10));
+    image
+}

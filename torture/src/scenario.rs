@@ -1,0 +1,272 @@
+//! The commands that change something, each with what has to be there before and after.
+
+use std::process::Command;
+
+use virshle_testkit::Part;
+
+use crate::audit;
+use crate::failure::{Failure, ensure};
+use crate::home::{Ground, Home, INIT_BRIDGE, KEEPER, RUNNER, SUBJECT, UPLINK};
+use crate::machine::{Machine, Machines, named};
+use crate::program::{Outcome, tool};
+
+/// A command under test.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    /// What the table calls it.
+    pub(crate) name: &'static str,
+    /// The words after `v`.
+    pub(crate) words: &'static [&'static str],
+    pub(crate) ground: Ground,
+    /// What the host must have besides what every scenario needs.
+    pub(crate) part: Option<Part>,
+    /// The template of the subject, and whether it runs before.
+    before: Before,
+    pub(crate) effect: Effect,
+    /// One of the few that the short form tries.
+    pub(crate) short: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// There is no subject.
+    Nothing,
+    Stopped(&'static str),
+    Running(&'static str),
+    /// There is no node.
+    NoNode,
+}
+
+/// What the command is to achieve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// So many more machines, in that state.
+    Created(usize, &'static str),
+    /// The subject has come to be.
+    Named,
+    /// The subject is in that state.
+    State(&'static str),
+    /// The subject runs, and not in the process from before.
+    Restarted,
+    /// The subject is no more.
+    Removed,
+    /// The node is set up.
+    Node,
+}
+
+use Before::{NoNode, Nothing, Running, Stopped};
+use Ground::{Memory, Xfs};
+
+const fn scenario(
+    name: &'static str,
+    words: &'static [&'static str],
+    before: Before,
+    effect: Effect,
+) -> Scenario {
+    Scenario { name, words, ground: Xfs, part: None, before, effect, short: true }
+}
+
+/// Every command under test.
+#[rustfmt::skip]
+pub(crate) const ALL: &[Scenario] = &[
+    scenario("node-init", &["node", "init"], NoNode, Effect::Node),
+    scenario("create", &["vm", "create", "-t", "bare"], Nothing, Effect::Created(1, "stopped")),
+    Scenario { ground: Memory, ..scenario("create-copy", &["vm", "create", "-t", "bare"], Nothing, Effect::Created(1, "stopped")) },
+    Scenario { short: false, ..scenario("create-seed", &["vm", "create", "-t", "seeded"], Nothing, Effect::Created(1, "stopped")) },
+    Scenario { short: false, ..scenario("create-name", &["vm", "create", "-t", "bare", "--name", SUBJECT], Nothing, Effect::Named) },
+    scenario("create-3", &["vm", "create", "-t", "bare", "-n", "3"], Nothing, Effect::Created(3, "stopped")),
+    Scenario { short: false, ..scenario("create-start", &["vm", "create", "-t", "tap", "--start"], Nothing, Effect::Created(1, "running")) },
+    Scenario { short: false, ..scenario("start", &["vm", "start", SUBJECT], Stopped("bare"), Effect::State("running")) },
+    scenario("start-tap", &["vm", "start", SUBJECT], Stopped("tap"), Effect::State("running")),
+    Scenario { part: Some(Part::Dpdk), ..scenario("start-vhost", &["vm", "start", SUBJECT], Stopped("vhost"), Effect::State("running")) },
+    scenario("stop", &["vm", "stop", SUBJECT], Running("button"), Effect::State("stopped")),
+    scenario("stop-force", &["vm", "stop", "--force", SUBJECT], Running("tap"), Effect::State("stopped")),
+    Scenario { part: Some(Part::Dpdk), short: false, ..scenario("stop-vhost", &["vm", "stop", "--force", SUBJECT], Running("vhost"), Effect::State("stopped")) },
+    Scenario { short: false, ..scenario("restart", &["vm", "restart", SUBJECT], Running("button"), Effect::Restarted) },
+    scenario("restart-force", &["vm", "restart", "--force", SUBJECT], Running("tap"), Effect::Restarted),
+    Scenario { short: false, ..scenario("pause", &["vm", "pause", SUBJECT], Running("tap"), Effect::State("paused")) },
+    scenario("rm", &["vm", "rm", SUBJECT], Stopped("bare"), Effect::Removed),
+    Scenario { short: false, ..scenario("rm-force", &["vm", "rm", "--force", SUBJECT], Running("tap"), Effect::Removed) },
+];
+
+/// What was there before a command.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) machines: Machines,
+}
+
+impl Seen {
+    fn subject(&self) -> Option<&Machine> {
+        named(&self.machines, SUBJECT)
+    }
+}
+
+/// How far a command got, seen from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing has changed.
+    None,
+    /// Something has, and less than was asked for.
+    Some,
+    /// What was asked for is done.
+    All,
+}
+
+impl Scenario {
+    /// Whether it needs a switch with DPDK.
+    pub(crate) fn needs_dpdk(&self) -> bool {
+        self.part == Some(Part::Dpdk)
+    }
+
+    /// The command that is tried.
+    pub(crate) fn command(&self, home: &Home) -> Command {
+        let mut command = home.command(self.words);
+        if self.effect == Effect::Node {
+            command.env("VIRSHLE_CONFIG", home.init_config());
+        }
+        command
+    }
+
+    /// Makes what has to be there before.
+    pub(crate) fn prepare(&self, home: &Home) -> Result<Seen, Failure> {
+        home.clear()?;
+        match self.before {
+            Nothing => {}
+            Stopped(template) => {
+                home.must(&["vm", "create", "-t", template, "--name", SUBJECT])?;
+            }
+            Running(template) => {
+                home.must(&["vm", "create", "-t", template, "--name", SUBJECT, "--start"])?;
+            }
+            NoNode => {
+                match std::fs::remove_dir_all(home.init_root()) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(Failure::new(format!("cannot remove the root: {error}")));
+                    }
+                    _ => {}
+                }
+                let gone = ["--", "--if-exists", "del-br", INIT_BRIDGE];
+                let again = ["--", "--if-exists", "del-br", UPLINK];
+                let there = ["--", "add-br", UPLINK];
+                let kind = ["--", "set", "Bridge", UPLINK, "datapath_type=netdev"];
+                let words = [gone, again].concat().into_iter().chain(there).chain(kind);
+                tool(audit::vsctl(home.database()).args(words))?;
+            }
+        }
+        Ok(Seen { machines: home.machines()? })
+    }
+
+    /// How far the command has come from `seen` to what is there `now`. It is a failure if it has
+    /// changed what is none of its business.
+    pub(crate) fn progress(
+        &self,
+        home: &Home,
+        seen: &Seen,
+        now: &Machines,
+    ) -> Result<Progress, Failure> {
+        let removes = self.effect == Effect::Removed;
+        for old in seen.machines.values() {
+            let Some(new) = now.get(&old.uuid) else {
+                ensure!(removes && old.name == SUBJECT, "machine {} is gone", old.name);
+                continue;
+            };
+            ensure!(
+                (old.id, &old.name, &old.template) == (new.id, &new.name, &new.template),
+                "{old:?} became {new:?}"
+            );
+            let spared = old.name == KEEPER || old.name == RUNNER;
+            ensure!(
+                !spared || (&old.state, old.pid) == (&new.state, new.pid),
+                "{} was not to be touched: {old:?} became {new:?}",
+                old.name
+            );
+        }
+        let made: Vec<&Machine> =
+            now.values().filter(|vm| !seen.machines.contains_key(&vm.uuid)).collect();
+        let (old, new) = (seen.subject(), named(now, SUBJECT));
+        let count = |done: usize, all: usize| match done {
+            0 => Progress::None,
+            done if done < all => Progress::Some,
+            _ => Progress::All,
+        };
+        if !matches!(self.effect, Effect::Created(..) | Effect::Named) {
+            ensure!(made.is_empty(), "came to be: {made:?}");
+        }
+        Ok(match self.effect {
+            Effect::Created(wanted, state) => {
+                ensure!(made.len() <= wanted, "too many came to be: {made:?}");
+                let whole = made.iter().filter(|vm| vm.state == state).count();
+                if made.is_empty() { Progress::None } else { count(whole, wanted).max_some() }
+            }
+            Effect::Named => count(made.iter().filter(|vm| vm.name == SUBJECT).count(), 1),
+            Effect::State(state) => match (old, new) {
+                (_, Some(new)) if new.state == state => Progress::All,
+                (Some(old), Some(new)) if old.state == new.state => Progress::None,
+                _ => Progress::Some,
+            },
+            Effect::Restarted => match (old, new) {
+                (Some(old), Some(new)) if new.state == "running" => {
+                    if old.pid == new.pid {
+                        Progress::None
+                    } else {
+                        Progress::All
+                    }
+                }
+                _ => Progress::Some,
+            },
+            Effect::Removed => match (old, new) {
+                (_, None) => Progress::All,
+                (Some(old), Some(new)) if old.state == new.state => Progress::None,
+                _ => Progress::Some,
+            },
+            Effect::Node => node(home)?,
+        })
+    }
+
+    /// Whether an exit code of the same command, given again when `now` was there, is right.
+    pub(crate) fn again_is_fine(
+        &self,
+        seen: &Seen,
+        now: &Machines,
+        outcome: &Outcome,
+    ) -> Result<(), Failure> {
+        let here = named(now, SUBJECT).is_some();
+        let fine = match outcome.exit {
+            Some(0) => true,
+            // It is done: there is nothing left to remove.
+            Some(3) => self.effect == Effect::Removed && !here,
+            // It is done: the name is the machine's.
+            Some(6) => self.effect == Effect::Named && here && seen.subject().is_none(),
+            _ => false,
+        };
+        let there = if here { "there" } else { "not there" };
+        ensure!(fine, "given again (the subject was {there}): {outcome}");
+        Ok(())
+    }
+}
+
+impl Progress {
+    /// Something was made, if not as it should be.
+    fn max_some(self) -> Self {
+        if self == Self::None { Self::Some } else { self }
+    }
+}
+
+/// How much of a node there is.
+fn node(home: &Home) -> Result<Progress, Failure> {
+    let root = home.init_root();
+    let folders = ["", "vm", "cache"].iter().filter(|name| root.join(name).is_dir()).count();
+    let text = tool(audit::vsctl(home.database()).arg("list-br"))?;
+    let bridge = text.lines().any(|line| line == INIT_BRIDGE);
+    let mut patches = 0;
+    for name in [INIT_BRIDGE, UPLINK].into_iter().filter(|name| bridge || *name == UPLINK) {
+        let ports = tool(audit::vsctl(home.database()).args(["list-ports", name]))?;
+        patches += ports.lines().count();
+    }
+    ensure!(patches == 0 || (bridge && patches == 2), "half a patch link: {patches} ports");
+    Ok(match (folders, bridge, patches) {
+        (0, false, _) => Progress::None,
+        (3, true, 2) => Progress::All,
+        _ => Progress::Some,
+    })
+}
