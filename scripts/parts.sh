@@ -54,11 +54,15 @@ restore_policy() {
   policy_is_ours=
 }
 
+restore_hugepages() {
+  [ -z "${hugepages_before:-}" ] || echo "$hugepages_before" >/proc/sys/vm/nr_hugepages || true
+  hugepages_before=
+}
+
 # Gives the host back as it was but for the packages; for `trap … EXIT`.
 restore_host() {
   restore_policy
-  [ -z "${hugepages_before:-}" ] || echo "$hugepages_before" >/proc/sys/vm/nr_hugepages || true
-  hugepages_before=
+  restore_hugepages
 }
 
 # Tells whether this host has a part, as the testkit does.
