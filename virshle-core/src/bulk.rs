@@ -23,21 +23,25 @@ where
     let slots: Vec<Mutex<Slot<T, R>>> =
         items.into_iter().map(|item| Mutex::new(Slot::Waiting(item))).collect();
     let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let taken =
-                        slot.lock().map(|mut slot| std::mem::replace(&mut *slot, Slot::Taken));
-                    if let Ok(Slot::Waiting(item)) = taken {
-                        let result = work(item);
-                        if let Ok(mut slot) = slot.lock() {
-                            *slot = Slot::Done(result);
-                        }
-                    }
+    let work_on = || {
+        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let taken = slot.lock().map(|mut slot| std::mem::replace(&mut *slot, Slot::Taken));
+            if let Ok(Slot::Waiting(item)) = taken {
+                let result = work(item);
+                if let Ok(mut slot) = slot.lock() {
+                    *slot = Slot::Done(result);
                 }
-            });
+            }
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // A host that has no thread to give is served by fewer, and at worst by this one.
+            if std::thread::Builder::new().spawn_scoped(scope, work_on).is_err() {
+                break;
+            }
+        }
+        work_on();
     });
     // The scope has passed on any panic of a thread, so every slot is done here.
     slots

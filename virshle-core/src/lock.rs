@@ -55,10 +55,13 @@ impl Lock {
     }
 
     /// Tells whether the locked file still stands at `path`: not renamed away, not replaced.
-    pub(crate) fn is_at(&self, path: &Path) -> bool {
-        match (self.file.metadata(), std::fs::metadata(path)) {
-            (Ok(held), Ok(there)) => held.dev() == there.dev() && held.ino() == there.ino(),
-            _ => false,
+    pub(crate) fn is_at(&self, path: &Path) -> Result<bool, CoreError> {
+        let failed = |source| CoreError::Lock { path: path.to_owned(), source };
+        let held = self.file.metadata().map_err(failed)?;
+        match std::fs::metadata(path) {
+            Ok(there) => Ok(held.dev() == there.dev() && held.ino() == there.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -131,7 +134,7 @@ mod tests {
         assert!(Lock::acquire_if_free(&path).unwrap().is_none());
         drop(first);
         let second = Lock::acquire(&path, Duration::from_secs(10)).unwrap();
-        assert!(second.is_at(&path));
+        assert!(second.is_at(&path).unwrap());
     }
 
     #[test]

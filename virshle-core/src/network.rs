@@ -161,6 +161,25 @@ impl<'a> Network<'a> {
 }
 
 impl Vm {
+    /// Whether the switch has made every port of the machine.
+    pub(crate) fn is_plugged(&self) -> Result<bool, CoreError> {
+        let nets = &self.definition().nets;
+        let mut switched = nets.iter().filter(|net| net.kind != NetKind::Macvtap).peekable();
+        if switched.peek().is_none() {
+            return Ok(true);
+        }
+        let ports =
+            self.node().switch(TIMEOUT)?.owned_ports().map_err(|source| failed(self, source))?;
+        let uuid = self.definition().uuid.to_string();
+        Ok(switched.all(|net| {
+            ports.iter().any(|port| {
+                port.name == net.port
+                    && port.owner.uuid == uuid
+                    && port.ofport.is_some_and(|number| number > 0)
+            })
+        }))
+    }
+
     /// Removes the machine's ports and devices, if there are any. What can't be removed is told
     /// of; `v node check --repair` finds it by its mark.
     pub(crate) fn unplug(&self) {

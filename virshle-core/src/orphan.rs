@@ -3,13 +3,15 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 use uuid::Uuid;
 use virshle_hypervisor::Vmm;
 
-use crate::{CoreError, Node, VmState};
+use crate::lock::Lock;
+use crate::{CoreError, Node, Vm, VmState};
 
 /// What sort of thing an orphan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -24,6 +26,8 @@ pub enum OrphanKind {
     Folder,
     /// A socket nobody listens on.
     Socket,
+    /// A file that was to replace another.
+    File,
 }
 
 /// Something that belongs to no machine, or to one that does not run.
@@ -49,6 +53,8 @@ enum Handle {
     Process(u32),
     /// The ports of a machine that isn't there.
     Port(String),
+    /// A file, and the lock under which it is written.
+    File { path: PathBuf, lock: PathBuf },
 }
 
 impl fmt::Display for Orphan {
@@ -58,6 +64,7 @@ impl fmt::Display for Orphan {
             OrphanKind::Port => "port",
             OrphanKind::Folder => "folder",
             OrphanKind::Socket => "socket",
+            OrphanKind::File => "file",
         };
         write!(formatter, "{kind} {}", self.what)
     }
@@ -77,12 +84,26 @@ impl Node {
             .collect();
         let processes =
             Vmm::all_under(self.root()).map_err(|source| CoreError::Processes { source })?;
+        orphans.extend(self.store().temporaries()?.into_iter().map(|(path, lock)| {
+            let what = path.display().to_string();
+            orphan(OrphanKind::File, what, Handle::File { path, lock })
+        }));
         let mut running = HashSet::new();
         for uuid in self.store().uuids()? {
             let Ok(vm) = self.vm(uuid) else { continue };
+            // What is between two states is nobody's orphan.
+            if vm.is_being_changed() {
+                running.insert(uuid);
+                continue;
+            }
             let status = vm.status();
             if status.state != VmState::Stopped {
                 running.insert(uuid);
+                if let Some(pid) = status.pid.filter(|_| vm.is_half_started()) {
+                    let what =
+                        format!("cloud-hypervisor, pid {pid}, of a start that was cut short");
+                    orphans.push(orphan(OrphanKind::Process, what, Handle::Machine(uuid)));
+                }
                 continue;
             }
             let stale = vm.sockets().into_iter().filter(|path| path.symlink_metadata().is_ok());
@@ -91,15 +112,24 @@ impl Node {
             }));
         }
         for vmm in processes {
-            // A process whose machine answers is that machine's, or its folder was taken over.
-            let owner = running.iter().find(|uuid| self.status(**uuid).pid == Some(vmm.pid()));
-            if owner.is_none() {
+            if !self.owns(&vmm, &running) {
                 let what = format!("cloud-hypervisor, pid {}", vmm.pid());
                 orphans.push(orphan(OrphanKind::Process, what, Handle::Process(vmm.pid())));
             }
         }
         orphans.extend(self.orphan_ports(&running)?);
         Ok(orphans)
+    }
+
+    /// Whether a process is that of one of these machines: it answers for it, or somebody works on
+    /// the machine and will know.
+    fn owns(&self, vmm: &Vmm, machines: &HashSet<Uuid>) -> bool {
+        machines.iter().any(|uuid| {
+            self.vm(*uuid).is_ok_and(|vm| {
+                vm.status().pid == Some(vmm.pid())
+                    || (vmm.api_socket().starts_with(vm.folder()) && vm.is_being_changed())
+            })
+        })
     }
 
     /// Ports with our mark whose machine does not run. Without a switch there are none.
@@ -151,19 +181,25 @@ impl Node {
             Handle::Machine(uuid) => {
                 let vm = self.vm(*uuid)?;
                 let _lock = vm.lock()?;
-                if vm.vmm()?.is_none() {
-                    vm.settle();
+                match vm.vmm()? {
+                    None => vm.settle(),
+                    Some(vmm) if vm.is_half_started() => {
+                        vm.kill(&vmm)?;
+                        vm.settle();
+                    }
+                    Some(_) => {}
                 }
                 Ok(())
             }
-            Handle::Process(pid) => {
-                let processes = Vmm::all_under(self.root())
-                    .map_err(|source| CoreError::Processes { source })?;
-                for vmm in processes.into_iter().filter(|vmm| vmm.pid() == *pid) {
-                    vmm.kill().map_err(|source| CoreError::Processes { source })?;
-                    vmm.wait_exit(TIMEOUT);
+            Handle::Process(pid) => self.repair_process(*pid),
+            Handle::File { path, lock } => {
+                let _lock = Lock::acquire(lock, TIMEOUT)?;
+                match std::fs::remove_file(path) {
+                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                        Err(CoreError::Write { path: path.clone(), source })
+                    }
+                    _ => Ok(()),
                 }
-                Ok(())
             }
             Handle::Port(owner) => {
                 self.switch(TIMEOUT)?.remove_ports_of(owner, TIMEOUT).map(drop).map_err(|source| {
@@ -171,6 +207,27 @@ impl Node {
                 })
             }
         }
+    }
+}
+
+impl Node {
+    /// Kills a process, unless it has become that of its machine meanwhile.
+    fn repair_process(&self, pid: u32) -> Result<(), CoreError> {
+        let failed = |source| CoreError::Processes { source };
+        let processes = Vmm::all_under(self.root()).map_err(failed)?;
+        for lost in processes.into_iter().filter(|vmm| vmm.pid() == pid) {
+            let mut vms = self.store().uuids()?.into_iter().filter_map(|uuid| self.vm(uuid).ok());
+            let vm = vms.find(|vm| lost.api_socket().starts_with(vm.folder()));
+            // Under the lock nobody is just starting it.
+            let _lock = vm.as_ref().map(Vm::lock).transpose()?;
+            let owner = vm.as_ref().map(Vm::vmm).transpose()?.flatten();
+            if owner.is_some_and(|owner| owner.pid() == pid) {
+                continue;
+            }
+            lost.kill().map_err(failed)?;
+            lost.wait_exit(TIMEOUT);
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::CoreError;
 use crate::store::replace;
 
 /// The file, in the machine's folder.
-const FILE: &str = "run.json";
+pub(crate) const FILE: &str = "run.json";
 
 /// How the last run of a machine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -50,7 +50,20 @@ impl Vm {
             let finished = previous.as_ref().is_some_and(|run| run.phase == Phase::Started);
             match state {
                 VmState::Running if finished => return Ok(Change::Unchanged),
-                VmState::Paused | VmState::Unresponsive if finished => {
+                // Whoever started it died when all but this note was done. The guest may have run
+                // for days since.
+                VmState::Running if self.is_plugged()? => {
+                    Run { phase: Phase::Started, ..Run::starting() }.write(self.folder())?;
+                    return Ok(Change::Done);
+                }
+                VmState::Paused => {
+                    return Err(CoreError::WrongState {
+                        vm: self.name().clone(),
+                        verb: "start",
+                        state,
+                    });
+                }
+                VmState::Unresponsive if finished => {
                     return Err(CoreError::WrongState {
                         vm: self.name().clone(),
                         verb: "start",
@@ -150,7 +163,7 @@ impl Vm {
     /// Takes back a start that failed: goes on past what can't be taken back, and tells of it.
     fn undo_start(&self, previous: Option<&Run>) {
         let killed = self.vmm().and_then(|vmm| vmm.map_or(Ok(()), |vmm| self.kill(&vmm)));
-        if let Err(error) = killed {
+        if let Err(error) = killed.and_then(|()| self.kill_lost()) {
             tracing::warn!(vm = %self.name(), %error, "its VMM is left behind");
         }
         self.unplug();
@@ -164,6 +177,20 @@ impl Vm {
     pub(crate) fn vmm(&self) -> Result<Option<Vmm>, CoreError> {
         Vmm::find(&self.api_socket(), &self.node().config().hypervisor.program)
             .map_err(|source| self.hypervisor_error("find the VMM of", source))
+    }
+
+    /// Kills the VMMs that were started for this machine and have lost their socket.
+    fn kill_lost(&self) -> Result<(), CoreError> {
+        let lost = Vmm::all_under(self.folder())
+            .map_err(|source| self.hypervisor_error("find the VMM of", source))?;
+        lost.iter().try_for_each(|vmm| self.kill(vmm))
+    }
+
+    /// Whether a start of it was begun, and its starter died before it came to the boot. Whoever
+    /// asks holds its lock, or knows that nobody does.
+    pub(crate) fn is_half_started(&self) -> bool {
+        let unfinished = Run::read(self.folder()).is_some_and(|run| run.phase == Phase::Starting);
+        unfinished && matches!(self.state(), VmState::Created | VmState::Unresponsive)
     }
 
     pub(crate) fn client(

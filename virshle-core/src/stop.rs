@@ -149,7 +149,11 @@ impl Vm {
         }
         drop(lock);
         let ended = vmm.wait_exit(timeout);
-        let lock = self.lock()?;
+        let lock = self.lock().inspect_err(|_| {
+            if ended {
+                tracing::warn!(vm = %self.name(), "it has ended; its ports are left behind");
+            }
+        })?;
         if ended {
             return Ok(lock);
         }

@@ -27,6 +27,8 @@ pub(crate) const GONE: &str = ".gone-";
 pub(crate) const DEFINITION: &str = "vm.toml";
 /// The lock of a machine, and of the node.
 pub(crate) const LOCK: &str = "lock";
+/// The id that the next machine gets.
+const NEXT_ID: &str = "next-id";
 /// What a staged machine has claimed.
 const CLAIM: &str = "claim";
 /// How long a claim waits for others: each of them holds the lock for milliseconds.
@@ -177,7 +179,17 @@ impl Store {
         let first = self.next_id().unwrap_or(1).max(taken.highest_id + 1);
         self.write_next_id(first + u64::from(count))?;
         let macs = Arc::new(taken.macs);
-        (first..).zip(names).map(|(id, name)| self.stage(id, name, &macs)).collect()
+        let mut staged = Vec::new();
+        for (id, name) in (first..).zip(names) {
+            match self.stage(id, name, &macs) {
+                Ok(one) => staged.push(one),
+                Err(error) => {
+                    staged.into_iter().for_each(|one| self.discard(one));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(staged)
     }
 
     /// What machines have taken, and those that are being made right now.
@@ -208,11 +220,11 @@ impl Store {
     /// The id that comes next, if the file that says so is whole. It is only a memory of removed
     /// machines: ids of machines that exist are counted anyhow.
     fn next_id(&self) -> Option<u64> {
-        std::fs::read_to_string(self.root.join("next-id")).ok()?.trim().parse().ok()
+        std::fs::read_to_string(self.root.join(NEXT_ID)).ok()?.trim().parse().ok()
     }
 
     fn write_next_id(&self, next: u64) -> Result<(), CoreError> {
-        replace(&self.root.join("next-id"), format!("{next}\n").as_bytes())
+        replace(&self.root.join(NEXT_ID), format!("{next}\n").as_bytes())
     }
 
     fn stage(
@@ -223,30 +235,49 @@ impl Store {
     ) -> Result<Staged, CoreError> {
         let uuid = Uuid::new_v4();
         let folder = self.machines().join(format!("{NEW}{uuid}"));
-        for path in [folder.clone(), folder.join("disk"), folder.join("net"), folder.join("tmp")] {
-            ensure_folder(&path, 0o750)?;
+        let furnish = || {
+            for path in
+                [folder.clone(), folder.join("disk"), folder.join("net"), folder.join("tmp")]
+            {
+                ensure_folder(&path, 0o750)?;
+            }
+            let lock = Lock::acquire(&folder.join(LOCK), CLAIM_TIMEOUT)?;
+            write_new(&folder.join(CLAIM), format!("{id} {name}\n").as_bytes(), Sync::No)?;
+            Ok(lock)
+        };
+        match furnish() {
+            Ok(lock) => {
+                Ok(Staged { id, uuid, name, folder, taken_macs: Arc::clone(macs), _lock: lock })
+            }
+            Err(error) => {
+                discard_folder(&folder);
+                Err(error)
+            }
         }
-        let lock = Lock::acquire(&folder.join(LOCK), CLAIM_TIMEOUT)?;
-        write_new(&folder.join(CLAIM), format!("{id} {name}\n").as_bytes(), Sync::No)?;
-        Ok(Staged { id, uuid, name, folder, taken_macs: Arc::clone(macs), _lock: lock })
     }
 
-    /// Makes a staged machine a machine. When this returns, it outlasts a power failure.
+    /// Makes a staged machine a machine, or takes it back. When this succeeds, the machine
+    /// outlasts a power failure.
     pub(crate) fn commit(&self, staged: Staged, definition: &Definition) -> Result<(), CoreError> {
+        let committed = self.try_commit(&staged, definition);
+        // Only afterwards may others change the machine, or sweep what did not become one.
+        match committed {
+            Ok(()) => drop(staged),
+            Err(_) => self.discard(staged),
+        }
+        committed
+    }
+
+    fn try_commit(&self, staged: &Staged, definition: &Definition) -> Result<(), CoreError> {
         write_new(&staged.folder.join(DEFINITION), definition.to_toml()?.as_bytes(), Sync::Yes)?;
         let claim = staged.folder.join(CLAIM);
         std::fs::remove_file(&claim).map_err(|source| CoreError::Write { path: claim, source })?;
-        let renamed = self.rename(&staged.folder, &self.folder(staged.uuid));
-        // Only now may others change the machine, or sweep what did not become one.
-        drop(staged);
-        renamed
+        self.rename(&staged.folder, &self.folder(staged.uuid))
     }
 
     /// Takes back what was staged. Its folder's lock is held, so nobody else sweeps it meanwhile.
     pub(crate) fn discard(&self, staged: Staged) {
-        if let Err(error) = std::fs::remove_dir_all(&staged.folder) {
-            tracing::warn!(path = %staged.folder.display(), %error, "left behind until the next sweep");
-        }
+        discard_folder(&staged.folder);
         drop(staged);
     }
 
@@ -257,10 +288,16 @@ impl Store {
         Ok(gone)
     }
 
+    /// Renames a machine's folder, for good; or, if that can't be promised, not at all.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), CoreError> {
         let failed = |source| CoreError::Write { path: to.to_owned(), source };
         std::fs::rename(from, to).map_err(failed)?;
-        sync_folder(&self.machines()).map_err(failed)
+        sync_folder(&self.machines()).map_err(|source| {
+            if let Err(error) = std::fs::rename(to, from) {
+                tracing::warn!(path = %to.display(), %error, "cannot take back the rename");
+            }
+            failed(source)
+        })
     }
 
     /// What interrupted processes left behind, and nobody works on.
@@ -277,6 +314,24 @@ impl Store {
             }
         }
         Ok(leftovers)
+    }
+
+    /// The files that an interrupted [`replace`] left behind, each with the lock under which it is
+    /// written; none whose lock is held.
+    pub(crate) fn temporaries(&self) -> Result<Vec<(PathBuf, PathBuf)>, CoreError> {
+        let mut places = vec![(self.root.join(NEXT_ID), self.root.join(LOCK))];
+        places.extend(self.uuids()?.into_iter().map(|uuid| {
+            let folder = self.folder(uuid);
+            (folder.join(crate::run::FILE), folder.join(LOCK))
+        }));
+        let mut found = Vec::new();
+        for (path, lock) in places {
+            let path = beside(&path);
+            if path.symlink_metadata().is_ok() && Lock::acquire_if_free(&lock)?.is_some() {
+                found.push((path, lock));
+            }
+        }
+        Ok(found)
     }
 
     /// Removes what interrupted processes left behind. What can't be removed stays for the next.
@@ -371,16 +426,34 @@ fn write_new(path: &Path, content: &[u8], sync: Sync) -> Result<(), CoreError> {
 /// The caller holds the lock under which `path` is written: the name beside it is always the same,
 /// so that what an interrupted process leaves there is overwritten by the next.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), CoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let beside = PathBuf::from(name);
+    let beside = beside(path);
     let write = || -> io::Result<()> {
         let mut file =
             File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(content)?;
         std::fs::rename(&beside, path)
     };
-    write().map_err(|source| CoreError::Write { path: path.to_owned(), source })
+    write().map_err(|source| {
+        // The first failure is the one to tell of.
+        drop(std::fs::remove_file(&beside));
+        CoreError::Write { path: path.to_owned(), source }
+    })
+}
+
+/// The name under which the new content of `path` is written.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
+fn discard_folder(folder: &Path) {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(path = %folder.display(), %error, "left behind until the next sweep");
+        }
+        _ => {}
+    }
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! One machine: its definition, its folder, and the questions that can be asked of it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -102,12 +103,25 @@ impl Vm {
     /// Takes the lock that a change needs, and makes sure that the machine still exists.
     pub(crate) fn lock(&self) -> Result<Lock, CoreError> {
         let path = self.folder.join(LOCK);
-        if !self.folder.exists() {
-            return Err(self.removed());
+        match self.folder.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Err(self.removed()),
+            Err(source) => return Err(CoreError::Read { path: self.folder.clone(), source }),
         }
-        let lock = Lock::acquire(&path, LOCK_TIMEOUT)?;
+        let lock = match Lock::acquire(&path, LOCK_TIMEOUT) {
+            Err(CoreError::Lock { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Err(self.removed());
+            }
+            other => other?,
+        };
         // While this waited, the one who held the lock may have removed the machine.
-        if lock.is_at(&path) { Ok(lock) } else { Err(self.removed()) }
+        if lock.is_at(&path)? { Ok(lock) } else { Err(self.removed()) }
+    }
+
+    /// Whether somebody works on the machine right now, as far as this user can tell.
+    pub(crate) fn is_being_changed(&self) -> bool {
+        let path = self.folder.join(LOCK);
+        matches!(Lock::acquire_if_free(&path), Ok(None)) && path.exists()
     }
 
     pub(crate) fn removed(&self) -> CoreError {

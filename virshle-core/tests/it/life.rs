@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use virshle_core::{
-    Change, CoreError, ErrorKind, Force, LastExit, StartOptions, StopRequest, VmState,
+    Change, CoreError, ErrorKind, Force, LastExit, StartOptions, StopRequest, Vm, VmState,
 };
 use virshle_testkit::{Part, TestKernel, need};
 
@@ -13,12 +13,12 @@ use crate::lab::{DISK, LEAST, Lab};
 const PARTS: &[Part] = &[Part::Ch, Part::Kvm];
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
+fn start(vm: &Vm) -> Result<Change, CoreError> {
     vm.start(&StartOptions::default())
 }
 
 /// Waits until the machine's process has ended by itself.
-fn wait_until_stopped(vm: &virshle_core::Vm) {
+fn wait_until_stopped(vm: &Vm) {
     let program = vm.node().config().hypervisor.program.clone();
     let vmm = virshle_core::hypervisor::Vmm::find(&vm.api_socket(), &program).unwrap();
     if let Some(vmm) = vmm {
@@ -116,7 +116,7 @@ fn ch_how_a_run_ended_is_told() {
 
 #[test]
 #[ignore = "needs cloud-hypervisor and KVM"]
-fn ch_a_start_whose_starter_died_is_done_again() {
+fn ch_a_start_whose_starter_died_before_the_boot_is_done_again() {
     if !need(PARTS) {
         return;
     }
@@ -124,13 +124,42 @@ fn ch_a_start_whose_starter_died_is_done_again() {
     let vm = lab.create("xs");
     start(&vm).unwrap();
     let before = vm.info().pid;
-    // As it stands between the launch and the end of a start.
-    let record = vm.folder().join("run.json");
-    let text = fs::read_to_string(&record).unwrap().replace("started", "starting");
-    fs::write(&record, text).unwrap();
+    unfinish(&vm);
+    client(&vm).shutdown_vm().unwrap();
+    assert_eq!(vm.state(), VmState::Created);
     assert_eq!(start(&vm).unwrap(), Change::Done);
     assert_ne!(vm.info().pid, before);
     assert_eq!(vm.state(), VmState::Running);
+    vm.stop(&StopRequest::force()).unwrap();
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_a_guest_whose_starter_died_after_the_boot_runs_on() {
+    if !need(PARTS) {
+        return;
+    }
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    start(&vm).unwrap();
+    let before = vm.info().pid;
+    unfinish(&vm);
+    assert_eq!(start(&vm).unwrap(), Change::Done);
+    assert_eq!(vm.info().pid, before);
+    // The note that was missing is there now.
+    assert_eq!(start(&vm).unwrap(), Change::Unchanged);
+    vm.stop(&StopRequest::force()).unwrap();
+}
+
+/// Takes the note away that a start was finished, as if whoever started it had died before.
+fn unfinish(vm: &Vm) {
+    let record = vm.folder().join("run.json");
+    let text = fs::read_to_string(&record).unwrap().replace("started", "starting");
+    fs::write(&record, text).unwrap();
+}
+
+fn client(vm: &Vm) -> virshle_core::hypervisor::Client {
+    virshle_core::hypervisor::Client::connect(&vm.api_socket(), PATIENCE).unwrap()
 }
 
 #[test]
