@@ -140,6 +140,7 @@ impl Attempt {
         ensure!(outcome.signal == Some(libc::SIGKILL), "was not killed");
         if self.mode == Mode::KillAfter {
             repair(home).doing(|| "repaired".into())?;
+            clean(home, &home.machines()?).doing(|| "repaired".into())?;
         }
         let between = home.machines().doing(|| "listed after the kill".into())?;
         self.scenario.progress(home, seen, &between).doing(|| "after the kill".into())?;
@@ -181,6 +182,8 @@ impl Attempt {
                 let in_steps = match self.scenario.effect {
                     Effect::Node | Effect::Restarted => true,
                     Effect::Created(count, state) => count > 1 || state == "running",
+                    // The power first, then the machine.
+                    Effect::Removed => self.scenario.words.contains(&"--force"),
                     _ => false,
                 };
                 ensure!(

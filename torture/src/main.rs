@@ -119,9 +119,12 @@ impl Plan<'_> {
         let share = if self.options.only.is_empty() { 0.75 } else { 1.0 };
         let until = self.started + self.limit.mul_f64(share);
         let attempts = self.attempts(&surveys, report);
-        let verbose = self.options.point.is_some();
+        let (point, tell) = (self.options.point.is_some(), self.options.tell);
         board.work(attempts.into_iter().map(Job::Attempt), Some(until), |done| match done {
-            Done::Attempt(record) => report.attempt(&record, verbose),
+            Done::Attempt(record) => {
+                let tolerated = matches!(record.result, Ok(attempt::Verdict::Tolerated));
+                report.attempt(&record, point || (tell && tolerated));
+            }
             other => told(other, report),
         });
         let until = self.started + self.limit;

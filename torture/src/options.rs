@@ -27,6 +27,7 @@ usage: scripts/torture [OPTIONS]
   --point N          only the call of this number, with all that is said
   --errno NAME       only this error
   --lanes N          how many switches to work on at once [default: the number of cores, at most 4]
+  --tell             also tell of tries that were tolerated
   --calls NAME       list the calls of a command, and do nothing to it
   --v FILE           the v under test
 ";
@@ -43,6 +44,7 @@ pub(crate) struct Options {
     pub(crate) point: Option<usize>,
     pub(crate) errno: Option<String>,
     pub(crate) lanes: usize,
+    pub(crate) tell: bool,
     pub(crate) calls: bool,
     pub(crate) help: bool,
 }
@@ -65,6 +67,7 @@ impl Options {
             point: None,
             errno: None,
             lanes: cores.clamp(1, 4),
+            tell: false,
             calls: false,
             help: false,
         };
@@ -75,6 +78,7 @@ impl Options {
             let wrong = || format!("the value of {word}");
             match word.as_str() {
                 "--help" | "-h" => options.help = true,
+                "--tell" => options.tell = true,
                 "--short" => options.short = true,
                 "--minutes" => options.minutes = Some(value()?.parse().doing(wrong)?),
                 "--seed" => options.seed = value()?.parse().doing(wrong)?,

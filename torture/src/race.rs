@@ -33,6 +33,7 @@ pub(crate) const ALL: &[Race] = &[
     Race { name: "everything on one machine", run: everything },
     Race { name: "everything, and kills", run: kills },
     Race { name: "everything, in bulk", run: bulk },
+    Race { name: "starts, stops and repairs", run: repairs },
     Race { name: "threads of one process", run: threads },
 ];
 
@@ -195,6 +196,30 @@ fn kills(home: &Home) -> Result<(), Failure> {
     // A start that was cut short is finished, or taken back, by the next change of that machine.
     if named(&home.machines()?, SUBJECT).is_some() {
         home.must(&["vm", "stop", "--force", SUBJECT])?;
+    }
+    Ok(())
+}
+
+/// A repair takes nothing from a machine that others are at work on.
+fn repairs(home: &Home) -> Result<(), Failure> {
+    home.must(&["vm", "create", "-t", "tap", "-n", "8", "--name", SUBJECT])?;
+    let names: Vec<String> = (1..=8).map(|number| format!("{SUBJECT}-{number}")).collect();
+    for round in 0..4 {
+        let words: Vec<Vec<&str>> = (0..24)
+            .map(|turn| match turn % 3 {
+                0 => vec!["node", "check", "--repair", "--json"],
+                _ if turn > 15 => vec!["vm", "create", "-t", "bare"],
+                _ if round % 2 == 0 => vec!["vm", "start", &names[turn % 8]],
+                _ => vec!["vm", "stop", "--force", &names[turn % 8]],
+            })
+            .collect();
+        check(&loose(home, &words)?, &[0])?;
+        let wanted = if round % 2 == 0 { "running" } else { "stopped" };
+        let machines = home.machines()?;
+        for turn in (0..=15).filter(|turn| turn % 3 != 0) {
+            let machine = named(&machines, &names[turn % 8]);
+            ensure!(machine.is_some_and(|vm| vm.state == wanted), "not {wanted}: {machine:?}");
+        }
     }
     Ok(())
 }
