@@ -78,7 +78,11 @@ END
     let name = inside("hostname")?;
     ensure!(name.trim() == "debby", "its host name is {name:?}");
     let status = inside("cloud-init status --wait || true")?;
-    ensure!(status.contains("status: done"), "cloud-init says {status:?}");
+    if !status.contains("status: done") {
+        let log =
+            inside("sudo grep -E 'WARN|ERROR|Traceback|Error' /var/log/cloud-init.log | tail -30")?;
+        return Err(Failure::new(format!("cloud-init says {status:?}\n{log}")));
+    }
     let size = inside("df --output=size -B1M / | tail -n 1")?;
     let grown = size.trim().parse::<u64>().is_ok_and(|mebibytes| mebibytes > 4500);
     ensure!(grown, "the root filesystem has {} MiB of 5 GiB", size.trim());
