@@ -3,7 +3,7 @@
 # Sourced by the other scripts; changes nothing when it is read.
 
 # The words of VIRSHLE_REQUIRE.
-parts=(ovs dpdk ch kvm reflink sshd qemu-img root)
+parts=(ovs dpdk ch kvm reflink sshd rsync cloud-init qemu-img root)
 
 say() { printf '\n== %s\n' "$*"; }
 is_root() { [ "$(id -u)" = 0 ]; }
@@ -36,8 +36,10 @@ install_packages() {
 }
 
 install_parts() {
+  # The tests run cloud-init in roots of their own; of this host it must keep off when it boots.
+  if is_root && ! [ -e /etc/cloud ]; then mkdir /etc/cloud && touch /etc/cloud/cloud-init.disabled; fi
   install_packages build-essential openvswitch-switch openvswitch-switch-dpdk xfsprogs btrfs-progs \
-    e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod
+    e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init
 }
 
 # Reserves the hugepages that DPDK needs for itself, if root may and there is memory.
@@ -77,6 +79,9 @@ has() {
     reflink) is_root && command -v mkfs.xfs >/dev/null && command -v mkfs.btrfs >/dev/null \
       && [ -e /dev/loop-control ] ;;
     sshd) [ -x /usr/sbin/sshd ] && command -v ssh >/dev/null && command -v ssh-keygen >/dev/null ;;
+    rsync) command -v rsync >/dev/null ;;
+    cloud-init) is_root && command -v cloud-init >/dev/null && [ -e /etc/cloud/cloud.cfg ] \
+      && [ -e /dev/loop-control ] ;;
     qemu-img) command -v qemu-img >/dev/null ;;
     root) is_root ;;
     *) return 1 ;;
@@ -98,6 +103,10 @@ describe() {
       echo 'root, loop devices, the packages xfsprogs and btrfs-progs' ;;
     sshd) ! has sshd || { ssh -V 2>&1; return; }
       echo 'the packages openssh-server and openssh-client' ;;
+    rsync) ! has rsync || { rsync --version | sed -n 1p; return; }
+      echo 'the package rsync' ;;
+    cloud-init) ! has cloud-init || { cloud-init --version; return; }
+      echo 'root, loop devices, the package cloud-init' ;;
     qemu-img) ! has qemu-img || { qemu-img --version | sed -n 1p; return; }
       echo 'the package qemu-utils' ;;
     root) ! has root || { echo 'devices, mounts and namespaces can be made'; return; }
@@ -109,9 +118,9 @@ tell_parts() {
   local part
   for part in "${parts[@]}"; do
     if has "$part"; then
-      printf '  %-9s real     %s\n' "$part" "$(describe "$part")"
+      printf '  %-10s real     %s\n' "$part" "$(describe "$part")"
     else
-      printf '  %-9s MISSING  needs %s\n' "$part" "$(describe "$part")"
+      printf '  %-10s MISSING  needs %s\n' "$part" "$(describe "$part")"
     fi
   done
 }

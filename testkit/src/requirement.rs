@@ -23,6 +23,10 @@ pub enum Part {
     Root,
     /// The `qemu-img` program, which knows qcow2 best.
     QemuImg,
+    /// rsync, which copies over ssh.
+    Rsync,
+    /// cloud-init, as its package installs it, and root to run it in a root of its own.
+    CloudInit,
 }
 
 impl Part {
@@ -37,6 +41,8 @@ impl Part {
             Self::Sshd => "sshd",
             Self::Root => "root",
             Self::QemuImg => "qemu-img",
+            Self::Rsync => "rsync",
+            Self::CloudInit => "cloud-init",
         }
     }
 
@@ -50,6 +56,8 @@ impl Part {
             Self::Sshd => "OpenSSH's client and server",
             Self::Root => "root",
             Self::QemuImg => "qemu-img",
+            Self::Rsync => "rsync",
+            Self::CloudInit => "cloud-init, blkid, loop devices and root",
         }
     }
 }
@@ -60,6 +68,13 @@ pub fn has(part: Part) -> bool {
     match part {
         Part::Root => root,
         Part::QemuImg => program("qemu-img"),
+        Part::Rsync => program("rsync"),
+        Part::CloudInit => {
+            root && program("cloud-init")
+                && program("blkid")
+                && Path::new("/etc/cloud/cloud.cfg").exists()
+                && Path::new("/dev/loop-control").exists()
+        }
         Part::Ovs => root && program("ovsdb-server") && vswitchd_exists(),
         Part::Dpdk => {
             root && program("ovsdb-server")

@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{RecvFlags, recv};
 
 use crate::run::{Phase, Run};
 use crate::sightings::SightingsWatch;
@@ -54,6 +56,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// How long one attempt may take: the network's first answer may be a while in coming.
 const SHORTEST_ATTEMPT: Duration = Duration::from_millis(250);
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(2);
+/// How long a server may take to say its first word: one that is started for each connection may
+/// have to be read from a slow disk.
+const GREETING: Duration = Duration::from_secs(10);
 /// The most that a server says before its version, in bytes.
 const MAX_GREETING: u64 = 8 << 10;
 
@@ -122,6 +127,50 @@ impl Vm {
         }
     }
 
+    /// Connects to `port` of the guest as [`connect`](Self::connect) does, and waits for it while the
+    /// machine comes up: as long as it runs, and at most for `timeout`. `on_wait` hears, once, why it
+    /// has to be waited for: of each way that was tried.
+    ///
+    /// An ssh server is not up before it says something: behind a socket that somebody else listens
+    /// at, it may not have its keys yet.
+    ///
+    /// # Errors
+    ///
+    /// [`CoreError::WrongState`] if the machine doesn't run, or doesn't any more;
+    /// [`CoreError::Unreachable`] when the time is over.
+    pub fn connect_when_up(
+        &self,
+        port: u16,
+        timeout: Duration,
+        on_wait: impl FnOnce(&[String]),
+    ) -> Result<GuestStream, CoreError> {
+        let deadline = Instant::now() + timeout;
+        let mut on_wait = Some(on_wait);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let tried = match self.connect(port, left.clamp(SHORTEST_ATTEMPT, LONGEST_ATTEMPT)) {
+                Ok(stream) if port != SSH_PORT => return Ok(stream),
+                Ok(stream) => match first_word(&stream, left.min(GREETING)) {
+                    Ok(()) => return Ok(stream),
+                    Err(error) => vec![format!("{}: {error}", stream.route())],
+                },
+                Err(CoreError::Unreachable { tried, .. }) => tried,
+                Err(error) => return Err(error),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(CoreError::Unreachable { vm: self.name().clone(), port, tried });
+            }
+            if let Some(on_wait) = on_wait.take() {
+                on_wait(&tried);
+            }
+            // That it listens nobody tells. Its end would be heard of, and is soon enough known.
+            std::thread::sleep(left.min(pause));
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        }
+    }
+
     fn missing_boot(&self) -> Option<Missing> {
         let state = self.state();
         let comes = match state {
@@ -151,7 +200,7 @@ impl Vm {
         let left = deadline.saturating_duration_since(Instant::now());
         let attempt = left.clamp(SHORTEST_ATTEMPT, LONGEST_ATTEMPT);
         let answer = match self.connect(SSH_PORT, attempt) {
-            Ok(stream) => greet(stream, attempt),
+            Ok(stream) => greet(stream, left.clamp(SHORTEST_ATTEMPT, GREETING)),
             // The way to a machine that is off opens when it is started, which is heard of. But a
             // socket is there a moment before it is listened at, and of that nobody tells.
             Err(error @ CoreError::WrongState { .. }) => {
@@ -168,6 +217,23 @@ impl Vm {
             Err(error) => format!("what answers there is no ssh server: {error}"),
         };
         Some(Missing { what, comes: Comes::Unannounced })
+    }
+}
+
+/// Waits until the server at the other end says something, and leaves it to be read. One that is
+/// silent for so long may yet say it to whoever gets the connection.
+fn first_word(stream: &GuestStream, timeout: Duration) -> io::Result<()> {
+    let mut heard = [PollFd::new(stream, PollFlags::IN)];
+    match poll(&mut heard, Timespec::try_from(timeout).ok().as_ref()) {
+        Ok(0) | Err(Errno::INTR) => return Ok(()),
+        other => other?,
+    };
+    match recv(stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, 0)) => {
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "what answers there hangs up at once"))
+        }
+        Ok(_) | Err(Errno::AGAIN) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use virshle_testkit::{FakeVsock, NetNamespace, Part, Sshd, need};
@@ -130,8 +131,8 @@ fn ssh_input_of_any_size_comes_back_whole() {
 
 #[test]
 #[ignore = "needs OpenSSH"]
-fn ssh_the_printed_configuration_serves_ssh_and_scp() {
-    if !need(&[Part::Sshd]) {
+fn ssh_the_printed_configuration_serves_ssh_scp_and_rsync() {
+    if !need(&[Part::Sshd, Part::Rsync]) {
         return;
     }
     let lab = Lab::up();
@@ -146,6 +147,17 @@ fn ssh_the_printed_configuration_serves_ssh_and_scp() {
     let back = lab.home.path("back");
     says(&lab.openssh("scp", &["-q", &remote, back.to_str().unwrap()]), "");
     assert_eq!(fs::read_to_string(&back).unwrap(), "carried");
+    let mirror = lab.home.path("mirror");
+    let remote = format!("vm+web:{}/", mirror.display());
+    let shell = format!("ssh -F {}", lab.home.path("ssh_config").display());
+    let rsync = |words: &[&str]| ran(Command::new("rsync").args(["-a", "-e", &shell]).args(words));
+    fs::create_dir(lab.home.path("site")).unwrap();
+    fs::write(lab.home.path("site/index.html"), "mirrored").unwrap();
+    says(&rsync(&[lab.home.path("site/").to_str().unwrap(), &remote]), "");
+    assert_eq!(fs::read_to_string(mirror.join("index.html")).unwrap(), "mirrored");
+    let copy = lab.home.path("copy");
+    says(&rsync(&[&remote, copy.to_str().unwrap()]), "");
+    assert_eq!(fs::read_to_string(copy.join("index.html")).unwrap(), "mirrored");
     let absent = lab.openssh("ssh", &["vm/db", "true"]);
     assert_eq!(absent.code, 255, "{absent:?}");
     assert!(absent.stderr.contains("error: no machine \"db\""), "{absent:?}");
@@ -200,7 +212,7 @@ fn root_ssh_goes_over_the_network_where_the_guest_has_no_vsock() {
     lab.home.ok("vm create -t net --name web");
     // The guest listens elsewhere on its vsock.
     lab.listen(23);
-    let unreachable = lab.ssh(&["--", "true"]);
+    let unreachable = lab.ssh(&["--timeout", "0", "--", "true"]);
     assert_eq!(unreachable.code, 255, "{unreachable:?}");
     for text in ["vsock: nobody listens", "192.0.2.10 (static): Connection refused", "hint: "] {
         assert!(unreachable.stderr.contains(text), "{unreachable:?}");
@@ -242,6 +254,33 @@ fn ssh_is_waited_for_while_the_machine_comes_up() {
 }
 
 #[test]
+#[ignore = "needs OpenSSH"]
+fn ssh_right_after_a_start_waits_for_the_server() {
+    if !need(&[Part::Sshd]) {
+        return;
+    }
+    let mut lab = Lab::new();
+    let sshd = Arc::clone(&lab.sshd);
+    let asked = AtomicU32::new(0);
+    // What listens hangs up at first, as a server does that has no keys yet.
+    let guest = FakeVsock::start(&lab.vsock(), 22, move |stream| {
+        if asked.fetch_add(1, Ordering::SeqCst) % 4 < 3 { Ok(()) } else { sshd.serve(stream) }
+    });
+    lab.vsock = Some(guest.unwrap());
+    for ran in [lab.ssh(&["--", "echo there"]), lab.openssh("ssh", &["vm/web", "echo there"])] {
+        says(&ran, "there\n");
+        // Nobody is at a terminal: there are no words but ssh's own.
+        assert!(!ran.stderr.contains("waiting"), "{ran:?}");
+    }
+    let impatient = lab.ssh(&["--timeout", "0", "--", "true"]);
+    assert_eq!(impatient.code, 255, "{impatient:?}");
+    assert!(
+        impatient.stderr.contains("vsock: what answers there hangs up at once"),
+        "{impatient:?}"
+    );
+}
+
+#[test]
 fn a_machine_that_is_off_is_not_entered_nor_reached() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
@@ -263,15 +302,18 @@ fn the_proxy_carries_bytes_both_ways_and_passes_ends_on() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
     let vsock: PathBuf = home.json("vm info web")["vsock"].as_str().unwrap().into();
-    // It answers only when it has heard everything.
-    let _guest = FakeVsock::start(&vsock, 22, |mut stream| {
+    // It answers only when it has heard everything, as no ssh server does.
+    let _guest = FakeVsock::start(&vsock, 7, |mut stream| {
         let mut heard = Vec::new();
         stream.read_to_end(&mut heard)?;
         heard.reverse();
         stream.write_all(&heard)
     })
     .unwrap();
-    for words in [&["vm", "proxy", "web"][..], &["vm", "proxy", "--fdpass", "vm+web"]] {
+    for words in [
+        &["vm", "proxy", "web", "--port", "7"][..],
+        &["vm", "proxy", "--fdpass", "vm+web", "--port", "7"],
+    ] {
         let mut child =
             home.command(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();

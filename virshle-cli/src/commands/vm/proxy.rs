@@ -1,7 +1,7 @@
 //! `v vm proxy`
 
 use std::fs::File;
-use std::io::{self, stdin, stdout};
+use std::io::{self, IsTerminal, stderr, stdin, stdout};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -10,9 +10,11 @@ use virshle_core::{GuestStream, SSH_PORT, Selection, Vm, machine_of_host};
 
 use crate::context::Context;
 use crate::error::CliError;
+use crate::escape::escape;
+use crate::timeout;
 
-/// How long a machine may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a machine that has just been started may take until it answers.
+pub(super) const TIMEOUT: &str = "60s";
 
 /// Connect the standard input and output to the ssh server of a machine
 ///
@@ -29,11 +31,21 @@ pub(crate) struct Args {
     /// Connect to this port of the machine
     #[arg(long, value_name = "PORT", default_value_t = SSH_PORT)]
     port: u16,
+    /// Wait so long for a machine that comes up; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = TIMEOUT, value_parser = timeout::parse)]
+    timeout: Duration,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let vm = find(&args.machine, context)?;
-    let stream = vm.connect(args.port, TIMEOUT)?;
+    let stream = vm.connect_when_up(args.port, args.timeout, |tried| {
+        // A program that reads stderr has not asked for this.
+        if stderr().is_terminal() {
+            let tried = tried.join("; ");
+            let line = format!("waiting for machine {} to answer ({})", vm.name(), escape(&tried));
+            context.output.note(&line);
+        }
+    })?;
     let failed = |source| CliError::Proxy { vm: vm.name().to_string(), source };
     if args.fdpass && socket_domain(stdout()) == Ok(AddressFamily::UNIX) {
         return stream.hand_over(stdout()).map_err(failed);

@@ -2,12 +2,15 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::time::Duration;
 
 use virshle_core::SshRequest;
 
+use super::proxy::TIMEOUT;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machine;
+use crate::timeout;
 
 /// Open a session in a machine, or run a command there, with the system's ssh
 #[derive(clap::Args, Debug)]
@@ -21,6 +24,9 @@ pub(crate) struct Args {
     /// Give the command a terminal
     #[arg(short, long)]
     tty: bool,
+    /// Wait so long for the ssh server of a machine that comes up; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = TIMEOUT, value_parser = timeout::parse)]
+    timeout: Duration,
     #[command(flatten)]
     machine: Machine,
     /// Run this instead of a shell; the exit code is the command's, or 255 if ssh failed
@@ -30,8 +36,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let vm = args.machine.find(&context.node()?)?;
-    let proxy =
-        context.own_command()?.into_iter().chain(["vm", "proxy", "--fdpass"].map(Into::into));
+    let timeout = humantime::format_duration(args.timeout).to_string().replace(' ', "");
+    let words = ["vm", "proxy", "--fdpass", "--timeout", &timeout].map(OsString::from);
+    let proxy = context.own_command()?.into_iter().chain(words);
     let mut request = SshRequest::new(proxy).command(args.command);
     if let Some(user) = args.user {
         request = request.user(user);
