@@ -57,6 +57,9 @@ impl NodeCheck {
 /// How long the switch may take for an answer, and a program to tell its version.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The subject of what says whether the switch answers.
+const OVSDB: &str = "ovsdb";
+
 fn good(subject: &str, message: impl Into<String>) -> Finding {
     Finding { subject: subject.into(), level: Level::Good, message: message.into(), mend: None }
 }
@@ -96,7 +99,11 @@ impl Node {
         findings.push(self.check_hypervisor());
         findings.push(self.check_firmware());
         findings.push(check_landlock());
-        findings.extend(self.check_network());
+        let network = self.check_network();
+        // A switch that gives no answer is told of there: it hides nothing else.
+        let no_switch =
+            network.iter().any(|finding| finding.subject == OVSDB && finding.level != Level::Good);
+        findings.extend(network);
         findings.extend(
             self.store()
                 .find()?
@@ -104,7 +111,8 @@ impl Node {
                 .iter()
                 .map(|error| bad(Level::Missing, "machine", chain(error), error.hint())),
         );
-        Ok(NodeCheck { findings, orphans: self.orphans()? })
+        let orphans = if no_switch { self.orphans_of_host()? } else { self.orphans()? };
+        Ok(NodeCheck { findings, orphans })
     }
 
     fn check_config(&self) -> Vec<Finding> {
@@ -231,9 +239,13 @@ impl Node {
         };
         let mut switch = match self.switch(TIMEOUT) {
             Ok(switch) => switch,
-            Err(error) => return vec![failure(severe, "ovsdb", &error)],
+            Err(error) => return vec![failure(severe, OVSDB, &error)],
         };
-        let mut findings = vec![good("ovsdb", self.config().network.ovsdb.clone())];
+        // A server that is there and says nothing is asked once, and not for everything.
+        if let Err(error) = switch.capabilities() {
+            return vec![bad(severe, OVSDB, chain(&error), error.hint())];
+        }
+        let mut findings = vec![good(OVSDB, self.config().network.ovsdb.clone())];
         match switch.ping_vswitchd(TIMEOUT) {
             Ok(()) => findings.push(self.check_vswitchd(&mut switch)),
             Err(error) => {
@@ -250,7 +262,7 @@ impl Node {
     fn check_vswitchd(&self, switch: &mut Switch) -> Finding {
         match switch.capabilities() {
             Ok(capabilities) => {
-                let version = capabilities.version.as_deref().unwrap_or("of unknown version");
+                let version = capabilities.version.as_deref().unwrap_or("applies changes");
                 good("ovs-vswitchd", version)
             }
             Err(error) => bad(Level::Missing, "ovs-vswitchd", chain(&error), error.hint()),

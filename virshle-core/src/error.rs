@@ -412,6 +412,9 @@ impl CoreError {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room on that filesystem".into())
             }
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                Some("choose another root with --root or [node] root".into())
+            }
             Self::NoFirmware { places, .. } => Some(format!(
                 "put cloud-hypervisor's CLOUDHV.fd in {}, or set [hypervisor] firmware, or give \
                  the template a kernel",

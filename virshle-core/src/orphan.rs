@@ -76,6 +76,18 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 impl Node {
     /// Finds what belongs to no machine of this node, or to one that does not run.
     pub(crate) fn orphans(&self) -> Result<Vec<Orphan>, CoreError> {
+        let (mut orphans, running) = self.look_for_orphans()?;
+        orphans.extend(self.orphan_ports(&running)?);
+        Ok(orphans)
+    }
+
+    /// The same, leaving out what is on the switch.
+    pub(crate) fn orphans_of_host(&self) -> Result<Vec<Orphan>, CoreError> {
+        Ok(self.look_for_orphans()?.0)
+    }
+
+    /// Finds the orphans that are not on the switch, and the machines whose ports are none.
+    fn look_for_orphans(&self) -> Result<(Vec<Orphan>, HashSet<Uuid>), CoreError> {
         let mut orphans: Vec<Orphan> = self
             .store()
             .leftovers()?
@@ -117,8 +129,7 @@ impl Node {
                 orphans.push(orphan(OrphanKind::Process, what, Handle::Process(vmm.pid())));
             }
         }
-        orphans.extend(self.orphan_ports(&running)?);
-        Ok(orphans)
+        Ok((orphans, running))
     }
 
     /// Whether a process is that of one of these machines: it answers for it, or somebody works on

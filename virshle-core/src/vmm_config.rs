@@ -7,6 +7,7 @@ use virshle_hypervisor::{
     ConsoleConfig, CpusConfig, DiskConfig, HotplugMethod, ImageType, MemoryConfig, NetConfig,
     PayloadConfig, PlatformConfig, VhostMode, VmConfig, VsockConfig,
 };
+use virshle_template::Datapath;
 
 use crate::definition::{Boot, DiskDefinition, NetDefinition, NetKind};
 use crate::{CoreError, Vm};
@@ -40,14 +41,15 @@ impl Vm {
         Ok(config)
     }
 
-    /// The command that would run the machine by hand, once its taps are there.
+    /// The command that would run the machine by hand, once its taps are there: confined as a start
+    /// confines it, and its taps without offloads where the configured datapath carries none.
     ///
     /// # Errors
     ///
     /// As [`Vm::vmm_config`].
     pub fn command_line(&self) -> Result<Vec<OsString>, CoreError> {
         let program = &self.node().config().hypervisor.program;
-        Ok(self.vmm_config()?.command_line(program, &self.api_socket()))
+        Ok(self.confined(self.vmm_config()?)?.command_line(program, &self.api_socket()))
     }
 
     /// The machine without its network interfaces, which may need descriptors passed.
@@ -121,7 +123,12 @@ impl Vm {
     fn net_config(&self, net: &NetDefinition) -> NetConfig {
         let config = match net.kind {
             NetKind::Vhost => return self.vhost_config(net),
-            NetKind::Tap | NetKind::Macvtap => NetConfig::tap(&net.port),
+            // As a start finds it out from the bridge itself.
+            NetKind::Tap => match self.node().config().network.datapath {
+                Datapath::Netdev => with_offloads(NetConfig::tap(&net.port), Offloads::None),
+                _ => NetConfig::tap(&net.port),
+            },
+            NetKind::Macvtap => NetConfig::tap(&net.port),
         };
         with_identity(config, net)
     }
@@ -139,15 +146,13 @@ impl Vm {
 
 /// An interface on a descriptor that is passed with it.
 pub(crate) fn descriptor_config(net: &NetDefinition, offloads: Offloads) -> NetConfig {
-    let mut config = with_identity(NetConfig::descriptors(1), net);
+    with_offloads(with_identity(NetConfig::descriptors(1), net), offloads)
+}
+
+fn with_offloads(config: NetConfig, offloads: Offloads) -> NetConfig {
     match offloads {
         Offloads::Kernel => config,
-        Offloads::None => {
-            for offload in ["offload_tso", "offload_ufo", "offload_csum"] {
-                config.extra.insert(offload.into(), false.into());
-            }
-            config
-        }
+        Offloads::None => config.offloads(false),
     }
 }
 

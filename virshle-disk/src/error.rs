@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::size::Size;
+
 /// What failed, on which file. The next step is in [`hint`](Self::hint).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,7 +45,8 @@ pub enum DiskError {
     },
     /// The disk would be smaller than its image.
     #[error(
-        "{size_bytes} bytes are too few: image {} needs {image_bytes} bytes", .path.display()
+        "{} is too small: image {} is {}",
+        Size(*.size_bytes), .path.display(), Size(*.image_bytes)
     )]
     TooSmall {
         /// The image.
@@ -81,8 +84,8 @@ pub enum DiskError {
     },
     /// There is less room than the copy needs; nothing was copied.
     #[error(
-        "not enough room for disk {}: it needs {needed_bytes} bytes, {free_bytes} are free",
-        .path.display()
+        "not enough room for disk {}: it needs {}, {} are free",
+        .path.display(), Size(*.needed_bytes), Size(*.free_bytes)
     )]
     NoRoom {
         /// The disk.
@@ -99,7 +102,10 @@ pub enum DiskError {
         path: PathBuf,
     },
     /// The files of a seed are larger than a seed can be.
-    #[error("seed {} would hold {size_bytes} bytes, and {} are the most", .path.display(), crate::MAX_SEED)]
+    #[error(
+        "seed {} would hold {}, and {} are the most",
+        .path.display(), Size(*.size_bytes as u64), Size(crate::MAX_SEED as u64)
+    )]
     SeedTooLarge {
         /// The seed.
         path: PathBuf,

@@ -46,6 +46,7 @@ mod overlay;
 mod qcow2;
 mod reflink;
 mod seed;
+mod size;
 
 pub use clone::CloneRequest;
 pub use disk::{Disk, create_empty, grow};

@@ -22,8 +22,11 @@ use crate::error::Cause;
 use crate::log::tail;
 use crate::sys::{self, Handover};
 use crate::terminal::Terminal;
-use crate::version::Version;
+use crate::version::{Version, version};
 use crate::vmm::Vmm;
+
+/// How long one that ended too early may take to tell its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How much cloud-hypervisor writes to its log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -293,10 +296,14 @@ impl Launch {
     fn died(&self, watcher: &mut Watcher, otherwise: HypervisorError) -> HypervisorError {
         match watcher.ended(Duration::from_secs(2)) {
             Ended::No => otherwise,
-            Ended::Yes(status) => HypervisorError::Died {
-                program: self.program.clone(),
-                status,
-                output: self.log_file.as_deref().and_then(|log| Cause::chain(tail(log, 10))),
+            // One that is too old does not know the words it is started with, and says only that.
+            Ended::Yes(status) => match version(&self.program, VERSION_TIMEOUT) {
+                Err(error @ HypervisorError::TooOld { .. }) => error,
+                _ => HypervisorError::Died {
+                    program: self.program.clone(),
+                    status,
+                    output: self.log_file.as_deref().and_then(|log| Cause::chain(tail(log, 10))),
+                },
             },
         }
     }

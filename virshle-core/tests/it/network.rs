@@ -1,7 +1,8 @@
 //! Machines on real Open vSwitch and real cloud-hypervisor.
 
 use virshle_core::{
-    Change, CoreError, ErrorKind, Force, InitMode, InitOutcome, StartOptions, StopRequest, VmState,
+    Change, CoreError, ErrorKind, Force, InitMode, InitOutcome, Level, StartOptions, StopRequest,
+    VmState,
 };
 use virshle_testkit::{NetNamespace, OpenVswitch, Part, need};
 
@@ -151,6 +152,28 @@ fn ovs_a_dead_vswitchd_fails_the_start_within_its_deadline() {
     assert_eq!(ovs.vsctl(&["list-ports", "br0"]), "");
     start(&vm).unwrap();
     assert_eq!(vm.state(), VmState::Running);
+}
+
+#[test]
+#[ignore = "needs Open vSwitch"]
+fn ovs_a_silent_database_is_one_finding_and_hides_no_other() {
+    if !need(&[Part::Ovs]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = lab(&ovs, "tap");
+    lab.create("xs");
+    ovs.freeze_ovsdb();
+    let check = lab.node.check();
+    ovs.thaw_ovsdb();
+    let check = check.unwrap();
+    let level = |subject: &str| {
+        check.findings.iter().find(|finding| finding.subject == subject).map(|found| found.level)
+    };
+    assert_eq!(level("ovsdb"), Some(Level::Missing), "{:?}", check.findings);
+    assert_eq!(level("root"), Some(Level::Good), "{:?}", check.findings);
+    assert_eq!(level("bridge"), None, "{:?}", check.findings);
 }
 
 #[test]

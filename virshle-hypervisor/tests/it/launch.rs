@@ -52,6 +52,17 @@ fn a_program_that_dies_leaves_its_last_words() {
 }
 
 #[test]
+fn a_program_too_old_to_know_its_arguments_is_told_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "[ \"$1\" != --version ] || echo 'cloud-hypervisor v30.0'\n\
+                  [ \"$1\" = --version ] || exit 2";
+    let program = FakeProgram::script(script).write(folder.path()).unwrap();
+    let error = fails(folder.path(), &program);
+    assert!(matches!(error, HypervisorError::TooOld { .. }), "{error:?}");
+    assert_eq!(error.hint().as_deref(), Some("install a newer cloud-hypervisor"));
+}
+
+#[test]
 fn a_program_that_is_killed_is_told_from_one_that_ends() {
     let folder = tempfile::tempdir().unwrap();
     let program = FakeProgram::script("kill -SYS $$").write(folder.path()).unwrap();
