@@ -67,6 +67,28 @@ restore_host() {
   restore_hugepages
 }
 
+# Starts an Open vSwitch that keeps its things in the folder $1, with DPDK if that is here. Only for
+# a network, mount and process namespace of one's own: it takes /run/openvswitch, and ends with them.
+start_switch() {
+  local vswitchd=/usr/lib/openvswitch-switch/ovs-vswitchd
+  [ -x $vswitchd ] || vswitchd=ovs-vswitchd
+  ip link set lo up
+  mkdir -p /run/openvswitch && mount -t tmpfs tmpfs /run/openvswitch
+  export OVS_RUNDIR=/run/openvswitch
+  ovsdb-tool create "$1/conf.db" /usr/share/openvswitch/vswitch.ovsschema
+  ovsdb-server "$1/conf.db" --remote=punix:/run/openvswitch/db.sock --pidfile --detach \
+    --log-file="$1/ovsdb-server.log" >/dev/null 2>&1
+  ovs-vsctl --no-wait --timeout=10 init
+  if has dpdk; then
+    vswitchd=$vswitchd_dpdk
+    mkdir "$1/hugepages" && mount -t hugetlbfs -o pagesize=2M none "$1/hugepages"
+    ovs-vsctl --no-wait --timeout=10 set Open_vSwitch . other_config:dpdk-init=true \
+      other_config:pmd-maxsleep=1000
+  fi
+  $vswitchd unix:/run/openvswitch/db.sock --pidfile --detach --log-file="$1/vswitchd.log" \
+    >/dev/null 2>&1
+}
+
 # Tells whether this host has a part, as the testkit does.
 has() {
   case $1 in
