@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::destination::Destination;
 use crate::disk::{Disk, grow_file};
-use crate::extents::{CopyError, Progress, copy, data_extents};
+use crate::extents::{CopyError, Progress, bytes_of, copy, data_extents};
 use crate::image::Opened;
 use crate::method::{CloneMethod, CloneMode};
 use crate::reflink::{is_unsupported, reflink};
+use crate::sparse::Ground;
 use crate::{DiskError, Format, overlay};
 
 /// A disk is made of sectors: a raw image that ends within one is filled up with zeros.
-const SECTOR: u64 = 512;
+pub(crate) const SECTOR: u64 = 512;
 
 /// A wish for a private copy of an image.
 ///
@@ -149,45 +150,51 @@ impl<'a> CloneRequest<'a> {
                 Err(error) => return Err(destination.failed(error)),
             }
         }
-        self.copy(opened, destination)?;
-        Ok(CloneMethod::Copy)
-    }
-
-    fn copy(&mut self, opened: &Opened, destination: &Destination) -> Result<(), DiskError> {
-        let unreadable = |source| DiskError::Read { path: self.source.clone(), source };
-        let length = opened.image.file_size_bytes;
-        let extents = data_extents(&opened.file, length).map_err(unreadable)?;
-        let needed_bytes = extents.iter().map(|extent| extent.end - extent.start).sum();
-        let space =
-            rustix::fs::fstatvfs(destination.file()).map_err(|errno| destination.failed(errno))?;
-        let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
-        if needed_bytes > free_bytes {
-            let path = destination.path().to_owned();
-            return Err(DiskError::NoRoom { path, needed_bytes, free_bytes });
-        }
         let mut silent = |_: Progress| {};
         let on_progress: &mut dyn FnMut(Progress) = match &mut self.on_progress {
             Some(on_progress) => *on_progress,
             None => &mut silent,
         };
-        let copied = copy(&opened.file, destination.file(), &extents, on_progress);
-        let changed = || DiskError::Changed { path: self.source.clone() };
-        match copied {
-            Ok(()) => {}
-            Err(CopyError::Read(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(changed());
-            }
-            Err(CopyError::Read(source)) => {
-                return Err(DiskError::Read { path: self.source.clone(), source });
-            }
-            Err(CopyError::Write(error)) => return Err(destination.failed(error)),
+        copy_data(opened, destination, on_progress)?;
+        Ok(CloneMethod::Copy)
+    }
+}
+
+/// Copies an image without its holes and zeros.
+pub(crate) fn copy_data(
+    opened: &Opened,
+    destination: &Destination,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<(), DiskError> {
+    let path = &opened.path;
+    let unreadable = |source| DiskError::Read { path: path.clone(), source };
+    let length = opened.image.file_size_bytes;
+    let extents = data_extents(&opened.file, length).map_err(unreadable)?;
+    destination.needs_room(bytes_of(&extents))?;
+    let copied = copy(&opened.file, destination.file(), &extents, Ground::Fresh, on_progress);
+    copied.map_err(|error| copy_failed(error, path, destination))?;
+    destination.file().set_len(length).map_err(|error| destination.failed(error))?;
+    refuse_changed(opened)
+}
+
+/// Tells which side of a copy of the image `path` failed.
+pub(crate) fn copy_failed(error: CopyError, path: &Path, destination: &Destination) -> DiskError {
+    let path = path.to_owned();
+    match error {
+        CopyError::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            DiskError::Changed { path }
         }
-        destination.file().set_len(length).map_err(|error| destination.failed(error))?;
-        let was_changed = opened.was_changed();
-        match was_changed {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(changed()),
-            Err(source) => Err(DiskError::Read { path: self.source.clone(), source }),
-        }
+        CopyError::Read(source) => DiskError::Read { path, source },
+        CopyError::Write(error) => destination.failed(error),
+    }
+}
+
+/// Makes sure that nobody wrote to the image since it was opened.
+pub(crate) fn refuse_changed(opened: &Opened) -> Result<(), DiskError> {
+    let path = opened.path.clone();
+    match opened.was_changed() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(DiskError::Changed { path }),
+        Err(source) => Err(DiskError::Read { path, source }),
     }
 }

@@ -67,8 +67,14 @@ impl Destination {
         &self.file
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// Makes sure that there is room for `needed_bytes`.
+    pub(crate) fn needs_room(&self, needed_bytes: u64) -> Result<(), DiskError> {
+        let space = rustix::fs::fstatvfs(&self.file).map_err(|errno| self.failed(errno))?;
+        let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
+        if needed_bytes > free_bytes {
+            return Err(DiskError::NoRoom { path: self.path.clone(), needed_bytes, free_bytes });
+        }
+        Ok(())
     }
 
     /// Wraps a failure to write it.

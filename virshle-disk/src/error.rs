@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::size::Size;
+use crate::{Compression, Format};
 
 /// What failed, on which file. The next step is in [`hint`](Self::hint).
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,34 @@ pub enum DiskError {
         path: PathBuf,
         /// What doesn't fit.
         reason: String,
+    },
+    /// A compressed image can't be unpacked: it was cut short, or is damaged.
+    #[error("cannot unpack image {}, which is compressed with {compression}", .path.display())]
+    Unpack {
+        /// The image.
+        path: PathBuf,
+        /// How it is compressed.
+        compression: Compression,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is in another format than was asked for.
+    #[error("image {} is {found}, not {asked}", .path.display())]
+    OtherFormat {
+        /// The image.
+        path: PathBuf,
+        /// What it is.
+        found: Format,
+        /// What was asked for.
+        asked: Format,
+    },
+    /// It is not whole in itself: what it doesn't hold is in another file.
+    #[error("image {} is a qcow2 that stands on {}", .path.display(), .backing.display())]
+    HasBackingFile {
+        /// The image.
+        path: PathBuf,
+        /// The other file, as its header names it.
+        backing: PathBuf,
     },
     /// The disk would be smaller than its image.
     #[error(
@@ -134,6 +163,12 @@ impl DiskError {
                 _ => None,
             },
             Self::Unsupported { advice, .. } => Some(advice.clone()),
+            Self::Unpack { .. } => Some("fetch it again, and compare its checksum".into()),
+            Self::OtherFormat { .. } => Some("keep it as it is, or convert it first".into()),
+            Self::HasBackingFile { path, .. } => Some(format!(
+                "qemu-img convert -O qcow2 {} whole.qcow2 makes one of the two",
+                path.display()
+            )),
             Self::Broken { path, .. } => Some(format!("qemu-img check {}", path.display())),
             Self::TooSmall { .. } => {
                 Some("ask for more, or leave the size away to keep the image's own".into())

@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
+use crate::sparse::{Ground, write_sparse};
+
 /// How far a copy has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -20,7 +22,7 @@ pub struct Progress {
 /// One read and one write.
 const CHUNK: usize = 1 << 20;
 /// So much is copied between two reports.
-const REPORT: u64 = 16 << 20;
+pub(crate) const REPORT: u64 = 16 << 20;
 
 /// A part of a file that holds data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +55,20 @@ pub(crate) fn data_extents(file: &File, length: u64) -> io::Result<Vec<Extent>> 
     Ok(extents)
 }
 
-/// Copies the `extents` of `from` to the same places of `to`.
+/// What extents hold together, in bytes.
+pub(crate) fn bytes_of(extents: &[Extent]) -> u64 {
+    extents.iter().map(|extent| extent.end - extent.start).sum()
+}
+
+/// Copies the `extents` of `from` to the same places of `to`, less their zeros.
 pub(crate) fn copy(
     from: &File,
     to: &File,
     extents: &[Extent],
+    ground: Ground,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<(), CopyError> {
-    let total_bytes = extents.iter().map(|extent| extent.end - extent.start).sum();
+    let total_bytes = bytes_of(extents);
     let mut buffer = vec![0; CHUNK];
     let (mut done_bytes, mut reported) = (0, 0);
     for extent in extents {
@@ -72,7 +80,7 @@ pub(crate) fn copy(
                 // It was cut short meanwhile: what is left of it is a change like any other.
                 return Err(CopyError::Read(io::ErrorKind::UnexpectedEof.into()));
             }
-            to.write_all_at(&buffer[..read], at).map_err(CopyError::Write)?;
+            write_sparse(to, &buffer[..read], at, ground).map_err(CopyError::Write)?;
             at += read as u64;
             done_bytes += read as u64;
             if done_bytes - reported >= REPORT {
@@ -104,7 +112,7 @@ mod tests {
         from.write_all_at(&[7; 3 << 20], 20 << 20).unwrap();
         let extents = data_extents(&from, 64 << 20).unwrap();
         let mut last = None;
-        copy(&from, &to, &extents, &mut |progress| last = Some(progress)).unwrap();
+        copy(&from, &to, &extents, Ground::Fresh, &mut |progress| last = Some(progress)).unwrap();
         let last = last.unwrap();
         assert_eq!(last.done_bytes, last.total_bytes);
         assert!(last.total_bytes < 8 << 20, "{last:?}");

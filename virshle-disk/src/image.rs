@@ -53,9 +53,13 @@ fn allocated(metadata: &Metadata) -> u64 {
     metadata.blocks().saturating_mul(512)
 }
 
+/// So much of an image's beginning tells what it is, in bytes.
+pub(crate) const HEAD: u64 = 512;
+
 /// An image that is open for reading.
 #[derive(Debug)]
 pub(crate) struct Opened {
+    pub(crate) path: PathBuf,
     pub(crate) file: File,
     pub(crate) image: Image,
     pub(crate) header: Option<Header>,
@@ -64,8 +68,34 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn open(path: &Path) -> Result<Self, DiskError> {
+        let file = open_untouched(path)
+            .map_err(|source| DiskError::Read { path: path.to_owned(), source })?;
+        Self::of(path, file)
+    }
+
+    /// Takes the image in `path` for a raw one, whatever it looks like.
+    pub(crate) fn open_raw(path: &Path) -> Result<Self, DiskError> {
+        let file = open_untouched(path)
+            .map_err(|source| DiskError::Read { path: path.to_owned(), source })?;
+        Self::raw(path, file)
+    }
+
+    /// Tells what `file`, which is the image `path`, is.
+    pub(crate) fn of(path: &Path, file: File) -> Result<Self, DiskError> {
+        let mut opened = Self::raw(path, file)?;
+        if let Some(header) = read_header(path, &opened.file)? {
+            opened.image.format = Format::Qcow2;
+            opened.image.virtual_size_bytes = header.size_bytes;
+            opened.image.backing_file = header.backing_file.clone().map(PathBuf::from);
+            opened.header = Some(header);
+        } else if opened.image.file_size_bytes == 0 {
+            return Err(DiskError::NotAnImage { path: path.to_owned(), what: "empty" });
+        }
+        Ok(opened)
+    }
+
+    fn raw(path: &Path, file: File) -> Result<Self, DiskError> {
         let failed = |source| DiskError::Read { path: path.to_owned(), source };
-        let file = open_untouched(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let not_an_image = |what| Err(DiskError::NotAnImage { path: path.to_owned(), what });
         let kind = metadata.file_type();
@@ -81,22 +111,14 @@ impl Opened {
         } else {
             return not_an_image("a device");
         };
-        let mut image = Image {
+        let image = Image {
             format: Format::Raw,
             virtual_size_bytes: file_size_bytes,
             allocated_bytes: allocated(&metadata),
             file_size_bytes,
             backing_file: None,
         };
-        let header = read_header(path, &file)?;
-        if let Some(header) = &header {
-            image.format = Format::Qcow2;
-            image.virtual_size_bytes = header.size_bytes;
-            image.backing_file = header.backing_file.clone().map(PathBuf::from);
-        } else if file_size_bytes == 0 {
-            return not_an_image("empty");
-        }
-        Ok(Self { file, image, header, metadata })
+        Ok(Self { path: path.to_owned(), file, image, header: None, metadata })
     }
 
     /// Tells whether the file was written since it was opened.
@@ -109,7 +131,7 @@ impl Opened {
 
 /// Opens for reading alone: not waiting for a FIFO's writer, and not changing the time of the last
 /// access where this user may ask for that.
-fn open_untouched(path: &Path) -> io::Result<File> {
+pub(crate) fn open_untouched(path: &Path) -> io::Result<File> {
     let open = |flags: OFlags| {
         File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
     };
@@ -121,21 +143,14 @@ fn open_untouched(path: &Path) -> io::Result<File> {
 
 fn read_header(path: &Path, file: &File) -> Result<Option<Header>, DiskError> {
     let failed = |source| DiskError::Read { path: path.to_owned(), source };
+    // Not from where the file stands: a block device was sought to its end.
+    rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0)).map_err(|errno| failed(errno.into()))?;
     let mut head = Vec::new();
-    file.take(512).read_to_end(&mut head).map_err(failed)?;
+    file.take(HEAD).read_to_end(&mut head).map_err(failed)?;
     if head.starts_with(&MAGIC) {
-        return match Header::read(file) {
-            Ok(header) => Ok(Some(header)),
-            Err(Refusal::Io(source)) => Err(failed(source)),
-            Err(Refusal::Broken(reason)) => {
-                Err(DiskError::Broken { path: path.to_owned(), reason })
-            }
-            Err(Refusal::Unsupported(what)) => Err(unsupported(path, what, Foreign::Convert)),
-        };
+        return Header::read(file).map(Some).map_err(|refusal| refused(path, refusal));
     }
-    if let Some((what, way)) = foreign(&head) {
-        return Err(unsupported(path, what, way));
-    }
+    refuse_foreign(path, &head)?;
     // A VHD of fixed size is a raw disk with a footer of 512 bytes behind it.
     let length = file.metadata().map_err(failed)?.len();
     let mut foot = [0; 8];
@@ -146,7 +161,21 @@ fn read_header(path: &Path, file: &File) -> Result<Option<Header>, DiskError> {
     Ok(None)
 }
 
-fn unsupported(path: &Path, what: &str, way: Foreign) -> DiskError {
+/// Refuses an image that begins with `head` if it is in a format that isn't known here.
+pub(crate) fn refuse_foreign(path: &Path, head: &[u8]) -> Result<(), DiskError> {
+    foreign(head).map_or(Ok(()), |(what, way)| Err(unsupported(path, what, way)))
+}
+
+/// Tells of a qcow2 that can't be used.
+pub(crate) fn refused(path: &Path, refusal: Refusal) -> DiskError {
+    match refusal {
+        Refusal::Io(source) => DiskError::Read { path: path.to_owned(), source },
+        Refusal::Broken(reason) => DiskError::Broken { path: path.to_owned(), reason },
+        Refusal::Unsupported(what) => unsupported(path, what, Foreign::Convert),
+    }
+}
+
+pub(crate) fn unsupported(path: &Path, what: &str, way: Foreign) -> DiskError {
     let shown = path.display();
     let advice = match way {
         Foreign::Convert => format!("qemu-img convert -O qcow2 {shown} converted.qcow2"),

@@ -6,10 +6,15 @@
 //! only what differs. A disk appears complete or not at all. Raw and qcow2 are told apart by
 //! content, never by a file's name.
 //!
+//! An image from elsewhere is made whole by a [`ConvertRequest`]: unpacked, if it is compressed
+//! with gzip, xz or zstd; a qcow2, whose clusters may be compressed, too, made raw; zeros become
+//! holes.
+//!
 //! # Limitations
 //!
 //! - Linux. Raw images and qcow2 of version 2 and 3 without encryption or an external data file;
 //!   others are recognised and refused, with the command that converts them.
+//! - Nothing is converted to qcow2. One with extended L2 entries is not converted at all.
 //! - A qcow2 is grown in place as far as the clusters of its L1 table reach (4 TiB with clusters
 //!   of 64 KiB), and not if it has snapshots.
 //! - The cost of a reflink is the number of the image's extents: a fragmented image clones slowly.
@@ -29,12 +34,21 @@
 //!     })
 //!     .run()?;
 //! println!("{} by {}", disk.path.display(), disk.method);
+//!
+//! // An image as it was downloaded, made into one to clone.
+//! use virshle_disk::{ConvertRequest, Format};
+//!
+//! let packed = Path::new("/home/me/debian.qcow2.xz");
+//! ConvertRequest::new(packed, Path::new("/srv/images/debian")).format(Format::Raw).run()?;
 //! # Ok::<(), virshle_disk::DiskError>(())
 //! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 mod clone;
+mod clusters;
+mod compression;
+mod convert;
 mod destination;
 mod disk;
 mod error;
@@ -47,8 +61,11 @@ mod qcow2;
 mod reflink;
 mod seed;
 mod size;
+mod sparse;
 
 pub use clone::CloneRequest;
+pub use compression::Compression;
+pub use convert::{BackingFile, ConvertRequest, check};
 pub use disk::{Disk, create_empty, grow};
 pub use error::DiskError;
 pub use extents::Progress;

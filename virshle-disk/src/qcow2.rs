@@ -10,10 +10,16 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 
+use crate::compression::ClusterCompression;
+
 /// The first four bytes.
 pub(crate) const MAGIC: [u8; 4] = *b"QFI\xfb";
 /// The bytes that the fixed part of a version 3 header has.
 pub(crate) const V3_LENGTH: u32 = 104;
+/// The bytes that a version 2 header has.
+const V2_LENGTH: u32 = 72;
+/// The longest name of a format that is believed, in bytes.
+const MAX_FORMAT_NAME: u32 = 16;
 /// The longest name of a backing file, in bytes.
 pub(crate) const MAX_BACKING_NAME: u32 = 1023;
 /// The extension that names the backing file's format.
@@ -23,6 +29,7 @@ const MAX_SIZE: u64 = 1 << 56;
 
 const INCOMPATIBLE_CORRUPT: u64 = 1 << 1;
 const INCOMPATIBLE_DATA_FILE: u64 = 1 << 2;
+const INCOMPATIBLE_COMPRESSION: u64 = 1 << 3;
 const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
 /// Dirty, corrupt, data file, compression type, extended L2.
 const INCOMPATIBLE_KNOWN: u64 = 0b1_1111;
@@ -37,6 +44,9 @@ pub(crate) struct Header {
     pub(crate) l1_offset: u64,
     pub(crate) snapshots: u32,
     pub(crate) backing_file: Option<OsString>,
+    /// The format of the backing file, if the header says it.
+    pub(crate) backing_format: Option<String>,
+    pub(crate) compression: ClusterCompression,
     incompatible: u64,
     encrypted: bool,
 }
@@ -104,6 +114,8 @@ impl Header {
                 Some(OsString::from_vec(name))
             }
         };
+        let incompatible = if version >= 3 { u64_at(&fixed, 72) } else { 0 };
+        let length = if version >= 3 { u32_at(&fixed, 100) } else { V2_LENGTH };
         let header = Self {
             version,
             cluster_bits,
@@ -111,8 +123,13 @@ impl Header {
             l1_entries: u32_at(&fixed, 36),
             l1_offset: u64_at(&fixed, 40),
             snapshots: u32_at(&fixed, 60),
+            backing_format: match &backing_file {
+                Some(_) => read_backing_format(file, length, cluster_bits)?,
+                None => None,
+            },
             backing_file,
-            incompatible: if version >= 3 { u64_at(&fixed, 72) } else { 0 },
+            compression: read_compression(file, length, incompatible)?,
+            incompatible,
             encrypted: u32_at(&fixed, 32) != 0,
         };
         header.check()?;
@@ -134,8 +151,13 @@ impl Header {
         Err(Refusal::Unsupported(unsupported))
     }
 
+    /// Tells whether the entries of the L2 tables speak of parts of clusters, too.
+    pub(crate) fn has_extended_l2(&self) -> bool {
+        self.incompatible & INCOMPATIBLE_EXTENDED_L2 != 0
+    }
+
     /// What one entry of the L1 table covers, in bytes.
-    fn l1_reach(&self) -> u64 {
+    pub(crate) fn l1_reach(&self) -> u64 {
         let entry_bits = if self.incompatible & INCOMPATIBLE_EXTENDED_L2 == 0 { 3 } else { 4 };
         1 << (2 * self.cluster_bits - entry_bits)
     }
@@ -166,6 +188,51 @@ impl Header {
         file.write_all_at(&size_bytes.to_be_bytes(), 24)?;
         Ok(())
     }
+}
+
+/// How the clusters are compressed: a byte behind the fixed part, believed if a feature is set.
+fn read_compression(
+    file: &File,
+    header_length: u32,
+    incompatible: u64,
+) -> Result<ClusterCompression, Refusal> {
+    if incompatible & INCOMPATIBLE_COMPRESSION == 0 {
+        return Ok(ClusterCompression::Deflate);
+    }
+    let mut kind = [0];
+    if header_length > V3_LENGTH {
+        file.read_exact_at(&mut kind, u64::from(V3_LENGTH))?;
+    }
+    match kind {
+        [1] => Ok(ClusterCompression::Zstd),
+        [0] => Err(Refusal::Broken("it has no compression, and says that it has".into())),
+        _ => Err(Refusal::Unsupported("a qcow2 whose compression is unknown here")),
+    }
+}
+
+/// The format of the backing file: an extension of the header, all of which end with its cluster.
+fn read_backing_format(
+    file: &File,
+    header_length: u32,
+    cluster_bits: u32,
+) -> Result<Option<String>, Refusal> {
+    let mut at = u64::from(header_length);
+    let mut head = [0; 8];
+    while at + 8 <= 1 << cluster_bits {
+        file.read_exact_at(&mut head, at)?;
+        let (kind, length) = (u32_at(&head, 0), u32_at(&head, 4));
+        match kind {
+            0 => return Ok(None),
+            BACKING_FORMAT if length <= MAX_FORMAT_NAME => {
+                let mut name = vec![0; length as usize];
+                file.read_exact_at(&mut name, at + 8)?;
+                return Ok(String::from_utf8(name).ok());
+            }
+            BACKING_FORMAT => return Err(Refusal::Broken("a format has an endless name".into())),
+            _ => at += 8 + u64::from(length).next_multiple_of(8),
+        }
+    }
+    Ok(None)
 }
 
 /// Why an image was not grown.

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
 
 mod clone;
+mod convert;
 mod qcow2;
 mod seed;

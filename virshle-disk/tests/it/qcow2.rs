@@ -8,7 +8,7 @@ use serde_json::Value;
 use virshle_disk::{CloneMethod, CloneMode, CloneRequest, DiskError, Format, grow, inspect};
 use virshle_testkit::{Part, need};
 
-fn qemu_img(words: &[&str]) -> String {
+pub(crate) fn qemu_img(words: &[&str]) -> String {
     let output = Command::new("qemu-img").args(words).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);

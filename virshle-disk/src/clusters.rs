@@ -1,0 +1,183 @@
+//! The clusters of a qcow2: where each stands in its file.
+//!
+//! # References
+//!
+//! QEMU's `docs/interop/qcow2.rst`, "Cluster mapping". All numbers are big-endian.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use crate::qcow2::{Header, Refusal};
+
+/// The bits of a table's entry that are an offset in the file.
+const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+const COMPRESSED: u64 = 1 << 62;
+const ZERO: u64 = 1;
+/// The largest L1 table that QEMU reads, in entries: 32 MiB of them.
+const MAX_L1_ENTRIES: u64 = (32 << 20) / 8;
+/// What the length of a compressed cluster is counted in.
+const SECTOR: u64 = 512;
+
+/// Where a cluster of the guest stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nowhere: it is what the backing file has, or zeros.
+    Unallocated,
+    /// Nowhere: it is zeros, whatever the backing file has.
+    Zeros,
+    /// At this offset, as it is.
+    Plain(u64),
+    /// At this offset, compressed into at most so many bytes.
+    Compressed(u64, usize),
+}
+
+/// A cluster of the guest that the image says something about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cluster {
+    /// Where the guest sees it.
+    pub(crate) guest_offset: u64,
+    pub(crate) place: Place,
+}
+
+/// The tables of an image.
+#[derive(Debug)]
+pub(crate) struct Clusters<'a> {
+    file: &'a File,
+    file_size_bytes: u64,
+    header: &'a Header,
+    l1: Vec<u64>,
+}
+
+impl<'a> Clusters<'a> {
+    /// Reads the L1 table of the image in `file`.
+    pub(crate) fn open(
+        file: &'a File,
+        file_size_bytes: u64,
+        header: &'a Header,
+    ) -> Result<Self, Refusal> {
+        if header.has_extended_l2() {
+            return Err(Refusal::Unsupported("a qcow2 with extended L2 entries"));
+        }
+        let needed = header.size_bytes.div_ceil(header.l1_reach());
+        if needed > u64::from(header.l1_entries) {
+            return Err(Refusal::Broken("its L1 table is too small for its size".into()));
+        }
+        if needed > MAX_L1_ENTRIES {
+            return Err(Refusal::Broken("its L1 table is too large".into()));
+        }
+        let mut clusters = Self { file, file_size_bytes, header, l1: Vec::new() };
+        let entries = usize::try_from(needed).unwrap_or(usize::MAX);
+        clusters.l1 = clusters.table(header.l1_offset, entries, "L1 table")?;
+        Ok(clusters)
+    }
+
+    /// The size of a cluster, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        1 << self.header.cluster_bits
+    }
+
+    /// Hands every cluster that the image says something about to `each`, in the guest's order.
+    /// Those that are nowhere are left out.
+    pub(crate) fn for_each<E: From<Refusal>>(
+        &self,
+        mut each: impl FnMut(Cluster) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let reach = self.header.l1_reach();
+        let entries = usize::try_from(self.size() / 8).unwrap_or(usize::MAX);
+        for (l1_index, l1_entry) in (0_u64..).zip(&self.l1) {
+            let l2_offset = l1_entry & OFFSET;
+            if l2_offset == 0 {
+                continue;
+            }
+            let l2 = self.table(l2_offset, entries, "L2 table")?;
+            for (l2_index, entry) in (0_u64..).zip(l2) {
+                let guest_offset = l1_index * reach + l2_index * self.size();
+                if guest_offset >= self.header.size_bytes {
+                    break;
+                }
+                let place = self.place(entry)?;
+                if place != Place::Unallocated {
+                    each(Cluster { guest_offset, place })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a table of `entries` numbers.
+    fn table(&self, offset: u64, entries: usize, what: &str) -> Result<Vec<u64>, Refusal> {
+        if !offset.is_multiple_of(self.size()) {
+            return Err(Refusal::Broken(format!("an {what} begins within a cluster")));
+        }
+        let bytes = (entries as u64) * 8;
+        // Before it is made room for: the header may say anything.
+        if offset.saturating_add(bytes) > self.file_size_bytes {
+            return Err(Refusal::Broken(format!("it ends before its {what}")));
+        }
+        let mut table = vec![0; entries * 8];
+        self.file.read_exact_at(&mut table, offset)?;
+        let (numbers, _) = table.as_chunks::<8>();
+        Ok(numbers.iter().map(|number| u64::from_be_bytes(*number)).collect())
+    }
+
+    /// What an entry of an L2 table means.
+    fn place(&self, entry: u64) -> Result<Place, Refusal> {
+        let place = if entry & COMPRESSED != 0 {
+            // The higher bits of the descriptor are a number of sectors beyond the first.
+            let offset_bits = 62 - (self.header.cluster_bits - 8);
+            let offset = entry & ((1 << offset_bits) - 1);
+            let sectors = 1 + ((entry & (COMPRESSED - 1)) >> offset_bits);
+            let length = sectors * SECTOR - offset % SECTOR;
+            // The last of them needs not fill its last sector.
+            let length = length.min(self.file_size_bytes.saturating_sub(offset));
+            Place::Compressed(offset, usize::try_from(length).unwrap_or(usize::MAX))
+        } else if entry & ZERO != 0 {
+            if self.header.version < 3 {
+                return Err(Refusal::Broken("it has clusters that its version has not".into()));
+            }
+            Place::Zeros
+        } else {
+            match entry & OFFSET {
+                0 => Place::Unallocated,
+                offset if !offset.is_multiple_of(self.size()) => {
+                    return Err(Refusal::Broken("a cluster begins within another".into()));
+                }
+                offset => Place::Plain(offset),
+            }
+        };
+        match place {
+            Place::Plain(offset) | Place::Compressed(offset, _)
+                if offset >= self.file_size_bytes =>
+            {
+                Err(Refusal::Broken("it ends before its last cluster".into()))
+            }
+            place => Ok(place),
+        }
+    }
+
+    /// Reads `cluster`, all of `bytes`.
+    pub(crate) fn read(&self, place: Place, bytes: &mut [u8]) -> Result<(), Refusal> {
+        match place {
+            Place::Unallocated | Place::Zeros => bytes.fill(0),
+            Place::Plain(offset) => self.read_plain(offset, bytes)?,
+            Place::Compressed(offset, length) => {
+                let mut packed = vec![0; length];
+                self.file.read_exact_at(&mut packed, offset)?;
+                self.header.compression.unpack(&packed, bytes).map_err(|error| {
+                    Refusal::Broken(format!("a compressed cluster cannot be unpacked: {error}"))
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what stands at `offset`. The last cluster of a file needs not be there whole: what is
+    /// beyond the end is zeros.
+    fn read_plain(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Refusal> {
+        let there = self.file_size_bytes.saturating_sub(offset);
+        let there = usize::try_from(there).unwrap_or(usize::MAX).min(bytes.len());
+        let (bytes, beyond) = bytes.split_at_mut(there);
+        beyond.fill(0);
+        Ok(self.file.read_exact_at(bytes, offset)?)
+    }
+}

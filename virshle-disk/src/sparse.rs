@@ -1,0 +1,117 @@
+//! Writing without the zeros: what a fresh file is not told, it reads as zero, and takes no room.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+/// What is looked at for zeros: a block of most filesystems.
+const BLOCK: usize = 4096;
+
+/// What stands where zeros are to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// Nothing yet: it reads as zeros.
+    Fresh,
+    /// Perhaps something, which has to go.
+    Used,
+}
+
+/// Writes `bytes` to `file` at `at`, leaving out whole blocks of zeros.
+pub(crate) fn write_sparse(file: &File, bytes: &[u8], at: u64, ground: Ground) -> io::Result<()> {
+    let mut rest = bytes;
+    let mut at = at;
+    while !rest.is_empty() {
+        // A part that is all zeros or has none: the longest that begins here.
+        let zeros = is_zero(block(rest, at));
+        let mut length = block(rest, at).len();
+        while length < rest.len() {
+            let next = block(&rest[length..], at + length as u64);
+            if is_zero(next) != zeros {
+                break;
+            }
+            length += next.len();
+        }
+        match (zeros, ground) {
+            (false, _) => file.write_all_at(&rest[..length], at)?,
+            (true, Ground::Fresh) => {}
+            (true, Ground::Used) => write_zeros(file, at, length as u64)?,
+        }
+        rest = &rest[length..];
+        at += length as u64;
+    }
+    Ok(())
+}
+
+/// The part of `bytes`, which are to stand at `at`, that ends with a block of the file.
+fn block(bytes: &[u8], at: u64) -> &[u8] {
+    let into = usize::try_from(at % BLOCK as u64).unwrap_or(0);
+    &bytes[..bytes.len().min(BLOCK - into)]
+}
+
+/// Makes `length` bytes of `file` zeros that take no room where the filesystem can.
+pub(crate) fn write_zeros(file: &File, at: u64, length: u64) -> io::Result<()> {
+    if length == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, length) {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            let zeros = [0; 16 * BLOCK];
+            let (mut at, mut left) = (at, length);
+            while left > 0 {
+                let part = usize::try_from(left).unwrap_or(zeros.len()).min(zeros.len());
+                file.write_all_at(&zeros[..part], at)?;
+                at += part as u64;
+                left -= part as u64;
+            }
+            Ok(())
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<16>();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn zeros_take_no_room_and_data_stands_where_it_was() {
+        let mut bytes = vec![0; 1 << 20];
+        bytes[5] = 1;
+        bytes[300_000..300_010].fill(2);
+        let last = bytes.len() - 1;
+        bytes[last] = 3;
+        for at in [0, 512, 4096, 5000] {
+            let file = tempfile::tempfile().unwrap();
+            write_sparse(&file, &bytes, at, Ground::Fresh).unwrap();
+            file.set_len(at + bytes.len() as u64).unwrap();
+            let mut found = vec![9; bytes.len()];
+            file.read_exact_at(&mut found, at).unwrap();
+            assert!(found == bytes, "at {at}");
+            file.sync_all().unwrap();
+            assert!(file.metadata().unwrap().blocks() * 512 < 128 << 10, "at {at}");
+        }
+    }
+
+    #[test]
+    fn zeros_replace_what_was_there() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[7; 40_000], 0).unwrap();
+        write_sparse(&file, &[0; 20_000], 10_000, Ground::Used).unwrap();
+        let mut found = vec![0; 40_000];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert!(found[..10_000].iter().chain(&found[30_000..]).all(|byte| *byte == 7));
+        assert!(found[10_000..30_000].iter().all(|byte| *byte == 0));
+        assert_eq!(file.metadata().unwrap().len(), 40_000);
+    }
+}
