@@ -3,6 +3,7 @@
 //!
 //! Everything made here is undone when its guard is dropped, also when a test fails.
 
+mod cloud_init;
 mod fake_hypervisor;
 mod fake_ovsdb;
 mod fake_vsock;
@@ -20,6 +21,7 @@ mod sshd;
 mod sys;
 mod tap;
 
+pub use cloud_init::CloudInitGuest;
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};
 pub use fake_vsock::FakeVsock;

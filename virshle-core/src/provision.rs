@@ -109,14 +109,14 @@ impl Parts {
 pub fn read_user_data(path: &Path) -> Result<UserData, CoreError> {
     use std::io::Read;
     let failed = |source| CoreError::Read { path: path.to_owned(), source };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(MAX_USER_DATA as u64 + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() > MAX_USER_DATA {
+    file.take(MAX_USER_DATA as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > MAX_USER_DATA {
         let message = format!("user data has at most {MAX_USER_DATA} bytes");
         return Err(failed(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message)));
     }
-    Ok(UserData::parse(&text, path)?)
+    Ok(UserData::parse_bytes(&bytes, path)?)
 }
 
 /// The file `user-data`: one part as it is, several as a MIME archive.
@@ -129,13 +129,32 @@ fn user_data(parts: &[UserData]) -> String {
     let mut archive =
         format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\nMIME-Version: 1.0\n");
     for (kind, text) in texts {
+        let (encoding, text) = encoded(text);
         archive.push_str(&format!(
             "\n--{boundary}\nContent-Type: {kind}; charset=\"utf-8\"\nMIME-Version: 1.0\n\
-             Content-Transfer-Encoding: 8bit\n\n{text}"
+             Content-Transfer-Encoding: {encoding}\n\n{text}"
         ));
     }
     archive.push_str(&format!("\n--{boundary}--\n"));
     archive
+}
+
+/// A part's text as it stands in an archive: readable if it is ASCII. Python, whose `email` cloud-init
+/// reads archives with, spoils everything else that is not encoded (as Latin-1).
+///
+/// # References
+///
+/// RFC 2045 §6.8: base64 in lines of at most 76 characters.
+fn encoded(text: String) -> (&'static str, String) {
+    if text.is_ascii() {
+        return ("7bit", text);
+    }
+    let mut lines = String::new();
+    for line in text.as_bytes().chunks(57) {
+        data_encoding::BASE64.encode_append(line, &mut lines);
+        lines.push('\n');
+    }
+    ("base64", lines)
 }
 
 fn part(data: &UserData) -> (&'static str, String) {
@@ -277,5 +296,17 @@ mod tests {
         assert!(archive.contains("Content-Type: text/x-shellscript"), "{archive}");
         assert!(archive.contains("\n\n#!/bin/sh\ntrue\n"), "{archive}");
         assert!(archive.trim_end().ends_with("--"), "{archive}");
+    }
+
+    #[test]
+    fn text_beyond_ascii_is_encoded_in_an_archive() {
+        let script = format!("#!/bin/sh\necho büro{}\n", "x".repeat(100));
+        let archive = user_data(&[settings(""), UserData::Script(script.clone())]);
+        assert!(archive.is_ascii(), "{archive}");
+        let (_, body) = archive.split_once("Content-Transfer-Encoding: base64\n\n").unwrap();
+        let (body, _) = body.split_once("\n\n--").unwrap();
+        assert!(body.lines().all(|line| line.len() <= 76), "{body}");
+        let decoded = data_encoding::BASE64.decode(body.replace('\n', "").as_bytes()).unwrap();
+        assert_eq!(decoded, script.as_bytes());
     }
 }

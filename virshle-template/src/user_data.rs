@@ -77,18 +77,48 @@ impl User {
 pub const MAX_USER_DATA: usize = 1 << 20;
 
 impl UserData {
+    /// Understands `bytes`, the content of the file `origin`.
+    ///
+    /// # Errors
+    ///
+    /// [`TemplateError::Mistakes`] with the places of what is wrong with the text, or where it stops
+    /// being text.
+    pub fn parse_bytes(bytes: &[u8], origin: &Path) -> Result<Self, TemplateError> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(text, origin),
+            Err(error) => {
+                // What comes before stays as it is, and so does its place.
+                let text = String::from_utf8_lossy(bytes);
+                let source = Source::new(origin, &text, Caller::current().home);
+                let at = error.valid_up_to();
+                source.wrong(at..at + '\u{fffd}'.len_utf8(), "this is not UTF-8 text", KINDS);
+                Err(TemplateError::Mistakes { mistakes: source.into_mistakes(&[]) })
+            }
+        }
+    }
+
     /// Understands `text`, the content of the file `origin`.
     ///
     /// # Errors
     ///
     /// [`TemplateError::Mistakes`] with the places of what is wrong with the TOML or the YAML.
     pub fn parse(text: &str, origin: &Path) -> Result<Self, TemplateError> {
+        // A mark that some editors write, and nobody who reads it wants.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Source::new(origin, text, Caller::current().home);
-        let data = if text.starts_with("#!") {
+        let first = text.lines().next().unwrap_or_default();
+        let data = if first.starts_with("#!") {
+            if text[first.len()..].starts_with("\r\n") {
+                let help = "its interpreter would not be found; sed -i 's/\\r$//' mends it";
+                source.wrong(0..first.len(), "this script has the line ends of DOS", help);
+            }
             Some(Self::Script(text.to_owned()))
-        } else if text.starts_with("#cloud-config") {
+        } else if first.split_whitespace().next() == Some("#cloud-config") {
             check_yaml(text, &source);
             Some(Self::CloudConfig(text.to_owned()))
+        } else if let Some(reason) = reason_against_toml(text) {
+            source.wrong(0..first.len(), format!("this is not user data{reason}"), KINDS);
+            None
         } else {
             settings(text, &source).map(Self::Settings)
         };
@@ -97,6 +127,38 @@ impl UserData {
             Some(data) if mistakes.is_empty() => Ok(data),
             _ => Err(TemplateError::Mistakes { mistakes }),
         }
+    }
+}
+
+/// What user data is.
+const KINDS: &str = "expected TOML, or #cloud-config (YAML) or #! (a script) in its first line";
+
+/// Why `text` is not even meant to be TOML of ours, if it isn't. Told line by line what is wrong with
+/// another language, nobody would learn anything, and a secret might be shown.
+fn reason_against_toml(text: &str) -> Option<&'static str> {
+    let first = text.lines().next().unwrap_or_default();
+    // What cloud-init knows besides would be nothing but a comment in TOML.
+    for known in ["#include", "#cloud-", "#part-handler", "## template:", "Content-Type:"] {
+        if first.starts_with(known) {
+            return Some(": of cloud-init's kinds, only #cloud-config and scripts are taken");
+        }
+    }
+    let meaning = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    let line = text.lines().map(str::trim).find(meaning)?;
+    let is_key = |key: &str| {
+        !key.trim().is_empty()
+            && key.trim().chars().all(|c| c.is_ascii_alphanumeric() || "-_.\"' ".contains(c))
+    };
+    if public_key::reason_against(line).is_none() {
+        Some(" but a public key: it belongs into ssh.authorized_keys of a [[user]]")
+    } else if line.starts_with("-----BEGIN") {
+        Some(" but a key: authorized_keys takes the public one, whose file ends in .pub")
+    } else if line.starts_with('[') || line.split_once('=').is_some_and(|(key, _)| is_key(key)) {
+        None
+    } else if line.split_once(':').is_some_and(|(key, _)| is_key(key)) {
+        Some(": YAML begins with the line #cloud-config")
+    } else {
+        Some("")
     }
 }
 
@@ -130,12 +192,6 @@ fn settings(text: &str, source: &Source<'_>) -> Option<UserSettings> {
         for error in &errors {
             source.not_toml(error);
         }
-        let first = text.lines().next().map_or(0, str::len);
-        source.wrong(
-            0..first,
-            "user data is TOML, or begins with #cloud-config (YAML) or #! (a script)",
-            "",
-        );
         return None;
     }
     let top = Section::new(source, "the file", table.get_ref(), 0..0);
@@ -251,7 +307,16 @@ mod tests {
             ("#cloud-config\na: [1\nb: }\n", "not YAML"),
             ("#cloud-config\n- a\n", "is a mapping"),
             ("#cloud-config\n", "is a mapping"),
-            ("just some words", "begins with #cloud-config"),
+            ("just some words", "expected TOML, or #cloud-config"),
+            ("users:\n  - name: a\n", "YAML begins with the line #cloud-config"),
+            ("#include https://x\n", "only #cloud-config and scripts"),
+            ("#cloud-configuration\na: 1\n", "only #cloud-config and scripts"),
+            ("## template: jinja\n#cloud-config\na: 1\n", "only #cloud-config and scripts"),
+            (KEY, "it belongs into ssh.authorized_keys"),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n", "takes the public one"),
+            ("#!/bin/sh\r\ntrue\r\n", "line ends of DOS"),
+            ("hostname = web", "write \"web\""),
+            ("[[user]\nname = \"a\"", "array table"),
             ("[[user]]\nname = \"anon\"\nssh.authorized_keys = [\"abc\"]", "not a public key"),
             ("[[user]]\nname = \"An on\"", "cannot be a name"),
             ("[[user]]\nsudo = true", "\"name\""),
@@ -263,6 +328,27 @@ mod tests {
             assert!(told.contains(words), "{text}: {told}");
             assert!(told.contains("/me.toml:"), "{told}");
         }
+    }
+
+    #[test]
+    fn text_of_another_kind_is_told_once_and_its_secrets_are_not() {
+        let text = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\nc2VjcmV0\n";
+        let error = UserData::parse(text, Path::new("/id")).unwrap_err();
+        assert_eq!(error.mistakes().len(), 1, "{error}");
+        assert!(!error.to_string().contains("c2VjcmV0"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_with_its_place() {
+        let parse = |bytes: &[u8]| UserData::parse_bytes(bytes, Path::new("/me.toml"));
+        let error = parse(b"hostname = \"web\"\ntimezone = \"caf\xe9\"\n").unwrap_err();
+        let mistake = &error.mistakes()[0];
+        assert_eq!((mistake.line, mistake.column), (2, 16), "{error}");
+        assert!(error.to_string().contains("not UTF-8"), "{error}");
+        assert!(parse(b"\x7fELF\x02\x01\0\xff").is_err());
+        assert!(
+            matches!(parse(b"\xef\xbb\xbf#!/bin/sh\n"), Ok(UserData::Script(text)) if text.starts_with('#'))
+        );
     }
 
     #[test]

@@ -202,13 +202,24 @@ fn user_data_that_is_none_of_the_three_kinds_makes_no_machine() {
     let create = format!("vm create -t bare --user-data {}", me.display());
     home.run(&create).fails_with(1, &["cannot read", "me"]);
     for (text, words) in [
-        ("just some words\n", "begins with #cloud-config"),
-        ("#cloud-config\na: [1\n", "not YAML"),
-        ("[[user]]\nname = \"anon\"\nssh.authorized_keys = [\"no key\"]\n", "not a public key"),
+        (&b"just some words\n"[..], ["this is not user data", "me:1:1"]),
+        (b"\x7fELF\x02\xff", ["not UTF-8", "me:1:6"]),
+        (b"#cloud-config\na: [1\nb: }\n", ["not YAML", "me:3:2"]),
+        (b"packages = [\"htop\n", ["unclosed array", "me:1:18"]),
+        (
+            b"[[user]]\nname = \"anon\"\nssh.authorized_keys = [\"no key\"]\n",
+            ["not a public key", "me:3:24"],
+        ),
     ] {
         std::fs::write(&me, text).unwrap();
-        home.run(&create).fails_with(4, &[words]);
+        home.run(&create).fails_with(4, &words);
     }
+    // Each may be large; a seed holds no more than its disk.
+    std::fs::write(&me, format!("#!/bin/sh\n#{}\n", "x".repeat(1 << 20))).unwrap();
+    home.run(&create).fails_with(1, &["at most 1048576 bytes"]);
+    std::fs::write(&me, format!("#!/bin/sh\n#{}\n", "x".repeat(1_000_000))).unwrap();
+    let all = format!(" --user-data {}", me.display()).repeat(8);
+    home.run(&format!("{create}{all}")).fails_with(1, &["9000", "8388608 are the most", "hint"]);
     assert_eq!(machines_below(&home.root()), 0);
     std::fs::write(&me, "packages = [\"htop\"]\n").unwrap();
     home.ok(&create);
