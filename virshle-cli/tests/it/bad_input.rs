@@ -219,7 +219,8 @@ fn user_data_that_is_none_of_the_three_kinds_makes_no_machine() {
     home.run(&create).fails_with(1, &["at most 1048576 bytes"]);
     std::fs::write(&me, format!("#!/bin/sh\n#{}\n", "x".repeat(1_000_000))).unwrap();
     let all = format!(" --user-data {}", me.display()).repeat(8);
-    home.run(&format!("{create}{all}")).fails_with(1, &["9000", "8388608 are the most", "hint"]);
+    home.run(&format!("{create}{all}"))
+        .fails_with(1, &["would hold 8.5 MiB", "8 MiB are the most", "hint"]);
     assert_eq!(machines_below(&home.root()), 0);
     std::fs::write(&me, "packages = [\"htop\"]\n").unwrap();
     home.ok(&create);
