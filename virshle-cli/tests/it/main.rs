@@ -4,8 +4,10 @@
 
 mod bad_input;
 mod color;
+mod first_session;
 mod help;
 mod home;
+mod host;
 mod json;
 mod life;
 mod logs;

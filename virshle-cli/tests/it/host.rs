@@ -1,0 +1,118 @@
+//! A host that lacks something, or whose parts misbehave: told, within a deadline, and nothing left.
+
+use std::process::Command;
+
+use virshle_testkit::{
+    FakeProgram, LoopFilesystem, NetNamespace, OpenVswitch, Part, TestKernel, need,
+};
+
+use crate::home::{Home, Ran, machines_below, ran};
+
+/// A home whose template `xs` is on a tap, and `full` has a disk from an image of 1 MiB.
+fn home(ovsdb: &str, program: &str) -> Home {
+    let home = Home::new();
+    let kernel = TestKernel::halt().write(&home.path("")).unwrap();
+    std::fs::rename(kernel, home.path("kernel")).unwrap();
+    home.write_config(&format!(
+        "[network]\novsdb = {ovsdb:?}\n[hypervisor]\nprogram = {program:?}\n\
+         [[template.vm]]\nname = \"alone\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
+         [[template.vm]]\nname = \"xs\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
+         [[template.vm.net]]\nname = \"main\"\n[template.vm.net.type.tap]\n\
+         [[template.vm]]\nname = \"full\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
+         [[template.vm.disk]]\nname = \"os\"\npath = \"big.raw\"\n"
+    ));
+    home
+}
+
+fn real_program() -> String {
+    std::env::var("CLOUD_HYPERVISOR").unwrap_or("cloud-hypervisor".into())
+}
+
+/// The start failed for want of `texts`, and left the machine as it was.
+#[track_caller]
+fn refused(home: &Home, start: &Ran, texts: &[&str]) {
+    start.fails_with(5, &["error: ", "hint: "]);
+    start.fails_with(5, texts);
+    let machine = &home.json("vm info 1");
+    assert_eq!(machine["state"], "stopped");
+    assert_eq!(machine["last_exit"], serde_json::Value::Null);
+    let folder = machine["dir"].as_str().unwrap();
+    for name in ["ch.sock", "ch.vsock", "run.json"] {
+        assert!(!std::path::Path::new(folder).join(name).exists(), "{name} is left");
+    }
+}
+
+#[test]
+#[ignore = "needs KVM"]
+fn kvm_a_vmm_that_is_absent_too_old_or_dying_is_told() {
+    if !need(&[Part::Kvm]) {
+        return;
+    }
+    let home = home("unix:HOME/no-ovsdb.sock", "HOME/cloud-hypervisor");
+    home.ok("vm create -t alone");
+    refused(&home, &home.run("vm start 1"), &["cannot run", "install cloud-hypervisor"]);
+    let old = "[ \"$1\" = --version ] && echo 'cloud-hypervisor v30.0' && exit\nexit 2";
+    FakeProgram::script(old).write(&home.path("")).unwrap();
+    refused(&home, &home.run("vm start 1"), &["30.0", "install a newer"]);
+    let dying = "[ \"$1\" = --version ] && echo 'cloud-hypervisor v53.0' && exit\n\
+                 echo 'Error: no memory' >&2\nexit 1";
+    FakeProgram::script(dying).write(&home.path("")).unwrap();
+    let start = home.run("vm start 1");
+    start.fails_with(5, &["ended while it started (exit status: 1)", "Error: no memory"]);
+    assert_eq!(home.json("vm info 1")["state"], "stopped");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn root_a_host_without_kvm_is_told() {
+    if !need(&[Part::Root]) {
+        return;
+    }
+    let home = home("unix:HOME/no-ovsdb.sock", &real_program());
+    home.ok("vm create -t alone");
+    // A mount namespace of its own, in which /dev has next to nothing.
+    let script = "mount -t tmpfs tmpfs /dev && mknod /dev/null c 1 3 && exec \"$0\" vm start 1";
+    let mut without = Command::new("unshare");
+    without.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_v")]);
+    without.env("VIRSHLE_CONFIG", home.config()).env("VIRSHLE_ROOT", home.root());
+    refused(&home, &ran(&mut without), &["/dev/kvm cannot be opened"]);
+}
+
+#[test]
+#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+fn ovs_a_switch_that_is_gone_or_dead_is_told_and_leaves_nothing() {
+    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let mut ovs = OpenVswitch::start();
+    let home = home(&ovs.address(), &real_program());
+    home.ok("node init");
+    home.ok("vm create -t xs");
+    ovs.kill_vswitchd();
+    refused(&home, &home.run("vm start 1"), &["ovs-vswitchd has not applied"]);
+    assert_eq!(ovs.vsctl(&["--no-wait", "list-ports", "br0"]), "");
+    ovs.kill_ovsdb();
+    refused(&home, &home.run("vm start 1"), &["cannot connect to the Open vSwitch database"]);
+    assert_eq!(home.run("node check").code, 5);
+    ovs.start_ovsdb();
+    ovs.start_vswitchd();
+    assert_eq!(home.ok("vm start 1").lines().count(), 1);
+    home.ok("vm stop --force 1");
+    assert_eq!(ovs.vsctl(&["list-ports", "br0"]), "");
+}
+
+#[test]
+#[ignore = "needs loop filesystems"]
+fn root_a_full_disk_makes_no_machine() {
+    if !need(&[Part::Reflink]) {
+        return;
+    }
+    let home = home("unix:HOME/no-ovsdb.sock", &real_program());
+    std::fs::write(home.path("big.raw"), vec![7; 48 << 20]).unwrap();
+    let small = LoopFilesystem::ext4(32 << 20).unwrap();
+    let root = small.path().join("root");
+    let create = home.run(&format!("vm create -t full --root {}", root.display()));
+    create.fails_with(1, &["not enough room", "48 MiB", "hint: make room"]);
+    assert_eq!(machines_below(&root), 0);
+}
