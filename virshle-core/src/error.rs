@@ -124,6 +124,16 @@ pub enum CoreError {
         /// Its name.
         vm: VmName,
     },
+    /// A machine is removed, and some of its files are still there.
+    #[error("machine {vm} is removed, but not all of its files: {}", .path.display())]
+    Remains {
+        /// The name it had.
+        vm: VmName,
+        /// The folder that is left.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// What was asked can't be done in the state the machine is in.
     #[error("cannot {verb} machine {vm}: it is {state}")]
     WrongState {
@@ -355,6 +365,7 @@ impl CoreError {
             Self::NoSuchVm { .. } => "vm-not-found",
             Self::Ambiguous { .. } => "vm-ambiguous",
             Self::Removed { .. } => "vm-removed",
+            Self::Remains { .. } => "vm-remains",
             Self::WrongState { .. } => "wrong-state",
             Self::Disk { .. } => "disk-failed",
             Self::Image { .. } => "image-missing",
@@ -384,6 +395,7 @@ impl CoreError {
             Self::Hypervisor { source, .. } | Self::Processes { source } => source.hint(),
             Self::Locked { .. } => Some("wait for it, or end that process".into()),
             Self::NewerFormat { .. } => Some("install the newer virshle again".into()),
+            Self::Remains { .. } => Some("`v node check --repair` tries again".into()),
             Self::NameTaken { .. } => Some("choose another, or leave --name away".into()),
             Self::NoSuchVm { known, .. } if known.is_empty() => {
                 Some("there are no machines yet: v vm create -t TEMPLATE makes one".into())

@@ -1,6 +1,6 @@
 //! Removing a machine for good.
 
-use crate::{CoreError, Force, Vm};
+use crate::{CoreError, Force, LastExit, Vm};
 
 impl Vm {
     /// Removes the machine: its disks, its definition, everything.
@@ -10,7 +10,8 @@ impl Vm {
     ///
     /// # Errors
     ///
-    /// [`CoreError::WrongState`] if it is not stopped, unless forced.
+    /// [`CoreError::WrongState`] if it is not stopped, unless forced; [`CoreError::Remains`] if it
+    /// is removed and some of its files could not be deleted.
     pub fn remove(&self, force: Force) -> Result<(), CoreError> {
         self.node().store().sweep()?;
         let lock = self.lock()?;
@@ -22,12 +23,16 @@ impl Vm {
                     state: self.state(),
                 });
             }
+            self.note_asked(Some(LastExit::Forced));
             self.kill(&vmm)?;
+            // Should it stay after all, it is a stopped machine like any other.
+            self.settle();
+        } else {
+            self.unplug();
         }
-        self.unplug();
         let gone = self.node().store().retire(self.definition().uuid)?;
         if let Err(source) = std::fs::remove_dir_all(&gone) {
-            return Err(CoreError::Write { path: gone, source });
+            return Err(CoreError::Remains { vm: self.name().clone(), path: gone, source });
         }
         drop(lock);
         tracing::info!(vm = %self.name(), "removed");

@@ -139,12 +139,12 @@ impl Vm {
                 return Err(CoreError::WrongState { vm: self.name().clone(), verb: "stop", state });
             }
         }
-        self.note_asked(Some(LastExit::Stopped))?;
+        self.note_asked(Some(LastExit::Stopped));
         let pressed = self.client(ANSWER_TIMEOUT, "stop").and_then(|client| {
             client.power_button().map_err(|source| self.hypervisor_error("stop", source))
         });
         if let Err(error) = pressed {
-            self.note_asked(None)?;
+            self.note_asked(None);
             return Err(error);
         }
         drop(lock);
@@ -157,12 +157,12 @@ impl Vm {
         if ended {
             return Ok(lock);
         }
-        self.note_asked(None)?;
+        self.note_asked(None);
         Err(CoreError::StillRunning { vm: self.name().clone(), timeout })
     }
 
     fn cut_power(&self, vmm: &Vmm) -> Result<(), CoreError> {
-        self.note_asked(Some(LastExit::Forced))?;
+        self.note_asked(Some(LastExit::Forced));
         // Told to end, it closes its disks in order. One that hangs is not asked twice.
         let ended = vmm.terminate(TERM_TIMEOUT).unwrap_or(false);
         if ended { Ok(()) } else { self.kill(vmm) }
@@ -177,11 +177,15 @@ impl Vm {
         Err(CoreError::Unkillable { vm: self.name().clone(), pid: vmm.pid() })
     }
 
-    fn note_asked(&self, asked: Option<LastExit>) -> Result<(), CoreError> {
+    /// Notes what is asked of the machine, as nothing tells it afterwards. It is only told of if
+    /// that fails: a machine on a full filesystem has to be stopped all the same.
+    pub(crate) fn note_asked(&self, asked: Option<LastExit>) {
         let mut run = Run::read(self.folder())
             .unwrap_or_else(|| Run { phase: Phase::Started, ..Run::starting() });
         run.asked = asked;
-        run.write(self.folder())
+        if let Err(error) = run.write(self.folder()) {
+            tracing::warn!(vm = %self.name(), %error, "cannot note that this was asked for");
+        }
     }
 
     /// Clears what a run leaves behind, once its VMM has ended: ports, sockets, and the open

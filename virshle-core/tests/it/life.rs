@@ -200,6 +200,30 @@ fn kvm_a_missing_cloud_hypervisor_is_told() {
 
 #[test]
 #[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_a_removal_that_fails_leaves_a_machine_that_is_off() {
+    if !need(PARTS) {
+        return;
+    }
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    start(&vm).unwrap();
+    // In the way of the rename, and somebody is at work there.
+    let gone = lab.path("root/vm").join(format!(".gone-{}", vm.definition().uuid));
+    fs::create_dir(&gone).unwrap();
+    let lock = fs::File::create(gone.join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let error = vm.remove(Force::Yes).unwrap_err();
+    assert!(matches!(error, CoreError::Write { .. }), "{error:?}");
+    assert_eq!(vm.state(), VmState::Stopped);
+    assert_eq!(vm.info().last_exit, Some(LastExit::Forced));
+    lab.assert_no_orphans();
+    drop(lock);
+    vm.remove(Force::No).unwrap();
+    assert_eq!(lab.machine_folders(), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
 fn ch_what_is_typed_reaches_the_guest_and_what_it_writes_is_kept() {
     if !need(PARTS) {
         return;
