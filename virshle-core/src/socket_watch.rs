@@ -46,7 +46,7 @@ impl SocketWatch {
         };
         let mut buffer = [const { MaybeUninit::uninit() }; 4096];
         loop {
-            if socket.exists() {
+            if is_there(socket)? {
                 return Ok(true);
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -65,9 +65,18 @@ impl SocketWatch {
             let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
             while reader.next().is_ok() {}
             if closed {
-                return Ok(socket.exists());
+                return is_there(socket);
             }
         }
+    }
+}
+
+/// A folder that can't be looked at is no reason to wait until the deadline.
+fn is_there(socket: &Path) -> Result<bool, CoreError> {
+    match socket.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(CoreError::Watch { path: socket.to_owned(), source }),
     }
 }
 
@@ -92,6 +101,16 @@ mod tests {
         let maker = std::thread::spawn(move || UnixListener::bind(path).unwrap());
         assert!(watch.wait_for(&socket, &over, soon()).unwrap());
         drop(maker.join());
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("net"), "").unwrap();
+        let watch = SocketWatch::new(folder.path()).unwrap();
+        let (over, _open) = std::io::pipe().unwrap();
+        let error = watch.wait_for(&folder.path().join("net/main.sock"), &over, soon());
+        assert!(matches!(error, Err(CoreError::Watch { .. })), "{error:?}");
     }
 
     #[test]
