@@ -1,7 +1,5 @@
 //! Making machines from a template.
 
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -186,10 +184,10 @@ impl Node {
             _ => {}
         }
         for path in files {
-            // Not waiting: a FIFO in the image's place would have no writer.
-            let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-            File::options().read(true).custom_flags(flags).open(&path).map_err(|source| {
-                CoreError::Image { template: template.name.clone(), path: path.clone(), source }
+            crate::source_file::check(&path).map_err(|source| CoreError::Image {
+                template: template.name.clone(),
+                path: path.clone(),
+                source,
             })?;
         }
         Ok(())

@@ -2,9 +2,13 @@
 //!
 //! It is made once, from a template; what happens to the template later does not reach it.
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use rustix::fs::OFlags;
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::{CoreError, VmName};
@@ -82,6 +86,7 @@ pub enum Boot {
 #[non_exhaustive]
 pub struct DiskDefinition {
     /// The name, unique in the machine.
+    #[serde(deserialize_with = "file_name")]
     pub name: String,
     /// `raw` or `qcow2`.
     pub format: String,
@@ -115,6 +120,7 @@ pub enum NetKind {
 #[non_exhaustive]
 pub struct NetDefinition {
     /// The name, unique in the machine.
+    #[serde(deserialize_with = "file_name")]
     pub name: String,
     /// The kind.
     pub kind: NetKind,
@@ -146,13 +152,15 @@ impl Definition {
     /// [`CoreError::Definition`] if it can't be read or understood, [`CoreError::NewerFormat`] if
     /// a later version wrote it.
     pub fn read(path: &Path) -> Result<Self, CoreError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| CoreError::Read { path: path.to_owned(), source })?;
-        Self::from_toml(&text, path)
+        Self::from_toml(&read(path)?, path)
     }
 
     /// Understands `text`, the content of `path`.
-    pub(crate) fn from_toml(text: &str, path: &Path) -> Result<Self, CoreError> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Definition::read`].
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self, CoreError> {
         match toml::from_str::<Self>(text) {
             Ok(definition) if definition.format <= Self::FORMAT => Ok(definition),
             Ok(definition) => Err(newer(path, definition.format)),
@@ -202,9 +210,7 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) fn read(path: &Path) -> Result<Self, CoreError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| CoreError::Read { path: path.to_owned(), source })?;
-        Self::from_toml(&text, path)
+        Self::from_toml(&read(path)?, path)
     }
 
     /// Understands the head of `text`, the content of `path`.
@@ -229,6 +235,41 @@ impl Head {
             autostart: definition.autostart,
         }
     }
+}
+
+/// The most bytes of a definition: one of hundreds of disks and networks stays far below.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The text of the definition in `path`, which is a file: nothing else is waited for, nor followed.
+pub(crate) fn read(path: &Path) -> Result<String, CoreError> {
+    let read = || -> io::Result<String> {
+        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        }
+        // Room for all of it at once: a listing reads thousands.
+        let length = metadata.len().min(MAX_BYTES) + 1;
+        let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default());
+        file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > MAX_BYTES {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
+        }
+        Ok(text)
+    };
+    read().map_err(|source| CoreError::Read { path: path.to_owned(), source })
+}
+
+/// A name that becomes that of a file in the machine's folder, and of none elsewhere.
+fn file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let mut parts = Path::new(&name).components();
+    let is_one = matches!(parts.next(), Some(Component::Normal(part)) if part == name.as_str());
+    if is_one && parts.next().is_none() && !name.contains('\0') {
+        return Ok(name);
+    }
+    Err(serde::de::Error::custom(format!("{name:?} cannot be the name of a file")))
 }
 
 fn newer(path: &Path, format: u32) -> CoreError {
@@ -298,6 +339,37 @@ pub(crate) mod tests {
             let error = Definition::from_toml(text, Path::new("vm.toml")).unwrap_err();
             assert!(matches!(error, CoreError::NewerFormat { .. }), "{error:?}");
         }
+    }
+
+    #[test]
+    fn names_lead_nowhere_else() {
+        let text = example().to_toml().unwrap();
+        for (mine, names) in
+            [("\"os\"", ["../os", "/etc/passwd", ""]), ("\"main\"", [".", "..", "a/b"])]
+        {
+            for name in names {
+                let text = text.replace(&format!("name = {mine}"), &format!("name = {name:?}"));
+                let error = Definition::from_toml(&text, Path::new("vm.toml")).unwrap_err();
+                let CoreError::Definition { source, .. } = &error else { panic!("{error:?}") };
+                assert!(source.to_string().contains("cannot be the name of a file"), "{source}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vm.toml");
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(matches!(Definition::read(&path), Err(CoreError::Read { .. })));
+        assert!(matches!(Definition::read(folder.path()), Err(CoreError::Read { .. })));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/etc/hostname", &link).unwrap();
+        assert!(matches!(Head::read(&link), Err(CoreError::Read { .. })));
+        let long = folder.path().join("long");
+        std::fs::write(&long, "#".repeat(2 << 20)).unwrap();
+        assert!(matches!(Head::read(&long), Err(CoreError::Read { .. })));
     }
 
     #[test]

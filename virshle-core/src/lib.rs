@@ -66,6 +66,7 @@ mod run;
 mod selector;
 mod sightings;
 mod socket_watch;
+mod source_file;
 mod ssh;
 mod ssh_config;
 mod ssh_word;

@@ -2,14 +2,14 @@
 //!
 //! `flock(2)` locks end with the process that holds them, however it ends.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::CoreError;
 
@@ -75,14 +75,26 @@ impl Lock {
 }
 
 fn open(path: &Path, create: bool) -> io::Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(create)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)
+    // A FIFO in its place is not waited for.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = File::options();
+    options.read(true).write(true).mode(0o600).custom_flags(flags.bits().cast_signed());
+    loop {
+        match options.open(path) {
+            Err(error) if create && error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        match options.clone().create_new(true).open(path) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(file) => {
+                // Whatever the umask says.
+                file.set_permissions(Permissions::from_mode(0o600))?;
+                return Ok(file);
+            }
+        }
+    }
 }
 
 /// Waits for the lock in a thread of its own, as `flock(2)` knows no deadline. A thread that is

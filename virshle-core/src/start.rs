@@ -1,10 +1,9 @@
 //! Starting a machine: a VMM on its disks, its ports on the bridge, and all of it or nothing.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use virshle_hypervisor::{Client, HypervisorError, Launch, Verbosity, VmConfig, Vmm};
+use virshle_hypervisor::{Client, HypervisorError, Launch, Verbosity, VmConfig, Vmm, last_lines};
 
 use crate::network::Network;
 use crate::run::{Phase, Run};
@@ -98,7 +97,7 @@ impl Vm {
         crate::kvm::open()?;
         let config = self.vmm_config_without_nets()?;
         for (what, path) in vmm_config::files(&config) {
-            std::fs::File::open(&path).map_err(|source| CoreError::MissingFile {
+            crate::source_file::check(&path).map_err(|source| CoreError::MissingFile {
                 vm: self.name().clone(),
                 what,
                 path,
@@ -211,7 +210,7 @@ impl Vm {
         // The last words of one that died are in the error already.
         let log = match source {
             HypervisorError::Died { .. } => Vec::new(),
-            _ => tail(&self.vmm_log(), LOG_LINES),
+            _ => last_lines(&self.vmm_log(), LOG_LINES),
         };
         CoreError::Hypervisor { vm: self.name().clone(), doing, log, source }
     }
@@ -235,15 +234,4 @@ impl Vm {
             }
         }
     }
-}
-
-/// The last lines of a log, none if there is no log.
-fn tail(path: &Path, lines: usize) -> Vec<String> {
-    let mut text = String::new();
-    if let Ok(file) = std::fs::File::open(path) {
-        // A log that can't be read whole has nothing to add.
-        drop(file.take(1 << 20).read_to_string(&mut text));
-    }
-    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    all[all.len().saturating_sub(lines)..].iter().map(|line| (*line).to_owned()).collect()
 }

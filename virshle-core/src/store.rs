@@ -6,9 +6,9 @@
 //! prefixes and is swept by the next one, unless somebody still holds its lock.
 
 use std::collections::HashSet;
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +113,9 @@ impl Store {
     pub(crate) fn find(&self) -> Result<Found, CoreError> {
         let mut found = Found::default();
         for uuid in self.uuids()? {
-            match Head::read(&self.folder(uuid).join(DEFINITION)) {
+            let path = self.folder(uuid).join(DEFINITION);
+            match Head::read(&path) {
+                Ok(head) if head.uuid != uuid => found.broken.push(of_another(path)),
                 Ok(head) => found.heads.push(head),
                 Err(CoreError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {}
                 Err(error) => found.broken.push(error),
@@ -125,7 +127,10 @@ impl Store {
 
     /// The definition of the machine `uuid`.
     pub(crate) fn read(&self, uuid: Uuid) -> Result<Definition, CoreError> {
-        Definition::read(&self.folder(uuid).join(DEFINITION))
+        let path = self.folder(uuid).join(DEFINITION);
+        let definition = Definition::read(&path)?;
+        // Else what is done to it would be done to the other one.
+        if definition.uuid == uuid { Ok(definition) } else { Err(of_another(path)) }
     }
 
     pub(crate) fn uuids(&self) -> Result<Vec<Uuid>, CoreError> {
@@ -356,6 +361,12 @@ impl Store {
     }
 }
 
+/// A definition in a folder that is not called as its machine: a copy, most likely.
+fn of_another(path: PathBuf) -> CoreError {
+    let source = serde::de::Error::custom("it is that of a machine with another uuid");
+    CoreError::Definition { path, source: Box::new(source) }
+}
+
 /// The uuid that `name` spells the way this crate spells it; another spelling is another's file.
 fn canonical(name: &str) -> Option<Uuid> {
     let uuid: Uuid = name.parse().ok()?;
@@ -366,7 +377,7 @@ impl Taken {
     /// Reads the definition in `folder`: its id and name, and notes its addresses.
     fn read(&mut self, folder: &Path) -> Option<(u64, VmName)> {
         let path = folder.join(DEFINITION);
-        let text = std::fs::read_to_string(&path).ok()?;
+        let text = crate::definition::read(&path).ok()?;
         let head = Head::from_toml(&text, &path).ok()?;
         // A definition is written by this crate, a key to a line: no need to understand the rest.
         let macs = text.lines().filter_map(|line| line.strip_prefix("mac = "));
@@ -390,7 +401,8 @@ fn ensure_folder(path: &Path, mode: u32) -> Result<(), CoreError> {
     if let Some(parent) = path.parent()
         && !parent.exists()
     {
-        std::fs::create_dir_all(parent).map_err(failed)?;
+        // Folders of the host's, as any program makes them; but never open to everybody's pen.
+        DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
     }
     match DirBuilder::new().mode(mode).create(path) {
         Ok(()) => {}
@@ -409,9 +421,16 @@ pub(crate) enum Sync {
     No,
 }
 
+/// Makes a file that is its user's alone, whatever the umask says.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 fn write_new(path: &Path, content: &[u8], sync: Sync) -> Result<(), CoreError> {
     let write = || -> io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = create_private(path)?;
         file.write_all(content)?;
         if sync == Sync::Yes {
             file.sync_all()?;
@@ -428,8 +447,12 @@ fn write_new(path: &Path, content: &[u8], sync: Sync) -> Result<(), CoreError> {
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), CoreError> {
     let beside = beside(path);
     let write = || -> io::Result<()> {
-        let mut file =
-            File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        // What is in the way is not written to: it could be a link.
+        match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = create_private(&beside)?;
         file.write_all(content)?;
         std::fs::rename(&beside, path)
     };

@@ -3,10 +3,10 @@
 //! It has no name while it is made, so that nothing is left if its maker dies. Where the
 //! filesystem can't do that, it has a name of its own, which is removed on failure.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
@@ -42,7 +42,10 @@ impl Destination {
             .custom_flags(OFlags::TMPFILE.bits().cast_signed())
             .open(folder);
         match unnamed {
-            Ok(file) => Ok(Self { file, path: path.to_owned(), temporary: None }),
+            Ok(file) => {
+                make_private(&file).map_err(failed)?;
+                Ok(Self { file, path: path.to_owned(), temporary: None })
+            }
             Err(error)
                 if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL]
                     .iter()
@@ -60,7 +63,9 @@ impl Destination {
         let temporary = PathBuf::from(name);
         let file =
             File::options().read(true).write(true).create_new(true).mode(0o600).open(&temporary)?;
-        Ok(Self { file, path: path.to_owned(), temporary: Some(temporary) })
+        let begun = Self { file, path: path.to_owned(), temporary: Some(temporary) };
+        make_private(&begun.file)?;
+        Ok(begun)
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -111,9 +116,13 @@ impl Drop for Destination {
     }
 }
 
+/// Whatever the umask says, its user may read and write it, and nobody else.
+fn make_private(file: &File) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(0o600))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

@@ -19,7 +19,7 @@ use crate::HypervisorError;
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::Cause;
-use crate::log::tail;
+use crate::log::last_lines;
 use crate::sys::{self, Handover};
 use crate::terminal::Terminal;
 use crate::version::{Version, version};
@@ -62,8 +62,8 @@ pub enum Seccomp {
 
 /// A cloud-hypervisor process to be started.
 ///
-/// The process belongs to nobody: it has its own session, inherits no descriptor, and lives on
-/// when its starter ends. Its API socket is made here, private to the user, and handed over as a
+/// The process belongs to nobody: it has its own session, inherits no descriptor and no ambient
+/// capability, and lives on when its starter ends. Its API socket is made here, private to the user, and handed over as a
 /// descriptor, so that no one waits for it to appear.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is started before `spawn`"]
@@ -302,7 +302,10 @@ impl Launch {
                 _ => HypervisorError::Died {
                     program: self.program.clone(),
                     status,
-                    output: self.log_file.as_deref().and_then(|log| Cause::chain(tail(log, 10))),
+                    output: self
+                        .log_file
+                        .as_deref()
+                        .and_then(|log| Cause::chain(last_lines(log, 10))),
                 },
             },
         }
@@ -357,6 +360,13 @@ fn open_log(path: &Path) -> Result<File, HypervisorError> {
     }
     // Appending, because output and errors come through descriptors of their own.
     let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let opened = opened.and_then(|file| {
+        // Whatever the umask says; /dev/null stays as it is.
+        if file.metadata()?.is_file() {
+            fchmod(&file, Mode::RUSR | Mode::WUSR)?;
+        }
+        Ok(file)
+    });
     opened.map_err(|source| HypervisorError::Log { path: path.to_owned(), source })
 }
 

@@ -102,6 +102,7 @@ pub use landlock::{
     LANDLOCK_MIN_ABI, LandlockAccess, LandlockRule, landlock_abi, landlock_available,
 };
 pub use launch::{Launch, Seccomp, Verbosity};
+pub use log::last_lines;
 pub use memory::{HotplugMethod, MemoryConfig};
 pub use migration::{MigrationMode, ReceiveMigration, SendMigration, TimeoutStrategy};
 pub use net::{NetConfig, VhostMode};

@@ -7,8 +7,9 @@ use std::path::Path;
 /// The most that is read of a log.
 const MAX_TAIL: u64 = 64 << 10;
 
-/// The last lines of a log that say something, oldest first; none if it can't be read.
-pub(crate) fn tail(log: &Path, lines: usize) -> Vec<String> {
+/// The last lines of cloud-hypervisor's log that say something, oldest first; none if it can't be
+/// read.
+pub fn last_lines(log: &Path, lines: usize) -> Vec<String> {
     let text = match read_end(log) {
         Ok(text) => text,
         Err(error) => {
@@ -46,7 +47,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("ch.log");
         std::fs::write(&log, b"one\ntwo\n\n  \nthree\x07\xff\n").unwrap();
-        assert_eq!(tail(&log, 2), ["two", "three \u{fffd}"]);
-        assert_eq!(tail(&folder.path().join("absent"), 2), [""; 0]);
+        assert_eq!(last_lines(&log, 2), ["two", "three \u{fffd}"]);
+        assert_eq!(last_lines(&folder.path().join("absent"), 2), [""; 0]);
     }
 }

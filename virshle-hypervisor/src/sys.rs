@@ -66,9 +66,9 @@ pub(crate) struct Handover {
 /// knows forks once more, the grandchild runs the program, and the child watches it until it is
 /// released, then exits.
 ///
-/// The grandchild has its own session, default signals, no descriptor but 0 to 2, the
-/// listener and what it shall keep, and has itself called listen(2): the kernel shows it, and not the starter, as the server to
-/// whoever connects.
+/// The grandchild has its own session, default signals, no descriptor but 0 to 2, the listener and
+/// what it shall keep, no ambient capability, and has itself called listen(2): the kernel shows it,
+/// and not the starter, as the server to whoever connects.
 pub(crate) fn detach(command: &mut Command, handover: Handover) {
     let hook = move || {
         // SAFETY: a child made by fork(2) in a program that may have threads; everything below is
@@ -127,6 +127,8 @@ unsafe fn settle(listener: RawFd, kept: Option<RawFd>) -> io::Result<()> {
             default_disposition(signal);
         }
         libc::umask(0o077);
+        // Refused where the kernel knows no ambient capabilities, and then there are none.
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
         if libc::listen(listener, BACKLOG) == -1 {
             return Err(io::Error::last_os_error());
         }

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use virshle_core::{
     CoreError, CreateRequest, Definition, ErrorKind, Force, Node, Provision, Selection, VmState,
@@ -142,6 +142,76 @@ fn a_broken_definition_does_not_hide_the_others() {
     assert_eq!(listing.vms.len(), 1);
     assert_eq!(listing.vms[0].uuid, vm.definition().uuid);
     assert_eq!(listing.broken.len(), 1);
+}
+
+#[test]
+fn a_copied_definition_is_no_second_machine() {
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    let copy = vm.folder().with_file_name("00000000-0000-4000-8000-000000000000");
+    fs::create_dir(&copy).unwrap();
+    fs::copy(vm.folder().join("vm.toml"), copy.join("vm.toml")).unwrap();
+    let listing = lab.node.list(&Selection::default()).unwrap();
+    assert_eq!((listing.vms.len(), listing.broken.len()), (1, 1));
+    let uuid = "00000000-0000-4000-8000-000000000000".parse().unwrap();
+    let error = lab.node.vm(uuid).unwrap_err();
+    assert!(matches!(error, CoreError::Definition { .. }), "{error:?}");
+}
+
+#[test]
+fn links_in_the_root_lead_nowhere() {
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    let precious = lab.path("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("file"), "kept").unwrap();
+    fs::write(precious.join("vm.toml"), "kept").unwrap();
+    let link = |name: &str| symlink(&precious, lab.path("root/vm").join(name)).unwrap();
+    link(".new-11111111-2222-4333-8444-555555555555");
+    link(".gone-11111111-2222-4333-8444-555555555555");
+    link("11111111-2222-4333-8444-555555555555");
+    symlink(precious.join("file"), lab.path("root/next-id.new")).unwrap();
+    symlink(precious.join("file"), vm.folder().join("disk/os")).unwrap();
+    symlink(&precious, vm.folder().join("tmp/link")).unwrap();
+    assert_eq!(lab.node.list(&Selection::default()).unwrap().vms.len(), 1);
+    let orphans = lab.node.check().unwrap().orphans;
+    for (orphan, result) in lab.node.repair(orphans) {
+        result.unwrap_or_else(|error| panic!("{orphan}: {error:?}"));
+    }
+    symlink(precious.join("file"), lab.path("root/next-id.new")).unwrap();
+    lab.create("xs").remove(Force::No).unwrap();
+    vm.remove(Force::No).unwrap();
+    assert_eq!(lab.machine_folders(), ["11111111-2222-4333-8444-555555555555"]);
+    for name in ["file", "vm.toml"] {
+        assert_eq!(fs::read_to_string(precious.join(name)).unwrap(), "kept");
+    }
+    assert_eq!(fs::read_dir(&precious).unwrap().count(), 2);
+}
+
+#[test]
+fn what_is_no_image_is_told_and_never_waited_for() {
+    let lab = Lab::new(DISK);
+    let image = lab.path("image.raw");
+    let refused = || {
+        let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
+        let CoreError::Image { source, .. } = error else { panic!("{error:?}") };
+        source.to_string()
+    };
+    fs::remove_file(&image).unwrap();
+    fs::create_dir(&image).unwrap();
+    assert_eq!(refused(), "it is a folder");
+    fs::remove_dir(&image).unwrap();
+    symlink("/dev/zero", &image).unwrap();
+    assert_eq!(refused(), "it is a device");
+    fs::remove_file(&image).unwrap();
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &image, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert_eq!(refused(), "it is a FIFO");
+    fs::remove_file(lab.path("kernel")).unwrap();
+    fs::rename(&image, lab.path("kernel")).unwrap();
+    fs::write(&image, vec![7; 64 << 10]).unwrap();
+    assert_eq!(refused(), "it is a FIFO");
+    assert!(!lab.path("root").exists());
 }
 
 #[test]
