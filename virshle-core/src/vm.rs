@@ -21,8 +21,10 @@ pub struct Vm {
 }
 
 /// The hybrid vsock's socket of the machine in `folder`.
+///
+/// cloud-hypervisor lets itself write everything beside it: so there is nothing but sockets.
 pub(crate) fn vsock(folder: &Path) -> PathBuf {
-    folder.join("ch.vsock")
+    folder.join("net").join("ch.vsock")
 }
 
 /// The vhost-user socket of the interface `name` of the machine in `folder`.

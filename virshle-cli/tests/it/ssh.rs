@@ -99,7 +99,8 @@ fn ssh_a_session_goes_over_the_vsock_and_ends_as_its_command_does() {
     let stranger = lab.ssh(&["-l", "no-such-user", "--", "true"]);
     assert_eq!(stranger.code, 255, "{stranger:?}");
     assert!(stranger.stderr.contains("no-such-user@vm/web: Permission denied"), "{stranger:?}");
-    let keys = fs::read_to_string(lab.vsock().with_file_name("known_hosts")).unwrap();
+    let dir = PathBuf::from(lab.home.json("vm info web")["dir"].as_str().unwrap());
+    let keys = fs::read_to_string(dir.join("known_hosts")).unwrap();
     assert!(keys.starts_with("virshle-"), "{keys}");
     assert_eq!(keys.lines().count(), 1, "{keys}");
 }
