@@ -342,7 +342,9 @@ impl NetError {
             }
             Self::CreateTap { source, .. } | Self::CreateMacvtap { source, .. } => {
                 match source.raw_os_error() {
-                    Some(1 | 13) => "making network devices needs root or CAP_NET_ADMIN".into(),
+                    Some(1 | 13) => "making network devices needs root or CAP_NET_ADMIN (setcap \
+                                     cap_net_admin+ep on the program); a vhost network needs neither"
+                        .into(),
                     Some(16 | 17) => "a device of that name exists already".into(),
                     Some(95) => "this kernel lacks the driver (modprobe macvtap)".into(),
                     Some(2) => "is /dev/net/tun there? (modprobe tun)".into(),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on must fail")]
 
+mod access;
 mod bad_input;
 mod color;
 mod first_session;
@@ -15,4 +16,5 @@ mod manual;
 mod pipe;
 mod ssh;
 mod table;
+mod unprivileged;
 mod words;

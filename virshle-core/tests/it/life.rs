@@ -200,6 +200,33 @@ fn kvm_a_missing_cloud_hypervisor_is_told() {
 
 #[test]
 #[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_a_vmm_reaches_no_file_but_its_machines() {
+    use virshle_core::hypervisor::{DiskConfig, ImageType, landlock_available};
+
+    if !need(PARTS) || !landlock_available() {
+        return;
+    }
+    let lab = Lab::new(&DISK.replace("name = \"os\"", "name = \"os\"\nclone = \"overlay\""));
+    let (vm, other) = (lab.create("xs"), lab.create("xs"));
+    start(&vm).unwrap();
+    // What a guest that has taken its VMM over would try. Its image it may read, and no more.
+    let elsewhere = lab.path("elsewhere");
+    fs::write(&elsewhere, vec![0; 1 << 20]).unwrap();
+    let definition = vm.folder().join("vm.toml");
+    let run = vm.folder().join("run.json");
+    for path in [other.disk("os"), lab.path("image.raw"), elsewhere, definition, run] {
+        let disk = DiskConfig::new(&path, ImageType::Raw).id("more");
+        let error = client(&vm).add_disk(&disk).unwrap_err();
+        let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+        let told: Vec<String> = chain.map(ToString::to_string).collect();
+        assert!(told.join(": ").contains("ermission denied"), "{}: {told:?}", path.display());
+    }
+    assert_eq!(vm.state(), VmState::Running);
+    vm.stop(&StopRequest::force()).unwrap();
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
 fn ch_a_removal_that_fails_leaves_a_machine_that_is_off() {
     if !need(PARTS) {
         return;

@@ -1,0 +1,262 @@
+//! `v` as a user who is not root, and what that takes: docs/guide/without-root.md.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
+use virshle_testkit::{NetNamespace, OpenVswitch, Part, TestKernel, need};
+
+use crate::access::assert_private;
+use crate::home::{Home, Ran, ran};
+
+/// Nobody, whom every system has; and another one.
+const USER: u32 = 65534;
+const STRANGER: u32 = 65533;
+/// A group as `virshle` and `kvm` would be.
+const GROUP: u32 = 60123;
+
+const PARTS: &[Part] = &[Part::Root, Part::Ovs, Part::Ch, Part::Kvm];
+
+/// A host as an administrator would set it up, with a `v` of its own.
+struct Host {
+    home: Home,
+    /// Dropped after the machines are gone.
+    ovs: OpenVswitch,
+    _namespace: NetNamespace,
+}
+
+impl Host {
+    fn new(kind: &str, start: fn() -> OpenVswitch) -> Self {
+        let namespace = NetNamespace::enter().unwrap();
+        let ovs = start();
+        let bridge = ["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"];
+        ovs.vsctl(&bridge);
+        let home = Home::new();
+        let open = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        open(&home.path(""), 0o755);
+        fs::create_dir(home.path("user")).unwrap();
+        chown(home.path("user"), Some(USER), Some(USER)).unwrap();
+        let written = TestKernel::halt().write(&home.path("")).unwrap();
+        fs::rename(written, home.path("kernel")).unwrap();
+        // The group's: the database, /dev/kvm, and the program.
+        let socket = PathBuf::from(ovs.address().strip_prefix("unix:").unwrap());
+        open(socket.parent().unwrap(), 0o755);
+        open(&socket, 0o770);
+        fs::copy(env!("CARGO_BIN_EXE_v"), home.path("v")).unwrap();
+        open(&home.path("v"), 0o750);
+        for (name, minor, mode) in [("kvm", 232, 0o660), ("tun", 200, 0o666)] {
+            let device = makedev(10, minor);
+            let kind = FileType::CharacterDevice;
+            mknodat(CWD, home.path(name), kind, Mode::empty(), device).unwrap();
+            open(&home.path(name), mode);
+        }
+        for path in [socket, home.path("v"), home.path("kvm")] {
+            chown(path, None, Some(GROUP)).unwrap();
+        }
+        let program = std::env::var("CLOUD_HYPERVISOR").unwrap_or("cloud-hypervisor".into());
+        home.write_config(&format!(
+            "[network]\novsdb = \"{}\"\n[hypervisor]\nprogram = {program:?}\n\
+             [[template.vm]]\nname = \"bare\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
+             disk = [{{ name = \"os\", path = \"HOME/image.raw\" }}]\n\
+             [[template.vm]]\nname = \"net\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
+             net = [{{ name = \"main\", type = \"{kind}\" }}]\n",
+            ovs.address()
+        ));
+        Self { home, ovs, _namespace: namespace }
+    }
+
+    /// A command as that user, with these words for setpriv(1), before devices of the host's own.
+    fn as_user(&self, privileges: &[&str]) -> Command {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-c"])
+            .arg(
+                "mount --bind \"$1\" /dev/kvm && mount --bind \"$2\" /dev/net/tun && shift 2 && \
+                 exec setpriv \"$@\"",
+            )
+            .arg("sh")
+            .args([self.home.path("kvm"), self.home.path("tun")])
+            .args(privileges)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.home.path("user"))
+            .env("VIRSHLE_CONFIG", self.home.config())
+            .current_dir(self.home.path("user"));
+        command
+    }
+
+    fn v(&self, privileges: &[&str], words: &str) -> Ran {
+        let user = format!("--reuid={USER}");
+        let mut all = vec![user.as_str(), "--regid=65534"];
+        all.extend(privileges);
+        let mut command = self.as_user(&all);
+        command.arg(self.home.path("v")).args(words.split(' '));
+        ran(&mut command)
+    }
+
+    /// As a member of the group.
+    fn member(&self, words: &str) -> Ran {
+        self.v(&[&format!("--groups={GROUP}")], words)
+    }
+
+    #[track_caller]
+    fn member_can(&self, words: &str) -> serde_json::Value {
+        let ran = self.member(&format!("{words} --json"));
+        assert_eq!(ran.code, 0, "v {words}: {ran:?}");
+        serde_json::from_str(&ran.stdout).unwrap()
+    }
+
+    fn root(&self) -> PathBuf {
+        self.home.path("user/.local/share/virshle")
+    }
+
+    /// Gives `v` a capability, as `setcap cap_net_admin+ep v` does.
+    ///
+    /// `struct vfs_cap_data` of `linux/capability.h`: revision 2, effective; CAP_NET_ADMIN is 12.
+    fn set_capability(&self) {
+        let words: [u32; 5] = [0x0200_0001, 1 << 12, 0, 0, 0];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let name = "security.capability";
+        setxattr(self.home.path("v"), name, &bytes, XattrFlags::empty()).unwrap();
+    }
+
+    /// Whether the filesystem of the test's own `v` lets programs have capabilities.
+    fn has_file_capabilities(&self) -> bool {
+        let flags = rustix::fs::statvfs(self.home.path("v")).unwrap().f_flag;
+        !flags.contains(rustix::fs::StatVfsMountFlags::NOSUID)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.member("vm rm --force --all"));
+    }
+}
+
+/// What the kernel says of a process: the line that begins with `name`.
+fn status(pid: u64, name: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_start_matches(':').trim().to_owned()
+}
+
+#[test]
+#[ignore = "needs root, Open vSwitch, cloud-hypervisor and KVM"]
+fn root_unprivileged_user_is_told_what_he_lacks() {
+    if !need(PARTS) {
+        return;
+    }
+    let host = Host::new("tap", OpenVswitch::start);
+    fs::set_permissions(host.home.path("v"), fs::Permissions::from_mode(0o755)).unwrap();
+    let alone = |words: &str| host.v(&["--clear-groups"], words);
+    // What touches nothing but his files he can do as he is.
+    for words in ["vm create -t bare --name web", "vm ls", "vm info web", "template ls"] {
+        let ran = alone(words);
+        assert_eq!(ran.code, 0, "v {words}: {ran:?}");
+    }
+    assert_private(&host.root());
+    let start = alone("vm start web");
+    start.fails_with(5, &["/dev/kvm cannot be opened", "add yourself to the group kvm"]);
+    let init = alone("node init");
+    init.fails_with(5, &["Permission denied", "give this user access to the database's socket"]);
+    let check = alone("node check");
+    assert_eq!(check.code, 5, "{check:?}");
+    assert!(check.stdout.contains("group kvm") && check.stdout.contains("socket"), "{check:?}");
+    assert_eq!(alone("vm rm web").code, 0);
+    // The group opens both, and a tap is still root's.
+    assert_eq!(host.member("node init").code, 0);
+    host.member_can("vm create -t net --name db");
+    let start = host.member("vm start db");
+    start.fails_with(5, &["cannot create tap vm2-main", "CAP_NET_ADMIN", "a vhost network"]);
+    assert_eq!(host.ovs.vsctl(&["list-ports", "br0"]), "");
+}
+
+#[test]
+#[ignore = "needs root, Open vSwitch, cloud-hypervisor and KVM"]
+fn root_unprivileged_machines_are_their_users_alone() {
+    if !need(PARTS) {
+        return;
+    }
+    let host = Host::new("tap", OpenVswitch::start);
+    let made = host.member_can("vm create -t bare --name web --start");
+    assert_eq!(made[0]["state"], "running");
+    assert_private(&host.root());
+    let pid = made[0]["pid"].as_u64().unwrap();
+    assert_eq!(fs::metadata(format!("/proc/{pid}")).unwrap().uid(), USER);
+    assert_eq!(status(pid, "CapEff"), "0000000000000000");
+    let dir = PathBuf::from(made[0]["dir"].as_str().unwrap());
+    let other = format!("--reuid={STRANGER}");
+    let groups = format!("--groups={GROUP}");
+    for name in ["vm.toml", "disk/os", "ch.log", "serial.log", "."] {
+        let mut look = host.as_user(&[&other, "--regid=65533", &groups, "test", "-r"]);
+        look.arg(dir.join(name));
+        assert_eq!(ran(&mut look).code, 1, "{name}");
+    }
+    let mut other_v = host.as_user(&[&other, "--regid=65533", &groups]);
+    other_v.arg(host.home.path("v")).args(["vm", "stop", "--force", "web", "--root"]);
+    let refused = ran(other_v.arg(host.root()));
+    refused.fails_with(5, &["cannot read", "Permission denied"]);
+    host.member_can("vm pause web");
+    host.member_can("vm resume web");
+    host.member_can("vm restart --force web");
+    host.member_can("vm stop --force web");
+    assert_private(&host.root());
+    host.member_can("vm rm web");
+}
+
+/// A machine with a tap comes and goes, and its VMM has no privilege.
+fn tap_machine(host: &Host, privileges: &[&str]) {
+    let user = |words: &str| {
+        let ran = host.v(privileges, &format!("{words} --json"));
+        assert_eq!(ran.code, 0, "v {words}: {ran:?}");
+        serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap()
+    };
+    let made = user("vm create -t net --name web --start");
+    let pid = made[0]["pid"].as_u64().unwrap();
+    for line in ["CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(status(pid, line), "0000000000000000", "{line}");
+    }
+    let port = made[0]["nets"][0]["port"].as_str().unwrap();
+    assert!(host.ovs.vsctl(&["get", "Interface", port, "ofport"]).trim().parse::<u32>().is_ok());
+    user("vm stop --force web");
+    assert_eq!(host.ovs.vsctl(&["list-ports", "br0"]), "");
+    assert_eq!(user("node check --repair")["orphans"], serde_json::json!([]));
+    user("vm rm web");
+}
+
+#[test]
+#[ignore = "needs root, Open vSwitch, cloud-hypervisor and KVM"]
+fn root_unprivileged_taps_take_one_capability() {
+    if !need(PARTS) {
+        return;
+    }
+    let host = Host::new("tap", OpenVswitch::start);
+    let groups = format!("--groups={GROUP}");
+    // Of the session, as a service manager gives it;
+    let ambient = ["--inh-caps=+net_admin", "--ambient-caps=+net_admin"];
+    tap_machine(&host, &[&groups, ambient[0], ambient[1]]);
+    // or of the program.
+    if host.has_file_capabilities() {
+        host.set_capability();
+        tap_machine(&host, &[&groups]);
+    }
+}
+
+#[test]
+#[ignore = "needs root, Open vSwitch with DPDK, cloud-hypervisor and KVM"]
+fn dpdk_unprivileged_vhost_takes_no_capability() {
+    if !need(&[Part::Root, Part::Dpdk, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let host = Host::new("vhost", OpenVswitch::with_dpdk);
+    let made = host.member_can("vm create -t net --name web --start");
+    assert_eq!(made[0]["state"], "running");
+    assert_private(&host.root());
+    host.member_can("vm stop --force web");
+    assert_eq!(host.ovs.vsctl(&["list-ports", "br0"]), "");
+    host.member_can("vm rm web");
+}
