@@ -196,7 +196,10 @@ impl Attempt {
         }
         let left = audit::problems(home, &now)?;
         if !left.is_empty() {
-            let told = outcome.stderr.contains("WARN") || progress == Progress::All;
+            let told = outcome
+                .stderr
+                .lines()
+                .any(|line| line.trim_start().starts_with("WARN") || line.starts_with("error: "));
             ensure!(told, "left behind without a word:\n  {}", left.join("\n  "));
             repair(home)?;
             no_orphans(home)?;

@@ -111,9 +111,15 @@ impl Node {
             let status = vm.status();
             if status.state != VmState::Stopped {
                 running.insert(uuid);
-                if let Some(pid) = status.pid.filter(|_| vm.is_half_started()) {
-                    let what =
-                        format!("cloud-hypervisor, pid {pid}, of a start that was cut short");
+                let what = if vm.is_half_started() {
+                    "a start"
+                } else if vm.is_half_stopped() {
+                    "a stop"
+                } else {
+                    continue;
+                };
+                if let Some(pid) = status.pid {
+                    let what = format!("cloud-hypervisor, pid {pid}, of {what} that was cut short");
                     orphans.push(orphan(OrphanKind::Process, what, Handle::Machine(uuid)));
                 }
                 continue;
@@ -194,7 +200,7 @@ impl Node {
                 let _lock = vm.lock()?;
                 match vm.vmm()? {
                     None => vm.settle(),
-                    Some(vmm) if vm.is_half_started() => {
+                    Some(vmm) if vm.is_half_started() || vm.is_half_stopped() => {
                         vm.kill(&vmm)?;
                         vm.settle();
                     }

@@ -24,7 +24,7 @@ impl Vm {
                 });
             }
             self.note_asked(Some(LastExit::Forced));
-            self.kill(&vmm)?;
+            self.kill(&vmm).inspect_err(|_| self.note_asked(None))?;
             // Should it stay after all, it is a stopped machine like any other.
             self.settle();
         } else {

@@ -165,7 +165,18 @@ impl Vm {
         self.note_asked(Some(LastExit::Forced));
         // Told to end, it closes its disks in order. One that hangs is not asked twice.
         let ended = vmm.terminate(TERM_TIMEOUT).unwrap_or(false);
-        if ended { Ok(()) } else { self.kill(vmm) }
+        let cut = if ended { Ok(()) } else { self.kill(vmm) };
+        if cut.is_err() {
+            self.note_asked(None);
+        }
+        cut
+    }
+
+    /// Whether its power was to be cut, and whoever did it died before it was off. Whoever asks
+    /// holds its lock, or knows that nobody does.
+    pub(crate) fn is_half_stopped(&self) -> bool {
+        Run::read(self.folder())
+            .is_some_and(|run| run.asked == Some(LastExit::Forced) && run.ended.is_none())
     }
 
     /// Kills the VMM and waits until it has ended.

@@ -181,7 +181,7 @@ impl Store {
             }
             names.push(wanted);
         }
-        let first = self.next_id().unwrap_or(1).max(taken.highest_id + 1);
+        let first = self.next_id()?.unwrap_or(1).max(taken.highest_id + 1);
         self.write_next_id(first + u64::from(count))?;
         let macs = Arc::new(taken.macs);
         let mut staged = Vec::new();
@@ -222,10 +222,16 @@ impl Store {
         Ok(taken)
     }
 
-    /// The id that comes next, if the file that says so is whole. It is only a memory of removed
-    /// machines: ids of machines that exist are counted anyhow.
-    fn next_id(&self) -> Option<u64> {
-        std::fs::read_to_string(self.root.join(NEXT_ID)).ok()?.trim().parse().ok()
+    /// The id that comes next, if the file that says so is there and whole. It is the only memory
+    /// of removed machines, and so one that can't be read is not passed over; ids of machines that
+    /// exist are counted anyhow.
+    fn next_id(&self) -> Result<Option<u64>, CoreError> {
+        let path = self.root.join(NEXT_ID);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(text.trim().parse().ok()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(CoreError::Read { path, source }),
+        }
     }
 
     fn write_next_id(&self, next: u64) -> Result<(), CoreError> {
