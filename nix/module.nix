@@ -99,5 +99,16 @@ in
         SendSIGKILL = false;
       };
     };
+
+    # Whoever looks at the machines cuts their logs: no guest fills the disk by its console.
+    systemd.services.virshle-logs = {
+      description = "Logs of the virtual machines";
+      startAt = "minutely";
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${cfg.package}/bin/v vm ls";
+        StandardOutput = "null";
+      };
+    };
   };
 }

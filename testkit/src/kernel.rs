@@ -135,6 +135,9 @@ const OBEY: &[u8] = &[
     0xeb, 0xda, //                    jmp 1b
 ];
 
+/// `jmp` to the beginning of `PRINT`, which stands before it.
+const PRINT_AGAIN: &[u8] = &[0xeb, 0xec];
+
 impl TestKernel {
     /// Halts at once and for ever, deaf to the power button; takes no host CPU time.
     pub fn halt() -> Self {
@@ -164,6 +167,12 @@ impl TestKernel {
     /// Writes `text` (as far as its first NUL) to the first serial port and halts.
     pub fn prints(text: &str) -> Self {
         Self::new("prints", &[PRINT, HALT], text)
+    }
+
+    /// Writes `text` to the first serial port without end, as fast as it can. Its vCPU spins, and its
+    /// log grows: end it soon.
+    pub fn floods(text: &str) -> Self {
+        Self::new("floods", &[PRINT, PRINT_AGAIN], text)
     }
 
     /// Writes `ready` and a newline to the first serial port, then obeys: the power button and

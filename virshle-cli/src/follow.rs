@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use virshle_core::LOG_CUT;
 
 /// How much of a file is read at once.
 const PIECE: usize = 64 << 10;
@@ -28,13 +29,37 @@ impl Growing {
         Self { path, file: None, read: 0 }
     }
 
+    /// The same, but of what is there already only the last lines, and at most `most` bytes of them;
+    /// and how much that is.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read; one that isn't there has no end.
+    pub(crate) fn from_end(path: PathBuf, most: u64) -> io::Result<(Self, u64)> {
+        let mut growing = Self::new(path);
+        growing.reopen()?;
+        let Some(file) = &mut growing.file else { return Ok((growing, 0)) };
+        let length = file.metadata()?.len();
+        let mut start = length.saturating_sub(most);
+        if start > 0 {
+            let mut piece = vec![0; PIECE];
+            let read = file.read_at(&mut piece, start)?;
+            // Behind the line that would be cut; in one that is endless, anywhere.
+            let line = piece[..read].iter().position(|byte| *byte == b'\n');
+            start += line.map_or(0, |end| end as u64 + 1);
+        }
+        growing.read = file.seek(SeekFrom::Start(start))?;
+        Ok((growing, length - start))
+    }
+
     /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Hands over what is new, piece by piece, until there is no more or nobody wants it. A file
-    /// that was cut or replaced is new from its beginning.
+    /// that was replaced is new from its beginning; in one that was cut as logs are, by
+    /// [`LOG_CUT`], it goes on where it was.
     ///
     /// # Errors
     ///
@@ -68,7 +93,8 @@ impl Growing {
             let ours = file.metadata()?;
             if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) {
                 if there.len() < self.read {
-                    self.read = file.seek(SeekFrom::Start(0))?;
+                    let cut = (self.read - there.len()).div_ceil(LOG_CUT) * LOG_CUT;
+                    self.read = file.seek(SeekFrom::Start(self.read.saturating_sub(cut)))?;
                 }
                 return Ok(());
             }
@@ -206,6 +232,33 @@ mod tests {
         std::fs::write(folder.path().join("new"), "replaced by a longer one\n").unwrap();
         std::fs::rename(folder.path().join("new"), &path).unwrap();
         assert_eq!(new_text(&mut file), "replaced by a longer one\n");
+    }
+
+    #[test]
+    fn a_log_that_is_cut_at_its_beginning_is_read_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let cut = usize::try_from(LOG_CUT).unwrap();
+        let mut text = vec![b'x'; cut];
+        text.extend_from_slice(b"kept\nread\n");
+        std::fs::write(&path, &text).unwrap();
+        let mut file = Growing::new(path.clone());
+        file.read_new(|_| true).unwrap();
+        // In place, as it is done.
+        std::fs::write(&path, b"kept\nread\nnew\n").unwrap();
+        assert_eq!(new_text(&mut file), "new\n");
+    }
+
+    #[test]
+    fn the_end_of_a_file_begins_with_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
+        for (most, text) in [(100, "one\ntwo\nthree\n"), (12, "two\nthree\n"), (9, "three\n")] {
+            let (mut file, length) = Growing::from_end(path.clone(), most).unwrap();
+            assert_eq!((new_text(&mut file).as_str(), length), (text, text.len() as u64));
+        }
+        assert_eq!(Growing::from_end(folder.path().join("absent"), 1).unwrap().1, 0);
     }
 
     #[test]

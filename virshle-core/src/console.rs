@@ -5,7 +5,7 @@
 //! the guest notices.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -13,11 +13,6 @@ use rustix::fs::OFlags;
 use virshle_hypervisor::Vmm;
 
 use crate::{CoreError, Vm, VmState};
-
-/// A log that is longer than this is cut when somebody looks at it, in bytes.
-const MAX_LOG: u64 = 16 << 20;
-/// What is kept of a log that is cut, in bytes.
-const KEPT: u64 = 1 << 20;
 
 /// A console that is open: something to type at, and the end of the machine's run.
 #[derive(Debug)]
@@ -70,34 +65,5 @@ impl Vm {
             .open(&path)
             .map_err(|source| CoreError::Write { path, source })?;
         Ok(Console { terminal, vmm })
-    }
-
-    /// Cuts a serial log that has grown too long: its last part is kept in the file `.1` beside it.
-    /// The VMM appends, wherever the end is.
-    ///
-    /// # Errors
-    ///
-    /// [`CoreError::Write`]; a log that isn't there is short enough.
-    pub fn bound_serial_log(&self) -> Result<(), CoreError> {
-        let path = self.serial_log();
-        let failed = |source| CoreError::Write { path: path.clone(), source };
-        let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed(error)),
-        };
-        let length = file.metadata().map_err(failed)?.len();
-        if length <= MAX_LOG {
-            return Ok(());
-        }
-        let mut name = path.as_os_str().to_owned();
-        name.push(".1");
-        let mut kept = Vec::new();
-        file.seek(SeekFrom::Start(length - KEPT)).map_err(failed)?;
-        Read::by_ref(&mut file).take(KEPT).read_to_end(&mut kept).map_err(failed)?;
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&name).and_then(|mut old| old.write_all(&kept)).map_err(failed)?;
-        file.set_len(0).map_err(failed)
     }
 }

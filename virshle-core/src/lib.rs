@@ -37,6 +37,7 @@
 #![deny(missing_docs)]
 
 mod address;
+mod bounded_log;
 mod bulk;
 mod caller_keys;
 mod change;
@@ -83,6 +84,7 @@ mod vmm_config;
 mod wait;
 
 pub use address::{Address, AddressSource};
+pub use bounded_log::LOG_CUT;
 pub use bulk::in_parallel;
 pub use caller_keys::caller_user_data;
 pub use change::{Change, Force};

@@ -126,6 +126,8 @@ impl Vm {
     }
 
     fn spawn(&self) -> Result<Vmm, CoreError> {
+        // Those of the run before are kept, too.
+        self.bound_logs();
         Launch::new(&self.node().config().hypervisor.program, &self.api_socket())
             .log_file(self.vmm_log())
             .event_file(self.events())

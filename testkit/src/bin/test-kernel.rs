@@ -1,4 +1,4 @@
-//! Writes a guest of a few bytes for the demo: `test-kernel halt|obeys|power-off|echoes FILE`.
+//! Writes a guest of a few bytes for the demo: `test-kernel halt|obeys|power-off|floods|echoes FILE`.
 
 use std::process::ExitCode;
 
@@ -11,14 +11,15 @@ fn main() -> ExitCode {
         Some("halt") => TestKernel::halt(),
         Some("obeys") => TestKernel::obeys(),
         Some("power-off") => TestKernel::power_off(),
+        Some("floods") => TestKernel::floods("0123456789abcdef0123456789abcdef\r\n"),
         Some("echoes") => TestKernel::echoes("welcome\r\n"),
         _ => {
-            eprintln!("usage: test-kernel halt|obeys|power-off|echoes FILE");
+            eprintln!("usage: test-kernel halt|obeys|power-off|floods|echoes FILE");
             return ExitCode::from(2);
         }
     };
     let Some(path) = arguments.get(1) else {
-        eprintln!("usage: test-kernel halt|obeys|power-off|echoes FILE");
+        eprintln!("usage: test-kernel halt|obeys|power-off|floods|echoes FILE");
         return ExitCode::from(2);
     };
     match std::fs::write(path, kernel.to_bytes()) {

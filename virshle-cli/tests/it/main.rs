@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod color;
+mod console;
 mod first_session;
 mod help;
 mod home;

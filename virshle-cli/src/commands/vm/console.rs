@@ -1,10 +1,12 @@
 //! `v vm console`
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::slice;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use rustix::termios::tcgetwinsize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use virshle_core::{Console, Vm};
 
 use crate::context::Context;
@@ -12,10 +14,12 @@ use crate::error::CliError;
 use crate::follow::{Folders, Growing, Woken};
 use crate::machines::Machine;
 use crate::raw_terminal::RawTerminal;
+use crate::terminal_text::TerminalText;
 
 /// Type at a machine's serial console, and see what it writes; Ctrl-] detaches
 ///
-/// What the guest wrote since it was started is shown first. Any number of consoles may be open.
+/// What the guest wrote last is shown first. Any number of consoles may be open. A serial line has no
+/// window size: `stty rows N cols N` tells the guest.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -30,12 +34,20 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     attach(&vm, context)
 }
 
+/// How much of what the guest wrote before is shown, in bytes.
+const BEFORE: u64 = 256 << 10;
+
 /// Attaches the caller's terminal to the machine's console until he detaches, or it ends.
 pub(crate) fn attach(vm: &Vm, context: &Context) -> Result<(), CliError> {
     let console = vm.console()?;
-    vm.bound_serial_log()?;
+    vm.bound_logs();
     let failed = |source| CliError::Follow { source };
-    context.output.note(&format!("attached to {}; Ctrl-] detaches", vm.name()));
+    // A serial line has no size: whoever wants the guest to know it has to tell it himself.
+    let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 0);
+    let size = size.map_or_else(String::new, |size| {
+        format!("; this window: stty rows {} cols {}", size.ws_row, size.ws_col)
+    });
+    context.output.note(&format!("attached to {}; Ctrl-] detaches{size}", vm.name()));
     let end = talk(vm, console).map_err(failed)?;
     context.output.note(match end {
         End::Detached => "\ndetached",
@@ -52,23 +64,24 @@ enum End {
 fn talk(vm: &Vm, mut console: Console) -> io::Result<End> {
     // A signal ends the loop in order, so that the terminal is put back.
     let (signals, sender) = UnixStream::pair()?;
-    for signal in [SIGTERM, SIGHUP, SIGINT] {
+    for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT] {
         signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
     }
-    let mut log = Growing::new(vm.serial_log());
     let mut folders = Folders::new()?;
     folders.watch(vm.folder())?;
+    let mut shown = Shown::new(vm)?;
     let raw = RawTerminal::enter()?;
     let mut stdin = io::stdin();
     let mut keys = [0; 1024];
     loop {
-        show(&mut log)?;
+        shown.show()?;
+        vm.bound_logs();
         let others = [stdin.as_fd(), console.as_fd(), signals.as_fd()];
         match folders.wait_or(&others)? {
             Woken::Changed => {}
             Woken::Gone | Woken::Unread | Woken::Readable(2..) => return Ok(End::Detached),
             Woken::Readable(1) => {
-                show(&mut log)?;
+                shown.show()?;
                 return Ok(End::Ended);
             }
             Woken::Readable(_) => {
@@ -78,7 +91,7 @@ fn talk(vm: &Vm, mut console: Console) -> io::Result<End> {
                 let escape = escape.filter(|_| raw.is_some());
                 console.type_bytes(&keys[..escape.unwrap_or(length)])?;
                 if length == 0 || escape.is_some() {
-                    show(&mut log)?;
+                    shown.show()?;
                     return Ok(End::Detached);
                 }
             }
@@ -86,12 +99,59 @@ fn talk(vm: &Vm, mut console: Console) -> io::Result<End> {
     }
 }
 
-fn show(log: &mut Growing) -> io::Result<()> {
-    let mut result = Ok(());
-    log.read_new(|piece| {
-        let mut stdout = io::stdout().lock();
-        result = stdout.write_all(piece).and_then(|()| stdout.flush());
-        result.is_ok()
-    })?;
-    result
+/// What the guest writes, on its way to the standard output.
+struct Shown {
+    log: Growing,
+    /// How much is left of what was written before, in bytes.
+    before: u64,
+    filter: TerminalText,
+    is_terminal: bool,
+}
+
+impl Shown {
+    fn new(vm: &Vm) -> io::Result<Self> {
+        let is_terminal = io::stdout().is_terminal();
+        // A program gets all of it, as it was.
+        let (log, before) = match is_terminal {
+            true => Growing::from_end(vm.serial_log(), BEFORE)?,
+            false => (Growing::new(vm.serial_log()), 0),
+        };
+        Ok(Self { log, before, filter: TerminalText::default(), is_terminal })
+    }
+
+    fn show(&mut self) -> io::Result<()> {
+        let Self { log, before, filter, .. } = self;
+        let mut result = Ok(());
+        log.read_new(|piece| {
+            let old = usize::try_from(*before).unwrap_or(piece.len()).min(piece.len());
+            *before -= old as u64;
+            let (old, new) = piece.split_at(old);
+            // A terminal would answer old questions of the guest, as where its cursor is, and so
+            // type at it. It is raw: nobody else returns its carriage.
+            let mut text = Vec::with_capacity(piece.len());
+            for byte in filter.filter(old) {
+                text.extend_from_slice(if byte == b'\n' {
+                    b"\r\n"
+                } else {
+                    slice::from_ref(&byte)
+                });
+            }
+            text.extend_from_slice(new);
+            let mut stdout = io::stdout().lock();
+            result = stdout.write_all(&text).and_then(|()| stdout.flush());
+            result.is_ok()
+        })?;
+        result
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if self.is_terminal {
+            // Colours off, cursor on: what the guest left them at is not for the shell that follows.
+            // A terminal that is gone needs neither.
+            let mut stdout = io::stdout().lock();
+            drop(stdout.write_all(b"\x1b[0m\x1b[?25h").and_then(|()| stdout.flush()));
+        }
+    }
 }

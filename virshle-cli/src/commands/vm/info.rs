@@ -18,7 +18,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let info = args.machine.find(&context.node()?)?.info();
+    let vm = args.machine.find(&context.node()?)?;
+    vm.bound_logs();
+    let info = vm.info();
     if context.output.json {
         return context.output.json(&info);
     }

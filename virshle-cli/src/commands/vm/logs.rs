@@ -86,6 +86,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
         // Before the first look: nothing that is written from now on is missed.
         folders = Some(watch(&vms).map_err(|source| CliError::Follow { source })?);
     }
+    vms.iter().for_each(Vm::bound_logs);
     let mut logs: Vec<Shown> = vms.iter().map(|vm| Shown::new(vm, args.log)).collect();
     let several = logs.len() > 1;
     let mut printer = Printer { context, last: None, several, wanted: true };
@@ -113,6 +114,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
         for (index, log) in logs.iter_mut().enumerate() {
             printer.print(index, log)?;
         }
+        vms.iter().for_each(Vm::bound_logs);
         if !printer.wanted {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! `v vm ls`
 
-use virshle_core::{CoreError, Listing, Node, Sightings, VmInfo, VmSummary, in_parallel};
+use virshle_core::{CoreError, Listing, Node, Sightings, VmInfo, VmState, VmSummary, in_parallel};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -26,6 +26,9 @@ enum Listed<'a> {
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let node = context.node()?;
     let Listing { vms, broken, .. } = node.list(&args.filter.selection())?;
+    for vm in vms.iter().filter(|vm| vm.state != VmState::Stopped) {
+        node.bound_logs(vm.uuid);
+    }
     let mut unreadable: Vec<CliError> = broken.into_iter().map(CliError::from).collect();
     let output = &context.output;
     if output.json || context.verbose > 0 {

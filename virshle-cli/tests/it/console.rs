@@ -1,0 +1,205 @@
+//! The console in a terminal of its own, at a real cloud-hypervisor.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use virshle_testkit::{Part, TestKernel, need};
+
+use crate::home::Home;
+
+const PARTS: &[Part] = &[Part::Ch, Part::Kvm];
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A home with the machine `web` of a kernel; it does not outlive the test.
+struct Lab {
+    home: Home,
+}
+
+impl Lab {
+    fn new(kernel: &TestKernel) -> Self {
+        let home = Home::new();
+        let kernel = kernel.write(&home.path("")).unwrap();
+        let program = std::env::var("CLOUD_HYPERVISOR").unwrap_or("cloud-hypervisor".into());
+        home.write_config(&format!(
+            "[hypervisor]\nprogram = {program:?}\n[[template.vm]]\nname = \"least\"\nvcpu = 1\n\
+             vram = \"64MiB\"\nkernel = {:?}\n",
+            kernel.display().to_string(),
+        ));
+        home.ok("vm create -t least --name web");
+        Self { home }
+    }
+
+    fn serial_log(&self) -> PathBuf {
+        PathBuf::from(self.home.json("vm info web")["dir"].as_str().unwrap()).join("serial.log")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        drop(self.home.run("vm rm --force --all"));
+    }
+}
+
+/// A terminal, and `v` in it.
+struct Terminal {
+    upper: File,
+    lower: OwnedFd,
+    child: Child,
+    /// What it showed since it was last asked.
+    screen: String,
+}
+
+impl Terminal {
+    fn run(home: &Home, words: &str) -> Self {
+        let upper = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        unlockpt(&upper).unwrap();
+        let path = ptsname(&upper, Vec::new()).unwrap().into_string().unwrap();
+        let lower: OwnedFd = OpenOptions::new().read(true).write(true).open(path).unwrap().into();
+        let size = Winsize { ws_row: 31, ws_col: 97, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&lower, size).unwrap();
+        let end = || Stdio::from(lower.try_clone().unwrap());
+        let mut command = home.command(&words.split(' ').collect::<Vec<_>>());
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        Self { upper: upper.into(), lower, child, screen: String::new() }
+    }
+
+    /// Waits until `words` are shown, and gives what was shown up to them since it was last asked.
+    #[track_caller]
+    fn shows(&mut self, words: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.screen.find(words) {
+                let after = self.screen.split_off(at + words.len());
+                return std::mem::replace(&mut self.screen, after);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut heard = [PollFd::new(&self.upper, PollFlags::IN)];
+            let ready = poll(&mut heard, Some(&Timespec::try_from(left).unwrap())).unwrap();
+            assert!(ready > 0, "{words:?} not in {:?}", self.screen);
+            let mut piece = [0; 4096];
+            let length = self.upper.read(&mut piece).unwrap();
+            self.screen.push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
+    }
+
+    fn types(&mut self, keys: &str) {
+        self.upper.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn is_raw(&self) -> bool {
+        let modes = tcgetattr(self.lower.as_fd()).unwrap().local_modes;
+        !modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end, after which the terminal is as it was.
+    #[track_caller]
+    fn ends(mut self) {
+        assert!(self.child.wait().unwrap().success());
+        assert!(!self.is_raw());
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_a_console_is_detached_killed_and_reattached_and_loses_nothing() {
+    if !need(PARTS) {
+        return;
+    }
+    // It asks the terminal where its cursor is, as boot loaders and login prompts do.
+    let lab = Lab::new(&TestKernel::echoes("\x1b[6nwelcome\r\nlogin: "));
+    let mut terminal = Terminal::run(&lab.home, "vm start --attach web");
+    terminal.shows("Ctrl-] detaches; this window: stty rows 31 cols 97");
+    terminal.shows("login: ");
+    assert!(terminal.is_raw());
+    // Also what would be a signal is a key for the guest.
+    terminal.types("first\x03");
+    terminal.shows("first\x03");
+    terminal.types("\x1d");
+    terminal.shows("detached");
+    terminal.ends();
+
+    for signal in [Signal::TERM, Signal::HUP, Signal::QUIT] {
+        let mut terminal = Terminal::run(&lab.home, "vm console web");
+        let shown = terminal.shows("login: first");
+        assert!(shown.contains("welcome\r\n"), "{shown:?}");
+        assert!(!shown.contains("\x1b[6n"), "an old question is not asked again: {shown:?}");
+        terminal.signal(signal);
+        terminal.ends();
+    }
+
+    // Two look at it, and both see what one of them types.
+    let mut one = Terminal::run(&lab.home, "vm console web");
+    let mut other = Terminal::run(&lab.home, "vm console web");
+    one.shows("login: first");
+    other.shows("login: first");
+    one.types("second\x1b[6n");
+    // A new question is.
+    one.shows("second\x1b[6n");
+    other.shows("second\x1b[6n");
+    let pid = lab.home.json("vm info web")["pid"].as_i64().unwrap();
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+    for mut terminal in [one, other] {
+        terminal.shows("the machine has ended");
+        terminal.ends();
+    }
+    assert!(lab.home.ok("vm logs web").ends_with("login: first\x03second\x1b[6n"));
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor and KVM"]
+fn ch_a_log_without_end_is_cut_by_whoever_looks_and_read_on() {
+    if !need(PARTS) {
+        return;
+    }
+    let lab = Lab::new(&TestKernel::floods("0123456789\n"));
+    lab.home.ok("vm start web");
+    let log = lab.serial_log();
+    // As long as it gets in a minute or an hour: cloud-hypervisor appends, and so does this.
+    let mut file = OpenOptions::new().append(true).open(&log).unwrap();
+    file.write_all(&vec![b'\n'; 17 << 20]).unwrap();
+    let mut follower = lab.home.command(&["vm", "logs", "-f", "web"]);
+    let mut follower = follower.stdout(Stdio::piped()).spawn().unwrap();
+    let size = || fs::metadata(&log).unwrap().len();
+    for words in ["vm ls", "vm info web"] {
+        file.write_all(&vec![b'\n'; 17 << 20]).unwrap();
+        lab.home.ok(words);
+        assert!(size() <= 16 << 20, "{words}: {}", size());
+    }
+    file.write_all(b"the last word\n").unwrap();
+    // It goes on for whoever follows, and for the guest.
+    let mut shown = follower.stdout.take().unwrap();
+    let (mut seen, mut piece) = (Vec::new(), vec![0; 1 << 20]);
+    let has = |seen: &[u8], words: &[u8]| seen.windows(words.len()).any(|part| part == words);
+    while !has(&seen, b"the last word\n") {
+        let length = shown.read(&mut piece).unwrap();
+        let kept = seen.len().saturating_sub(100);
+        seen.drain(..kept);
+        seen.extend_from_slice(&piece[..length]);
+    }
+    seen.clear();
+    while !has(&seen, b"0123456789\n") {
+        let length = shown.read(&mut piece).unwrap();
+        seen.extend_from_slice(&piece[..length]);
+    }
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
