@@ -43,6 +43,19 @@ pub struct FakeRequest {
     pub descriptors: usize,
 }
 
+impl FakeAnswer {
+    fn not_found() -> Self {
+        Self::Json(404, "[\"Not Found\"]".into())
+    }
+}
+
+impl FakeRequest {
+    /// The path: `/api/v1/vm.boot`.
+    pub fn path(&self) -> &str {
+        self.line.split(' ').nth(1).unwrap_or_default()
+    }
+}
+
 /// A server at an API socket that answers as it is told. It ends when it is dropped.
 #[derive(Debug)]
 pub struct FakeHypervisor {
@@ -80,7 +93,15 @@ impl FakeHypervisor {
                     let Ok(ours) = stream.try_clone() else { continue };
                     let (answers, requests) = (Arc::clone(&answers), Arc::clone(&requests));
                     // The client that goes away is told to this thread by an error: its end.
-                    let thread = thread::spawn(move || drop(serve(stream, &answers, &requests)));
+                    let thread = thread::spawn(move || {
+                        drop(serve(stream, &|request| {
+                            let answer = answers.get(request.path()).cloned();
+                            let mut requests =
+                                requests.lock().unwrap_or_else(PoisonError::into_inner);
+                            requests.push(request);
+                            answer.unwrap_or_else(FakeAnswer::not_found)
+                        }));
+                    });
                     connections.push((ours, thread));
                 }
                 for (stream, thread) in connections {
@@ -90,6 +111,17 @@ impl FakeHypervisor {
             }
         });
         Ok(Self { socket: socket.to_owned(), requests, stop, thread: Some(thread) })
+    }
+
+    /// Answers at `listener` for as long as the process lives.
+    pub fn serve(
+        listener: &UnixListener,
+        answer: impl Fn(FakeRequest) -> FakeAnswer + Clone + Send + 'static,
+    ) {
+        for stream in listener.incoming().flatten() {
+            let answer = answer.clone();
+            thread::spawn(move || drop(serve(stream, &answer)));
+        }
     }
 
     /// The requests so far.
@@ -110,30 +142,23 @@ impl Drop for FakeHypervisor {
     }
 }
 
-fn serve(
-    mut stream: UnixStream,
-    answers: &HashMap<String, FakeAnswer>,
-    requests: &Mutex<Vec<FakeRequest>>,
-) -> io::Result<()> {
+fn serve(mut stream: UnixStream, answer: &dyn Fn(FakeRequest) -> FakeAnswer) -> io::Result<()> {
     while let Some(request) = read_request(&mut stream)? {
-        let path = request.line.split(' ').nth(1).unwrap_or_default().to_owned();
-        requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        match answers.get(&path) {
-            None => stream.write_all(&json(404, "[\"Not Found\"]"))?,
-            Some(FakeAnswer::Json(status, body)) => stream.write_all(&json(*status, body))?,
-            Some(FakeAnswer::Bytes(bytes)) => stream.write_all(bytes)?,
-            Some(FakeAnswer::Cut(bytes)) => {
-                stream.write_all(bytes)?;
+        match answer(request) {
+            FakeAnswer::Json(status, body) => stream.write_all(&json(status, &body))?,
+            FakeAnswer::Bytes(bytes) => stream.write_all(&bytes)?,
+            FakeAnswer::Cut(bytes) => {
+                stream.write_all(&bytes)?;
                 return stream.shutdown(std::net::Shutdown::Both);
             }
-            Some(FakeAnswer::Endless) => {
+            FakeAnswer::Endless => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
                 stream.set_write_timeout(Some(Duration::from_secs(5)))?;
                 loop {
                     stream.write_all(b"X-More: and more\r\n")?;
                 }
             }
-            Some(FakeAnswer::Silence) => {}
+            FakeAnswer::Silence => {}
         }
     }
     Ok(())

@@ -76,20 +76,20 @@ impl OpenVswitch {
     fn start_as(dpdk: Option<Dpdk>) -> Self {
         let folder = TempDir::with_prefix("ovs-")
             .unwrap_or_else(|error| panic!("cannot make a temporary folder: {error}"));
-        run(Command::new("ovsdb-tool")
-            .arg("create")
-            .arg(folder.path().join("conf.db"))
-            .arg(SCHEMA));
-        let ovs = Self {
+        let mut ovs = Self {
             vswitchd: Daemon { name: "ovs-vswitchd", child: None },
             ovsdb: Daemon { name: "ovsdb-server", child: None },
             dpdk,
             folder,
         };
-        ovs.up()
+        ovs.begin();
+        ovs
     }
 
-    fn up(mut self) -> Self {
+    /// Makes the database, and starts the daemons.
+    fn begin(&mut self) {
+        let database = self.folder.path().join("conf.db");
+        run(Command::new("ovsdb-tool").arg("create").arg(database).arg(SCHEMA));
         self.start_ovsdb();
         self.vsctl(&["--no-wait", "init"]);
         // What Open vSwitch's start-up script does.
@@ -108,7 +108,6 @@ impl OpenVswitch {
             self.vsctl(&words);
         }
         self.start_vswitchd();
-        self
     }
 
     /// The folder of its database, sockets and logs.
@@ -256,6 +255,20 @@ impl OpenVswitch {
     pub fn restart_ovsdb(&mut self) {
         self.kill_ovsdb();
         self.start_ovsdb();
+    }
+
+    /// Ends both daemons and starts them on a new database: nothing of the old one is left.
+    ///
+    /// # Panics
+    ///
+    /// When they do not come up again.
+    pub fn lose_database(&mut self) {
+        self.kill_vswitchd();
+        self.kill_ovsdb();
+        for name in ["conf.db", ".conf.db.~lock~"] {
+            drop(fs::remove_file(self.folder.path().join(name))); // the lock may not be there
+        }
+        self.begin();
     }
 
     /// What `ovs-vswitchd` has logged.

@@ -139,6 +139,7 @@ impl Attempt {
     fn after_kill(&self, home: &Home, seen: &Seen, outcome: &Outcome) -> Result<(), Failure> {
         ensure!(outcome.signal == Some(libc::SIGKILL), "was not killed");
         if self.mode == Mode::KillAfter {
+            audit::wait_for_guests_that_obey(home)?;
             repair(home).doing(|| "repaired".into())?;
             clean(home, &home.machines()?).doing(|| "repaired".into())?;
         }

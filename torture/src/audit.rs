@@ -56,6 +56,25 @@ pub(crate) fn hypervisors(root: &Path) -> Result<Vec<Hypervisor>, Failure> {
     Ok(found)
 }
 
+/// How long a guest may take to obey its power button.
+const OBEYING: Duration = Duration::from_secs(3);
+
+/// Waits for guests whose power button was pressed to be off: one that powers itself off after a
+/// repair leaves its port to the next one.
+pub(crate) fn wait_for_guests_that_obey(home: &Home) -> Result<(), Failure> {
+    let deadline = Instant::now() + OBEYING;
+    let is_asked = |process: &Hypervisor| {
+        fs::read(process.folder.join("run.json"))
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
+            .is_some_and(|run| run["asked"] == "stopped")
+    };
+    while hypervisors(&home.root())?.iter().any(is_asked) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// A row of the switch that carries our mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Marked {

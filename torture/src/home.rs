@@ -164,6 +164,7 @@ impl Home {
         };
         template("bare", "halt", "", &format!("{os}{data}"));
         template("tap", "halt", "", &format!("{os}{}", net("tap")));
+        template("auto", "halt", "autostart = true\n", &format!("{os}{}", net("tap")));
         template("button", "obeys", "", &format!("{os}{}", net("tap")));
         let overlay = format!("{os}clone = \"overlay\"\nsize = \"4M\"\n");
         template("seeded", "halt", &format!("user_data = \"{folder}/user-data\"\n"), &overlay);

@@ -22,7 +22,7 @@ usage: scripts/torture [OPTIONS]
   --short            a sample, in two minutes; without it all there is time for, in 30
   --minutes N        how long, at most
   --seed N           which sample, and in which order [default: 1]
-  --only NAME,…      only these commands of the table, or `races`, `parts`
+  --only NAME,…      only these lines of the table, or all `races`, all `parts`
   --mode MODE        only kill-before, kill-after or error
   --point N          only the call of this number, with all that is said
   --errno NAME       only this error

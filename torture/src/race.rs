@@ -31,9 +31,9 @@ pub(crate) const ALL: &[Race] = &[
     Race { name: "starts of one machine", run: starts },
     Race { name: "removals of one machine", run: removals },
     Race { name: "everything on one machine", run: everything },
-    Race { name: "everything, and kills", run: kills },
-    Race { name: "everything, in bulk", run: bulk },
-    Race { name: "starts, stops and repairs", run: repairs },
+    Race { name: "everything and kills", run: kills },
+    Race { name: "everything in bulk", run: bulk },
+    Race { name: "starts and stops and repairs", run: repairs },
     Race { name: "threads of one process", run: threads },
 ];
 

@@ -97,7 +97,7 @@ impl Report {
         if let Err(failure) = result {
             line.failed += 1;
             println!("\n-- {kind}: {name}\nFAILED: {failure}");
-            println!("again: scripts/torture --only {kind}");
+            println!("again: scripts/torture --only {name:?}");
         }
     }
 

@@ -1,7 +1,9 @@
-//! The calls that Rust can't check: ptrace(2), and waiting for what is traced.
+//! What Rust can't check: ptrace(2), waiting for what is traced, an inherited descriptor.
 
 use std::io;
 use std::mem;
+use std::os::fd::FromRawFd;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
@@ -35,6 +37,13 @@ pub(crate) enum Syscall {
     Exit { result: i64 },
     /// Neither.
     None,
+}
+
+/// The listening socket that this process was started with, by its number.
+pub(crate) fn inherited_listener(number: i32) -> UnixListener {
+    // SAFETY: whoever started this process handed it the descriptor for this very use; nothing
+    // else here knows its number.
+    unsafe { UnixListener::from_raw_fd(number) }
 }
 
 /// Makes `command` start stopped, and traced by the thread that starts it.

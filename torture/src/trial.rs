@@ -4,10 +4,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::audit;
 use crate::failure::{Failure, While, ensure};
 use crate::home::{BRIDGE, Home, KEEPER, RUNNER, SUBJECT};
+use crate::impostor::{self, Impostor};
 use crate::lane::Lane;
 use crate::machine::{Machine, named};
 use crate::program::{Outcome, tool};
@@ -17,11 +19,13 @@ use crate::program::{Outcome, tool};
 pub(crate) struct Trial {
     pub(crate) name: &'static str,
     dpdk: bool,
+    /// It takes a minute or more: deadlines have to pass.
+    slow: bool,
     run: fn(&mut Lane) -> Result<(), Failure>,
 }
 
 const fn trial(name: &'static str, run: fn(&mut Lane) -> Result<(), Failure>) -> Trial {
-    Trial { name, dpdk: false, run }
+    Trial { name, dpdk: false, slow: false, run }
 }
 
 /// Every trial.
@@ -34,10 +38,24 @@ pub(crate) const ALL: &[Trial] = &[
     trial("ovsdb-server silent", ovsdb_silent),
     trial("cloud-hypervisor killed", hypervisor_killed),
     trial("cloud-hypervisor silent", hypervisor_silent),
+    trial("cloud-hypervisor talks rubbish at its start", rubbish_at_the_start),
+    trial("cloud-hypervisor talks rubbish as it runs", rubbish_while_it_runs),
+    Trial {
+        slow: true,
+        ..trial("cloud-hypervisor says nothing at its start", silence_at_the_start)
+    },
+    Trial {
+        slow: true,
+        ..trial("cloud-hypervisor says nothing as it runs", silence_while_it_runs)
+    },
     trial("guest ignores its button", guest_is_deaf),
+    trial("filesystem is full", filesystem_is_full),
     trial("host went down", host_went_down),
     trial("host and switch went down", host_and_switch_went_down),
-    Trial { dpdk: true, ..trial("ovs-vswitchd restarted, vhost", vswitchd_restarted_under_vhost) },
+    Trial {
+        dpdk: true,
+        ..trial("ovs-vswitchd restarted under vhost", vswitchd_restarted_under_vhost)
+    },
 ];
 
 /// A listing waits for nobody longer than a second.
@@ -52,6 +70,10 @@ const COMEBACK: Duration = Duration::from_secs(15);
 impl Trial {
     pub(crate) fn needs_dpdk(&self) -> bool {
         self.dpdk
+    }
+
+    pub(crate) fn is_slow(&self) -> bool {
+        self.slow
     }
 
     pub(crate) fn run(&self, lane: &mut Lane) -> Result<(), Failure> {
@@ -250,6 +272,133 @@ fn hypervisor_silent(lane: &mut Lane) -> Result<(), Failure> {
     works(home)
 }
 
+/// The home's configuration with an impostor in cloud-hypervisor's place.
+fn with_impostor(home: &Home) -> Result<(Impostor, String), Failure> {
+    let failed = || "cannot write a configuration".to_owned();
+    let folder = home.config().with_file_name("impostor");
+    let impostor = Impostor::make(&folder)?;
+    let text = std::fs::read_to_string(home.config()).doing(failed)?;
+    let program = format!("program = \"{}\"", impostor.program().display());
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| if line.starts_with("program = ") { &program } else { line })
+        .collect();
+    let config = folder.join("config.toml");
+    std::fs::write(&config, lines.join("\n")).doing(failed)?;
+    Ok((impostor, config.display().to_string()))
+}
+
+/// A start fails that meets `act` at `request`, and nothing is left of it.
+fn start_meets(home: &Home, request: &str, act: &str, limit: Duration) -> Result<(), Failure> {
+    let (impostor, config) = with_impostor(home)?;
+    impostor.acts(&format!("{request} {act}"))?;
+    let outcome = home.v(&["--config", &config, "vm", "start", SUBJECT])?;
+    let what = format!("{request} was answered with {act}");
+    ensure!(matches!(outcome.exit, Some(1 | 5)), "{what}: it was to fail: {outcome}");
+    ensure!(outcome.took < limit, "{what}: it took too long: {outcome}");
+    ensure!(outcome.stderr.starts_with("error: "), "{what}: without a word: {outcome}");
+    let left = audit::problems(home, &home.machines()?)?;
+    ensure!(left.is_empty(), "{what}: left behind:\n  {}", left.join("\n  "));
+    state_is(home, SUBJECT, "stopped")
+}
+
+fn rubbish_at_the_start(lane: &mut Lane) -> Result<(), Failure> {
+    let home = &lane.xfs;
+    make(home, "bare", &[])?;
+    for request in ["vmm.ping", "vm.create", "vm.boot"] {
+        for act in impostor::QUICK {
+            start_meets(home, request, act, START)?;
+        }
+    }
+    home.must(&["vm", "rm", SUBJECT])?;
+    make(home, "tap", &[])?;
+    for act in impostor::QUICK {
+        start_meets(home, "vm.add-net", act, START)?;
+    }
+    works(home)
+}
+
+fn rubbish_while_it_runs(lane: &mut Lane) -> Result<(), Failure> {
+    runs_and_meets(&lane.xfs, &impostor::QUICK)
+}
+
+fn silence_while_it_runs(lane: &mut Lane) -> Result<(), Failure> {
+    runs_and_meets(&lane.xfs, &impostor::SLOW)
+}
+
+/// A machine whose VMM comes to answer with `acts` is unresponsive, and can be cut off.
+fn runs_and_meets(home: &Home, acts: &[&str]) -> Result<(), Failure> {
+    let (impostor, config) = with_impostor(home)?;
+    make(home, "bare", &[])?;
+    home.must(&["--config", &config, "vm", "start", SUBJECT])?;
+    state_is(home, SUBJECT, "running")?;
+    for act in acts {
+        let told = |words: &[&str], code| {
+            let outcome = ends(home, words, code, STOP)?;
+            ensure!(outcome.stderr.starts_with("error: "), "{act}: without a word: {outcome}");
+            Ok(())
+        };
+        impostor.acts(&format!("vm.info {act}"))?;
+        state_is(home, SUBJECT, "unresponsive")?;
+        for verb in ["stop", "pause", "resume", "start", "rm"] {
+            told(&["vm", verb, SUBJECT], 6)?;
+        }
+        impostor.acts(&format!("vm.power-button {act}\nvm.pause {act}"))?;
+        told(&["vm", "stop", "--timeout", "1s", SUBJECT], 1)?;
+        told(&["vm", "pause", SUBJECT], 1)?;
+        state_is(home, SUBJECT, "running")?;
+    }
+    impostor.acts("vm.info garbage")?;
+    ends(home, &["vm", "stop", "--force", SUBJECT], 0, STOP)?;
+    state_is(home, SUBJECT, "stopped")
+}
+
+fn silence_at_the_start(lane: &mut Lane) -> Result<(), Failure> {
+    let home = &lane.xfs;
+    make(home, "bare", &[])?;
+    for act in impostor::SLOW {
+        start_meets(home, "vmm.ping", act, START)?;
+        start_meets(home, "vm.create", act, START)?;
+    }
+    // A boot may take a minute.
+    start_meets(home, "vm.boot", "silence", Duration::from_secs(90))
+}
+
+/// On a filesystem without room nothing new comes to be, and all else can be done, first of all
+/// what makes room.
+fn filesystem_is_full(lane: &mut Lane) -> Result<(), Failure> {
+    let home = &lane.xfs;
+    make(home, "tap", &["--start"])?;
+    let filler = home.config().with_file_name("filler");
+    let result = fill(&filler).and_then(|()| {
+        let outcome = home.v(&["vm", "create", "-t", "bare"])?;
+        ensure!(outcome.exit == Some(1), "there was to be no room: {outcome}");
+        ensure!(outcome.stderr.contains("No space left"), "it did not say so: {outcome}");
+        ends(home, &["vm", "ls"], 0, LISTING)?;
+        ends(home, &["vm", "pause", SUBJECT], 0, LISTING)?;
+        ends(home, &["vm", "stop", "--force", SUBJECT], 0, STOP)?;
+        let machines = home.machines()?;
+        let left = audit::problems(home, &machines)?;
+        ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
+        ends(home, &["vm", "rm", SUBJECT], 0, STOP)
+    });
+    drop(std::fs::remove_file(&filler));
+    result?;
+    make(home, "tap", &[])?;
+    works(home)
+}
+
+/// Writes until there is no room.
+fn fill(path: &std::path::Path) -> Result<(), Failure> {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).doing(|| "cannot begin to fill".into())?;
+    for length in [1 << 20, 4096, 1] {
+        let block = vec![7; length];
+        while file.write_all(&block).and_then(|()| file.sync_data()).is_ok() {}
+    }
+    Ok(())
+}
+
 fn guest_is_deaf(lane: &mut Lane) -> Result<(), Failure> {
     let home = &lane.xfs;
     let before = listing(home, RUNNER)?;
@@ -268,8 +417,25 @@ fn cut_power(home: &Home) -> Result<(), Failure> {
     wait_for_state(home, RUNNER, "stopped")
 }
 
-/// Everything that is stopped starts.
+/// What starts with the host starts, and then everything that is stopped. The subject starts with
+/// the host.
 fn comes_back(home: &Home) -> Result<(), Failure> {
+    let folders = home.root().join("vm");
+    let entries = std::fs::read_dir(&folders).doing(|| "cannot list the machines".into())?;
+    // The host has another boot.
+    for path in entries.flatten().map(|entry| entry.path().join("run.json")) {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let mut run: Value = serde_json::from_str(&text).doing(|| "a record of a run".into())?;
+        run["boot_id"] = "00000000-0000-0000-0000-000000000000".into();
+        std::fs::write(&path, run.to_string()).doing(|| "cannot write a record".into())?;
+    }
+    let outcome = ends(home, &["vm", "info", SUBJECT, "--json"], 0, LISTING)?;
+    let info: Value = serde_json::from_str(&outcome.stdout).doing(|| "v vm info --json".into())?;
+    ensure!(info["last_exit"] == "host", "it ended otherwise: {outcome}");
+    home.must(&["vm", "start", "--autostart"])?;
+    state_is(home, SUBJECT, "running")?;
+    has_its_ports(home, SUBJECT)?;
+    state_is(home, RUNNER, "stopped")?;
     home.must(&["vm", "start", "--state", "stopped"])?;
     for name in [RUNNER, KEEPER, SUBJECT] {
         state_is(home, name, "running")?;
@@ -279,7 +445,7 @@ fn comes_back(home: &Home) -> Result<(), Failure> {
 }
 
 fn host_went_down(lane: &mut Lane) -> Result<(), Failure> {
-    make(&lane.xfs, "tap", &["--start"])?;
+    make(&lane.xfs, "auto", &["--start"])?;
     lane.switch.kill_vswitchd();
     lane.switch.kill_ovsdb();
     let cut = cut_power(&lane.xfs);
@@ -290,13 +456,17 @@ fn host_went_down(lane: &mut Lane) -> Result<(), Failure> {
 }
 
 fn host_and_switch_went_down(lane: &mut Lane) -> Result<(), Failure> {
-    make(&lane.xfs, "tap", &["--start"])?;
-    cut_power(&lane.xfs)?;
-    let database = lane.xfs.database().to_owned();
-    tool(audit::vsctl(&database).args(["--", "--if-exists", "del-br", BRIDGE]))?;
+    make(&lane.xfs, "auto", &["--start"])?;
+    lane.switch.kill_vswitchd();
+    lane.switch.kill_ovsdb();
+    let cut = cut_power(&lane.xfs);
+    lane.switch.lose_database();
+    cut?;
     fails(&lane.xfs, &["vm", "start", SUBJECT], BRIDGE, START)?;
     lane.xfs.must(&["node", "init"])?;
     comes_back(&lane.xfs)?;
     // The bridge's own device is in the namespace again.
-    tool(Command::new("ip").args(["-j", "link", "show", BRIDGE])).map(drop)
+    tool(Command::new("ip").args(["-j", "link", "show", BRIDGE]))?;
+    // The other home lost its ports.
+    lane.memory.rebuild()
 }

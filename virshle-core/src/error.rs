@@ -438,7 +438,10 @@ impl CoreError {
                     "enable virtualization in the BIOS, then: modprobe kvm-intel (or kvm-amd)"
                         .into()
                 }
-                _ => "add yourself to the group kvm, then log in again".into(),
+                io::ErrorKind::PermissionDenied => {
+                    "add yourself to the group kvm, then log in again".into()
+                }
+                _ => return None,
             }),
             Self::StillRunning { vm, .. } => Some(format!(
                 "the guest may ignore its power button; `v vm stop --force {vm}` cuts the power"
