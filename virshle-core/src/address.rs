@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use virshle_net::{Device, MacAddr};
 
 use crate::definition::{NetDefinition, NetKind};
+use crate::guest_word::{self, GuestAddress};
 use crate::sightings::Sightings;
 use crate::{Node, Vm, lease};
 
@@ -19,6 +20,9 @@ use crate::{Node, Vm, lease};
 pub enum AddressSource {
     /// The machine's definition says so.
     Static,
+    /// The guest said so on its console when it booted. Nobody vouches for it, so no connection is
+    /// made to it on its word alone.
+    Guest,
     /// A DHCP server of this host gave it.
     Dhcp,
     /// The host's kernel has seen it on a network.
@@ -32,6 +36,7 @@ impl AddressSource {
     pub fn word(self) -> &'static str {
         match self {
             Self::Static => "static",
+            Self::Guest => "guest",
             Self::Dhcp => "dhcp",
             Self::Neighbour => "neighbour",
             Self::Mac => "mac",
@@ -114,9 +119,9 @@ impl Node {
 }
 
 impl Vm {
-    /// The addresses of the machine, as far as this host knows, the surest first: those of its
-    /// definition, those that a DHCP server of this host gave, those that the kernel has seen, and
-    /// the link-local ones that follow from its cards' addresses.
+    /// The addresses of the machine, as far as this host knows, in this order: those of its
+    /// definition, those that the guest itself has told, those that a DHCP server of this host gave,
+    /// those that the kernel has seen, and the link-local ones that follow from its cards' addresses.
     ///
     /// It need not run: a lease may outlast a run.
     #[doc(alias = "dhcp")]
@@ -127,9 +132,19 @@ impl Vm {
 
     /// The same, from sightings that were read before.
     pub fn addresses_among(&self, sightings: &Sightings) -> Vec<Address> {
+        self.addresses_with(&guest_word::read(&self.serial_log()), sightings)
+    }
+
+    /// The addresses at which nobody but the machine can be: that a guest says so is not enough, as it
+    /// could lead its user into another machine, or into this host.
+    pub(crate) fn vouched_addresses(&self) -> Vec<Address> {
+        self.addresses_with(&[], &self.node().sightings())
+    }
+
+    fn addresses_with(&self, told: &[GuestAddress], sightings: &Sightings) -> Vec<Address> {
         let mut found: Vec<Address> = Vec::new();
         let nets = &self.definition().nets;
-        for address in nets.iter().flat_map(|net| of_net(net, sightings)) {
+        for address in nets.iter().flat_map(|net| of_net(net, told, sightings)) {
             if !found.iter().any(|other| other.ip == address.ip && other.net == address.net) {
                 found.push(address);
             }
@@ -141,7 +156,7 @@ impl Vm {
 }
 
 /// The addresses of an interface, by their sources.
-fn of_net(net: &NetDefinition, sightings: &Sightings) -> Vec<Address> {
+fn of_net(net: &NetDefinition, told: &[GuestAddress], sightings: &Sightings) -> Vec<Address> {
     let address = |ip, prefix_len, zone: Option<&str>, source| Address {
         net: net.name.clone(),
         ip,
@@ -159,6 +174,9 @@ fn of_net(net: &NetDefinition, sightings: &Sightings) -> Vec<Address> {
         }
     }
     let Ok(mac) = net.mac.parse::<MacAddr>() else { return found };
+    for told in told.iter().filter(|told| told.mac == mac) {
+        found.push(address(told.ip, told.prefix_len, bridge, AddressSource::Guest));
+    }
     for lease in sightings.leases.iter().filter(|lease| lease.mac == mac) {
         found.push(address(lease.ip, lease.prefix_len, None, AddressSource::Dhcp));
     }
@@ -206,10 +224,15 @@ mod tests {
     use crate::neighbour::Neighbour;
 
     fn shown(net: &NetDefinition, sightings: &Sightings) -> Vec<String> {
-        of_net(net, sightings)
+        of_net(net, &[told("192.0.2.11"), told("192.0.2.14")], sightings)
             .iter()
             .map(|address| format!("{address} {}", address.source))
             .collect()
+    }
+
+    fn told(ip: &str) -> GuestAddress {
+        let mac = "52:54:00:00:00:01".parse().unwrap();
+        GuestAddress { mac, ip: ip.parse().unwrap(), prefix_len: Some(24) }
     }
 
     fn sightings() -> Sightings {
@@ -240,6 +263,8 @@ mod tests {
         net.addresses = vec!["192.0.2.10/24".into(), "nonsense".into()];
         let expected = [
             "192.0.2.10 static",
+            "192.0.2.11 guest",
+            "192.0.2.14 guest",
             "192.0.2.11 dhcp",
             "fe80::1%br0 neighbour",
             "192.0.2.13 neighbour",
@@ -252,10 +277,10 @@ mod tests {
     fn a_host_that_is_not_on_the_link_has_no_link_local_address_for_it() {
         let mut net = example().nets.remove(0);
         assert!(net.vlan.is_some());
-        assert!(shown(&net, &Sightings::default()).is_empty());
+        assert!(of_net(&net, &[], &Sightings::default()).is_empty());
         net.vlan = None;
         net.kind = NetKind::Macvtap;
-        assert!(shown(&net, &Sightings::default()).is_empty());
+        assert!(of_net(&net, &[], &Sightings::default()).is_empty());
     }
 
     #[test]
@@ -263,7 +288,7 @@ mod tests {
         let mut net = example().nets.remove(0);
         net.vlan = None;
         net.bridge = "no-such-bridge".into();
-        let mut address = of_net(&net, &Sightings::default()).remove(0);
+        let mut address = of_net(&net, &[], &Sightings::default()).remove(0);
         let json = serde_json::to_value(&address).unwrap();
         let expected = serde_json::json!(
             {"ip": "fe80::5054:ff:fe00:1%no-such-bridge", "prefix": 64, "source": "mac"}

@@ -91,7 +91,8 @@ impl From<GuestStream> for OwnedFd {
 
 impl Vm {
     /// Connects to `port` of the guest: over its vsock if it listens there, else over the first of
-    /// its addresses that answers, the surest first.
+    /// its addresses that answers, the surest first. An address that nobody but the guest tells is
+    /// left out: it may be another's.
     ///
     /// # Errors
     ///
@@ -110,7 +111,7 @@ impl Vm {
         if !answered {
             self.must_run()?;
         }
-        let addresses = self.addresses();
+        let addresses = self.vouched_addresses();
         match self.connect_network(&addresses, port, deadline, &mut tried) {
             Some(stream) => return Ok(stream),
             None if addresses.is_empty() => tried.push("no address of it is known".into()),

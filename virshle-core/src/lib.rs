@@ -48,6 +48,7 @@ mod create;
 mod definition;
 mod error;
 mod guest_stream;
+mod guest_word;
 mod init;
 mod known_hosts;
 mod kvm;

@@ -191,8 +191,10 @@ impl Vm {
         if addresses.iter().any(|address| !address.is_link_local()) {
             return None;
         }
-        let what = "neither its definition nor a DHCP lease nor the host's neighbours tell one";
-        Some(Missing { what: what.into(), comes: Comes::Announced })
+        let what =
+            "neither its definition, its console, a DHCP lease nor the host's neighbours tell one";
+        // What the guest says on its console comes a letter at a time: not worth hearing each.
+        Some(Missing { what: what.into(), comes: Comes::Unannounced })
     }
 
     fn missing_ssh(&self, deadline: Instant) -> Option<Missing> {

@@ -57,6 +57,27 @@ fn a_lease_is_an_address_and_a_surer_one_than_what_follows_from_the_card() {
 }
 
 #[test]
+fn a_guest_is_believed_but_not_followed() {
+    let lab = Lab::new(&config("unix:/nowhere"));
+    let vm = lab.create("xs");
+    let mac = vm.definition().nets[0].mac.clone();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // What other host than this one a guest may name is beyond this test.
+    let table =
+        format!("ci-info: | eth0 | True | 192.0.2.9 | 255.255.255.0 | global | {mac} |\r\n");
+    fs::write(vm.serial_log(), table).unwrap();
+    assert_eq!(shown(&vm)[0], "192.0.2.9 guest");
+    let _guest = FakeVsock::start(&vm.vsock(), 1, |_| Ok(())).unwrap();
+    let error = vm.connect(port, Duration::from_millis(500)).unwrap_err().to_string();
+    assert!(!error.contains("192.0.2.9"), "{error}");
+    // A lease for it makes it the machine's.
+    fs::write(lab.path("leases"), format!("0 {mac} 192.0.2.9 * *\n")).unwrap();
+    let error = vm.connect(port, Duration::from_millis(500)).unwrap_err().to_string();
+    assert!(error.contains("192.0.2.9 (dhcp)"), "{error}");
+}
+
+#[test]
 #[ignore = "needs root"]
 fn root_what_the_kernel_has_seen_is_an_address() {
     if !need(&[Part::Root]) {
