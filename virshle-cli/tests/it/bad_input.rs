@@ -196,6 +196,31 @@ fn a_broken_definition_is_told_of_and_hides_no_other() {
 }
 
 #[test]
+fn who_has_no_key_is_told_so_and_his_guest_its_name() {
+    let home = Home::new();
+    let seed = |name: &str| {
+        let disk =
+            home.json(&format!("vm info {name}"))["disks"].as_array().unwrap().last().cloned();
+        disk.filter(|disk| disk["clone"] == "seed" && disk["readonly"] == true)
+    };
+    let ran = home.run("vm create -t disk --name web");
+    assert!(ran.code == 0 && ran.stderr.contains("nobody will be let in by ssh"), "{ran:?}");
+    let bytes = std::fs::read(seed("web").unwrap()["path"].as_str().unwrap()).unwrap();
+    let name = b"\"local-hostname\": \"web\"";
+    assert!(bytes.windows(name.len()).any(|part| part == name));
+    // Who wished for nothing, has a key, or has a machine without disks hears nothing of it.
+    let silent = home.run("vm create -t disk --no-user-data --name nothing");
+    assert!(seed("nothing").is_none() && !silent.stderr.contains("nobody"), "{silent:?}");
+    assert!(!home.run("vm create -t bare").stderr.contains("nobody"));
+    std::fs::create_dir(home.path(".ssh")).unwrap();
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE7UyfmOAcsY5uvh3dOU7kHd9fVRrLJp5CqHYhSFBcd+ me";
+    std::fs::write(home.path(".ssh/id_ed25519.pub"), key).unwrap();
+    assert!(!home.run("vm create -t disk --name db").stderr.contains("nobody"));
+    let bytes = std::fs::read(seed("db").unwrap()["path"].as_str().unwrap()).unwrap();
+    assert!(bytes.windows(key.len()).any(|part| part == key.as_bytes()));
+}
+
+#[test]
 fn user_data_that_is_none_of_the_three_kinds_makes_no_machine() {
     let home = Home::new();
     let me = home.path("me");

@@ -191,7 +191,10 @@ fn ovs_ten_machines_leave_their_image_as_it_was() {
     let _namespace = NetNamespace::enter().unwrap();
     let host = Host::new(OpenVswitch::start(), TAP);
     let home = &host.home;
-    home.ok("node init");
+    let init = home.run("node init");
+    assert!(init.code == 0 && init.stderr.contains("\nHost vm/* vm+*\n"), "{init:?}");
+    home.ok("node ssh-config --install");
+    assert_eq!(home.run("node init").stderr, "");
     home.ok("vm create -t xs -n 10 --start");
     assert_eq!(home.json("vm ls --state running").as_array().unwrap().len(), 10);
     home.ok("vm rm --all --force");

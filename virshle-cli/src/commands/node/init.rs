@@ -2,9 +2,10 @@
 
 use virshle_core::{InitMode, InitOutcome, InitStep};
 
+use super::ssh_config;
 use crate::context::Context;
 use crate::error::CliError;
-use crate::escape::escape;
+use crate::escape::{escape, escape_lines};
 use crate::paint;
 
 /// Make the folders, the bridge and the link to the uplink, as far as they aren't there
@@ -18,8 +19,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let mode = if args.dry_run { InitMode::DryRun } else { InitMode::Apply };
     show(&context.node()?.init(mode)?, context)?;
-    if !context.output.json {
-        context.output.note("for `ssh vm/NAME`: v node ssh-config --install");
+    if !context.output.json
+        && let Some(lines) = ssh_config::missing_lines(context)
+    {
+        context.output.note(&format!(
+            "\n`ssh vm/NAME` works with these lines in ~/.ssh/config; `v node ssh-config --install` \
+             writes them:\n\n{}",
+            escape_lines(&lines)
+        ));
     }
     Ok(())
 }

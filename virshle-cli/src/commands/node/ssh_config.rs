@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use virshle_core::{InitMode, SshConfig};
+use virshle_core::{InitMode, InitOutcome, SshConfig};
 
 use super::init;
 use crate::context::Context;
@@ -26,8 +26,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
         context.output.bytes(config.text());
         return Ok(());
     }
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let home = home.filter(|home| home.is_absolute()).ok_or(CliError::NoHome)?;
+    let home = home().ok_or(CliError::NoHome)?;
     let mode = if args.dry_run { InitMode::DryRun } else { InitMode::Apply };
     init::show(&config.install(&home, mode)?, context)
+}
+
+/// The lines, if the caller's ssh does not know them yet.
+pub(super) fn missing_lines(context: &Context) -> Option<String> {
+    let config = SshConfig::new(context.own_command().ok()?).ok()?;
+    let steps = config.install(&home()?, InitMode::DryRun).ok()?;
+    let is_missing = steps.iter().any(|step| step.outcome != InitOutcome::There);
+    is_missing.then(|| String::from_utf8_lossy(config.text()).into_owned())
+}
+
+fn home() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    home.filter(|home| home.is_absolute())
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use virshle_core::template::{UserData, UserSettings};
 use virshle_core::{
     CoreError, CreateRequest, Node, Provision, StartOptions, Vm, VmInfo, VmName, caller_user_data,
     in_parallel, read_user_data,
@@ -111,7 +112,24 @@ fn make(
     let progress = Progress::new(context);
     let made = node.create(&request, &|copy| progress.show(&copy));
     progress.end();
-    Ok(made?)
+    let made = made?;
+    if let Some(Ok(vm)) = made.first()
+        && is_locked_to_all(node, vm, args)
+    {
+        context.output.note(
+            "nobody will be let in by ssh: there is no public key of yours in ~/.ssh (ssh-keygen makes \
+             one) or in an agent, and no --user-data",
+        );
+    }
+    Ok(made)
+}
+
+/// Whether the machine is told of nobody who may enter it, without anybody having wished so.
+fn is_locked_to_all(node: &Node, vm: &Vm, args: &Args) -> bool {
+    let is_silent = args.user_data.is_empty() && !args.no_user_data;
+    let names_none = node.config().template(&args.template).is_ok_and(|t| t.user_data.is_none());
+    let has_seed = vm.definition().disks.iter().any(|disk| disk.clone == "seed");
+    is_silent && names_none && has_seed && vm.ssh_user().is_none()
 }
 
 /// What the guest is told. Without a word about it, whoever makes the machine can enter it.
@@ -120,7 +138,9 @@ fn provision(args: &Args) -> Result<Provision, CoreError> {
         return Ok(Provision::Nothing);
     }
     if args.user_data.is_empty() {
-        return Ok(caller_user_data().map_or(Provision::Template, Provision::TemplateOr));
+        // Also who has no key wants his guest to know its name, and not to look for a cloud.
+        let nobody = || UserData::Settings(UserSettings::default());
+        return Ok(Provision::TemplateOr(caller_user_data().unwrap_or_else(nobody)));
     }
     let read: Result<Vec<_>, _> = args.user_data.iter().map(|path| read_user_data(path)).collect();
     read.map(Provision::With)
