@@ -18,6 +18,7 @@ const SSH: &str = "ssh";
 #[non_exhaustive]
 pub struct SshRequest {
     proxy: Vec<OsString>,
+    known_hosts: Option<Vec<OsString>>,
     user: Option<String>,
     options: Vec<OsString>,
     command: Vec<OsString>,
@@ -31,10 +32,19 @@ impl SshRequest {
     pub fn new(proxy: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         Self {
             proxy: proxy.into_iter().map(Into::into).collect(),
+            known_hosts: None,
             user: None,
             options: Vec::new(),
             command: Vec::new(),
         }
+    }
+
+    /// With the command that knows the keys of the machine's ssh server, and remembers the first one,
+    /// to which options and the machine's uuid are added: `v vm known-hosts`. Without it ssh keeps the
+    /// keys itself, and warns of the first one that it does.
+    pub fn known_hosts(mut self, words: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.known_hosts = Some(words.into_iter().map(Into::into).collect());
+        self
     }
 
     /// As this user, instead of the machine's or ssh's own choice.
@@ -82,14 +92,30 @@ impl Vm {
     /// be told to ssh.
     pub fn ssh(&self, request: &SshRequest) -> Result<Command, CoreError> {
         self.must_be_reachable()?;
-        let mut proxy = OsString::from("ProxyCommand=");
-        for word in &request.proxy {
-            proxy.push(ssh_word(word)?);
-            proxy.push(" ");
-        }
-        proxy.push(self.definition().uuid.to_string());
-        let mut known_hosts = OsString::from("UserKnownHostsFile=");
-        known_hosts.push(ssh_word(self.known_hosts().as_os_str())?);
+        let uuid = self.definition().uuid.to_string();
+        let of_words = |option: &str, words: &[OsString], end: &str| {
+            let mut line = OsString::from(option);
+            for word in words {
+                line.push(ssh_word(word)?);
+                line.push(" ");
+            }
+            line.push(end);
+            Ok::<_, CoreError>(line)
+        };
+        let proxy = of_words("ProxyCommand=", &request.proxy, &uuid)?;
+        let host_keys: [OsString; 3] = match &request.known_hosts {
+            // The command remembers the first key, so nothing is new to ssh.
+            Some(words) => [
+                of_words("KnownHostsCommand=", words, &format!("--as %H --offered %t:%K {uuid}"))?,
+                "UserKnownHostsFile=/dev/null".into(),
+                "StrictHostKeyChecking=yes".into(),
+            ],
+            None => {
+                let mut file = OsString::from("UserKnownHostsFile=");
+                file.push(ssh_word(self.known_hosts().as_os_str())?);
+                ["KnownHostsCommand=none".into(), file, "StrictHostKeyChecking=accept-new".into()]
+            }
+        };
 
         let mut command = Command::new(SSH);
         // The caller's come first: of two settings ssh takes the first.
@@ -97,13 +123,13 @@ impl Vm {
         for option in [
             proxy,
             "ProxyUseFdpass=yes".into(),
-            known_hosts,
             format!("HostKeyAlias={}", self.host_key_alias()).into(),
-            "StrictHostKeyChecking=accept-new".into(),
-            "KnownHostsCommand=none".into(),
             "HashKnownHosts=no".into(),
             "CheckHostIP=no".into(),
-        ] {
+        ]
+        .into_iter()
+        .chain(host_keys)
+        {
             command.arg("-o").arg(option);
         }
         if let Some(user) = request.user.as_deref().or_else(|| self.ssh_user()) {

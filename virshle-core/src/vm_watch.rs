@@ -37,8 +37,9 @@ impl VmWatch {
         let mut buffer = [const { MaybeUninit::uninit() }; 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
         while reader.next().is_ok() {}
-        // The folder for its sockets and the record of its run; and the VMM's events, a file that
-        // each run makes anew. To watch the same thing again changes nothing.
+        // The folder for its API socket and the record of its run, the folder of its other sockets, and
+        // the VMM's events, a file that each run makes anew. To watch the same thing again changes
+        // nothing.
         let of_folder = WatchFlags::CREATE
             | WatchFlags::MOVED_TO
             | WatchFlags::DELETE
@@ -48,11 +49,16 @@ impl VmWatch {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.vm.removed()),
             other => other,
         }
-        .and_then(|()| match self.watch(&self.vm.events(), WatchFlags::MODIFY) {
+        .and_then(|()| self.watch_if_there(&self.vm.folder().join("net"), of_folder))
+        .and_then(|()| self.watch_if_there(&self.vm.events(), WatchFlags::MODIFY))
+        .map_err(|source| CoreError::Watch { path: self.vm.folder().to_owned(), source })
+    }
+
+    fn watch_if_there(&self, path: &Path, flags: WatchFlags) -> io::Result<()> {
+        match self.watch(path, flags) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
-        })
-        .map_err(|source| CoreError::Watch { path: self.vm.folder().to_owned(), source })
+        }
     }
 
     fn watch(&self, path: &Path, flags: WatchFlags) -> io::Result<()> {

@@ -151,7 +151,7 @@ impl Vm {
             let left = deadline.saturating_duration_since(Instant::now());
             let tried = match self.connect(port, left.clamp(SHORTEST_ATTEMPT, LONGEST_ATTEMPT)) {
                 Ok(stream) if port != SSH_PORT => return Ok(stream),
-                Ok(stream) => match first_word(&stream, left.min(GREETING)) {
+                Ok(stream) => match first_word(&stream, left.clamp(SHORTEST_ATTEMPT, GREETING)) {
                     Ok(()) => return Ok(stream),
                     Err(error) => vec![format!("{}: {error}", stream.route())],
                 },

@@ -88,7 +88,10 @@ fn ssh_a_session_goes_over_the_vsock_and_ends_as_its_command_does() {
         return;
     }
     let lab = Lab::up();
-    says(&lab.ssh(&["--", "echo", "hello from", "$((6*7))"]), "hello from 42\n");
+    let first = lab.ssh(&["--", "echo", "hello from", "$((6*7))"]);
+    says(&first, "hello from 42\n");
+    // A machine of one's own is no stranger, not even the first time.
+    assert_eq!(first.stderr, "");
     let failed = lab.ssh(&["--", "echo no >&2; exit 7"]);
     assert_eq!((failed.code, failed.stdout.as_str()), (7, ""), "{failed:?}");
     assert!(failed.stderr.contains("no\n"), "{failed:?}");
@@ -273,12 +276,8 @@ fn ssh_right_after_a_start_waits_for_the_server() {
         // Nobody is at a terminal: there are no words but ssh's own.
         assert!(!ran.stderr.contains("waiting"), "{ran:?}");
     }
-    let impatient = lab.ssh(&["--timeout", "0", "--", "true"]);
-    assert_eq!(impatient.code, 255, "{impatient:?}");
-    assert!(
-        impatient.stderr.contains("vsock: what answers there hangs up at once"),
-        "{impatient:?}"
-    );
+    // Whoever does not wait gets what there is: nothing.
+    assert_eq!(lab.ssh(&["--timeout", "0", "--", "true"]).code, 255);
 }
 
 #[test]

@@ -38,8 +38,10 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let vm = args.machine.find(&context.node()?)?;
     let timeout = humantime::format_duration(args.timeout).to_string().replace(' ', "");
     let words = ["vm", "proxy", "--fdpass", "--timeout", &timeout].map(OsString::from);
-    let proxy = context.own_command()?.into_iter().chain(words);
-    let mut request = SshRequest::new(proxy).command(args.command);
+    let own = context.own_command()?;
+    let keys = own.iter().cloned().chain(["vm", "known-hosts"].map(OsString::from));
+    let proxy = own.iter().cloned().chain(words);
+    let mut request = SshRequest::new(proxy).known_hosts(keys).command(args.command);
     if let Some(user) = args.user {
         request = request.user(user);
     }
