@@ -112,7 +112,7 @@ impl CliError {
                 "give ids, names or uuids, or choose with --state or --template, or take --all"
                     .into(),
             ),
-            Self::SeveralNamed => Some("this command takes one".into()),
+            Self::SeveralNamed => Some("this takes one".into()),
             Self::Ssh { .. } => Some("install OpenSSH's client, and have it in PATH".into()),
             Self::Lacking { .. } => Some("each has the line that mends it".into()),
             _ => None,

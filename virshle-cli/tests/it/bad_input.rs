@@ -196,6 +196,14 @@ fn a_broken_definition_is_told_of_and_hides_no_other() {
 }
 
 #[test]
+fn a_terminal_is_attached_to_one_machine() {
+    let home = Home::new();
+    home.ok("vm create -t bare -n 2");
+    let ran = home.run("vm start --all --attach");
+    ran.fails_with(2, &["more than one machine is named", "hint: this takes one"]);
+}
+
+#[test]
 fn who_has_no_key_is_told_so_and_his_guest_its_name() {
     let home = Home::new();
     let seed = |name: &str| {

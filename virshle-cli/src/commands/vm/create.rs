@@ -33,12 +33,12 @@ pub(crate) struct Args {
     /// Call the machine NAME, or several NAME-1, NAME-2 … [default: a random name]
     #[arg(long)]
     name: Option<VmName>,
-    /// Tell the guest at its first boot what FILE says: users and keys in TOML, a #cloud-config,
-    /// or a script; several are told in their order [default: the template's user_data, else your
-    /// own public keys]
+    /// Tell the guest at its first boot what FILE says: users, keys and packages in TOML, a
+    /// #cloud-config, or a script; may be repeated [default: the template's user_data, else your own
+    /// public keys, in ~/.ssh and in your agent]
     #[arg(long, value_name = "FILE")]
     user_data: Vec<PathBuf>,
-    /// Tell the guest nothing
+    /// Tell the guest nothing, not even your public keys
     #[arg(long, conflicts_with = "user_data")]
     no_user_data: bool,
     /// Start them, too

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Connect to this port of the machine
     #[arg(long, value_name = "PORT", default_value_t = SSH_PORT)]
     port: u16,
-    /// Wait so long for a machine that comes up; a bare number is seconds
+    /// How long to wait for a machine that is coming up; a bare number is seconds
     #[arg(long, value_name = "TIME", default_value = TIMEOUT, value_parser = timeout::parse)]
     timeout: Duration,
 }

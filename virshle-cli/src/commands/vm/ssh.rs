@@ -15,7 +15,7 @@ use crate::timeout;
 /// Open a session in a machine, or run a command there, with the system's ssh
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Be USER there [default: the one its user data made, else ssh's own]
+    /// Log in as USER [default: the one its user data made, else the one ssh would take]
     #[arg(short = 'l', long, value_name = "USER")]
     user: Option<String>,
     /// Give ssh an option of its configuration, as its own -o; may be repeated
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Give the command a terminal
     #[arg(short, long)]
     tty: bool,
-    /// Wait so long for the ssh server of a machine that comes up; a bare number is seconds
+    /// How long to wait for the ssh server of a machine that is coming up; a bare number is seconds
     #[arg(long, value_name = "TIME", default_value = TIMEOUT, value_parser = timeout::parse)]
     timeout: Duration,
     #[command(flatten)]

@@ -11,25 +11,30 @@ use crate::machines::Machines;
 /// Start machines, and wait until they run
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    machines: Machines,
+    /// Attach the terminal to its serial console, as v vm console does; takes one machine
+    #[arg(long, conflicts_with = "json")]
+    attach: bool,
     /// Only machines whose template says autostart; a host runs this when it boots
     #[arg(long, help_heading = "Machines")]
     autostart: bool,
-    /// Attach the terminal to the serial console of the one machine that is meant
-    #[arg(long, conflicts_with = "json")]
-    attach: bool,
+    // Last: its heading would be that of all that follow.
+    #[command(flatten)]
+    machines: Machines,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let selection = args.machines.selection_with_autostart(args.autostart)?;
     let words = Words { done: "started", already: "running" };
     let options = StartOptions::default();
-    act(context, &selection, words, |vm| vm.start(&options), Vm::info)?;
-    if args.attach
-        && let [vm] = context.node()?.select(&selection)?.as_slice()
-    {
-        return console::attach(vm, context);
+    let mut attached = None;
+    if args.attach {
+        // Before anything is started: a terminal has room for one.
+        let mut vms = context.node()?.select(&selection)?;
+        attached = vms.pop();
+        if !vms.is_empty() {
+            return Err(CliError::SeveralNamed);
+        }
     }
-    Ok(())
+    act(context, &selection, words, |vm| vm.start(&options), Vm::info)?;
+    attached.map_or(Ok(()), |vm| console::attach(&vm, context))
 }

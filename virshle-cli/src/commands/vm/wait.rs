@@ -14,8 +14,8 @@ use crate::timeout;
 /// Wait until machines run, have an address, or can be entered by ssh
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// What to wait for. boot: it runs; address: one is known that holds beyond one link; ssh: its
-    /// ssh server answers
+    /// What to wait for. boot: it runs; address: one is known, link-local ones aside; ssh: its ssh
+    /// server answers
     #[arg(
         long = "for",
         value_name = "WHAT",
@@ -23,7 +23,7 @@ pub(crate) struct Args {
         value_parser = awaited_parser()
     )]
     awaited: Awaited,
-    /// Wait so long for each machine, then fail; a bare number is seconds
+    /// How long to wait for each machine before it counts as failed; a bare number is seconds
     #[arg(
         long,
         value_name = "TIME",
