@@ -2,23 +2,27 @@
 
 mod dnsmasq;
 mod kea;
+mod kea_control;
 mod networkd;
 
 use std::io::Read;
 use std::net::IpAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use virshle_net::MacAddr;
 
-/// Where DHCP servers keep their leases when nobody tells them another place: files, and folders
-/// of nothing but such files.
-const USUAL_PLACES: [&str; 7] = [
+/// Where DHCP servers keep their leases when nobody tells them another place: files, folders of
+/// nothing but such files, and sockets at which they can be asked.
+const USUAL_PLACES: [&str; 9] = [
     "/var/lib/misc/dnsmasq.leases",
     "/var/lib/dnsmasq/dnsmasq.leases",
     "/var/lib/dhcp/dnsmasq.leases",
     "/var/lib/kea/kea-leases4.csv",
     "/var/lib/kea/kea-leases6.csv",
+    "/run/kea/kea4-ctrl-socket",
+    "/run/kea/kea6-ctrl-socket",
     "/var/lib/systemd/network/dhcp-server-lease",
     "/run/systemd/network/dhcp-server-lease",
 ];
@@ -52,6 +56,8 @@ pub(crate) fn read(places: &[PathBuf]) -> Vec<Lease> {
             let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
             files.sort();
             leases.extend(files.iter().flat_map(|file| understand(&text(file), now)));
+        } else if is_socket(place) {
+            leases.extend(kea_control::read(place, now));
         } else if let Some(text) = kea::journal(place) {
             leases.extend(kea::read(&text, now));
         } else {
@@ -60,6 +66,10 @@ pub(crate) fn read(places: &[PathBuf]) -> Vec<Lease> {
     }
     leases.sort_by_key(|lease| std::cmp::Reverse(lease.ends));
     leases
+}
+
+fn is_socket(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// The leases in a file, whose format is told by its content.
