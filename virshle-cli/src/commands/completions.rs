@@ -7,7 +7,6 @@ use crate::cli::Cli;
 use crate::context::Context;
 use crate::error::CliError;
 
-/// Print the completions for a shell; for bash: source <(v completions bash)
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The shell

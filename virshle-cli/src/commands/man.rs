@@ -9,7 +9,6 @@ use crate::cli::Cli;
 use crate::context::Context;
 use crate::error::CliError;
 
-/// Print the manual page
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Write the page of every command into DIR instead, as v.1, v-vm.1, v-vm-ls.1 …

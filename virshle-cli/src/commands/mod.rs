@@ -13,6 +13,7 @@ use crate::error::CliError;
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Look at the templates that machines are made from
     #[command(subcommand, arg_required_else_help = true)]
@@ -23,7 +24,9 @@ pub(crate) enum Command {
     /// Prepare and check this host
     #[command(subcommand, arg_required_else_help = true)]
     Node(node::Command),
+    /// Print the completions for a shell; for bash: source <(v completions bash)
     Completions(completions::Args),
+    /// Print the manual page
     Man(man::Args),
 }
 
