@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::CliError;
 use crate::paint::Paint;
@@ -71,6 +71,26 @@ impl Output {
     pub(crate) fn json<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), CliError> {
         let mut stdout = BufWriter::new(io::stdout().lock());
         let result = match serde_json::to_writer_pretty(&mut stdout, value) {
+            Ok(()) => stdout.write_all(b"\n").and_then(|()| stdout.flush()),
+            Err(source) if source.is_io() => Err(source.into()),
+            Err(source) => return Err(CliError::Json { source }),
+        };
+        self.note_failure(result);
+        Ok(())
+    }
+
+    /// Writes `values` as one JSON array, each as it comes: a long one is never whole in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::json`].
+    pub(crate) fn json_list<T: Serialize>(
+        &self,
+        values: impl Iterator<Item = T>,
+    ) -> Result<(), CliError> {
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        let mut array = serde_json::Serializer::pretty(&mut stdout);
+        let result = match array.collect_seq(values) {
             Ok(()) => stdout.write_all(b"\n").and_then(|()| stdout.flush()),
             Err(source) if source.is_io() => Err(source.into()),
             Err(source) => return Err(CliError::Json { source }),

@@ -16,7 +16,10 @@ pub(crate) fn heading(node: &Node, paint: Paint) -> String {
 }
 
 /// The machines of a listing.
-pub(crate) fn of_summaries(vms: &[VmSummary], paint: Paint) -> String {
+pub(crate) fn of_summaries<'a>(
+    vms: impl IntoIterator<Item = &'a VmSummary>,
+    paint: Paint,
+) -> String {
     let mut table = Table::new(paint, COLUMNS);
     for vm in vms {
         table.row(cells(vm.id, vm.name.as_str(), vm.vcpus, vm.memory_bytes, vm.state));
@@ -24,31 +27,23 @@ pub(crate) fn of_summaries(vms: &[VmSummary], paint: Paint) -> String {
     table.draw()
 }
 
-/// Machines that everything is known of.
-pub(crate) fn of_infos<'a>(vms: impl IntoIterator<Item = &'a VmInfo>, paint: Paint) -> String {
-    let mut table = Table::new(paint, COLUMNS);
-    for vm in vms {
-        table.row(cells(vm.id, vm.name.as_str(), vm.vcpu, vm.vram, vm.state));
-    }
-    table.draw()
-}
-
 /// The same with all that is known.
-pub(crate) fn detailed<'a>(vms: impl IntoIterator<Item = &'a VmInfo>, paint: Paint) -> String {
+pub(crate) fn detailed(vms: impl Iterator<Item = VmInfo>, paint: Paint) -> String {
     let more = ["template", "pid", "nets", "addresses", "created", "uuid"];
     let mut table = Table::new(paint, COLUMNS.into_iter().chain(more));
     for vm in vms {
         let nets: Vec<String> =
             vm.nets.iter().map(|net| format!("{} {}", net.name, net.mac)).collect();
+        let addresses = addresses(&vm);
+        let first = cells(vm.id, vm.name.as_str(), vm.vcpu, vm.vram, vm.state);
         let more = [
-            vm.template.clone(),
+            vm.template,
             vm.pid.map(|pid| pid.to_string()).unwrap_or_default(),
             nets.join(", "),
-            addresses(vm),
-            vm.created.clone(),
+            addresses,
+            vm.created,
             vm.uuid.to_string(),
         ];
-        let first = cells(vm.id, vm.name.as_str(), vm.vcpu, vm.vram, vm.state);
         table.row(first.into_iter().chain(more.map(|cell| (cell, Style::new()))));
     }
     table.draw()

@@ -83,7 +83,6 @@ impl Node {
         self.check_files(template)?;
         self.check_sockets(template)?;
         let parts = Parts::read(&request.provision, template)?;
-        self.store().ensure()?;
         self.store().sweep()?;
         let staged = self.store().claim(request.count, request.name.as_ref())?;
         Ok(in_parallel(staged, |staged| self.create_one(template, &parts, staged, on_copy)))

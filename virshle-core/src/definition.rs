@@ -183,6 +183,11 @@ impl Definition {
         }
     }
 
+    /// The definition `text`, if it is one; see [`Definition::from_toml`] for why not.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        toml::from_str::<Self>(text).ok().filter(|definition| definition.format <= Self::FORMAT)
+    }
+
     /// The definition as the text of `vm.toml`.
     ///
     /// # Errors
@@ -215,12 +220,18 @@ impl Head {
 
     /// Understands the head of `text`, the content of `path`.
     pub(crate) fn from_toml(text: &str, path: &Path) -> Result<Self, CoreError> {
-        let end = text.find("\n[").unwrap_or(text.len());
-        match toml::from_str::<Self>(&text[..end]) {
-            Ok(head) if head.format <= Definition::FORMAT => Ok(head),
+        match Self::parse(text) {
+            Some(head) => Ok(head),
             // The whole text has the better explanation.
-            _ => Definition::from_toml(text, path).map(|definition| Self::of(&definition)),
+            None => Definition::from_toml(text, path).map(|definition| Self::of(&definition)),
         }
+    }
+
+    /// The head of the definition `text`, if it is one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let end = text.find("\n[").unwrap_or(text.len());
+        let head: Self = toml::from_str(&text[..end]).ok()?;
+        (head.format <= Definition::FORMAT).then_some(head)
     }
 
     fn of(definition: &Definition) -> Self {
@@ -238,7 +249,7 @@ impl Head {
 }
 
 /// The most bytes of a definition: one of hundreds of disks and networks stays far below.
-const MAX_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
 /// The text of the definition in `path`, which is a file: nothing else is waited for, nor followed.
 pub(crate) fn read(path: &Path) -> Result<String, CoreError> {

@@ -66,6 +66,7 @@ mod relay;
 mod remove;
 mod run;
 mod selector;
+mod shelf;
 mod sightings;
 mod socket_watch;
 mod source_file;

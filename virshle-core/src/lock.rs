@@ -3,8 +3,8 @@
 //! `flock(2)` locks end with the process that holds them, however it ends.
 
 use std::fs::{File, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ impl Lock {
             },
             Err(errno) => return Err(failed(errno.into())),
         };
-        let mut lock = Self { file };
+        let lock = Self { file };
         // Only a courtesy to whoever waits: a lock without a name is a lock all the same.
         drop(lock.write_holder());
         Ok(lock)
@@ -65,12 +65,13 @@ impl Lock {
         }
     }
 
-    fn write_holder(&mut self) -> io::Result<()> {
+    fn write_holder(&self) -> io::Result<()> {
         let command: Vec<String> =
             std::env::args_os().take(4).map(|word| word.to_string_lossy().into_owned()).collect();
-        self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        writeln!(self.file, "pid {} ({})", std::process::id(), command.join(" "))
+        let holder = format!("pid {} ({})\n", std::process::id(), command.join(" "));
+        self.file.write_all_at(holder.as_bytes(), 0)?;
+        // What a longer one left behind it.
+        self.file.set_len(holder.len() as u64)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The node: this host as a home of machines.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,9 +8,10 @@ use virshle_template::{Config, NodeSettings};
 
 use crate::bulk::in_parallel;
 use crate::definition::Head;
-use crate::status::{STOPPED, Status, may_run, status};
+use crate::sightings::Sightings;
+use crate::status::{STOPPED, Status, status};
 use crate::store::Store;
-use crate::{CoreError, Selection, Vm, VmState};
+use crate::{CoreError, Selection, Vm, VmInfo, VmState};
 
 /// This host as a home of machines: the configuration and the folder they live in.
 ///
@@ -55,6 +57,8 @@ pub struct VmSummary {
     pub memory_bytes: u64,
     /// What it is doing.
     pub state: VmState,
+    /// cloud-hypervisor's process.
+    pub pid: Option<u32>,
 }
 
 impl Node {
@@ -120,9 +124,33 @@ impl Node {
                 vcpus: head.vcpus,
                 memory_bytes: head.memory_bytes,
                 state: status.state,
+                pid: status.pid,
             })
             .collect();
         Ok(Listing { vms, broken: found.broken })
+    }
+
+    /// Everything about each of the machines of a listing, in its order.
+    ///
+    /// Each is read when its turn comes, so that a long listing is never whole in memory. One that
+    /// was removed meanwhile is left out.
+    pub fn infos<'a>(
+        &'a self,
+        vms: &'a [VmSummary],
+    ) -> impl Iterator<Item = Result<VmInfo, CoreError>> + 'a {
+        let sightings = if vms.is_empty() { Sightings::default() } else { self.sightings() };
+        let mut shelf = self.store().shelf().ok();
+        vms.iter().filter_map(move |vm| {
+            let definition = match self.store().read_of_many(shelf.as_mut()?, vm.uuid) {
+                Err(CoreError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                    return None;
+                }
+                definition => definition,
+            };
+            let status = Status { state: vm.state, pid: vm.pid };
+            let info = |definition| Vm::new(self.clone(), definition).info_at(status, &sightings);
+            Some(definition.map(info))
+        })
     }
 
     /// Finds the machines that `selection` means, by id.
@@ -165,9 +193,7 @@ impl Node {
     pub fn vm(&self, uuid: uuid::Uuid) -> Result<Vm, CoreError> {
         match self.store().read(uuid) {
             Ok(definition) => Ok(Vm::new(self.clone(), definition)),
-            Err(CoreError::Read { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound =>
-            {
+            Err(CoreError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 Err(CoreError::NoSuchVm { word: uuid.to_string(), known: Vec::new() })
             }
             Err(error) => Err(error),
@@ -178,9 +204,10 @@ impl Node {
     /// have no socket, and a look is enough.
     fn statuses(&self, heads: &[&Head]) -> Vec<Status> {
         let mut statuses = vec![STOPPED; heads.len()];
-        let asked: Vec<usize> = (0..heads.len())
-            .filter(|index| may_run(&self.store().folder(heads[*index].uuid)))
-            .collect();
+        // Without the folder, nothing of the machines is left.
+        let Ok(shelf) = self.store().shelf() else { return statuses };
+        let asked: Vec<usize> =
+            (0..heads.len()).filter(|index| shelf.may_run(heads[*index].uuid)).collect();
         let answers = in_parallel(asked, |index| (index, self.status(heads[index].uuid)));
         for (index, status) in answers {
             statuses[index] = status;

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::CoreError;
-use crate::store::replace;
+use crate::store::{Sync, replace};
 
 /// The file, in the machine's folder.
 pub(crate) const FILE: &str = "run.json";
@@ -80,9 +80,10 @@ impl Run {
         serde_json::from_slice(&std::fs::read(folder.join(FILE)).ok()?).ok()
     }
 
+    /// Replaces the record. After a power failure it is this one or the one before, never a part.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), CoreError> {
         let text = serde_json::to_vec(self).map_err(|source| CoreError::Json { source })?;
-        replace(&folder.join(FILE), &text)
+        replace(&folder.join(FILE), &text, Sync::Yes)
     }
 
     /// Puts back what was there before a start that failed.

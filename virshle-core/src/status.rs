@@ -21,11 +21,6 @@ pub(crate) struct Status {
 
 pub(crate) const STOPPED: Status = Status { state: VmState::Stopped, pid: None };
 
-/// Tells whether there may be a VMM in the machine's `folder`: whether it has an API socket.
-pub(crate) fn may_run(folder: &Path) -> bool {
-    folder.join(SOCKET).symlink_metadata().is_ok()
-}
-
 /// Asks the VMM in the machine's `folder`, if there is one.
 pub(crate) fn status(folder: &Path, program: &Path) -> Status {
     let socket = folder.join(SOCKET);

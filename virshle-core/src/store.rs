@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::definition::Head;
 use crate::lock::Lock;
+use crate::shelf::Shelf;
 use crate::{CoreError, Definition, VmName};
 
 /// The prefix of a machine that is being made.
@@ -112,10 +113,13 @@ impl Store {
     /// Every machine, by id.
     pub(crate) fn find(&self) -> Result<Found, CoreError> {
         let mut found = Found::default();
-        for uuid in self.uuids()? {
-            let path = self.folder(uuid).join(DEFINITION);
-            match Head::read(&path) {
-                Ok(head) if head.uuid != uuid => found.broken.push(of_another(path)),
+        let uuids = self.uuids()?;
+        if uuids.is_empty() {
+            return Ok(found);
+        }
+        let mut shelf = self.shelf()?;
+        for uuid in uuids {
+            match self.head(&mut shelf, uuid) {
                 Ok(head) => found.heads.push(head),
                 Err(CoreError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {}
                 Err(error) => found.broken.push(error),
@@ -123,6 +127,37 @@ impl Store {
         }
         found.heads.sort_by_key(|head| head.id);
         Ok(found)
+    }
+
+    /// What listings need of the definition of the machine `uuid`.
+    fn head(&self, shelf: &mut Shelf, uuid: Uuid) -> Result<Head, CoreError> {
+        let quick = shelf.definition(uuid).ok().and_then(Head::parse);
+        if let Some(head) = quick.filter(|head| head.uuid == uuid) {
+            return Ok(head);
+        }
+        // Read with care, for what is to be said of it.
+        let path = self.folder(uuid).join(DEFINITION);
+        let head = Head::read(&path)?;
+        if head.uuid == uuid { Ok(head) } else { Err(of_another(path)) }
+    }
+
+    /// The folder of machines, to read much of it.
+    pub(crate) fn shelf(&self) -> Result<Shelf, CoreError> {
+        let path = self.machines();
+        Shelf::open(&path).map_err(|source| CoreError::Read { path, source })
+    }
+
+    /// The definition of the machine `uuid`, one of many that are read.
+    pub(crate) fn read_of_many(
+        &self,
+        shelf: &mut Shelf,
+        uuid: Uuid,
+    ) -> Result<Definition, CoreError> {
+        let quick = shelf.definition(uuid).ok().and_then(Definition::parse);
+        match quick.filter(|definition| definition.uuid == uuid) {
+            Some(definition) => Ok(definition),
+            None => self.read(uuid),
+        }
     }
 
     /// The definition of the machine `uuid`.
@@ -200,6 +235,7 @@ impl Store {
     /// What machines have taken, and those that are being made right now.
     fn taken(&self) -> Result<Taken, CoreError> {
         let mut taken = Taken::default();
+        let mut shelf = self.shelf()?;
         for entry in self.entries()? {
             let folder = self.machines().join(&entry);
             let head = if let Some(uuid) = entry.strip_prefix(NEW).and_then(canonical) {
@@ -212,7 +248,10 @@ impl Store {
                     .or_else(|| taken.read(&folder))
                     .or_else(|| taken.read(&self.folder(uuid)))
             } else {
-                canonical(&entry).and_then(|_| taken.read(&folder))
+                canonical(&entry).and_then(|uuid| {
+                    let quick = shelf.definition(uuid).ok().and_then(|text| taken.note(text));
+                    quick.or_else(|| taken.read(&folder))
+                })
             };
             if let Some((id, name)) = head {
                 taken.highest_id = taken.highest_id.max(id);
@@ -235,7 +274,7 @@ impl Store {
     }
 
     fn write_next_id(&self, next: u64) -> Result<(), CoreError> {
-        replace(&self.root.join(NEXT_ID), format!("{next}\n").as_bytes())
+        replace(&self.root.join(NEXT_ID), format!("{next}\n").as_bytes(), Sync::No)
     }
 
     fn stage(
@@ -250,7 +289,7 @@ impl Store {
             for path in
                 [folder.clone(), folder.join("disk"), folder.join("net"), folder.join("tmp")]
             {
-                ensure_folder(&path, 0o750)?;
+                make_folder(&path, 0o750).map_err(|source| CoreError::Write { path, source })?;
             }
             let lock = Lock::acquire(&folder.join(LOCK), CLAIM_TIMEOUT)?;
             write_new(&folder.join(CLAIM), format!("{id} {name}\n").as_bytes(), Sync::No)?;
@@ -384,7 +423,12 @@ impl Taken {
     fn read(&mut self, folder: &Path) -> Option<(u64, VmName)> {
         let path = folder.join(DEFINITION);
         let text = crate::definition::read(&path).ok()?;
-        let head = Head::from_toml(&text, &path).ok()?;
+        self.note(&text)
+    }
+
+    /// Takes id and name out of a definition, and notes its addresses.
+    fn note(&mut self, text: &str) -> Option<(u64, VmName)> {
+        let head = Head::parse(text)?;
         // A definition is written by this crate, a key to a line: no need to understand the rest.
         let macs = text.lines().filter_map(|line| line.strip_prefix("mac = "));
         self.macs.extend(macs.map(|mac| mac.trim_matches(['"', '\'']).to_owned()));
@@ -410,14 +454,17 @@ fn ensure_folder(path: &Path, mode: u32) -> Result<(), CoreError> {
         // Folders of the host's, as any program makes them; but never open to everybody's pen.
         DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
     }
-    match DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => {}
+    match make_folder(path, mode) {
         // Another process was faster.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
-        Err(error) => return Err(failed(error)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        result => result.map_err(failed),
     }
-    let mode = rustix::fs::Mode::from_raw_mode(mode);
-    rustix::fs::chmod(path, mode).map_err(|errno| failed(errno.into()))
+}
+
+fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(mode).create(path)?;
+    // The umask had its say in it.
+    Ok(rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(mode))?)
 }
 
 /// Whether a file's content is made to outlast a power failure before going on.
@@ -446,11 +493,12 @@ fn write_new(path: &Path, content: &[u8], sync: Sync) -> Result<(), CoreError> {
     write().map_err(|source| CoreError::Write { path: path.to_owned(), source })
 }
 
-/// Replaces the content of `path` in one step: a reader sees the old or the new, never a part.
+/// Replaces the content of `path` in one step: a reader sees the old or the new, never a part. With
+/// [`Sync::Yes`] that holds for a power failure, too.
 ///
 /// The caller holds the lock under which `path` is written: the name beside it is always the same,
 /// so that what an interrupted process leaves there is overwritten by the next.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), CoreError> {
+pub(crate) fn replace(path: &Path, content: &[u8], sync: Sync) -> Result<(), CoreError> {
     let beside = beside(path);
     let write = || -> io::Result<()> {
         // What is in the way is not written to: it could be a link.
@@ -460,6 +508,9 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), CoreError> {
         }
         let mut file = create_private(&beside)?;
         file.write_all(content)?;
+        if sync == Sync::Yes {
+            file.sync_all()?;
+        }
         std::fs::rename(&beside, path)
     };
     write().map_err(|source| {
@@ -485,6 +536,12 @@ fn discard_folder(folder: &Path) {
     }
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Makes the content of a file outlast a power failure.
+fn sync_file(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Makes the names in a folder outlast a power failure.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    sync_file(path)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::lock::Lock;
 use crate::status::{SOCKET, Status};
 use crate::store::LOCK;
-use crate::{CoreError, Definition, Node, VmName, VmState};
+use crate::{CoreError, Definition, Node, VmName, VmState, VmSummary};
 
 /// How long a change waits for another one of the same machine.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
@@ -96,6 +96,21 @@ impl Vm {
     /// What it is doing right now.
     pub fn state(&self) -> VmState {
         self.status().state
+    }
+
+    /// The machine as a listing shows it.
+    pub fn summary(&self) -> VmSummary {
+        let (status, definition) = (self.status(), &self.definition);
+        VmSummary {
+            id: definition.id,
+            uuid: definition.uuid,
+            name: definition.name.clone(),
+            template: definition.template.clone(),
+            vcpus: definition.vcpus,
+            memory_bytes: definition.memory_bytes,
+            state: status.state,
+            pid: status.pid,
+        }
     }
 
     pub(crate) fn status(&self) -> Status {

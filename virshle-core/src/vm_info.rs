@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::definition::NetKind;
 use crate::run::{LastExit, Run};
+use crate::status::Status;
 use crate::{Address, Sightings, Vm, VmName, VmState, last_exit};
 
 /// A machine, whole: its definition, and what it is doing right now.
@@ -102,8 +103,12 @@ impl Vm {
 
     /// The same, with its addresses from sightings that were read before: for many machines.
     pub fn info_among(&self, sightings: &Sightings) -> VmInfo {
+        self.info_at(self.status(), sightings)
+    }
+
+    /// The same, when it is known what the machine is doing.
+    pub(crate) fn info_at(&self, status: Status, sightings: &Sightings) -> VmInfo {
         let addresses = self.addresses_among(sightings);
-        let status = self.status();
         let definition = self.definition();
         let last_exit = match status.state {
             VmState::Stopped => {

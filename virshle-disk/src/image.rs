@@ -145,7 +145,7 @@ fn read_header(path: &Path, file: &File) -> Result<Option<Header>, DiskError> {
     let failed = |source| DiskError::Read { path: path.to_owned(), source };
     // Not from where the file stands: a block device was sought to its end.
     rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0)).map_err(|errno| failed(errno.into()))?;
-    let mut head = Vec::new();
+    let mut head = Vec::with_capacity(512);
     file.take(HEAD).read_to_end(&mut head).map_err(failed)?;
     if head.starts_with(&MAGIC) {
         return Header::read(file).map(Some).map_err(|refusal| refused(path, refusal));

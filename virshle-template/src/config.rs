@@ -51,7 +51,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, TemplateError> {
         let failed = |source| TemplateError::Read { path: path.to_owned(), source };
         let origin = std::path::absolute(path).map_err(failed)?;
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(8 << 10);
         let file = File::open(&origin).map_err(failed)?;
         file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > MAX_FILE {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use virshle_core::template::{UserData, UserSettings};
 use virshle_core::{
-    CoreError, CreateRequest, Node, Provision, StartOptions, Vm, VmInfo, VmName, caller_user_data,
-    in_parallel, read_user_data,
+    CoreError, CreateRequest, Node, Provision, StartOptions, Vm, VmInfo, VmName, VmSummary,
+    caller_user_data, in_parallel, read_user_data,
 };
 
 use crate::action::outcome;
@@ -62,16 +62,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let node = context.node_with_templates()?;
     let made = make(&node, args, context)?;
     let total = made.len();
-    let results: Vec<(Option<VmInfo>, Option<CoreError>)> = in_parallel(made, |made| match made {
-        Ok(vm) => {
-            let failed = args.start.then(|| vm.start(&StartOptions::default()).err()).flatten();
-            (Some(vm.info()), failed)
+    let begin = |made| match made {
+        Ok(vm) if args.start => {
+            let failed = Vm::start(&vm, &StartOptions::default()).err();
+            (Some(vm), failed)
         }
+        Ok(vm) => (Some(vm), None),
         Err(error) => (None, Some(error)),
-    });
-    let (vms, errors): (Vec<Option<VmInfo>>, Vec<Option<CliError>>) =
+    };
+    let results: Vec<(Option<Vm>, Option<CoreError>)> =
+        if args.start { in_parallel(made, begin) } else { made.into_iter().map(begin).collect() };
+    let (vms, errors): (Vec<Option<Vm>>, Vec<Option<CliError>>) =
         results.into_iter().map(|(vm, error)| (vm, error.map(CliError::from))).unzip();
     if context.output.json {
+        let sightings = node.sightings();
         let created: Vec<Created> = vms
             .into_iter()
             .zip(&errors)
@@ -82,14 +86,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
                     }
                     _ => None,
                 },
-                vm,
+                vm: vm.map(|vm| vm.info_among(&sightings)),
                 error: error.as_ref().map(ErrorDocument::new),
             })
             .collect();
         context.output.json(&created)?;
     } else if vms.iter().any(Option::is_some) {
         let paint = context.output.paint;
-        let table = vm_table::of_infos(vms.iter().flatten(), paint);
+        let summaries: Vec<VmSummary> = vms.iter().flatten().map(Vm::summary).collect();
+        let table = vm_table::of_summaries(&summaries, paint);
         context.output.text(&format!("{}{table}", vm_table::heading(&node, paint)));
     }
     let errors: Vec<CliError> = errors.into_iter().flatten().collect();

@@ -1,6 +1,8 @@
 //! `v vm ls`
 
-use virshle_core::{CoreError, Listing, Node, Sightings, VmInfo, VmState, VmSummary, in_parallel};
+use std::cell::RefCell;
+
+use virshle_core::{Listing, VmInfo, VmState};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -18,8 +20,8 @@ pub(crate) struct Args {
 /// A machine, or what kept it from being read.
 #[derive(serde::Serialize)]
 #[serde(untagged)]
-enum Listed<'a> {
-    Vm(&'a VmInfo),
+enum Listed {
+    Vm(Box<VmInfo>),
     Unreadable { error: ErrorDocument },
 }
 
@@ -29,43 +31,33 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     for vm in vms.iter().filter(|vm| vm.state != VmState::Stopped) {
         node.bound_logs(vm.uuid);
     }
-    let mut unreadable: Vec<CliError> = broken.into_iter().map(CliError::from).collect();
+    let unreadable: RefCell<Vec<CliError>> =
+        RefCell::new(broken.into_iter().map(CliError::from).collect());
     let output = &context.output;
     if output.json || context.verbose > 0 {
-        let mut infos = Vec::new();
-        let sightings = node.sightings();
-        for info in in_parallel(vms, |vm| info(&node, &vm, &sightings)) {
-            match info {
-                Ok(Some(info)) => infos.push(info),
-                Ok(None) => {}
-                Err(error) => unreadable.push(error.into()),
-            }
-        }
+        // One that can't be read is told after all those that can.
+        let readable = node.infos(&vms).filter_map(|info| {
+            info.map_err(|error| unreadable.borrow_mut().push(error.into())).ok()
+        });
         if output.json {
-            let broken = unreadable
-                .iter()
-                .map(|error| Listed::Unreadable { error: ErrorDocument::new(error) });
-            output.json(&infos.iter().map(Listed::Vm).chain(broken).collect::<Vec<_>>())?;
+            let errors = || -> Vec<ErrorDocument> {
+                unreadable.borrow().iter().map(ErrorDocument::new).collect()
+            };
+            let errors =
+                std::iter::once_with(errors).flatten().map(|error| Listed::Unreadable { error });
+            output.json_list(readable.map(|vm| Listed::Vm(Box::new(vm))).chain(errors))?;
         } else {
-            let table = vm_table::detailed(&infos, output.paint);
+            let table = vm_table::detailed(readable, output.paint);
             output.text(&format!("{}{table}", vm_table::heading(&node, output.paint)));
         }
     } else {
         let table = vm_table::of_summaries(&vms, output.paint);
         output.text(&format!("{}{table}", vm_table::heading(&node, output.paint)));
     }
+    let unreadable = unreadable.into_inner();
     unreadable.iter().for_each(|error| context.report.draw_one_of_several(error));
     match unreadable.len() {
         0 => Ok(()),
         count => Err(CliError::Unreadable { count }),
-    }
-}
-
-/// Everything about a machine, unless it was removed meanwhile.
-fn info(node: &Node, vm: &VmSummary, sightings: &Sightings) -> Result<Option<VmInfo>, CoreError> {
-    match node.vm(vm.uuid) {
-        Ok(vm) => Ok(Some(vm.info_among(sightings))),
-        Err(CoreError::NoSuchVm { .. }) => Ok(None),
-        Err(error) => Err(error),
     }
 }
