@@ -3,12 +3,14 @@
 //! `run.json` says what cannot be read off cloud-hypervisor: whether a start was finished, whether
 //! somebody asked for the end, and on which boot of the host this was.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::CoreError;
-use crate::store::{Sync, replace};
+use crate::store::{Sync, replace, sync_file, sync_folder};
 
 /// The file, in the machine's folder.
 pub(crate) const FILE: &str = "run.json";
@@ -82,8 +84,38 @@ impl Run {
 
     /// Replaces the record. After a power failure it is this one or the one before, never a part.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), CoreError> {
-        let text = serde_json::to_vec(self).map_err(|source| CoreError::Json { source })?;
-        replace(&folder.join(FILE), &text, Sync::Yes)
+        replace(&folder.join(FILE), &self.to_json()?, Sync::Yes)
+    }
+
+    /// Notes that a start has begun: for whoever comes after, not yet for a power failure.
+    pub(crate) fn begin(folder: &Path) -> Result<Self, CoreError> {
+        let run = Self::starting();
+        replace(&folder.join(FILE), &run.to_json()?, Sync::No)?;
+        Ok(run)
+    }
+
+    /// Makes what [`Run::begin`] noted outlast a power failure, which is then known to have ended
+    /// the run.
+    pub(crate) fn keep(folder: &Path) -> Result<(), CoreError> {
+        let path = folder.join(FILE);
+        sync_file(&path)
+            .and_then(|()| sync_folder(folder))
+            .map_err(|source| CoreError::Write { path, source })
+    }
+
+    /// Notes that the start was done, in the place of what [`Run::begin`] noted and of the same
+    /// length: so nothing has to be waited for. A power failure leaves the one or the other.
+    pub(crate) fn end_start(&self, folder: &Path) -> Result<(), CoreError> {
+        let path = folder.join(FILE);
+        let mut text = Self { phase: Phase::Started, ..self.clone() }.to_json()?;
+        // JSON ends in as much white space as one likes.
+        text.resize(self.to_json()?.len(), b' ');
+        let write = || File::options().write(true).open(&path)?.write_all_at(&text, 0);
+        write().map_err(|source| CoreError::Write { path, source })
+    }
+
+    fn to_json(&self) -> Result<Vec<u8>, CoreError> {
+        serde_json::to_vec(self).map_err(|source| CoreError::Json { source })
     }
 
     /// Puts back what was there before a start that failed.
@@ -129,6 +161,16 @@ mod tests {
         assert_eq!(run.exit(|| LastExit::Guest), LastExit::Host);
         run.asked = Some(LastExit::Stopped);
         assert_eq!(run.exit(|| LastExit::Guest), LastExit::Stopped);
+    }
+
+    #[test]
+    fn a_start_is_noted_in_two_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run::begin(folder.path()).unwrap();
+        assert_eq!(Run::read(folder.path()), Some(run.clone()));
+        Run::keep(folder.path()).unwrap();
+        run.end_start(folder.path()).unwrap();
+        assert_eq!(Run::read(folder.path()), Some(Run { phase: Phase::Started, ..run.clone() }));
     }
 
     #[test]

@@ -32,6 +32,13 @@ impl SocketWatch {
         }
     }
 
+    /// Ends the watch, and does not wait for its end: to close it, the kernel waits until nobody can
+    /// be looking at it any more, 5 to 20 milliseconds.
+    pub(crate) fn end(self) {
+        // Without a thread to spare, it is closed here.
+        drop(std::thread::Builder::new().name("watch".into()).spawn(move || drop(self)));
+    }
+
     /// Waits until `socket` is there: true. False if it isn't when `over` can be read or is closed
     /// at its other end, or at the deadline.
     pub(crate) fn wait_for(

@@ -76,10 +76,9 @@ impl Vm {
         let config = self.preflight()?;
         let network = Network::prepare(self, options.answer_timeout)?;
         self.remove_sockets();
-        Run::starting().write(self.folder())?;
-        let started = self
-            .launch(&config, network, options)
-            .and_then(|()| Run { phase: Phase::Started, ..Run::starting() }.write(self.folder()));
+        let run = Run::begin(self.folder())?;
+        let started =
+            self.launch(&config, network, options).and_then(|()| run.end_start(self.folder()));
         match started {
             Ok(()) => {
                 tracing::info!(vm = %self.name(), "started");
@@ -125,18 +124,21 @@ impl Vm {
         network.confirm(taps)
     }
 
+    /// Starts the VMM, and has the record of the run on the disk by the time it answers.
     fn spawn(&self) -> Result<Vmm, CoreError> {
         // Those of the run before are kept, too.
         self.bound_logs();
-        Launch::new(&self.node().config().hypervisor.program, &self.api_socket())
+        let mut kept = Ok(());
+        let vmm = Launch::new(&self.node().config().hypervisor.program, &self.api_socket())
             .log_file(self.vmm_log())
             .event_file(self.events())
             .serial_log(self.serial_log())
             // At this level its log tells a guest that powers off from a VMM that is ended. It
             // holds the machine's configuration, in which there is no secret.
             .verbosity(Verbosity::Info)
-            .spawn()
-            .map_err(|source| self.hypervisor_error("start", source))
+            .spawn_while(|| kept = Run::keep(self.folder()))
+            .map_err(|source| self.hypervisor_error("start", source))?;
+        kept.map(|()| vmm)
     }
 
     /// Boots the guest. cloud-hypervisor's answer does not come before the switch has connected to
@@ -149,12 +151,21 @@ impl Vm {
     ) -> Result<(), CoreError> {
         let failed = |source| self.hypervisor_error("boot", source);
         let deadline = Instant::now() + options.boot_timeout;
-        let watch = SocketWatch::new(&self.folder().join("net"))?;
+        let mut vhost = network.vhost().into_iter().peekable();
+        let mut watch = match vhost.peek() {
+            Some(_) => Some(SocketWatch::new(&self.folder().join("net"))?),
+            None => None,
+        };
         let answer = client.start_boot().map_err(failed)?;
-        for net in network.vhost() {
+        while let (Some(net), Some(watching)) = (vhost.next(), &watch) {
             // With an answer before the socket, the answer says why.
-            if !watch.wait_for(&self.net_socket(&net.name), &answer, deadline)? {
+            if !watching.wait_for(&self.net_socket(&net.name), &answer, deadline)? {
                 break;
+            }
+            if vhost.peek().is_none()
+                && let Some(watch) = watch.take()
+            {
+                watch.end();
             }
             network.plug_vhost(net)?;
         }

@@ -537,11 +537,11 @@ fn discard_folder(folder: &Path) {
 }
 
 /// Makes the content of a file outlast a power failure.
-fn sync_file(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_file(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 /// Makes the names in a folder outlast a power failure.
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     sync_file(path)
 }

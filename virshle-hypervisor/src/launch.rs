@@ -165,11 +165,21 @@ impl Launch {
     /// [`Silent`](HypervisorError::Silent) if it didn't answer in time,
     /// [`TooOld`](HypervisorError::TooOld), and what else [`Client::ping`] may fail with.
     pub fn spawn(&self) -> Result<Vmm, HypervisorError> {
+        self.spawn_while(|| ())
+    }
+
+    /// Does as [`spawn`](Self::spawn), and `work` while the process comes up: it takes some
+    /// milliseconds, in which there is nothing else to do.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    pub fn spawn_while(&self, work: impl FnOnce()) -> Result<Vmm, HypervisorError> {
         let deadline = Deadline::after(self.start_timeout);
         let socket = absolute(&self.api_socket).map_err(|source| self.cannot_bind(source))?;
         // First of all: the log of a process that runs must stay its log.
         let listener = self.bind(&socket)?;
-        let started = self.start(&socket, listener, &deadline);
+        let started = self.start(&socket, listener, &deadline, work);
         if started.is_err() {
             // The error tells what failed; a socket without listener is harmless to the next one.
             drop(fs::remove_file(&socket));
@@ -182,12 +192,14 @@ impl Launch {
         socket: &Path,
         listener: OwnedFd,
         deadline: &Deadline,
+        work: impl FnOnce(),
     ) -> Result<Vmm, HypervisorError> {
         let log = self.open_log()?;
         if let Some(events) = &self.event_file {
             rotate(events)?;
         }
         let watcher = self.run(socket, &log, listener)?;
+        work();
         let vmm = self.greet(socket, deadline, watcher)?;
         tracing::info!(pid = vmm.pid(), socket = %socket.display(), "VMM started");
         Ok(vmm)
