@@ -69,7 +69,7 @@ impl Parts {
 
     /// The account that the machine can be entered by, if that is known.
     pub(crate) fn user(&self) -> Option<String> {
-        self.settings().find_map(|settings| settings.users.first()).map(|user| user.name.clone())
+        self.parts.iter().find_map(UserData::first_user)
     }
 
     fn settings(&self) -> impl Iterator<Item = &UserSettings> {
