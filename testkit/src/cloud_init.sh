@@ -34,6 +34,8 @@ cp -a /etc/cloud /etc/os-release /etc/debian_version /etc/login.defs /etc/skel /
   /etc/alternatives etc/
 cp -a /etc/pam.d/. etc/pam.d/
 rm -f etc/cloud/cloud-init.disabled
+# As images have it; others have to be made first.
+echo 'locale: C.UTF-8' >etc/cloud/cloud.cfg.d/90_locale.cfg
 echo localhost >etc/hostname
 : >etc/machine-id
 
@@ -65,7 +67,7 @@ fi
 cp /run/cloud-init/cloud.cfg /var/log/found.cfg
 cloud-init init --local
 cloud-init init
-cloud-init modules --mode=config || true
-cloud-init modules --mode=final || true
+cloud-init modules --mode=config
+cloud-init modules --mode=final
 hostname >/var/log/hostname
 BOOT

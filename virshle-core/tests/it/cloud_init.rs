@@ -48,6 +48,7 @@ fn boot(lab: &Lab, files: &[(&str, &str)]) -> (Vm, CloudInitGuest) {
         serde_json::from_str(&guest.text("var/lib/cloud/data/result.json")).unwrap();
     let source = result["v1"]["datasource"].as_str().unwrap();
     assert!(source.starts_with("DataSourceNoCloud [seed=/dev/"), "{source}");
+    assert_eq!(result["v1"]["errors"], serde_json::json!([]));
     let id = guest.text("var/lib/cloud/data/instance-id");
     assert_eq!(id.trim(), vm.definition().uuid.to_string());
     (vm, guest)
