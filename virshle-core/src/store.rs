@@ -8,11 +8,12 @@
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use uuid::Uuid;
 
 use crate::definition::Head;
@@ -273,8 +274,19 @@ impl Store {
         }
     }
 
+    /// Says which id comes next, before it is given out: a power failure must not bring it back. Of
+    /// one length and in its place, so that the content of one sector is all there is to wait for.
     fn write_next_id(&self, next: u64) -> Result<(), CoreError> {
-        replace(&self.root.join(NEXT_ID), format!("{next}\n").as_bytes(), Sync::No)
+        let path = self.root.join(NEXT_ID);
+        let write = || -> io::Result<()> {
+            let flags = OFlags::NOFOLLOW.bits().cast_signed();
+            let mut options = File::options();
+            options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+            let file = options.open(&path)?;
+            file.write_all_at(format!("{next:<20}\n").as_bytes(), 0)?;
+            file.sync_data()
+        };
+        write().map_err(|source| CoreError::Write { path: path.clone(), source })
     }
 
     fn stage(

@@ -159,6 +159,28 @@ fn a_copied_definition_is_no_second_machine() {
 }
 
 #[test]
+fn the_next_id_is_written_in_its_place() {
+    let lab = Lab::new(LEAST);
+    let next = lab.path("root/next-id");
+    lab.create("xs").remove(Force::No).unwrap();
+    let before = fs::metadata(&next).unwrap();
+    assert_eq!(lab.create("xs").definition().id, 2);
+    let after = fs::metadata(&next).unwrap();
+    assert_eq!((after.ino(), after.len()), (before.ino(), before.len()));
+    // As it was written before, and shorter.
+    fs::write(&next, "7\n").unwrap();
+    assert_eq!(lab.create("xs").definition().id, 7);
+    assert_eq!(fs::read_to_string(&next).unwrap().trim(), "8");
+    // It is no way out of the root.
+    let precious = lab.path("precious");
+    fs::rename(&next, &precious).unwrap();
+    symlink(&precious, &next).unwrap();
+    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
+    assert!(matches!(error, CoreError::Write { .. }), "{error:?}");
+    assert_eq!(fs::read_to_string(&precious).unwrap().trim(), "8");
+}
+
+#[test]
 fn links_in_the_root_lead_nowhere() {
     let lab = Lab::new(LEAST);
     let vm = lab.create("xs");
