@@ -3,7 +3,7 @@
 # Sourced by the other scripts; changes nothing when it is read.
 
 # The words of VIRSHLE_REQUIRE.
-parts=(ovs dpdk ch kvm reflink sshd rsync cloud-init qemu-img root)
+parts=(ovs dpdk ch kvm reflink sshd rsync cloud-init qemu-img packers openssl root)
 
 say() { printf '\n== %s\n' "$*"; }
 is_root() { [ "$(id -u)" = 0 ]; }
@@ -39,7 +39,8 @@ install_parts() {
   # The tests run cloud-init in roots of their own; of this host it must keep off when it boots.
   if is_root && ! [ -e /etc/cloud ]; then mkdir /etc/cloud && touch /etc/cloud/cloud-init.disabled; fi
   install_packages build-essential openvswitch-switch openvswitch-switch-dpdk xfsprogs btrfs-progs \
-    e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init
+    e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init \
+    gzip xz-utils zstd openssl
 }
 
 # Reserves the hugepages that DPDK needs for itself, if root may and there is memory.
@@ -104,7 +105,9 @@ has() {
     rsync) command -v rsync >/dev/null ;;
     cloud-init) is_root && command -v cloud-init >/dev/null && [ -e /etc/cloud/cloud.cfg ] \
       && [ -e /dev/loop-control ] ;;
-    qemu-img) command -v qemu-img >/dev/null ;;
+    qemu-img) command -v qemu-img >/dev/null && command -v qemu-io >/dev/null ;;
+    packers) command -v gzip >/dev/null && command -v xz >/dev/null && command -v zstd >/dev/null ;;
+    openssl) command -v openssl >/dev/null ;;
     root) is_root ;;
     *) return 1 ;;
   esac
@@ -131,6 +134,10 @@ describe() {
       echo 'root, loop devices, the package cloud-init' ;;
     qemu-img) ! has qemu-img || { qemu-img --version | sed -n 1p; return; }
       echo 'the package qemu-utils' ;;
+    packers) ! has packers || { echo 'gzip, xz, zstd'; return; }
+      echo 'the packages gzip, xz-utils, zstd' ;;
+    openssl) ! has openssl || { openssl version; return; }
+      echo 'the package openssl' ;;
     root) ! has root || { echo 'devices, mounts and namespaces can be made'; return; }
       echo 'run as root' ;;
   esac

@@ -20,6 +20,7 @@ mod sshd;
 )]
 mod sys;
 mod tap;
+mod web_server;
 
 pub use cloud_init::CloudInitGuest;
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
@@ -33,3 +34,4 @@ pub use open_vswitch::OpenVswitch;
 pub use requirement::{Part, has, need};
 pub use sshd::Sshd;
 pub use tap::TestTap;
+pub use web_server::{TestAuthority, WebFile, WebRequest, WebServer};

@@ -21,8 +21,12 @@ pub enum Part {
     Sshd,
     /// Root, for devices and namespaces.
     Root,
-    /// The `qemu-img` program, which knows qcow2 best.
+    /// The programs `qemu-img` and `qemu-io`, which know qcow2 best.
     QemuImg,
+    /// The programs gzip, xz and zstd.
+    Packers,
+    /// The program `openssl`, which makes certificates.
+    Openssl,
     /// rsync, which copies over ssh.
     Rsync,
     /// cloud-init, as its package installs it, and root to run it in a root of its own.
@@ -41,6 +45,8 @@ impl Part {
             Self::Sshd => "sshd",
             Self::Root => "root",
             Self::QemuImg => "qemu-img",
+            Self::Packers => "packers",
+            Self::Openssl => "openssl",
             Self::Rsync => "rsync",
             Self::CloudInit => "cloud-init",
         }
@@ -55,7 +61,9 @@ impl Part {
             Self::Reflink => "mkfs.xfs, mkfs.btrfs, loop devices and root",
             Self::Sshd => "OpenSSH's client and server",
             Self::Root => "root",
-            Self::QemuImg => "qemu-img",
+            Self::QemuImg => "qemu-img and qemu-io",
+            Self::Packers => "gzip, xz and zstd",
+            Self::Openssl => "openssl",
             Self::Rsync => "rsync",
             Self::CloudInit => "cloud-init, blkid, loop devices and root",
         }
@@ -67,7 +75,9 @@ pub fn has(part: Part) -> bool {
     let root = rustix::process::geteuid().is_root();
     match part {
         Part::Root => root,
-        Part::QemuImg => program("qemu-img"),
+        Part::QemuImg => program("qemu-img") && program("qemu-io"),
+        Part::Packers => ["gzip", "xz", "zstd"].into_iter().all(program),
+        Part::Openssl => program("openssl"),
         Part::Rsync => program("rsync"),
         Part::CloudInit => {
             root && program("cloud-init")

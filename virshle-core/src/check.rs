@@ -132,10 +132,10 @@ impl Node {
             })
             .collect();
         let images = config.templates().flat_map(|template| {
-            template.disks.iter().filter_map(move |disk| Some((template, disk.source.as_ref()?)))
+            template.disks.iter().filter_map(move |disk| Some((template, self.source(disk)?)))
         });
         for (template, path) in images {
-            if let Err(error) = virshle_disk::inspect(path) {
+            if let Err(error) = virshle_disk::inspect(&path) {
                 let message = format!("{}: {}", template.name, chain(&error));
                 findings.push(bad(Level::Warning, "image", message, error.hint()));
             }

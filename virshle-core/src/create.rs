@@ -81,6 +81,8 @@ impl Node {
     ) -> Result<Vec<Result<Vm, CoreError>>, CoreError> {
         let template = self.config().template(&request.template)?;
         self.check_files(template)?;
+        // Until the machines are made, and it shows in their definitions what they stand on.
+        let _held = self.hold_images(&self.images_of(template))?;
         self.check_sockets(template)?;
         let parts = Parts::read(&request.provision, template)?;
         self.store().sweep()?;
@@ -165,15 +167,25 @@ impl Node {
 
 impl Node {
     /// The image that a disk is made from: a file of the user's, or one of the cache.
-    fn image(&self, disk: &DiskTemplate) -> Option<PathBuf> {
+    pub(crate) fn source(&self, disk: &DiskTemplate) -> Option<PathBuf> {
         let cached = || disk.image.as_ref().map(|name| self.cache().join(name));
         disk.source.clone().or_else(cached)
     }
 
+    /// The images that the template's disks are made from.
+    fn images_of(&self, template: &VmTemplate) -> Vec<PathBuf> {
+        template.disks.iter().filter_map(|disk| self.source(disk)).collect()
+    }
+
     /// Makes sure that what the template names can be opened, before anything is made.
     fn check_files(&self, template: &VmTemplate) -> Result<(), CoreError> {
-        let mut files: Vec<PathBuf> =
-            template.disks.iter().filter_map(|disk| self.image(disk)).collect();
+        for name in template.disks.iter().filter_map(|disk| disk.image.as_ref()) {
+            let parsed = name.parse();
+            self.existing_image(
+                &parsed.map_err(|source| CoreError::ImageName { name: name.clone(), source })?,
+            )?;
+        }
+        let mut files = self.images_of(template);
         match &template.boot {
             TemplateBoot::Firmware(path) => files.extend(path.clone()),
             TemplateBoot::Kernel { kernel, initramfs, .. } => {
@@ -216,7 +228,7 @@ impl Node {
         vm: &VmName,
         on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
     ) -> Result<Disk, virshle_disk::DiskError> {
-        let Some(source) = self.image(disk) else {
+        let Some(source) = self.source(disk) else {
             // A template's disk without a source has a size: the template's own check.
             let size = disk.size.map_or(0, |size| size.bytes());
             return virshle_disk::create_empty(path, size);

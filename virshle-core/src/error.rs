@@ -9,6 +9,7 @@ use virshle_hypervisor::HypervisorError;
 use virshle_net::NetError;
 use virshle_template::TemplateError;
 
+use crate::image::{Checksum, DownloadError, ImageName, InvalidImageName};
 use crate::name::InvalidName;
 use crate::ssh::SSH_PORT;
 use crate::{Awaited, VmName, VmState};
@@ -153,6 +154,81 @@ pub enum CoreError {
         disk: String,
         /// Why.
         source: DiskError,
+    },
+    /// A template or a user names an image that the cache has not.
+    #[error("no image {name:?} in the cache")]
+    NoSuchImage {
+        /// The name.
+        name: String,
+        /// The images there are.
+        known: Vec<String>,
+    },
+    /// An image can't have that name.
+    #[error("{name:?} cannot be an image's name")]
+    ImageName {
+        /// The name.
+        name: String,
+        /// Why.
+        source: InvalidImageName,
+    },
+    /// An image of that name is in the cache.
+    #[error("an image named {name} exists already")]
+    ImageTaken {
+        /// The name.
+        name: ImageName,
+    },
+    /// An image is not removed, because something stands on it.
+    #[error("image {name} is what {} stands on", .users.join(", "))]
+    ImageInUse {
+        /// The image.
+        name: ImageName,
+        /// What stands on it.
+        users: Vec<String>,
+    },
+    /// What is in the cache is no image that can be used.
+    #[error("{} is not an image that can be used", .path.display())]
+    CachedImage {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DiskError,
+    },
+    /// An image can't be made of what it is to be imported from.
+    #[error("cannot import {source_name}")]
+    Import {
+        /// Where it comes from.
+        source_name: String,
+        /// Why.
+        source: DiskError,
+    },
+    /// A file can't be downloaded.
+    #[error("cannot download {url}")]
+    Download {
+        /// Its address.
+        url: String,
+        /// Why.
+        source: DownloadError,
+    },
+    /// A file is not the one whose checksum was said.
+    #[error(
+        "{source_name} is not what was expected: its {} is {found}, not {expected}",
+        .expected.algorithm()
+    )]
+    Checksum {
+        /// Where it comes from.
+        source_name: String,
+        /// What was expected.
+        expected: Checksum,
+        /// What it is.
+        found: Checksum,
+    },
+    /// A list of checksums has none for the file.
+    #[error("{list} has no SHA-256 or SHA-512 checksum of {file:?}")]
+    Unlisted {
+        /// The file's name.
+        file: String,
+        /// The list.
+        list: String,
     },
     /// The image of a template is not there.
     #[error("image {} of template {template:?} cannot be opened", .path.display())]
@@ -324,8 +400,11 @@ impl CoreError {
                 TemplateError::NotFound { .. } => ErrorKind::NotFound,
                 _ => ErrorKind::Config,
             },
-            Self::NoSuchVm { .. } | Self::Removed { .. } => ErrorKind::NotFound,
-            Self::Ambiguous { .. } | Self::Name { .. } => ErrorKind::Usage,
+            Self::NoSuchVm { .. } | Self::Removed { .. } | Self::NoSuchImage { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::Ambiguous { .. } | Self::Name { .. } | Self::ImageName { .. } => ErrorKind::Usage,
+            Self::ImageTaken { .. } | Self::ImageInUse { .. } => ErrorKind::State,
             Self::Locked { .. } | Self::NameTaken { .. } | Self::WrongState { .. } => {
                 ErrorKind::State
             }
@@ -369,6 +448,15 @@ impl CoreError {
             Self::WrongState { .. } => "wrong-state",
             Self::Disk { .. } => "disk-failed",
             Self::Image { .. } => "image-missing",
+            Self::NoSuchImage { .. } => "image-not-found",
+            Self::ImageName { .. } => "name-invalid",
+            Self::ImageTaken { .. } => "image-taken",
+            Self::ImageInUse { .. } => "image-in-use",
+            Self::CachedImage { .. } => "image-unfit",
+            Self::Import { .. } => "import-failed",
+            Self::Download { .. } => "download-failed",
+            Self::Checksum { .. } => "checksum-wrong",
+            Self::Unlisted { .. } => "checksum-missing",
             Self::NoConsole { .. } => "no-console",
             Self::SocketPath { .. } => "path-too-long",
             Self::Network { .. } | Self::Switch { .. } => "network-failed",
@@ -390,7 +478,25 @@ impl CoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Template(error) => error.hint(),
-            Self::Disk { source, .. } => source.hint(),
+            Self::Disk { source, .. } | Self::CachedImage { source, .. } => source.hint(),
+            Self::Import { source_name, source } => import_hint(source_name, source),
+            Self::Download { source, .. } => source.hint(),
+            Self::Checksum { .. } => Some(
+                "it was changed, or the checksum is another file's; nothing of it is kept".into(),
+            ),
+            Self::Unlisted { .. } => Some("say the checksum itself, with --sha256".into()),
+            Self::ImageName { .. } => Some("choose a name with --name".into()),
+            Self::ImageTaken { name } => {
+                Some(format!("choose another with --name, or `v image rm {name}` first"))
+            }
+            Self::ImageInUse { .. } => Some("remove first what stands on it".into()),
+            Self::NoSuchImage { known, .. } if known.is_empty() => {
+                Some("there are no images yet: v image import FILE-OR-URL takes one in".into())
+            }
+            Self::NoSuchImage { name, known } => Some(match nearest(name, known) {
+                Some(name) => format!("did you mean {name:?}? `v image ls` shows them all"),
+                None => "`v image ls` shows them all".into(),
+            }),
             Self::Network { source, .. } | Self::Switch { source, .. } => source.hint(),
             Self::Hypervisor { source, .. } | Self::Processes { source } => source.hint(),
             Self::Locked { .. } => Some("wait for it, or end that process".into()),
@@ -465,6 +571,28 @@ impl CoreError {
             Self::Hypervisor { log, .. } => log,
             _ => &[],
         }
+    }
+}
+
+/// What to do about an image that can't be imported. A download is gone by then: what to do with
+/// its file would help nobody.
+fn import_hint(source_name: &str, source: &DiskError) -> Option<String> {
+    let is_here = source_name.starts_with('/');
+    match source {
+        DiskError::HasBackingFile { .. } if is_here => {
+            Some("if you trust it: --allow-backing-file makes a raw image of both".into())
+        }
+        DiskError::HasBackingFile { .. } => {
+            Some("take one that is whole: what it stands on is not known here".into())
+        }
+        DiskError::Broken { .. } if !is_here => {
+            Some("fetch it again, and compare its checksum".into())
+        }
+        DiskError::Unsupported { advice, .. } if !is_here && advice.starts_with("qemu-img") => {
+            Some("download it by other means, convert it by qemu-img, and import that".into())
+        }
+        DiskError::OtherFormat { .. } => Some("--format keep keeps it as it is".into()),
+        _ => source.hint(),
     }
 }
 

@@ -49,6 +49,7 @@ mod definition;
 mod error;
 mod guest_stream;
 mod guest_word;
+mod image;
 mod init;
 mod known_hosts;
 mod kvm;
@@ -96,6 +97,11 @@ pub use create::{CopyProgress, CreateRequest};
 pub use definition::{Boot, Definition, DiskDefinition, NetDefinition, NetKind};
 pub use error::{CoreError, ErrorKind};
 pub use guest_stream::{GuestStream, Route};
+pub use image::{
+    Checksum, DownloadError, Expected, ImageInfo, ImageListing, ImageName, ImportFormat,
+    ImportProgress, ImportRequest, ImportSource, ImportStep, InvalidChecksum, InvalidImageName,
+    InvalidSource, UnfinishedImport,
+};
 pub use init::{InitMode, InitOutcome, InitStep};
 pub use known_hosts::HostKey;
 pub use name::{InvalidName, VmName};

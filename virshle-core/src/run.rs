@@ -143,7 +143,8 @@ impl Run {
     }
 }
 
-fn boot_id() -> String {
+/// The host's boot: another one after every start of it.
+pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|text| text.trim().to_owned())
         .unwrap_or_default()

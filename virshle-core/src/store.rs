@@ -455,7 +455,7 @@ fn read_claim(folder: &Path) -> Option<(u64, VmName)> {
 }
 
 /// Makes a folder with `mode`, whatever the umask says; one that is there stays as it is.
-fn ensure_folder(path: &Path, mode: u32) -> Result<(), CoreError> {
+pub(crate) fn ensure_folder(path: &Path, mode: u32) -> Result<(), CoreError> {
     let failed = |source| CoreError::Write { path: path.to_owned(), source };
     if path.is_dir() {
         return Ok(());

@@ -16,7 +16,7 @@ use crate::format::{Foreign, Format};
 use crate::image::{HEAD, Image, Opened, open_untouched, refuse_foreign, refused, unsupported};
 use crate::qcow2::{MAGIC, Refusal};
 use crate::reflink::reflink;
-use crate::sparse::{Ground, write_sparse, write_zeros};
+use crate::sparse::{Ground, write_on, write_sparse, write_zeros};
 use crate::{DiskError, inspect};
 
 /// One read and one write.
@@ -99,6 +99,25 @@ impl<'a> ConvertRequest<'a> {
         self
     }
 
+    /// Tells whether the source is not yet what is asked for. If it is, it can be taken as it is:
+    /// all of it is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run), as far as nothing has to be converted to tell.
+    pub fn is_needed(&self) -> Result<bool, DiskError> {
+        if self.compression()?.is_some() {
+            return Ok(true);
+        }
+        let opened = Opened::open(&self.source)?;
+        self.accept(&opened.image)?;
+        if self.must_be_flat(&opened.image) || !ends_with_a_sector(&opened.image) {
+            return Ok(true);
+        }
+        check_clusters(&opened)?;
+        Ok(false)
+    }
+
     /// Makes the image, and tells what it has become.
     ///
     /// # Errors
@@ -109,16 +128,10 @@ impl<'a> ConvertRequest<'a> {
     /// the source, [`DiskError::NoRoom`] and [`DiskError::Write`] of the image;
     /// [`DiskError::Changed`] if somebody wrote to the source meanwhile.
     pub fn run(mut self) -> Result<Image, DiskError> {
-        let unreadable = |source| DiskError::Read { path: self.source.clone(), source };
         let destination = Destination::begin(&self.destination)?;
-        let file = open_untouched(&self.source).map_err(unreadable)?;
-        // What is no file, as a FIFO or a folder, is told of below.
-        let is_file = file.metadata().map_err(unreadable)?.is_file();
-        let mut head = [0; 8];
-        let read = if is_file { file.read_at(&mut head, 0).map_err(unreadable)? } else { 0 };
-        match Compression::of(&head[..read]) {
+        match self.compression()? {
             None => self.convert(&Opened::open(&self.source)?, &destination)?,
-            Some(compression) => self.unpack_and_convert(&file, compression, &destination)?,
+            Some((file, kind)) => self.unpack_and_convert(&file, kind, &destination)?,
         }
         destination
             .file()
@@ -132,10 +145,27 @@ impl<'a> ConvertRequest<'a> {
         inspect(&self.destination)
     }
 
+    /// How the source is compressed, if it is.
+    fn compression(&self) -> Result<Option<(File, Compression)>, DiskError> {
+        let unreadable = |source| DiskError::Read { path: self.source.clone(), source };
+        let file = open_untouched(&self.source).map_err(unreadable)?;
+        // What is no file, as a FIFO or a folder, is told of elsewhere.
+        if !file.metadata().map_err(unreadable)?.is_file() {
+            return Ok(None);
+        }
+        let mut head = [0; 8];
+        let read = file.read_at(&mut head, 0).map_err(unreadable)?;
+        Ok(Compression::of(&head[..read]).map(|compression| (file, compression)))
+    }
+
+    fn must_be_flat(&self, image: &Image) -> bool {
+        image.format == Format::Qcow2 && self.format == Some(Format::Raw)
+    }
+
     /// Makes the image from one that isn't compressed.
     fn convert(&mut self, opened: &Opened, destination: &Destination) -> Result<(), DiskError> {
         self.accept(&opened.image)?;
-        if opened.image.format == Format::Qcow2 && self.format == Some(Format::Raw) {
+        if self.must_be_flat(&opened.image) {
             return self.flatten(opened, destination);
         }
         check_clusters(opened)?;
@@ -259,8 +289,7 @@ impl<'a> ConvertRequest<'a> {
         let mut written = 0;
         let mut buffer = head;
         loop {
-            write_sparse(target.file(), &buffer, written, Ground::Fresh)
-                .map_err(|error| target.failed(error))?;
+            write_sparse(target.file(), &buffer, written).map_err(|error| target.failed(error))?;
             written += buffer.len() as u64;
             report.reach(counted.at.get());
             buffer.resize(CHUNK, 0);
@@ -359,7 +388,7 @@ fn lay(
             if cluster.place != Place::Zeros {
                 clusters.read(cluster.place, &mut bytes)?;
                 report.add(bytes.len() as u64);
-                write_sparse(destination.file(), &bytes[..length], at, ground)
+                write_on(destination.file(), &bytes[..length], at, ground)
             } else if ground == Ground::Used {
                 write_zeros(destination.file(), at, length as u64)
             } else {
@@ -388,14 +417,17 @@ impl From<Refusal> for LayError {
 
 /// A disk is made of sectors: a raw image that ends within one is filled up with zeros.
 fn fill_sector(opened: &Opened, destination: &Destination) -> Result<(), DiskError> {
-    let length = opened.image.file_size_bytes;
-    if opened.image.format == Format::Qcow2 || length.is_multiple_of(SECTOR) {
+    if ends_with_a_sector(&opened.image) {
         return Ok(());
     }
     destination
         .file()
-        .set_len(length.next_multiple_of(SECTOR))
+        .set_len(opened.image.file_size_bytes.next_multiple_of(SECTOR))
         .map_err(|error| destination.failed(error))
+}
+
+fn ends_with_a_sector(image: &Image) -> bool {
+    image.format == Format::Qcow2 || image.file_size_bytes.is_multiple_of(SECTOR)
 }
 
 /// A file beside `path`, which never gets its name.

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use crate::sparse::{Ground, write_sparse};
+use crate::sparse::{Ground, write_on};
 
 /// How far a copy has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub(crate) fn copy(
                 // It was cut short meanwhile: what is left of it is a change like any other.
                 return Err(CopyError::Read(io::ErrorKind::UnexpectedEof.into()));
             }
-            write_sparse(to, &buffer[..read], at, ground).map_err(CopyError::Write)?;
+            write_on(to, &buffer[..read], at, ground).map_err(CopyError::Write)?;
             at += read as u64;
             done_bytes += read as u64;
             if done_bytes - reported >= REPORT {

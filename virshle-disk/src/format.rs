@@ -48,7 +48,7 @@ impl FromStr for Format {
 ///
 /// The magic numbers of file(1).
 pub(crate) fn foreign(head: &[u8]) -> Option<(&'static str, Foreign)> {
-    let signatures: [(usize, &[u8], &str, Foreign); 12] = [
+    let signatures: [(usize, &[u8], &str, Foreign); 15] = [
         (0, b"conectix", "a VHD", Foreign::Convert),
         (0, b"vhdxfile", "a VHDX", Foreign::Convert),
         (0, b"KDMV", "a VMDK", Foreign::Convert),
@@ -60,6 +60,9 @@ pub(crate) fn foreign(head: &[u8]) -> Option<(&'static str, Foreign)> {
         (0, &[0x28, 0xb5, 0x2f, 0xfd], "compressed with zstd", Foreign::Unpack("unzstd")),
         (0, b"BZh", "compressed with bzip2", Foreign::Unpack("bunzip2")),
         (0, b"PK\x03\x04", "a ZIP archive", Foreign::Unpack("unzip")),
+        (0, b"<!DOCTYPE html", "a web page", Foreign::Fetch),
+        (0, b"<!doctype html", "a web page", Foreign::Fetch),
+        (0, b"<html", "a web page", Foreign::Fetch),
         (0x101, b"ustar", "a tar archive", Foreign::Unpack("tar")),
     ];
     signatures
@@ -73,6 +76,8 @@ pub(crate) fn foreign(head: &[u8]) -> Option<(&'static str, Foreign)> {
 pub(crate) enum Foreign {
     /// By conversion.
     Convert,
+    /// It isn't: it came in the place of one.
+    Fetch,
     /// By a program that unpacks it.
     Unpack(&'static str),
 }

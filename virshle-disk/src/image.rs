@@ -179,6 +179,7 @@ pub(crate) fn unsupported(path: &Path, what: &str, way: Foreign) -> DiskError {
     let shown = path.display();
     let advice = match way {
         Foreign::Convert => format!("qemu-img convert -O qcow2 {shown} converted.qcow2"),
+        Foreign::Fetch => "open its address in a browser: it may want a login".into(),
         Foreign::Unpack(program) => format!("unpack it first, with {program}"),
     };
     DiskError::Unsupported { path: path.to_owned(), what: what.to_owned(), advice }

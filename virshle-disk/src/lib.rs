@@ -74,3 +74,4 @@ pub use image::{Image, allocated_bytes, inspect};
 pub use method::{CloneMethod, CloneMode, UnknownMethod};
 pub use reflink::supports_reflink;
 pub use seed::{MAX_SEED, SeedRequest};
+pub use sparse::write_sparse;

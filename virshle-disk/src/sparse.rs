@@ -20,7 +20,7 @@ pub(crate) enum Ground {
 }
 
 /// Writes `bytes` to `file` at `at`, leaving out whole blocks of zeros.
-pub(crate) fn write_sparse(file: &File, bytes: &[u8], at: u64, ground: Ground) -> io::Result<()> {
+pub(crate) fn write_on(file: &File, bytes: &[u8], at: u64, ground: Ground) -> io::Result<()> {
     let mut rest = bytes;
     let mut at = at;
     while !rest.is_empty() {
@@ -43,6 +43,16 @@ pub(crate) fn write_sparse(file: &File, bytes: &[u8], at: u64, ground: Ground) -
         at += length as u64;
     }
     Ok(())
+}
+
+/// Writes `bytes` to `file` at `at`, where nothing was written before, and leaves out whole blocks
+/// of zeros: they take no room, and are read as zeros. The file is not made longer for them.
+///
+/// # Errors
+///
+/// If a write fails; any part of it may have been done.
+pub fn write_sparse(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    write_on(file, bytes, at, Ground::Fresh)
 }
 
 /// The part of `bytes`, which are to stand at `at`, that ends with a block of the file.
@@ -93,7 +103,7 @@ mod tests {
         bytes[last] = 3;
         for at in [0, 512, 4096, 5000] {
             let file = tempfile::tempfile().unwrap();
-            write_sparse(&file, &bytes, at, Ground::Fresh).unwrap();
+            write_sparse(&file, &bytes, at).unwrap();
             file.set_len(at + bytes.len() as u64).unwrap();
             let mut found = vec![9; bytes.len()];
             file.read_exact_at(&mut found, at).unwrap();
@@ -107,7 +117,7 @@ mod tests {
     fn zeros_replace_what_was_there() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[7; 40_000], 0).unwrap();
-        write_sparse(&file, &[0; 20_000], 10_000, Ground::Used).unwrap();
+        write_on(&file, &[0; 20_000], 10_000, Ground::Used).unwrap();
         let mut found = vec![0; 40_000];
         file.read_exact_at(&mut found, 0).unwrap();
         assert!(found[..10_000].iter().chain(&found[30_000..]).all(|byte| *byte == 7));

@@ -256,17 +256,6 @@ fn sockets_that_could_have_no_name_are_told_before_anything_is_made() {
 }
 
 #[test]
-fn an_image_of_the_cache_is_found_by_its_name() {
-    let text = DISK.replace("path = \"{folder}/image.raw\"", "image = \"debian.raw\"");
-    let lab = Lab::new(&text);
-    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
-    assert!(matches!(error, CoreError::Image { .. }), "{error:?}");
-    fs::create_dir_all(lab.node.cache()).unwrap();
-    fs::rename(lab.path("image.raw"), lab.node.cache().join("debian.raw")).unwrap();
-    assert_eq!(lab.create("xs").definition().disks[0].size_bytes, 1 << 20);
-}
-
-#[test]
 fn a_machine_that_is_told_something_gets_a_seed_as_its_last_disk() {
     let lab = Lab::new(DISK);
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE7UyfmOAcsY5uvh3dOU7kHd9fVRrLJp5CqHYhSFBcd+";

@@ -3,6 +3,7 @@
 
 mod cloud_init;
 mod create;
+mod image;
 mod lab;
 mod life;
 mod network;

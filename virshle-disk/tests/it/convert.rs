@@ -336,7 +336,7 @@ fn packed(program: &str, words: &[&str], path: &Path) -> Vec<u8> {
 
 #[test]
 fn compressed_images_are_unpacked_whatever_they_are_called() {
-    if !need(&[Part::QemuImg]) {
+    if !need(&[Part::QemuImg, Part::Packers]) {
         return;
     }
     let bench = Bench::new();
@@ -389,6 +389,9 @@ fn compressed_images_are_unpacked_whatever_they_are_called() {
 
 #[test]
 fn what_is_no_image_is_refused_also_if_it_is_compressed() {
+    if !need(&[Part::Packers]) {
+        return;
+    }
     let bench = Bench::new();
     let source = bench.path("source");
     let ours = bench.path("ours");
@@ -412,7 +415,7 @@ fn what_is_no_image_is_refused_also_if_it_is_compressed() {
 #[test]
 #[ignore = "needs XFS and ext4 on loop devices"]
 fn reflink_or_not_a_full_disk_leaves_nothing_of_a_conversion() {
-    if !need(&[Part::Reflink, Part::QemuImg]) {
+    if !need(&[Part::Reflink, Part::QemuImg, Part::Packers]) {
         return;
     }
     let bench = Bench::new();
