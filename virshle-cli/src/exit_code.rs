@@ -6,7 +6,7 @@ use virshle_core::ErrorKind;
 pub(crate) const FAILED: u8 = 1;
 /// The words on the command line were wrong.
 pub(crate) const USAGE: u8 = 2;
-/// There is no such machine or template.
+/// There is no such machine, template or image.
 pub(crate) const NOT_FOUND: u8 = 3;
 /// The configuration is wrong.
 pub(crate) const CONFIG: u8 = 4;
@@ -21,7 +21,7 @@ Exit codes:
   0  All done
   1  Something failed (of several machines: at least one)
   2  Wrong words on the command line
-  3  No such machine or template
+  3  No such machine, template or image
   4  The configuration is wrong
   5  The host lacks something: the message says what, `v node check` says all
   6  Refused in this state: running, locked by another, exists already";

@@ -1,4 +1,4 @@
-//! Progress bars for disks that have to be copied.
+//! Progress bars for what takes its time: copies of disks, imports of images.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, stderr};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use virshle_core::CopyProgress;
+use virshle_core::{CopyProgress, ImportProgress, ImportStep};
 
 use crate::context::Context;
 
@@ -19,7 +19,7 @@ const FRAMES: u8 = 10;
 #[derive(Debug)]
 pub(crate) struct Progress {
     bars: Option<MultiProgress>,
-    copies: Mutex<HashMap<(String, String), Copy>>,
+    copies: Mutex<HashMap<String, Copy>>,
 }
 
 #[derive(Debug)]
@@ -39,22 +39,41 @@ impl Progress {
         }
     }
 
-    /// Moves the bar of one copy. The copying thread comes through here: it never waits for a
-    /// frame, as the bar is drawn only if the last frame was long enough ago.
+    /// Moves the bar of one copy.
     pub(crate) fn show(&self, progress: &CopyProgress<'_>) {
+        let prefix = format!("{} {}", progress.vm, progress.disk);
+        self.advance(prefix, progress.done_bytes, Some(progress.total_bytes));
+    }
+
+    /// Moves the bar of one step of an import.
+    pub(crate) fn show_import(&self, progress: &ImportProgress) {
+        let prefix = match progress.step {
+            ImportStep::Download => "download",
+            ImportStep::Check => "check",
+            _ => "convert",
+        };
+        self.advance(prefix.to_owned(), progress.done_bytes, progress.total_bytes);
+    }
+
+    /// Moves a bar. The working thread comes through here: it never waits for a frame, as the bar
+    /// is drawn only if the last frame was long enough ago.
+    fn advance(&self, prefix: String, done_bytes: u64, total_bytes: Option<u64>) {
         let Some(bars) = &self.bars else { return };
-        let key = (progress.vm.to_string(), progress.disk.to_owned());
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        let copy = copies.entry(key).or_insert_with(|| Copy { began: Instant::now(), bar: None });
+        let copy = copies
+            .entry(prefix.clone())
+            .or_insert_with(|| Copy { began: Instant::now(), bar: None });
         if copy.bar.is_none() && copy.began.elapsed() >= DELAY {
-            let bar = bars.add(ProgressBar::new(progress.total_bytes));
-            bar.set_style(style());
-            bar.set_prefix(format!("{} {}", progress.vm, progress.disk));
+            let bar = bars.add(match total_bytes {
+                Some(total_bytes) => ProgressBar::new(total_bytes).with_style(style()),
+                None => ProgressBar::no_length().with_style(style_without_end()),
+            });
+            bar.set_prefix(prefix);
             copy.bar = Some(bar);
         }
         if let Some(bar) = &copy.bar {
-            bar.set_position(progress.done_bytes);
-            if progress.done_bytes >= progress.total_bytes {
+            bar.set_position(done_bytes);
+            if total_bytes.is_some_and(|total_bytes| done_bytes >= total_bytes) {
                 bar.finish_and_clear();
             }
         }
@@ -74,6 +93,12 @@ fn style() -> ProgressStyle {
         "{prefix} {wide_bar:.green} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
     )
     .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// For what nobody knows the end of.
+fn style_without_end() -> ProgressStyle {
+    ProgressStyle::with_template("{prefix} {binary_bytes} {binary_bytes_per_sec}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 #[cfg(test)]

@@ -125,6 +125,15 @@ impl Report {
         write(&format!("{} {}\n", self.paint.paint(paint::WARNING, "warning:"), escape(message)));
     }
 
+    /// Tells of a failure that kept nothing else from being done.
+    pub(crate) fn warn_of(&self, error: &CliError) {
+        let mut message = error.to_string();
+        for cause in causes(error) {
+            message.push_str(&format!(": {cause}"));
+        }
+        self.warn(&message);
+    }
+
     /// Tells of wrong words, or prints the help that was asked for.
     pub(crate) fn words(&self, error: &clap::Error) -> ExitCode {
         let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);

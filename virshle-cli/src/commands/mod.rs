@@ -1,6 +1,7 @@
 //! The commands, one to a file.
 
 mod completions;
+mod image;
 mod man;
 mod node;
 mod template;
@@ -21,6 +22,9 @@ pub(crate) enum Command {
     /// Make machines, and look after them
     #[command(subcommand, arg_required_else_help = true)]
     Vm(vm::Command),
+    /// Keep images that machines are made from
+    #[command(subcommand, arg_required_else_help = true)]
+    Image(image::Command),
     /// Prepare and check this host
     #[command(subcommand, arg_required_else_help = true)]
     Node(node::Command),
@@ -35,6 +39,7 @@ impl Command {
         match self {
             Self::Template(command) => command.run(context),
             Self::Vm(command) => command.run(context),
+            Self::Image(command) => command.run(context),
             Self::Node(command) => command.run(context),
             Self::Completions(args) => completions::run(&args, context),
             Self::Man(args) => man::run(&args, context),

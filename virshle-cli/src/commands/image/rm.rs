@@ -1,0 +1,30 @@
+//! `v image rm`
+
+use serde::Serialize;
+use virshle_core::ImageName;
+
+use crate::context::Context;
+use crate::error::CliError;
+
+/// Remove an image from the cache, or a download of it that was interrupted; refused if a machine
+/// stands on it (clone = "overlay")
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The image's name
+    name: ImageName,
+}
+
+/// What is left to say of an image that was removed.
+#[derive(Serialize)]
+struct Identity<'a> {
+    name: &'a ImageName,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    context.node()?.remove_image(&args.name)?;
+    if context.output.json {
+        return context.output.json(&Identity { name: &args.name });
+    }
+    context.output.done(&format!("removed {}", args.name));
+    Ok(())
+}

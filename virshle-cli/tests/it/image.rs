@@ -1,0 +1,188 @@
+//! Images: imported from a file and from a web server, listed, shown, removed.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use virshle_testkit::{Part, TestAuthority, WebFile, WebServer, need};
+
+use crate::home::{Home, ran};
+
+fn sevens() -> Vec<u8> {
+    vec![7; 1 << 20]
+}
+
+/// What is in the cache, hidden or not.
+fn cached(home: &Home) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(home.root().join("cache"))
+        .map(|entries| {
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        })
+        .unwrap_or_default();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_image_is_imported_listed_shown_used_and_removed() {
+    let home = Home::new();
+    assert_eq!(home.json("image ls"), serde_json::json!([]));
+    let done = home.ok("image import image.raw --name debian");
+    assert_eq!(done, "imported debian: raw, 1 MiB, 1 MiB on disk\n");
+    let listed = home.json("image ls");
+    let image = &listed[0];
+    assert_eq!(image["name"], "debian");
+    assert_eq!(image["format"], "raw");
+    assert_eq!(
+        (image["size"].as_u64(), image["allocated"].as_u64()),
+        (Some(1 << 20), Some(1 << 20))
+    );
+    assert_eq!(image["source"], home.path("image.raw").display().to_string());
+    assert_eq!(image["path"], home.root().join("cache/debian").display().to_string());
+    assert!(image["imported"].as_str().unwrap().ends_with('Z'), "{image}");
+    assert!(image["sha256"].is_null(), "{image}");
+    assert_eq!(home.json("image info debian"), *image);
+    let table = home.ok("image ls");
+    assert!(table.contains("│ debian │ raw    │ 1 MiB │ 1 MiB     │ 20"), "{table}");
+    let info = home.ok("image info debian");
+    for line in ["name       debian", "format     raw", "size       1 MiB"] {
+        assert!(info.lines().any(|found| found == line), "{line:?} is not in {info}");
+    }
+    home.write_config(
+        "[[template.vm]]\nname = \"t\"\nvcpu = 1\nvram = 1\n\
+         [[template.vm.disk]]\nname = \"os\"\nimage = \"debian\"\nclone = \"overlay\"\n\
+         [[template.vm]]\nname = \"u\"\nvcpu = 1\nvram = 1\n\
+         [[template.vm.disk]]\nname = \"os\"\nimage = \"debain\"\n",
+    );
+    home.run("vm create -t u").fails_with(3, &["no image \"debain\"", "did you mean \"debian\"?"]);
+    home.ok("vm create -t t --name web");
+    home.run("image rm debian").fails_with(6, &["what machine web stands on", "hint: "]);
+    assert_eq!(home.json("image info debian")["overlays"], serde_json::json!(["machine web"]));
+    home.ok("vm rm web");
+    assert_eq!(home.json("image rm debian"), serde_json::json!({"name": "debian"}));
+    assert_eq!(cached(&home), Vec::<String>::new());
+    home.run("image info debian").fails_with(3, &["no image \"debian\"", "v image import"]);
+}
+
+#[test]
+fn what_cannot_be_imported_is_told_and_leaves_nothing() {
+    let home = Home::new();
+    let server = WebServer::start().unwrap();
+    let at = |path: &str| server.url(path);
+    server.put("/a.raw", WebFile::new(sevens()));
+    server.put("/SHA256SUMS", WebFile::new(format!("{}  a.raw\n", "0".repeat(64))));
+    for (words, code, texts) in [
+        ("image import nothing.raw".to_owned(), 1, ["nothing.raw", "hint: "]),
+        ("image import".into(), 2, ["FILE-OR-URL", ""]),
+        ("image import ftp://there/a".into(), 2, ["ftp: is not understood", "https:"]),
+        ("image import image.raw --name a/b".into(), 2, ["'/' does not fit", ""]),
+        ("image import image.raw --sha256 12".into(), 2, ["64 hexadecimal digits", ""]),
+        ("image import image.raw --format vmdk".into(), 2, ["raw, qcow2, keep", ""]),
+        ("image import image.raw --format qcow2".into(), 1, ["is raw, not qcow2", "--format keep"]),
+        (format!("image import {}", at("/")), 2, ["cannot be an image's name", "--name"]),
+        (format!("image import {}", at("/b.raw")), 1, ["answers 404 Not Found", "hint: "]),
+        (
+            format!("image import {} --sha256sums {}", at("/a.raw"), at("/SHA256SUMS")),
+            1,
+            ["is not what was expected", "its SHA-256 is"],
+        ),
+        (
+            format!("image import {} --sha256sums {}", at("/a.raw"), at("/none")),
+            1,
+            ["/none", "answers 404"],
+        ),
+        (
+            format!("image import image.raw --sha256 {}", "0".repeat(64)),
+            1,
+            ["not what was", "hint: "],
+        ),
+        ("image rm nothing".into(), 3, ["no image", "hint: "]),
+    ] {
+        home.run(&words).fails_with(code, &texts);
+    }
+    assert_eq!(cached(&home), Vec::<String>::new());
+    home.ok("image import image.raw");
+    home.run("image import image.raw").fails_with(6, &["image exists already", "v image rm image"]);
+    let error = home.run("image import image.raw --json");
+    assert_eq!((error.code, error.stdout.as_str()), (6, ""));
+    assert_eq!(error.error()["code"], "image-taken");
+    // What is no image in the folder hides no other.
+    fs::write(home.root().join("cache/notes.gz"), b"\x1f\x8b\x08 and more").unwrap();
+    let listed = home.run("image ls");
+    assert_eq!(listed.code, 0, "{listed:?}");
+    assert!(listed.stderr.contains("notes.gz") && listed.stderr.contains("gzip"), "{listed:?}");
+    assert_eq!(home.json("image ls")[1]["error"]["code"], "image-unfit");
+}
+
+#[test]
+fn a_download_that_was_killed_is_taken_up_again_by_the_same_command() {
+    let home = Home::new();
+    let bytes = sevens();
+    let server = WebServer::start().unwrap();
+    let file = || WebFile::new(bytes.clone()).etag("\"1\"");
+    let words = format!("image import {} --format keep", server.url("/a.raw"));
+    server.put("/a.raw", file().cut_after(300_000));
+    home.run(&words).fails_with(1, &["ended after 300000 of 1048576 bytes", "goes on"]);
+    server.put("/a.raw", file().stall_after(100_000));
+    for signal in [Signal::KILL, Signal::INT] {
+        let command = &mut home.command(&words.split(' ').collect::<Vec<_>>());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        server.wait_for_stall();
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert!(child.wait().unwrap().signal().is_some());
+        assert_eq!(cached(&home), [".import-a"]);
+    }
+    let listed = home.run("image ls");
+    assert!(listed.stderr.contains("of 1 MiB of a are downloaded"), "{listed:?}");
+    assert!(listed.stderr.contains(&server.url("/a.raw")), "{listed:?}");
+    server.take_requests();
+    server.put("/a.raw", file());
+    home.ok(&words);
+    let asked = server.take_requests();
+    assert!(asked[0].range.is_some(), "{asked:?}");
+    assert!(fs::read(home.root().join("cache/a")).unwrap() == bytes);
+    assert_eq!(cached(&home), [".record-a.toml", "a"]);
+    assert_eq!(home.json("image info a")["sha256"], sha256(&home, "image.raw"));
+}
+
+fn sha256(home: &Home, file: &str) -> String {
+    let output =
+        std::process::Command::new("sha256sum").arg(home.path(file)).output().unwrap().stdout;
+    String::from_utf8(output).unwrap().split(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn https_is_believed_if_the_certificate_is() {
+    if !need(&[Part::Openssl]) {
+        return;
+    }
+    let home = Home::new();
+    let authority = TestAuthority::new().unwrap();
+    let server = WebServer::start_tls(&authority).unwrap();
+    server.put("/a.raw", WebFile::new(sevens()));
+    let address = server.url("/a.raw");
+    let import = |variable: &str, value: &str| {
+        ran(home.command(&["image", "import", &address]).env(variable, value))
+    };
+    let stranger = TestAuthority::new().unwrap();
+    import("SSL_CERT_FILE", stranger.certificate().to_str().unwrap())
+        .fails_with(1, &["cannot download", "invalid peer certificate", "SSL_CERT_FILE"]);
+    import("SSL_CERT_FILE", "/nonexistent").fails_with(1, &["no certificates", "ca-certificates"]);
+    assert_eq!(cached(&home), Vec::<String>::new());
+    let done = import("SSL_CERT_FILE", authority.certificate().to_str().unwrap());
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(fs::read(home.root().join("cache/a")).unwrap() == sevens());
+}
+
+#[test]
+fn progress_is_for_terminals_and_json_is_one_document() {
+    let home = Home::new();
+    let server = WebServer::start().unwrap();
+    server.put("/a.raw", WebFile::new(sevens()));
+    let ran = home.run(&format!("image import {} --json", server.url("/a.raw")));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let image: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(image["sha256"], sha256(&home, "image.raw"));
+    assert_eq!(image["source"], server.url("/a.raw"));
+}
