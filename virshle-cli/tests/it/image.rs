@@ -53,9 +53,9 @@ fn an_image_is_imported_listed_shown_used_and_removed() {
         "[[template.vm]]\nname = \"t\"\nvcpu = 1\nvram = 1\n\
          [[template.vm.disk]]\nname = \"os\"\nimage = \"debian\"\nclone = \"overlay\"\n\
          [[template.vm]]\nname = \"u\"\nvcpu = 1\nvram = 1\n\
-         [[template.vm.disk]]\nname = \"os\"\nimage = \"debain\"\n",
+         [[template.vm.disk]]\nname = \"os\"\nimage = \"debian1\"\n",
     );
-    home.run("vm create -t u").fails_with(3, &["no image \"debain\"", "did you mean \"debian\"?"]);
+    home.run("vm create -t u").fails_with(3, &["no image \"debian1\"", "did you mean \"debian\"?"]);
     home.ok("vm create -t t --name web");
     home.run("image rm debian").fails_with(6, &["what machine web stands on", "hint: "]);
     assert_eq!(home.json("image info debian")["overlays"], serde_json::json!(["machine web"]));
