@@ -90,9 +90,10 @@ impl Parts {
     ) -> Result<Disk, virshle_disk::DiskError> {
         let hostname = self.settings().find_map(|settings| settings.hostname.clone());
         let hostname = hostname.unwrap_or_else(|| name.host_name());
-        let meta = json!({ "instance-id": uuid.to_string(), "local-hostname": hostname });
+        // A line for each: small guests take it apart without knowing YAML.
+        let meta = format!("instance-id: {uuid}\nlocal-hostname: {}\n", json!(hostname));
         let mut request = SeedRequest::new(path)
-            .file("meta-data", format!("{meta:#}\n"))
+            .file("meta-data", meta)
             .file("user-data", user_data(&self.parts));
         if !nets.is_empty() {
             request = request.file("network-config", format!("{:#}\n", network(template, nets)));

@@ -214,7 +214,7 @@ fn who_has_no_key_is_told_so_and_his_guest_its_name() {
     let ran = home.run("vm create -t disk --name web");
     assert!(ran.code == 0 && ran.stderr.contains("nobody will be let in by ssh"), "{ran:?}");
     let bytes = std::fs::read(seed("web").unwrap()["path"].as_str().unwrap()).unwrap();
-    let name = b"\"local-hostname\": \"web\"";
+    let name = b"local-hostname: \"web\"\n";
     assert!(bytes.windows(name.len()).any(|part| part == name));
     // Who wished for nothing, has a key, or has a machine without disks hears nothing of it.
     let silent = home.run("vm create -t disk --no-user-data --name nothing");
