@@ -280,9 +280,10 @@ impl Store {
         let path = self.root.join(NEXT_ID);
         let write = || -> io::Result<()> {
             let flags = OFlags::NOFOLLOW.bits().cast_signed();
-            let mut options = File::options();
-            options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
-            let file = options.open(&path)?;
+            let file = match File::options().write(true).custom_flags(flags).open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => create_private(&path)?,
+                other => other?,
+            };
             file.write_all_at(format!("{next:<20}\n").as_bytes(), 0)?;
             file.sync_data()
         };
