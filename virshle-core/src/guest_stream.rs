@@ -105,12 +105,15 @@ impl Vm {
             Ok(stream) => return Ok(stream),
             Err(error) => {
                 tried.push(told_vsock(&error));
+                if error.nobody_listens() {
+                    self.must_run()?;
+                } else if error.timed_out() {
+                    // Somebody is there, so it is on; but held still, it never answers.
+                    self.must_not_be_paused()?;
+                }
                 !error.timed_out() && !error.nobody_listens()
             }
         };
-        if !answered {
-            self.must_run()?;
-        }
         let addresses = self.vouched_addresses();
         match self.connect_network(&addresses, port, deadline, &mut tried) {
             Some(stream) => return Ok(stream),
@@ -168,10 +171,21 @@ impl Vm {
     fn must_run(&self) -> Result<(), CoreError> {
         match self.state() {
             state @ (VmState::Stopped | VmState::Created | VmState::Paused) => {
-                Err(CoreError::WrongState { vm: self.name().clone(), verb: "connect to", state })
+                Err(self.cannot_answer(state))
             }
             VmState::Running | VmState::Unresponsive => Ok(()),
         }
+    }
+
+    fn must_not_be_paused(&self) -> Result<(), CoreError> {
+        match self.state() {
+            VmState::Paused => Err(self.cannot_answer(VmState::Paused)),
+            _ => Ok(()),
+        }
+    }
+
+    fn cannot_answer(&self, state: VmState) -> CoreError {
+        CoreError::WrongState { vm: self.name().clone(), verb: "connect to", state }
     }
 
     /// Fails early, and cheaply, where [`connect`](Self::connect) would for the machine's state.

@@ -121,6 +121,21 @@ fn a_guest_is_reached_by_its_vsock_first() {
 }
 
 #[test]
+fn a_guest_that_is_slow_to_answer_is_there() {
+    let lab = Lab::new(LEAST);
+    let vm = lab.create("xs");
+    // It takes connections, and says nothing.
+    let silent = std::os::unix::net::UnixListener::bind(vm.vsock()).unwrap();
+    let error = vm.connect(22, Duration::from_millis(600)).unwrap_err();
+    assert!(matches!(error, CoreError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("vsock: the guest does not answer"), "{error}");
+    // Nobody is told to wait for one that is off.
+    drop(silent);
+    let error = vm.connect_when_up(22, SOON, |_| panic!("nothing comes")).unwrap_err();
+    assert!(matches!(error, CoreError::WrongState { .. }), "{error:?}");
+}
+
+#[test]
 fn a_machine_that_is_removed_is_not_waited_for_any_longer() {
     let lab = Lab::new(LEAST);
     let vm = &lab.create("xs");
