@@ -42,9 +42,10 @@ impl Shelf {
             if length == self.room.len() {
                 self.room.resize(2 * length, 0);
             }
-            match rustix::io::read(&file, &mut self.room[length..])? {
-                0 => break,
-                read => length += read,
+            length += rustix::io::read(&file, &mut self.room[length..])?;
+            // A file gives all that is asked for, up to its end.
+            if length < self.room.len() {
+                break;
             }
         }
         let text = std::str::from_utf8(&self.room[..length]);
