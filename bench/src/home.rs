@@ -1,0 +1,114 @@
+//! A node of its own: its root, its configuration, its machines; and `v` on it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use virshle_core::hypervisor::Vmm;
+use virshle_testkit::TestKernel;
+
+use crate::failure::{Failure, While};
+use crate::program;
+
+/// A node in a folder.
+#[derive(Debug)]
+pub(crate) struct Home {
+    folder: PathBuf,
+    v: PathBuf,
+}
+
+impl Home {
+    /// Makes one in `folder`, with templates of small machines whose guest halts at once; `database`
+    /// is the address of Open vSwitch's, if there is one.
+    ///
+    /// The templates: `bare`; `tap` and `vhost`, with one network; and with one disk of
+    /// `image.raw`, which need not be there, `image`, `copy` and `overlay`.
+    pub(crate) fn make(folder: &Path, v: &Path, database: Option<&str>) -> Result<Self, Failure> {
+        let failed = || format!("cannot furnish {}", folder.display());
+        let shown = folder.display();
+        fs::create_dir_all(folder.join("home")).doing(failed)?;
+        let kernel = TestKernel::halt().write(folder).doing(failed)?;
+        let mut text = format!("[node]\nalias = \"bench\"\nroot = \"{shown}/n\"\n");
+        if let Some(database) = database {
+            text.push_str(&format!("[network]\novsdb = \"{database}\"\n"));
+        }
+        let disk = format!("[[template.vm.disk]]\nname = \"os\"\npath = \"{shown}/image.raw\"\n");
+        let net = |kind: &str| {
+            format!("[[template.vm.net]]\nname = \"main\"\n[template.vm.net.type.{kind}]\n")
+        };
+        for (name, more) in [
+            ("bare", String::new()),
+            ("tap", net("tap")),
+            ("vhost", net("vhost")),
+            ("image", disk.clone()),
+            ("copy", format!("{disk}clone = \"copy\"\n")),
+            ("overlay", format!("{disk}clone = \"overlay\"\n")),
+        ] {
+            text.push_str(&format!(
+                "[[template.vm]]\nname = \"{name}\"\nvcpu = 1\nvram = \"32MiB\"\nkernel = \"{}\"\n\
+                 {more}",
+                kernel.display()
+            ));
+        }
+        fs::write(folder.join("config.toml"), text).doing(failed)?;
+        Ok(Self { folder: folder.to_owned(), v: v.to_owned() })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.join("n")
+    }
+
+    /// A `v` for this node, with nothing of the caller's surroundings.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.v);
+        command.args(words).env_clear();
+        command.env("HOME", self.folder.join("home"));
+        command.env("VIRSHLE_CONFIG", self.folder.join("config.toml"));
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command
+    }
+
+    /// How long `v` takes, which has to succeed.
+    pub(crate) fn time(&self, words: &[&str]) -> Result<Duration, Failure> {
+        program::time(&mut self.command(words))
+    }
+
+    /// Runs `v`, which has to succeed.
+    pub(crate) fn v(&self, words: &[&str]) -> Result<String, Failure> {
+        program::output(&mut self.command(words))
+    }
+
+    /// Makes `count` machines of `template`.
+    pub(crate) fn create(&self, template: &str, count: usize) -> Result<(), Failure> {
+        if count > 0 {
+            self.v(&["vm", "create", "-t", template, "-n", &count.to_string()])?;
+        }
+        Ok(())
+    }
+
+    /// The folders of the machines.
+    pub(crate) fn machines(&self) -> Result<Vec<PathBuf>, Failure> {
+        let folder = self.root().join("vm");
+        let failed = || format!("cannot read {}", folder.display());
+        let entries = fs::read_dir(&folder).doing(failed)?;
+        entries.map(|entry| Ok(entry.doing(failed)?.path())).collect()
+    }
+}
+
+impl Drop for Home {
+    /// Ends what still runs here: a filesystem in use could not be unmounted.
+    fn drop(&mut self) {
+        for vmm in Vmm::all_under(&self.root()).unwrap_or_default() {
+            if vmm.kill().is_ok() {
+                vmm.wait_exit(Duration::from_secs(5));
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What is measured, a part to a file.
+
+mod create;
+mod libvirt;
+mod ls;
+mod many;
+mod ports;
+mod process;
+mod start;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+use virshle_testkit::{NetNamespace, OpenVswitch, Part, has};
+
+use crate::failure::{Failure, While};
+use crate::home::Home;
+use crate::options::Options;
+use crate::program;
+use crate::report::Report;
+
+/// A part: measures, and tells.
+pub(crate) type Run = fn(&Options, &Report) -> Result<(), Failure>;
+
+pub(crate) const ALL: [(&str, Run); 7] = [
+    ("process", process::run),
+    ("ls", ls::run),
+    ("create", create::run),
+    ("start", start::run),
+    ("ports", ports::run),
+    ("many", many::run),
+    ("libvirt", libvirt::run),
+];
+
+/// What was measured, and on what.
+pub(crate) fn tell_host(options: &Options, report: &Report) {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name\t: "));
+    let cpus = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+    let memory = read("/proc/meminfo");
+    let memory = memory.lines().next().unwrap_or_default().replace("MemTotal:", "memory");
+    report.say(&format!("host     {cpus} x {}, {memory}", model.unwrap_or("?")));
+    let kernel = read("/proc/sys/kernel/osrelease");
+    report.say(&format!("kernel   {}, load {}", kernel.trim(), read("/proc/loadavg").trim()));
+    let v = options.v.as_os_str();
+    for (name, program) in [
+        ("v", v),
+        ("vmm", "cloud-hypervisor".as_ref()),
+        ("switch", "ovs-vsctl".as_ref()),
+        ("qemu", "qemu-img".as_ref()),
+        ("libvirt", "virsh".as_ref()),
+    ] {
+        let said = program::output(Command::new(program).arg("--version")).unwrap_or_default();
+        let version = said.lines().next().unwrap_or("absent");
+        report.say(&format!("{name:<8} {version}"));
+    }
+}
+
+/// Tells whether the host has these parts, and what is skipped if not.
+fn needs(report: &Report, what: &str, parts: &[(Part, &str)]) -> bool {
+    let missing: Vec<&str> =
+        parts.iter().filter(|(part, _)| !has(*part)).map(|(_, name)| *name).collect();
+    if !missing.is_empty() {
+        report.skip(what, &format!("needs {}", missing.join(", ")));
+    }
+    missing.is_empty()
+}
+
+const VMM: [(Part, &str); 2] = [(Part::Ch, "cloud-hypervisor in PATH"), (Part::Kvm, "/dev/kvm")];
+
+/// A node in a folder that is gone afterwards. Fields are dropped in this order.
+#[derive(Debug)]
+struct Node {
+    home: Home,
+    _folder: TempDir,
+}
+
+fn node(options: &Options) -> Result<Node, Failure> {
+    // Not in memory: what is synced has to reach a disk.
+    let folder = TempDir::new_in("/var/tmp").doing(|| "cannot make a folder".to_owned())?;
+    let home = Home::make(folder.path(), &v(options)?, None)?;
+    Ok(Node { home, _folder: folder })
+}
+
+/// A node whose machines have networks, on a switch of its own.
+#[derive(Debug)]
+struct Networked {
+    home: Home,
+    _folder: TempDir,
+    ovs: OpenVswitch,
+    _namespace: NetNamespace,
+}
+
+fn networked(options: &Options, dpdk: bool) -> Result<Networked, Failure> {
+    let failed = || "cannot make a network namespace".to_owned();
+    let namespace = NetNamespace::enter().doing(failed)?;
+    let ovs = if dpdk { OpenVswitch::with_dpdk() } else { OpenVswitch::start() };
+    let folder = TempDir::new_in("/var/tmp").doing(|| "cannot make a folder".to_owned())?;
+    let home = Home::make(folder.path(), &v(options)?, Some(&ovs.address()))?;
+    home.v(&["node", "init"])?;
+    Ok(Networked { home, _folder: folder, ovs, _namespace: namespace })
+}
+
+/// The program, by a path that holds in every folder.
+fn v(options: &Options) -> Result<std::path::PathBuf, Failure> {
+    let path: &Path = &options.v;
+    path.canonicalize().doing(|| format!("cannot find {}", path.display()))
+}

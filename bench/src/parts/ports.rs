@@ -1,0 +1,154 @@
+//! A port of Open vSwitch, without waiting for the switch and acknowledged by it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use virshle_core::net::ovsdb::{
+    Address, Client, Condition, MonitorRequest, Mutation, Mutator, Operation, Row, Value,
+};
+use virshle_core::net::{InterfaceName, NetError, Owner, PortRequest, Switch, Tap};
+use virshle_testkit::{OpenVswitch, Part};
+
+use crate::failure::{Failure, While};
+use crate::options::Options;
+use crate::parts::{needs, networked};
+use crate::program;
+use crate::report::{Budget, Report};
+use crate::sample::{side_by_side, timed};
+
+const DATABASE: &str = "Open_vSwitch";
+const OWNER: &str = "5f4b2c7e-0000-4000-8000-000000000000";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
+    if !needs(report, "ports", &[(Part::Ovs, "Open vSwitch, root")]) {
+        return Ok(());
+    }
+    let networked = networked(options, false)?;
+    let failed = || "cannot make a tap".to_owned();
+    let name: InterfaceName = "bench0".parse().doing(failed)?;
+    let tap = Tap::create(&name).doing(failed)?;
+    tap.set_up().doing(failed)?;
+    let mut there = 0;
+    for count in [10, 500] {
+        fill(&networked.ovs, there, count);
+        there = count;
+        measure(&networked.ovs, &name, count, options, report)?;
+    }
+    Ok(())
+}
+
+/// Adds internal ports, up to `count`.
+fn fill(ovs: &OpenVswitch, there: usize, count: usize) {
+    let mut words: Vec<String> = Vec::new();
+    for number in there..count {
+        let port = format!("i{number}");
+        words.extend(["--", "add-port", "br0"].map(ToOwned::to_owned));
+        words.extend([port.clone(), "--".into(), "set".into(), "interface".into(), port]);
+        words.push("type=internal".into());
+    }
+    ovs.vsctl(&words.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+fn measure(
+    ovs: &OpenVswitch,
+    name: &InterfaceName,
+    count: usize,
+    options: &Options,
+    report: &Report,
+) -> Result<(), Failure> {
+    let failed = || "a port".to_owned();
+    let address: Address = ovs.address().parse().doing(failed)?;
+    let vsctl = |words: &[&str]| {
+        let mut command = Command::new("ovs-vsctl");
+        command.arg(format!("--db={}", ovs.address())).args(words).args(["add-port", "br0"]);
+        command.arg(name.as_str());
+        command
+    };
+    let remove = || ovs.vsctl(&["--if-exists", "del-port", "br0", name.as_str()]);
+    let then_remove = |took| {
+        remove();
+        took
+    };
+    let samples = side_by_side(
+        options.rounds(if count > 100 { 9 } else { 15 }),
+        &mut [
+            Box::new(|_| timed(|| ours(&address, name, Wait::No).doing(failed)).map(then_remove)),
+            Box::new(|_| timed(|| raw(&address, name, Wait::No).doing(failed)).map(then_remove)),
+            Box::new(|_| program::time(&mut vsctl(&["--no-wait"])).map(then_remove)),
+            Box::new(|_| timed(|| ours(&address, name, Wait::Yes).doing(failed)).map(then_remove)),
+            Box::new(|_| timed(|| raw(&address, name, Wait::Yes).doing(failed)).map(then_remove)),
+            Box::new(|_| program::time(&mut vsctl(&[])).map(then_remove)),
+        ],
+    )?;
+    let what = format!("a port, not waiting, {count} there; raw");
+    // 2.2 ms where the raw transaction took 0.5 to 0.8.
+    report.line(&what, &samples[0], &samples[1], Budget::Plus(1.7));
+    report.other("ovs-vsctl --no-wait add-port", &samples[2], &samples[0]);
+    let what = format!("a port, acknowledged, {count} there; raw");
+    report.line(&what, &samples[3], &samples[4], Budget::Plus(3.0));
+    report.other("ovs-vsctl add-port", &samples[5], &samples[3]);
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    No,
+    Yes,
+}
+
+/// As `v` does it, the connection included.
+fn ours(address: &Address, name: &InterfaceName, wait: Wait) -> Result<(), NetError> {
+    let mut switch = Switch::connect(address, PATIENCE)?;
+    let request = PortRequest::tap(name.clone()).owner(Owner::new(OWNER, "bench"));
+    let pending = switch.submit_ports("br0", &[request], PATIENCE)?;
+    match wait {
+        Wait::Yes => switch.confirm_ports(pending, PATIENCE).map(drop),
+        // The answer to what comes after it says that the database has it.
+        Wait::No => switch.capabilities().map(drop),
+    }
+}
+
+/// The least that makes a port: one transaction, and word that it was applied.
+fn raw(address: &Address, name: &InterfaceName, wait: Wait) -> Result<(), NetError> {
+    let mut client = Client::connect(address, PATIENCE)?;
+    let row = Row::from([("name".into(), Value::from(name.as_str()))]);
+    let mut port = row.clone();
+    port.insert("interfaces".into(), Value::named("i"));
+    let outcomes = client.transact(
+        DATABASE,
+        &[
+            Operation::insert("Interface", &row).named("i"),
+            Operation::insert("Port", &port).named("p"),
+            Operation::mutate(
+                "Bridge",
+                &[Condition::name("br0")],
+                [Mutation::insert("ports", Value::named("p"))],
+            ),
+            Operation::mutate(DATABASE, &[], [Mutation::new("next_cfg", Mutator::Add, 1)]),
+            Operation::select(DATABASE, &[], &["next_cfg"]),
+        ],
+    )?;
+    if wait == Wait::No {
+        return Ok(());
+    }
+    let target = outcomes
+        .last()
+        .and_then(|outcome| outcome.rows.first()?.get("next_cfg")?.as_i64())
+        .unwrap_or_default();
+    let tables = [(DATABASE, MonitorRequest::new(&["cur_cfg"]))];
+    let mut update = Some(client.monitor(DATABASE, "bench", tables)?);
+    while let Some(news) = update {
+        let reached = news.rows(DATABASE).any(|(_, change)| {
+            change
+                .row()
+                .and_then(|row| row.get("cur_cfg")?.as_i64())
+                .is_some_and(|number| number >= target)
+        });
+        if reached {
+            break;
+        }
+        update = client.next_update(PATIENCE)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Starting machines: without a network, with a tap, with vhost-user.
+
+use std::process::Command;
+use std::time::Duration;
+
+use virshle_testkit::{Part, has};
+
+use crate::failure::{Failure, While, ensure};
+use crate::floor::BareVmm;
+use crate::home::Home;
+use crate::options::Options;
+use crate::parts::{VMM, needs, networked, node};
+use crate::program;
+use crate::report::{Budget, Report};
+use crate::sample::side_by_side;
+
+pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
+    if !needs(report, "start", &VMM) {
+        return Ok(());
+    }
+    let alone = node(options)?;
+    one(&alone.home, "bare", "no network", Budget::Times(1.25), options, report)?;
+    drop(alone);
+    if needs(report, "v vm start, one tap", &[(Part::Ovs, "Open vSwitch, root")]) {
+        let networked = networked(options, false)?;
+        one(&networked.home, "tap", "one tap", Budget::Plus(8.0), options, report)?;
+        no_helper(&networked.home, "tap", report)?;
+    }
+    if needs(report, "v vm start, one vhost-user", &[(Part::Dpdk, "Open vSwitch with DPDK")]) {
+        let networked = networked(options, true)?;
+        one(&networked.home, "vhost", "one vhost-user", Budget::Plus(15.0), options, report)?;
+        no_helper(&networked.home, "vhost", report)?;
+    }
+    Ok(())
+}
+
+fn one(
+    home: &Home,
+    template: &str,
+    kind: &str,
+    budget: Budget,
+    options: &Options,
+    report: &Report,
+) -> Result<(), Failure> {
+    home.v(&["vm", "create", "-t", template, "--name", "one"])?;
+    let bare = BareVmm::new(home.folder(), &home.v(&["vm", "config", "--vmm", "one"])?)?;
+    let samples = side_by_side(
+        options.rounds(20),
+        &mut [Box::new(|_| start(home)), Box::new(|_| bare.boot())],
+    )?;
+    let what = format!("v vm start, {kind}; cloud-hypervisor alone");
+    report.line(&what, &samples[0], &samples[1], budget);
+    Ok(())
+}
+
+/// Times the start of the machine `one`, and cuts its power.
+fn start(home: &Home) -> Result<Duration, Failure> {
+    let took = home.time(&["vm", "start", "one"])?;
+    home.v(&["vm", "stop", "--force", "one"])?;
+    Ok(took)
+}
+
+/// Makes sure that no program is run but the VMM.
+fn no_helper(home: &Home, kind: &str, report: &Report) -> Result<(), Failure> {
+    let what = format!("v vm start, {kind}: what it runs");
+    if !has(Part::Root) || !program::exists("strace") {
+        report.skip(&what, "needs strace");
+        return Ok(());
+    }
+    let trace = home.folder().join("trace");
+    let v = home.command(&["vm", "start", "one"]);
+    let mut strace = Command::new("strace");
+    // It lets go of what runs another program: else it would wait for the VMM's end.
+    strace.args(["-f", "-b", "execve", "-e", "trace=execve", "-o"]).arg(&trace);
+    strace.arg(v.get_program()).args(v.get_args()).env_clear();
+    strace.envs(v.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    program::time(&mut strace)?;
+    let lines = std::fs::read_to_string(&trace).doing(|| "what strace wrote".to_owned())?;
+    home.v(&["vm", "stop", "--force", "one"])?;
+    let run: Vec<&str> = lines
+        .lines()
+        .filter(|line| line.ends_with("= 0") || line.ends_with("<detached ...>"))
+        .filter_map(|line| line.split('"').nth(1))
+        .collect();
+    let others = run
+        .iter()
+        .filter(|program| !program.ends_with("/v") && !program.contains("cloud-hypervisor"));
+    ensure!(others.count() == 0, "a start with {kind} runs {run:?}");
+    report.say("  and no program is run but the VMM");
+    Ok(())
+}
