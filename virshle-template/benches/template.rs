@@ -31,7 +31,7 @@ fn templates(bencher: Bencher<'_, '_>, count: usize) {
 #[divan::bench]
 fn a_mistake_and_its_remedy(bencher: Bencher<'_, '_>) {
     let text = configuration(10).replace("size = \"50G\"", "siez = \"50G\"");
-    bencher.bench(|| Config::from_toml(black_box(&text), Path::new("/config.toml")).unwrap_err());
+    bencher.bench(|| Config::from_toml(black_box(&text), Path::new("/config.toml")).is_ok());
 }
 
 #[divan::bench(args = ["50G", "512MiB", "1.5GB"])]

@@ -69,7 +69,14 @@ fn image(home: &Home, length: u64) -> Result<(), Failure> {
 fn make(home: &Home, template: &str) -> Result<Duration, Failure> {
     let took = home.time(&["vm", "create", "-t", template, "--name", "one", "--no-user-data"])?;
     home.v(&["vm", "rm", "one"])?;
+    settle(home.folder())?;
     Ok(took)
+}
+
+/// Brings to the disk what is still to be written: who syncs next would pay for it.
+fn settle(folder: &Path) -> Result<(), Failure> {
+    let failed = || format!("cannot sync {}", folder.display());
+    rustix::fs::syncfs(File::open(folder).doing(failed)?).doing(failed)
 }
 
 /// Times `work`, which makes the file `copy`, and removes it.
@@ -79,6 +86,7 @@ fn made(
 ) -> Result<Duration, Failure> {
     let took = work()?;
     fs::remove_file(copy).doing(|| format!("cannot remove {}", copy.display()))?;
+    copy.parent().map_or(Ok(()), settle)?;
     Ok(took)
 }
 
@@ -95,7 +103,7 @@ fn no_disk(home: &Home, kind: &str, options: &Options, report: &Report) -> Resul
     )?;
     let floor = samples[1].plus(&samples[2]);
     let what = format!("v vm create, no disk, {kind}; true, one fsync");
-    report.line(&what, &samples[0], &floor, Budget::Times(1.83));
+    report.line(&what, &samples[0], &floor, Budget::Plus(1.8));
     Ok(())
 }
 
