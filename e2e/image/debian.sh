@@ -4,6 +4,9 @@ umask 022
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 
 suite=bookworm
+# How a builder ends when the mirrors can't be reached from here: nothing is wrong with the builder.
+no_packages=75
+unreachable='Failed to fetch|Could not (resolve|connect)|Unable to connect|Temporary failure|Connection (failed|timed out)'
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 
 # The mirrors of this host's own apt, so that no address is written down here.
@@ -22,13 +25,21 @@ bootstrap() {
     list=$(sources)
     if [ -z "$list" ]; then
         echo "apt on this host knows no $suite packages (apt-get indextargets): run apt-get update" >&2
-        return 1
+        exit "$no_packages"
     fi
+    local said status=0
+    said=$(mktemp)
     mmdebstrap --quiet --variant="$variant" --include="$packages" \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
         --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
-        "$@" "$suite" "$target" - <<<"$list"
+        "$@" "$suite" "$target" - <<<"$list" 2>"$said" || status=$?
+    if [ $status != 0 ]; then
+        cat "$said" >&2
+        ! grep -qE "$unreachable" "$said" || status=$no_packages
+    fi
+    rm "$said"
+    [ $status = 0 ] || exit "$status"
 }
 
 # modules_into KERNEL-FOLDER TARGET NAME…: copies the modules and what they need, flat, with the

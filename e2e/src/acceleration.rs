@@ -43,7 +43,9 @@ impl Acceleration {
 /// Whether the small guest says that it is ready.
 fn comes_up(images: &Images) -> bool {
     let child = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-machine", "q35", "-m", "256M"])
+        .args(["--pdeathsig", "KILL"])
+        .arg(&images.qemu)
+        .args(["-machine", "q35", "-m", "256M"])
         .args(Acceleration::Kvm.arguments())
         .args(["-nodefaults", "-display", "none", "-vga", "none", "-no-reboot"])
         .args(["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"])

@@ -1,10 +1,8 @@
 //! The nested host, and ways into it and into its guests.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{env, fs, process};
 
@@ -14,10 +12,14 @@ use crate::failure::{Failure, While, ensure};
 use crate::machine::Machine;
 use crate::program::{Outcome, run, run_ok};
 use crate::qemu::{Board, Qemu};
+use crate::serial::Serial;
 
 /// How long one command of `v` may take when its scenario says nothing else. Emulation is slow, and
 /// other work on the machine makes it slower.
-pub(crate) const COMMAND: Duration = Duration::from_secs(90);
+pub(crate) const COMMAND: Duration = Duration::from_secs(180);
+
+/// How often the nested host is tried to be entered.
+const CONNECTS: usize = 5;
 
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
 
@@ -41,7 +43,7 @@ impl Host {
     /// Starts a host and doesn't wait.
     pub(crate) fn power_on(board: &Board, keys: &Path) -> Result<Self, Failure> {
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("virshle-e2e-{}-{number}", process::id()));
+        let path = sockets().join(number.to_string());
         fs::create_dir_all(&path).doing(|| format!("cannot make {}", path.display()))?;
         let folder = SocketFolder(path);
         let qemu = Qemu::start(board)?;
@@ -50,17 +52,24 @@ impl Host {
 
     /// Waits until a host that was powered on has booted.
     pub(crate) fn wait_for_boot(&self, deadline: Duration) -> Result<(), Failure> {
-        self.qemu.serial.wait_for("host: READY", deadline)?;
+        self.qemu.serial.wait_for("host: READY", 1, deadline)?;
         self.connect()
     }
 
-    /// Opens the one connection that all commands share.
+    /// Opens the one connection that all commands share. It leads through QEMU's emulated network,
+    /// which may lose its first packets; that is not what is tested here.
     fn connect(&self) -> Result<(), Failure> {
-        let arguments = ["-f", "-N", "-M", "-o", "ControlPersist=yes", "-E", "/dev/null"];
-        let arguments = arguments.iter().map(ToString::to_string).chain(self.ssh_arguments());
-        run_ok("ssh", arguments, COMMAND)
-            .doing(|| "cannot enter the nested host".to_owned())
-            .map(drop)
+        let log = self.folder.0.join("ssh.log").display().to_string();
+        for _ in 0..CONNECTS {
+            // Its connection stays behind in the background, and must not hold our pipes.
+            let arguments = ["-f", "-N", "-M", "-o", "ControlPersist=yes", "-E", &log];
+            let arguments = arguments.iter().map(ToString::to_string).chain(self.ssh_arguments());
+            if run("ssh", arguments, COMMAND)?.code == 0 {
+                return Ok(());
+            }
+        }
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        Err(Failure::new(format!("cannot enter the nested host, {CONNECTS} times: {said}")))
     }
 
     fn ssh_arguments(&self) -> Vec<String> {
@@ -72,7 +81,7 @@ impl Host {
             "IdentitiesOnly=yes",
             "BatchMode=yes",
             "LogLevel=ERROR",
-            "ConnectTimeout=60",
+            "ConnectTimeout=40",
         ] {
             arguments.extend(["-o".to_owned(), option.to_owned()]);
         }
@@ -105,17 +114,9 @@ impl Host {
             .stderr(Stdio::null())
             .spawn()
             .doing(|| "cannot run ssh".to_owned())?;
-        let output = child.stdout.take();
-        let reader = std::thread::spawn(move || {
-            let mut said = Vec::new();
-            if let Some(mut output) = output {
-                drop(output.read_to_end(&mut said)); // Up to the cut is enough.
-            }
-            // A line that was cut off says nothing.
-            let end = said.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-            String::from_utf8_lossy(&said[..end]).into_owned()
-        });
-        Ok(Background { child, reader })
+        let output = child.stdout.take().ok_or_else(|| Failure::new("ssh has no output"))?;
+        let output = Serial::follow(output, &self.folder.0.join("background.log"))?;
+        Ok(Background { child, output })
     }
 
     /// A shell on the host for a person.
@@ -143,11 +144,6 @@ impl Host {
     pub(crate) fn v_json<T: DeserializeOwned>(&self, words: &str) -> Result<T, Failure> {
         let text = self.v(&format!("{words} --json"))?;
         serde_json::from_str(&text).doing(|| format!("v {words} --json printed {text}"))
-    }
-
-    /// Whether `v` has the command, told by its help.
-    pub(crate) fn v_has(&self, command: &str) -> Result<bool, Failure> {
-        Ok(self.sh(&format!("v {command} --help >/dev/null 2>&1"), COMMAND)?.code == 0)
     }
 
     /// One machine as `v` sees it.
@@ -225,19 +221,34 @@ impl Drop for SocketFolder {
     }
 }
 
-/// A script that ran on the host until its power was cut.
+/// Where this process has its sockets.
+fn sockets() -> PathBuf {
+    env::temp_dir().join(format!("virshle-e2e-{}", process::id()))
+}
+
+/// Removes the sockets of hosts that were left behind, too.
+pub(crate) fn remove_sockets() {
+    drop(fs::remove_dir_all(sockets())); // Not there when no host was started.
+}
+
+/// A script that runs on the host until its power is cut.
 #[derive(Debug)]
 pub(crate) struct Background {
     child: Child,
-    reader: JoinHandle<String>,
+    output: Serial,
 }
 
 impl Background {
-    /// Every whole line it said.
-    pub(crate) fn said(mut self) -> String {
+    /// Waits until it has said `words`, that often.
+    pub(crate) fn wait_for(&self, words: &str, times: usize) -> Result<(), Failure> {
+        self.output.wait_for(words, times, COMMAND)
+    }
+
+    /// Every whole line it said before the power was cut.
+    pub(crate) fn said(mut self) -> Result<String, Failure> {
         drop(self.child.kill()); // The connection went with the host; it may not have noticed.
         drop(self.child.wait());
-        self.reader.join().unwrap_or_default()
+        self.output.whole_lines(COMMAND)
     }
 }
 

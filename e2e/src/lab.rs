@@ -19,7 +19,7 @@ use crate::report::Report;
 /// One command of the lab on this machine.
 const SHORT: Duration = Duration::from_secs(120);
 /// A nested host from power-on to its sshd. Emulated, on an idle machine: 15 s.
-const BOOT: Duration = Duration::from_secs(240);
+const BOOT: Duration = Duration::from_secs(600);
 
 /// The parts from which nested hosts start.
 #[derive(Debug)]
@@ -143,6 +143,7 @@ fn board(
     memory: Memory,
 ) -> Board {
     Board {
+        qemu: images.qemu.clone(),
         acceleration,
         kernel: images.kernel.join("vmlinuz"),
         initramfs: images.host.join("host.img"),
@@ -168,7 +169,7 @@ fn boot_once(
     report: &Report,
 ) -> Result<PathBuf, Failure> {
     let key = Key::new()
-        .text(&run_ok("qemu-system-x86_64", ["--version"], SHORT)?)
+        .text(&run_ok(&images.qemu.to_string_lossy(), ["--version"], SHORT)?)
         .text(&format!("{acceleration:?}"))
         .text(include_str!("lab.rs"))
         .text(include_str!("qemu.rs"))

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::failure::{Failure, While};
 use crate::lab::Programs;
@@ -21,6 +22,8 @@ Runs the scenarios named, or all of them, and closes with a line
   --shell      give a shell on a nested host with v, Open vSwitch and cloud-hypervisor
   --jobs N     play N scenarios at a time [default: 2, or 1 with a single core or
                less than 12 GiB of free memory]
+  --within N   skip, loudly, what can't be done within N minutes
+  --tries N    play a scenario that fails up to N times, and tell so [default: 1]
   --v FILE     the program under test
   --help       this
 
@@ -44,6 +47,8 @@ pub(crate) struct Options {
     pub(crate) wish: Wish,
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) jobs: usize,
+    pub(crate) tries: usize,
+    pub(crate) within: Option<Duration>,
     pub(crate) programs: Programs,
     pub(crate) cache: PathBuf,
     pub(crate) logs: PathBuf,
@@ -60,6 +65,8 @@ impl Options {
             wish: Wish::Run,
             scenarios: Vec::new(),
             jobs: default_jobs(),
+            tries: 1,
+            within: None,
             programs: Programs {
                 v: target.join("release/v"),
                 // Its absence is told with what else is missing.
@@ -78,6 +85,14 @@ impl Options {
                 "--list" => options.wish = Wish::List,
                 "--shell" => options.wish = Wish::Shell,
                 "--jobs" => options.jobs = value()?.parse().doing(|| "--jobs".to_owned())?,
+                "--tries" => {
+                    options.tries =
+                        value()?.parse::<usize>().doing(|| "--tries".to_owned())?.max(1);
+                }
+                "--within" => {
+                    let minutes = value()?.parse::<u64>().doing(|| "--within".to_owned())?;
+                    options.within = Some(Duration::from_secs(60 * minutes));
+                }
                 "--v" => options.programs.v = PathBuf::from(value()?),
                 name => options.scenarios.push(scenario(name)?),
             }

@@ -32,6 +32,8 @@ pub(crate) enum Memory {
 /// What to start.
 #[derive(Clone, Debug)]
 pub(crate) struct Board {
+    /// The program.
+    pub(crate) qemu: PathBuf,
     pub(crate) acceleration: Acceleration,
     pub(crate) kernel: PathBuf,
     pub(crate) initramfs: PathBuf,
@@ -62,7 +64,7 @@ impl Qemu {
         drop(fs::remove_file(&control)); // Of the machine before, or not there.
         // setpriv: whatever ends this harness ends the machine, too.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args(["--pdeathsig", "KILL"]).arg(&board.qemu);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]);
         command.args(["-smp", "1", "-m", MEMORY, "-no-reboot", "-S"]);
         command.args(board.acceleration.arguments());
@@ -99,7 +101,7 @@ impl Qemu {
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
-            .doing(|| "cannot run qemu-system-x86_64 by setpriv".to_owned())?;
+            .doing(|| format!("cannot run {} by setpriv", board.qemu.display()))?;
         let started = (|| {
             let output = child.stdout.take().ok_or_else(|| Failure::new("QEMU has no output"))?;
             let serial = Serial::follow(output, &board.folder.join("host-serial.log"))?;

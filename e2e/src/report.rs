@@ -1,8 +1,10 @@
 //! What the harness says on its standard output.
 #![expect(clippy::print_stdout, reason = "a command's output, all of it through this file")]
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crate::scenario::Scenario;
 
 /// How a scenario ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,52 +17,52 @@ pub(crate) enum Verdict {
     Skipped,
 }
 
-/// The lines of a run, and its sums.
+/// The lines of a run, and its sums. Its clones are the same report.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report(Arc<Mutex<Told>>);
+
 #[derive(Debug, Default)]
-pub(crate) struct Report {
-    verdicts: Mutex<Vec<Verdict>>,
+struct Told {
+    verdicts: Vec<(&'static str, Verdict)>,
+    /// Nothing comes after the closing line.
+    closed: bool,
 }
 
 impl Report {
     /// Prints a line about the lab.
     pub(crate) fn line(&self, text: &str) {
-        let _one_at_a_time = self.verdicts.lock();
-        println!("e2e: {text}");
+        if !self.told().closed {
+            println!("e2e: {text}");
+        }
     }
 
     /// Prints a text that was asked for.
     pub(crate) fn text(&self, text: &str) {
-        let _one_at_a_time = self.verdicts.lock();
         println!("{text}");
     }
 
     /// Prints how a scenario ended, with what it wants known.
-    pub(crate) fn scenario(&self, name: &str, verdict: Verdict, took: Duration, notes: &[String]) {
-        let mut verdicts = match self.verdicts.lock() {
-            Ok(verdicts) => verdicts,
-            Err(poisoned) => poisoned.into_inner(),
-        };
-        let word = match verdict {
-            Verdict::Passed => "passed",
-            Verdict::Failed => "FAILED",
-            Verdict::Skipped => "SKIPPED",
-        };
-        println!("scenario {name} ... {word} ({:.1} s)", took.as_secs_f64());
-        for note in notes {
-            for line in note.lines() {
-                println!("    {line}");
-            }
-        }
-        verdicts.push(verdict);
+    pub(crate) fn scenario(
+        &self,
+        name: &'static str,
+        verdict: Verdict,
+        took: Duration,
+        notes: &[String],
+    ) {
+        self.told().scenario(name, verdict, took, notes);
     }
 
-    /// Prints the closing line; whether nothing failed.
-    pub(crate) fn close(&self) -> bool {
-        let verdicts = match self.verdicts.lock() {
-            Ok(verdicts) => verdicts,
-            Err(poisoned) => poisoned.into_inner(),
-        };
-        let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+    /// Gives the scenarios that haven't ended a verdict, and prints the closing line; whether nothing
+    /// failed.
+    pub(crate) fn close(&self, scenarios: &[Scenario], verdict: Verdict, reason: &str) -> bool {
+        let mut told = self.told();
+        for scenario in scenarios {
+            if !told.verdicts.iter().any(|(name, _)| *name == scenario.name) {
+                told.scenario(scenario.name, verdict, Duration::ZERO, &[reason.to_owned()]);
+            }
+        }
+        told.closed = true;
+        let count = |wanted| told.verdicts.iter().filter(|(_, verdict)| *verdict == wanted).count();
         println!(
             "{} passed, {} failed, {} skipped",
             count(Verdict::Passed),
@@ -68,5 +70,27 @@ impl Report {
             count(Verdict::Skipped)
         );
         count(Verdict::Failed) == 0
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Told {
+    fn scenario(&mut self, name: &'static str, verdict: Verdict, took: Duration, notes: &[String]) {
+        if self.closed {
+            return;
+        }
+        let word = match verdict {
+            Verdict::Passed => "passed",
+            Verdict::Failed => "FAILED",
+            Verdict::Skipped => "SKIPPED",
+        };
+        println!("scenario {name} ... {word} ({:.1} s)", took.as_secs_f64());
+        for line in notes.iter().flat_map(|note| note.lines()) {
+            println!("    {line}");
+        }
+        self.verdicts.push((name, verdict));
     }
 }

@@ -3,9 +3,8 @@
 use crate::options::Options;
 use crate::program;
 
-/// Programs, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 12] = [
-    ("qemu-system-x86_64", "qemu-system-x86"),
+/// Programs, and the Debian package of each. QEMU, where it is missing, is unpacked into the cache.
+const PROGRAMS: [(&str, &str); 11] = [
     ("qemu-img", "qemu-utils"),
     ("mmdebstrap", "mmdebstrap"),
     ("apt-get", "apt"),

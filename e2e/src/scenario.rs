@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, While};
 use crate::host::{COMMAND, Host};
@@ -11,6 +12,9 @@ use crate::lab::{HostFolder, Lab};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
+    /// Where the time is limited, it isn't begun with less than this left: about three times what it
+    /// takes on an idle machine.
+    pub(crate) takes: Duration,
     pub(crate) run: fn(&Stage<'_>) -> Result<(), Failure>,
 }
 
@@ -22,12 +26,23 @@ pub(crate) struct Stage<'a> {
     /// Where what a person needs after a failure is kept.
     logs: PathBuf,
     notes: RefCell<Vec<String>>,
+    end: Option<Instant>,
 }
 
 impl<'a> Stage<'a> {
     /// A stage with fresh disks.
-    pub(crate) fn new(lab: &'a Lab, name: &str, logs: PathBuf) -> Result<Self, Failure> {
-        Ok(Self { lab, folder: lab.disks(name)?, logs, notes: RefCell::default() })
+    pub(crate) fn new(
+        lab: &'a Lab,
+        name: &str,
+        logs: PathBuf,
+        end: Option<Instant>,
+    ) -> Result<Self, Failure> {
+        Ok(Self { lab, folder: lab.disks(name)?, logs, notes: RefCell::default(), end })
+    }
+
+    /// How much time is left, where it is limited.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.end.map(|end| end.saturating_duration_since(Instant::now()))
     }
 
     /// Plays on a host that has booted, with nothing of Virshle on it but the program.
@@ -45,7 +60,8 @@ impl<'a> Stage<'a> {
         &self,
         play: impl FnOnce(&Host) -> Result<T, Failure>,
     ) -> Result<(Host, T), Failure> {
-        let host = self.lab.boot(&self.folder)?;
+        let booted = self.lab.boot(&self.folder);
+        let host = booted.inspect_err(|_| self.folder.keep_logs(&self.logs))?;
         let result = self.watch(&host, play)?;
         Ok((host, result))
     }

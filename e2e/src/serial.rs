@@ -1,4 +1,5 @@
-//! The serial line of a machine that QEMU runs: what it said so far, and waiting for a line.
+//! What comes over a line, a serial one or a program's output: what it said so far, and waiting for
+//! more.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -45,18 +46,33 @@ impl Serial {
         self.0.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Waits until the line has said `words`.
-    pub(crate) fn wait_for(&self, words: &str, deadline: Duration) -> Result<(), Failure> {
+    /// Waits until the line has ended, and hands back every whole line of it: one that was cut off
+    /// says nothing.
+    pub(crate) fn whole_lines(&self, deadline: Duration) -> Result<String, Failure> {
+        let said = self.said();
+        let waited = self.0.1.wait_timeout_while(said, deadline, |said| !said.ended);
+        let (said, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        ensure!(said.ended, "it did not end within {deadline:?}");
+        Ok(said.text[..said.text.rfind('\n').map_or(0, |end| end + 1)].to_owned())
+    }
+
+    /// Waits until the line has said `words`, that often.
+    pub(crate) fn wait_for(
+        &self,
+        words: &str,
+        times: usize,
+        deadline: Duration,
+    ) -> Result<(), Failure> {
         let end = Instant::now() + deadline;
         let mut said = self.said();
         loop {
-            if said.text.contains(words) {
+            if said.text.matches(words).count() >= times {
                 return Ok(());
             }
             let left = end.saturating_duration_since(Instant::now());
             ensure!(
                 !left.is_zero() && !said.ended,
-                "the serial line never said {words:?} within {deadline:?}; it ends with\n{}",
+                "{words:?} was not said within {deadline:?}; what was said ends with\n{}",
                 tail(&said.text)
             );
             said = match self.0.1.wait_timeout(said, left) {

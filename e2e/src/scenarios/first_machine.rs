@@ -29,10 +29,10 @@ name = "main"
 "#;
 
 pub(super) fn run(stage: &Stage<'_>) -> Result<(), Failure> {
-    stage.on_host(|host| play(stage, host))
+    stage.on_host(play)
 }
 
-fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
+fn play(host: &Host) -> Result<(), Failure> {
     host.configure(&format!("{SYSTEM_BRIDGE}{TEMPLATE}"))?;
     // On the filesystem of the machines, as a reflink needs it, behind the path that people have.
     host.ok(
@@ -43,30 +43,37 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
     )?;
     make_lan(host)?;
 
-    for _ in 0..3 {
-        host.v("vm create -t xs")?;
+    // As it was written, but for the prompt.
+    for usage in 1..=3 {
+        let said = host.v("vm create -t xs")?;
+        ensure!(table(&said) == [columns("stopped", usage)], "v vm create says:\n{said}");
     }
-    let table = host.v("vm ls")?;
-    ensure!(shows(&table, "stopped", 3), "v vm ls shows no three stopped machines:\n{table}");
+    let said = host.v("vm ls")?;
+    ensure!(table(&said) == [1, 2, 3].map(|id| columns("stopped", id)), "v vm ls says:\n{said}");
     host.v("vm start --id 1")?;
-    let table = host.v("vm ls")?;
-    ensure!(shows(&table, "running", 1), "v vm ls shows no running machine:\n{table}");
+    let said = host.v("vm ls")?;
+    let states = [("running", 1), ("stopped", 2), ("stopped", 3)];
+    ensure!(table(&said) == states.map(|(state, id)| columns(state, id)), "v vm ls says:\n{said}");
+    ensure!(said.starts_with("e2e-host on e2e-host\n"), "v vm ls names another node:\n{said}");
 
     let machine = host.machine("1")?;
     ensure!(machine.pid.is_some(), "a running machine without a pid");
     let clones: Vec<_> = machine.disks.iter().filter_map(|disk| disk.clone.as_deref()).collect();
-    ensure!(clones == ["reflink"], "the disk is no reflink on XFS: {clones:?}");
+    ensure!(clones == ["reflink", "seed"], "the disk is no reflink on XFS: {clones:?}");
     port_works(host, &machine)?;
     let address = wait_for_address(host, &machine)?;
     let uname = "uname -sn";
     let plain = host.in_guest_at(&address, uname)?;
-    ensure!(plain.starts_with("Linux "), "uname in the guest says {plain:?}");
-    if host.v_has("vm ssh")? {
-        let by_v = host.v(&format!("vm ssh {} -- {uname}", machine.name))?;
-        ensure!(by_v == plain, "v vm ssh gives {by_v:?}, ssh gives {plain:?}");
-    } else {
-        stage.note("v has no `vm ssh` yet: entered by ssh to the address from DHCP alone");
-    }
+    // The name that `v` gave the machine, as its seed disk says.
+    let wanted = format!("Linux {}\n", machine.name.replace('_', "-"));
+    ensure!(plain == wanted, "uname in the guest says {plain:?}, not {wanted:?}");
+    host.v(&format!("vm wait {} --for ssh --timeout 60s", machine.name))?;
+    let by_v = host.v(&format!("vm ssh {} -- {uname}", machine.name))?;
+    ensure!(by_v == plain, "v vm ssh gives {by_v:?}, ssh gives {plain:?}");
+    // With nobody on its vsock the way is the network, to the address that DHCP gave.
+    host.in_guest_at(&address, "killall socat")?;
+    let by_network = host.v(&format!("vm ssh {} -- 'echo $SSH_CONNECTION'", machine.name))?;
+    ensure!(by_network.contains(&format!(" {address} 22")), "v vm ssh came by {by_network:?}");
     let boots = host.ok(&format!("head -c 16 {}", machine.disks[0].path), COMMAND)?;
     ensure!(boots.trim() == "BOOTS 1", "the guest has not written to its disk: {boots:?}");
     host.ok(
@@ -79,7 +86,22 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
     remove_all(host)
 }
 
-/// Whether `count` lines of a table have the word.
-fn shows(table: &str, word: &str, count: usize) -> bool {
-    table.lines().filter(|line| line.contains(word)).count() == count
+/// The rows of a table, each its cells but for the name, which is random; none if it isn't the table
+/// of the usage section.
+fn table(said: &str) -> Vec<Vec<String>> {
+    let mut rows = said.lines().filter(|line| line.starts_with('│')).map(|line| {
+        let cells = line.split('│').map(|cell| cell.trim().to_owned());
+        cells.filter(|cell| !cell.is_empty()).collect::<Vec<_>>()
+    });
+    if rows.next().is_none_or(|titles| titles != ["id", "name", "vcpu", "vram", "state"]) {
+        return Vec::new();
+    }
+    let mut rows: Vec<_> = rows.collect();
+    rows.iter_mut().filter(|row| row.len() > 1).for_each(|row| drop(row.remove(1)));
+    rows
+}
+
+/// The row of a machine of the template, but for its name.
+fn columns(state: &str, id: u64) -> Vec<String> {
+    [&id.to_string(), "1", "2 GiB", state].map(str::to_owned).to_vec()
 }

@@ -17,23 +17,31 @@ use serde::Deserialize;
 use crate::failure::{Failure, ensure};
 use crate::host::{COMMAND, Host};
 use crate::machine::Machine;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Stage};
 
 /// All of them, the longest first, so that two at a time end together.
 pub(crate) const ALL: [Scenario; 9] = [
-    Scenario { name: "power_cut", run: power_cut::run },
-    Scenario { name: "cloud_init", run: cloud_init::run },
-    Scenario { name: "first_machine", run: first_machine::run },
-    Scenario { name: "vhost_user", run: vhost_user::run },
-    Scenario { name: "vsock", run: vsock::run },
-    Scenario { name: "neighbours", run: neighbours::run },
-    Scenario { name: "power_button", run: power_button::run },
-    Scenario { name: "guest_ends_itself", run: guest_ends_itself::run },
-    Scenario { name: "v_goes", run: v_goes::run },
+    scenario("power_cut", 240, power_cut::run),
+    scenario("cloud_init", 400, cloud_init::run),
+    scenario("first_machine", 90, first_machine::run),
+    scenario("vhost_user", 150, vhost_user::run),
+    scenario("vsock", 60, vsock::run),
+    scenario("neighbours", 240, neighbours::run),
+    scenario("power_button", 150, power_button::run),
+    scenario("guest_ends_itself", 180, guest_ends_itself::run),
+    scenario("v_goes", 180, v_goes::run),
 ];
 
+const fn scenario(
+    name: &'static str,
+    seconds: u64,
+    run: fn(&Stage<'_>) -> Result<(), Failure>,
+) -> Scenario {
+    Scenario { name, takes: Duration::from_secs(seconds), run }
+}
+
 /// How long a small guest may take to come up. Alone on an idle machine: 12 s.
-const UP: Duration = Duration::from_secs(150);
+const UP: Duration = Duration::from_secs(300);
 
 /// Waits until a small guest has its address, and names it.
 fn wait_for_address(host: &Host, machine: &Machine) -> Result<String, Failure> {

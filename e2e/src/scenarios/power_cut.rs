@@ -1,5 +1,5 @@
-//! The host loses its power, again and again, while machines are created, started and removed, or
-//! while it boots. Each time it comes back with every machine that was promised, none that was
+//! The host loses its power, again and again, while machines are created, started and removed, and
+//! now and then while it boots. Each time it comes back with every machine that was promised, none that was
 //! removed, nothing half-made, and the machines up that start with the host.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use super::{expect_state, make_lan, no_orphans, port_works};
 use crate::failure::{Failure, While, ensure};
-use crate::host::{Background, COMMAND, Host};
+use crate::host::{COMMAND, Host};
 use crate::machine::Machine;
 use crate::scenario::{SYSTEM_BRIDGE, Stage};
 
-/// How often the power is cut; `E2E_CUTS` says otherwise.
+/// How often the power is cut while `v` is at work; `E2E_CUTS` says otherwise.
 const CUTS: u32 = 20;
 
 const TEMPLATES: &str = r#"
@@ -50,18 +50,20 @@ name = "main"
 [template.vm.net.type.tap]
 "#;
 
-/// Creates, starts and removes machines for as long as there is power, and says what was promised:
-/// `created` and `removed` when `v` has said so, `removing` before it is asked.
+/// Creates, starts and removes machines for as long as there is power. It says what it does before
+/// and what was promised after, when `v` has said so.
 const WORK: &str = r#"
 mine=
 while :; do
-    for uuid in $(v vm create -t work -n 2 --json | jq -r '.[].uuid // empty'); do
-        echo "created $uuid"
-        mine="$mine $uuid"
+    echo creating
+    for machine in $(v vm create -t work -n 2 --json | jq -r '.[] | select(.uuid) | "\(.uuid):\(.id)"'); do
+        echo "created $machine"
+        mine="$mine ${machine%:*}"
     done
     set -- $mine
+    echo "starting $1"
     v vm start "$1" >/dev/null 2>&1 && echo "started $1"
-    while [ $# -gt 3 ]; do
+    while [ $# -gt 1 ]; do
         echo "removing $1"
         v vm rm --force "$1" >/dev/null 2>&1 && echo "removed $1"
         shift
@@ -69,6 +71,12 @@ while :; do
     mine="$*"
 done
 "#;
+
+/// What the work is at when the power is cut.
+const PHASES: [&str; 3] = ["creating", "starting", "removing"];
+
+/// Less than any cut takes, boot and all, where the time is limited.
+const ONE_CUT: Duration = Duration::from_secs(90);
 
 pub(super) fn run(stage: &Stage<'_>) -> Result<(), Failure> {
     let cuts = number_in_environment("E2E_CUTS").unwrap_or(u64::from(CUTS));
@@ -79,34 +87,49 @@ pub(super) fn run(stage: &Stage<'_>) -> Result<(), Failure> {
 
     // A restored host keeps its clock and its boot id: what is cut first is one that has booted.
     stage.on_host(|host| prepare(host, &mut promises))?;
-    let mut at_work = 0;
-    for cut in 1..=cuts {
-        // One of four comes while the host boots and starts its machines.
-        if cut > 1 && dice.below(4) == 0 {
-            let host = stage.power_on()?;
-            std::thread::sleep(Duration::from_millis(4000 + dice.below(12_000)));
-            host.cut();
-            promises.keeper_ran = false;
-            continue;
+    let (mut at_work, mut at_boot) = (0, 0);
+    while at_work < cuts {
+        if stage.left().is_some_and(|left| left < 2 * ONE_CUT) {
+            stage.note(format!("NOT ALL {cuts} CUTS: the time is up"));
+            break;
         }
-        at_work += 1;
-        let doing = || format!("cut {cut} of {cuts} (E2E_SEED={seed})");
+        let doing = || format!("cut {} of {cuts} (E2E_SEED={seed})", at_work + 1);
         let (host, ()) = stage.on_booted_host(|host| inspect(host, &mut promises)).doing(doing)?;
         host.v("vm start keeper")?;
-        promises.keeper_ran = true;
+        promises.running.insert(promises.keeper.clone());
         let work = host.listen(WORK)?;
-        std::thread::sleep(Duration::from_millis(300 + dice.below(7000)));
+        // At a moment of its own in one of the first rounds.
+        let phase = usize::try_from(dice.below(3)).unwrap_or_default();
+        let round = 1 + usize::try_from(dice.below(2)).unwrap_or_default();
+        work.wait_for(PHASES[phase], round).doing(doing)?;
+        std::thread::sleep(Duration::from_millis(dice.below(1500)));
         host.cut();
-        promises.hear(work);
+        promises.hear(&work.said()?);
+        at_work += 1;
+
+        // Now and then once more before that boot is done.
+        while dice.below(4) == 0 {
+            let host = stage.power_on()?;
+            std::thread::sleep(Duration::from_millis(3000 + dice.below(15_000)));
+            host.cut();
+            promises.running.clear();
+            at_boot += 1;
+        }
     }
-    let last = || format!("after the last of {cuts} cuts (E2E_SEED={seed})");
+    if at_work == 0 && cuts > 0 {
+        return Err(Failure::missing("there was no time for a single cut"));
+    }
+    let last = || format!("after the last of {at_work} cuts (E2E_SEED={seed})");
     let (host, ()) = stage.on_booted_host(|host| inspect(host, &mut promises)).doing(last)?;
     host.cut();
+    let [creating, starting, removing] = promises.cut_at;
     stage.note(format!(
-        "{cuts} cuts (E2E_SEED={seed}), {at_work} of them while machines were created, started and \
-         removed, the others while the host booted; {} machines created, {} removed",
+        "{at_work} cuts at work (E2E_SEED={seed}): {creating} while machines were created, \
+         {starting} while one was started, {removing} while one was removed; {at_boot} more while \
+         the host booted; {} machines were created, {} removed, the power went while {} ran",
         promises.created,
-        promises.removed.len()
+        promises.removed.len(),
+        promises.were_running,
     ));
     let forgotten = &promises.forgotten;
     ensure!(
@@ -126,10 +149,16 @@ struct Promises {
     removed: BTreeSet<String>,
     /// How many were made in all.
     created: usize,
-    /// The largest id that was seen.
+    /// The largest id that was given out.
     largest_id: u64,
-    /// Whether the keeper ran when the power went.
-    keeper_ran: bool,
+    /// The machine that runs whatever the work does.
+    keeper: String,
+    /// Started, as `v` said, and running when the power went.
+    running: BTreeSet<String>,
+    /// How many such there were in all.
+    were_running: usize,
+    /// How many cuts came in each of the [`PHASES`].
+    cut_at: [usize; 3],
     /// What `last_exit` was instead of `host` after such a cut. Told at the end, so that it hides
     /// nothing worse.
     forgotten: Vec<String>,
@@ -137,15 +166,21 @@ struct Promises {
 
 impl Promises {
     /// Takes in what the work said until the power went.
-    fn hear(&mut self, work: Background) {
-        for line in work.said().lines() {
+    fn hear(&mut self, said: &str) {
+        for line in said.lines() {
             match line.split_once(' ') {
-                Some(("created", uuid)) => {
+                Some(("created", machine)) => {
+                    let (uuid, id) = machine.split_once(':').unwrap_or((machine, "0"));
                     self.created += 1;
+                    self.largest_id = self.largest_id.max(id.parse().unwrap_or(0));
                     self.exist.insert(uuid.to_owned());
+                }
+                Some(("started", uuid)) => {
+                    self.running.insert(uuid.to_owned());
                 }
                 Some(("removing", uuid)) => {
                     self.exist.remove(uuid);
+                    self.running.remove(uuid);
                 }
                 Some(("removed", uuid)) => {
                     self.removed.insert(uuid.to_owned());
@@ -153,15 +188,35 @@ impl Promises {
                 _ => {}
             }
         }
+        let last = said.lines().next_back().unwrap_or_default();
+        if let Some(phase) = PHASES.iter().position(|phase| last.starts_with(phase)) {
+            self.cut_at[phase] += 1;
+        }
+    }
+
+    /// Whether the machines that ran when the power went are known to have ended by that.
+    fn remember(&mut self, machines: &[Machine]) {
+        for machine in machines.iter().filter(|machine| self.running.contains(&machine.uuid)) {
+            self.were_running += 1;
+            if machine.last_exit.as_deref() != Some("host") {
+                let last = machine.last_exit.as_deref().unwrap_or("nothing");
+                self.forgotten.push(format!("{last} ({})", machine.name));
+            }
+        }
+        self.running.clear();
     }
 }
 
-/// Makes the machines that are there throughout, and the unit that starts some of them.
+/// Makes the machines that are there throughout, the unit that starts some of them, and what is
+/// none of Virshle's business.
 fn prepare(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
     host.configure(&format!("{SYSTEM_BRIDGE}{TEMPLATES}"))?;
     make_lan(host)?;
     host.ok(
         "set -e
+        ovs-vsctl --timeout=10 add-br other -- add-port other other1 -- \
+            set Interface other1 type=internal -- set Port other1 external_ids:owner=other
+        ovs-vsctl --timeout=10 add-port br0 other2 -- set Interface other2 type=internal
         cp /opt/e2e/systemd/virshle-autostart.service /etc/systemd/system/
         systemctl --quiet enable virshle-autostart
         cd /var/lib/virshle/cache
@@ -175,6 +230,7 @@ fn prepare(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
     }
     // No sync from here on: what `v` has promised is on the disk.
     promises.exist.extend(host.machines()?.into_iter().map(|machine| machine.uuid));
+    promises.keeper = host.machine("keeper")?.uuid;
     Ok(())
 }
 
@@ -205,13 +261,8 @@ fn inspect(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
         } else {
             expect_state(machine, "stopped")?;
         }
-        if machine.name == "keeper" && promises.keeper_ran {
-            let last = machine.last_exit.as_deref();
-            if last != Some("host") {
-                promises.forgotten.push(format!("{last:?}"));
-            }
-        }
     }
+    promises.remember(&machines);
 
     // A machine is a folder with a definition, and `v` shows all of them.
     let folders = host.ok(
@@ -234,12 +285,14 @@ fn inspect(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
     let [made] = &made[..] else {
         return Err(Failure::new(format!("one machine was to be made: {made:?}")));
     };
-    ensure!(made.id > promises.largest_id, "id {} was given out before", made.id);
+    let largest = machines.iter().map(|machine| machine.id).fold(promises.largest_id, u64::max);
+    ensure!(made.id > largest, "id {} was given out before: {largest} was", made.id);
     promises.largest_id = made.id;
     let swept = host.ok("ls -A /var/lib/virshle/vm | grep '^[.]' || true", COMMAND)?;
     ensure!(swept.trim().is_empty(), "still there after the next create: {swept}");
     host.sh("v node check --repair", COMMAND)?;
     no_orphans(host)?;
+    only_what_runs(host, &host.machines()?)?;
 
     // Every machine works; the machines of the work are removed, so that they don't pile up.
     host.v(&format!("vm start {}", made.name))?;
@@ -252,6 +305,35 @@ fn inspect(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
     promises.exist = host.machines()?.into_iter().map(|machine| machine.uuid).collect();
     ensure!(promises.exist.len() == 3, "of the three machines: {:?}", promises.exist);
     Ok(())
+}
+
+/// Looks past `v`: every process, port and tap belongs to a machine that runs, and what is none of
+/// Virshle's business is as it was.
+fn only_what_runs(host: &Host, machines: &[Machine]) -> Result<(), Failure> {
+    let running: Vec<_> = machines.iter().filter(|machine| machine.state == "running").collect();
+    let words = |script: &str| -> Result<BTreeSet<String>, Failure> {
+        Ok(host.ok(script, COMMAND)?.split_whitespace().map(str::to_owned).collect())
+    };
+    let pids = running.iter().filter_map(|machine| machine.pid.map(|pid| pid.to_string()));
+    let found = words("pgrep cloud-hyperviso || true")?;
+    ensure!(found == pids.collect(), "processes {found:?} of the machines {running:?}");
+    let ports: BTreeSet<_> = running
+        .iter()
+        .flat_map(|machine| machine.nets.iter().filter_map(|net| net.port.clone()))
+        .collect();
+    let found = words(
+        "ovs-vsctl --timeout=10 --bare --columns=name find Port 'external_ids:virshle-uuid!=\"\"'",
+    )?;
+    ensure!(found == ports, "ports {found:?} of the machines {running:?}");
+    let found = words("ls /sys/class/net | grep -E '^vm[0-9]+-' || true")?;
+    ensure!(found == ports, "taps {found:?} of the machines {running:?}");
+    host.ok(
+        "test \"$(ovs-vsctl --timeout=10 get Port other1 external_ids)\" = '{owner=other}' &&
+         test \"$(ovs-vsctl --timeout=10 port-to-br other2)\" = br0",
+        COMMAND,
+    )
+    .doing(|| "what is none of Virshle's business was touched".to_owned())
+    .map(drop)
 }
 
 /// Numbers that are random, and the same for the same seed.

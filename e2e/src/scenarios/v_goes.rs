@@ -1,6 +1,6 @@
 //! Machines run on when `v` is killed, replaced by another, or when whoever ran it goes.
 
-use super::{expect_state, make_lan, port_works, remove_all, wait_for_address};
+use super::{expect_state, make_lan, no_orphans, port_works, remove_all, wait_for_address};
 use crate::failure::{Failure, ensure};
 use crate::host::{COMMAND, Host};
 use crate::machine::Machine;
@@ -78,8 +78,8 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
     host.ok("timeout -s KILL 3 v vm stop --id 1; true", COMMAND)?;
     same("a stop was killed")?;
 
+    no_orphans(host)?;
     unit_goes(stage, host)?;
-    super::no_orphans(host)?;
     remove_all(host)
 }
 
@@ -96,6 +96,9 @@ fn unit_goes(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
     expect_state(&start("-p KillMode=process -p SendSIGKILL=no")?, "running")?;
     host.v("vm stop --force --id 2")?;
     if start("")?.state != "running" {
+        // As when a VMM is killed: what it had is found, and swept.
+        host.sh("v node check --repair", COMMAND)?;
+        no_orphans(host)?;
         stage.note(
             "a systemd unit with its default KillMode takes the machines it started along when it \
              ends: docs/systemd says KillMode=process",

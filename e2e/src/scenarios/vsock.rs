@@ -6,10 +6,10 @@ use crate::host::{COMMAND, Host};
 use crate::scenario::{Stage, TINY};
 
 pub(super) fn run(stage: &Stage<'_>) -> Result<(), Failure> {
-    stage.on_host(|host| play(stage, host))
+    stage.on_host(play)
 }
 
-fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
+fn play(host: &Host) -> Result<(), Failure> {
     // Nothing but the program: a machine without a network needs no Open vSwitch either.
     host.ok("systemctl stop ovs-vswitchd ovsdb-server", COMMAND)?;
     host.configure(&format!("[[template.vm]]\nname = \"alone\"\n{TINY}\n"))?;
@@ -20,12 +20,9 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
     wait_until_ready(host, &machine)?;
     let interfaces = host.in_guest_ok(&machine, "ls /sys/class/net")?;
     ensure!(interfaces.trim() == "lo", "the guest's interfaces: {interfaces:?}");
-    if host.v_has("vm ssh")? {
-        let by_v = host.v("vm ssh hermit -- ls /sys/class/net")?;
-        ensure!(by_v.trim() == "lo", "v vm ssh gives {by_v:?}");
-    } else {
-        stage.note("v has no `vm ssh` yet: entered by plain ssh over the machine's vsock socket");
-    }
+    host.v("vm wait hermit --for ssh --timeout 60s")?;
+    let by_v = host.v("vm ssh hermit -- ls /sys/class/net")?;
+    ensure!(by_v.trim() == "lo", "v vm ssh gives {by_v:?}");
     host.v("vm stop hermit")?;
     host.ok("systemctl start ovsdb-server ovs-vswitchd", COMMAND)?;
     remove_all(host)
