@@ -30,7 +30,7 @@ fn templates(bencher: Bencher<'_, '_>, count: usize) {
 
 #[divan::bench]
 fn a_mistake_and_its_remedy(bencher: Bencher<'_, '_>) {
-    let text = configuration(10).replace("size = \"50G\"", "siez = \"50G\"");
+    let text = configuration(10).replace("size = \"50G\"", "mass = \"50G\"");
     bencher.bench(|| Config::from_toml(black_box(&text), Path::new("/config.toml")).is_ok());
 }
 
