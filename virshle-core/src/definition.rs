@@ -350,7 +350,62 @@ fn is_false(value: &bool) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::option;
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn boots() -> impl Strategy<Value = Boot> {
+        let path = || any::<String>().prop_map(PathBuf::from);
+        prop_oneof![
+            option::of(path()).prop_map(|path| Boot::Firmware { path }),
+            (path(), option::of(path()), option::of(any::<String>()))
+                .prop_map(|(path, initramfs, cmdline)| Boot::Kernel { path, initramfs, cmdline }),
+        ]
+    }
+
+    fn nets() -> impl Strategy<Value = NetDefinition> {
+        let kind = prop_oneof![Just(NetKind::Vhost), Just(NetKind::Tap), Just(NetKind::Macvtap)];
+        let texts = ("[^/\0]{3,20}", any::<String>(), any::<String>(), any::<String>());
+        let numbers = (option::of(any::<u16>()), option::of(any::<u16>()));
+        let addresses = proptest::collection::vec(any::<String>(), 0..3);
+        (kind, texts, numbers, addresses).prop_map(
+            |(kind, (name, mac, bridge, port), (vlan, mtu_bytes), addresses)| NetDefinition {
+                name,
+                kind,
+                mac,
+                bridge,
+                port,
+                vlan,
+                mtu_bytes,
+                addresses,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_definition_comes_back_through_the_file(
+            // TOML's integers are signed.
+            (id, memory_bytes) in (0..=i64::MAX as u64, 0..=i64::MAX as u64),
+            (template, created) in (any::<String>(), any::<String>()),
+            (vcpus, autostart) in (any::<u32>(), any::<bool>()),
+            (max_memory_bytes, ssh_user) in (option::of(0..1_u64 << 60), option::of(any::<String>())),
+            (boot, net) in (boots(), nets()),
+        ) {
+            let definition = Definition {
+                id, memory_bytes, max_memory_bytes, template, created, vcpus, autostart, ssh_user,
+                boot, nets: vec![net.clone(), net], ..example()
+            };
+            let text = definition.to_toml().unwrap();
+            let path = Path::new("vm.toml");
+            prop_assert_eq!(&Definition::from_toml(&text, path).unwrap(), &definition);
+            // Listings read the beginning alone.
+            let head = Head::from_toml(&text, path).unwrap();
+            prop_assert_eq!(head.template, definition.template);
+            prop_assert_eq!((head.id, head.autostart), (id, autostart));
+        }
+    }
 
     pub(crate) fn example() -> Definition {
         Definition {

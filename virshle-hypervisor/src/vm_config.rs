@@ -151,10 +151,35 @@ where
 
 #[cfg(test)]
 mod tests {
+    use proptest::option;
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
     use crate::{ImageType, VhostMode};
+
+    proptest! {
+        #[test]
+        fn any_configuration_comes_back_through_the_text(
+            (vcpus, size) in (any::<u32>(), any::<u64>()),
+            (kernel, cmdline) in (any::<String>(), option::of(any::<String>())),
+            (disk, readonly) in (any::<String>(), any::<bool>()),
+            (net, mtu) in (any::<String>(), option::of(any::<u16>())),
+        ) {
+            let mut payload = PayloadConfig::kernel(&kernel);
+            payload.cmdline = cmdline;
+            let mut card = NetConfig::tap(&net);
+            card.mtu_bytes = mtu;
+            card.extra.insert("offload_tso".into(), readonly.into());
+            let disk = DiskConfig::new(&disk, ImageType::Raw).id(&disk).readonly(readonly);
+            let config = VmConfig::new(CpusConfig::new(vcpus), MemoryConfig::new(size), payload)
+                .disk(disk)
+                .net(card)
+                .confined([]);
+            let text = serde_json::to_string(&config).unwrap();
+            prop_assert_eq!(serde_json::from_str::<VmConfig>(&text).unwrap(), config);
+        }
+    }
 
     fn small() -> VmConfig {
         let payload = PayloadConfig::kernel("/boot/vmlinux");

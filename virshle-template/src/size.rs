@@ -162,7 +162,26 @@ impl Serialize for ByteSize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_size_is_shown_so_that_it_is_read_again(bytes: u64) {
+            for bytes in [bytes, bytes & !0x3ff, bytes & !0xf_ffff, bytes >> 20] {
+                let size = ByteSize::from_bytes(bytes);
+                prop_assert_eq!(size.to_string().parse(), Ok(size));
+            }
+        }
+
+        #[test]
+        fn any_text_is_answered(text: String) {
+            if let Ok(size) = text.parse::<ByteSize>() {
+                prop_assert_eq!(size.to_string().parse(), Ok(size));
+            }
+        }
+    }
 
     #[test]
     fn letters_are_binary_and_their_b_makes_them_decimal() {

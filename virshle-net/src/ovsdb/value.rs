@@ -258,6 +258,9 @@ atom_from!(i64 => Integer, i32 => Integer, u16 => Integer, f64 => Real, bool => 
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     const UUID: &str = "550e8400-e29b-41d4-a716-446655440000";
@@ -293,6 +296,40 @@ mod tests {
             json!(["map", [["a", "b"], ["c", 1]]]),
         ] {
             assert_eq!(read(json.clone()).to_json(), json);
+        }
+    }
+
+    fn atoms() -> impl Strategy<Value = Atom> {
+        prop_oneof![
+            any::<i64>().prop_map(Atom::Integer),
+            // serde_json reads numbers of many digits exactly to the last but one.
+            any::<i32>().prop_map(|eighths| Atom::Real(f64::from(eighths) / 8.0)),
+            any::<bool>().prop_map(Atom::Boolean),
+            any::<String>().prop_map(Atom::String),
+            Just(Atom::Uuid(UUID.parse().unwrap())),
+            any::<String>().prop_map(Atom::NamedUuid),
+        ]
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let pairs = vec((atoms(), atoms()), 0..5);
+        prop_oneof![
+            atoms().prop_map(Value::Atom),
+            vec(atoms(), 0..5).prop_map(Value::Set),
+            pairs.prop_map(Value::Map),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_comes_back_through_the_text(value in values()) {
+            let text = value.to_json().to_string();
+            let read = Value::from_json(serde_json::from_str(&text).unwrap()).unwrap();
+            match value {
+                // One element travels as itself.
+                Value::Set(atoms) if atoms.len() == 1 => prop_assert_eq!(read.atoms(), atoms),
+                value => prop_assert_eq!(read, value),
+            }
         }
     }
 
