@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
@@ -297,10 +298,16 @@ pub(crate) const MAX_BYTES: u64 = 1 << 20;
 pub(crate) fn read(path: &Path) -> Result<String, CoreError> {
     let read = || -> io::Result<String> {
         let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        let not_a_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a file");
+        let file = match File::options().read(true).custom_flags(flags).open(path) {
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                return Err(not_a_file());
+            }
+            other => other?,
+        };
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+            return Err(not_a_file());
         }
         // Room for all of it at once: a listing reads thousands.
         let length = metadata.len().min(MAX_BYTES) + 1;
@@ -489,6 +496,15 @@ pub(crate) mod tests {
             let error = Definition::from_toml(text, Path::new("vm.toml")).unwrap_err();
             assert!(matches!(error, CoreError::NewerFormat { .. }), "{error:?}");
         }
+    }
+
+    #[test]
+    fn an_older_format_is_read_and_unknown_keys_are_passed_over() {
+        let text = example().to_toml().unwrap();
+        let older = text.replace("format = 1", "format = 0\ncolour = \"red\"");
+        let read = Definition::from_toml(&older, Path::new("vm.toml")).unwrap();
+        assert_eq!(read, Definition { format: 0, ..example() });
+        assert_eq!(Head::from_toml(&older, Path::new("vm.toml")).unwrap().id, 1);
     }
 
     #[test]

@@ -245,14 +245,20 @@ impl Store {
                     continue;
                 }
                 // Between the definition and the rename there is no claim any more.
-                read_claim(&folder)
-                    .or_else(|| taken.read(&folder))
-                    .or_else(|| taken.read(&self.folder(uuid)))
+                match read_claim(&folder) {
+                    None => match taken.read(&folder)? {
+                        None => taken.read(&self.folder(uuid))?,
+                        staged => staged,
+                    },
+                    claimed => claimed,
+                }
+            } else if let Some(uuid) = canonical(&entry) {
+                match shelf.definition(uuid).ok().and_then(|text| taken.note(text)) {
+                    None => taken.read(&folder)?,
+                    noted => noted,
+                }
             } else {
-                canonical(&entry).and_then(|uuid| {
-                    let quick = shelf.definition(uuid).ok().and_then(|text| taken.note(text));
-                    quick.or_else(|| taken.read(&folder))
-                })
+                None
             };
             if let Some((id, name)) = head {
                 taken.highest_id = taken.highest_id.max(id);
@@ -432,11 +438,27 @@ fn canonical(name: &str) -> Option<Uuid> {
 }
 
 impl Taken {
-    /// Reads the definition in `folder`: its id and name, and notes its addresses.
-    fn read(&mut self, folder: &Path) -> Option<(u64, VmName)> {
+    /// Reads the definition in `folder`, if there is one: its id and name, and notes its addresses.
+    ///
+    /// One that makes no sense keeps nobody from making machines. One that can't be read just now
+    /// does: its name would be given twice.
+    fn read(&mut self, folder: &Path) -> Result<Option<(u64, VmName)>, CoreError> {
         let path = folder.join(DEFINITION);
-        let text = crate::definition::read(&path).ok()?;
-        self.note(&text)
+        match crate::definition::read(&path) {
+            Ok(text) => Ok(self.note(&text)),
+            Err(CoreError::Read { source, .. })
+                if matches!(
+                    source.kind(),
+                    ErrorKind::NotFound
+                        | ErrorKind::InvalidInput
+                        | ErrorKind::InvalidData
+                        | ErrorKind::FileTooLarge
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes id and name out of a definition, and notes its addresses.
