@@ -229,6 +229,44 @@ fn who_has_no_key_is_told_so_and_his_guest_its_name() {
 }
 
 #[test]
+fn a_definition_of_a_newer_version_is_left_alone() {
+    let home = Home::new();
+    home.ok("vm create -t bare --name web");
+    home.ok("vm create -t bare --name db");
+    let dir = home.json("vm info web")["dir"].as_str().unwrap().to_owned();
+    let path = Path::new(&dir).join("vm.toml");
+    let newer = std::fs::read_to_string(&path).unwrap().replace("format = 1", "format = 2");
+    std::fs::write(&path, &newer).unwrap();
+    let ls = home.run("vm ls");
+    assert!(ls.code == 1 && ls.stdout.contains("db"), "{ls:?}");
+    assert!(ls.stderr.contains("has format 2, written by a newer virshle"), "{ls:?}");
+    let rm = home.run("vm rm --all");
+    assert!(!home.run("vm ls").stdout.contains("db"), "{rm:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
+}
+
+#[test]
+fn hostile_words_make_nothing_and_name_nobody() {
+    let home = Home::new();
+    let long = "x".repeat(300);
+    let names =
+        ["a/b", "../x", "..", ".", "", "a\nb", "a b", "ü", "\u{202e}x", "-x", "\x1b[2J", &long];
+    for name in names {
+        let name_is = format!("--name={name}");
+        let made = ran(&mut home.command(&["vm", "create", "-t", "bare", &name_is]));
+        assert_eq!(made.code, 2, "{name:?}: {made:?}");
+        for words in [["vm", "info", "--name", name], ["vm", "rm", "--uuid", name]] {
+            let found = ran(&mut home.command(&words));
+            assert!([2, 3].contains(&found.code), "{name:?}: {found:?}");
+            assert!(!found.stderr.contains('\x1b'), "{found:?}");
+        }
+        let template = ran(&mut home.command(&["vm", "create", "-t", name]));
+        assert!([2, 3].contains(&template.code), "{name:?}: {template:?}");
+    }
+    assert_eq!(machines_below(&home.root()), 0);
+}
+
+#[test]
 fn user_data_that_is_none_of_the_three_kinds_makes_no_machine() {
     let home = Home::new();
     let me = home.path("me");
