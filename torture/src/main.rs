@@ -81,7 +81,7 @@ fn run(options: &Options) -> ExitCode {
     if !dpdk {
         report.say("no Open vSwitch with DPDK: vhost-user is left out");
     }
-    let minutes = options.minutes.unwrap_or(if options.short { 1.0 } else { 27.0 });
+    let minutes = options.minutes.unwrap_or(if options.short { 1.0 } else { 23.0 });
     let plan = Plan { options, dpdk, started, limit: Duration::from_secs_f64(minutes * 60.0) };
 
     let board = Board::default();
@@ -101,6 +101,9 @@ fn run(options: &Options) -> ExitCode {
     });
     if report.close(started.elapsed()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
+
+/// How often each race is run, if there is time.
+const ROUNDS: usize = 25;
 
 /// What is to be tried, and until when.
 struct Plan<'a> {
@@ -144,7 +147,7 @@ impl Plan<'_> {
         }
         if self.options.point.is_none() {
             let races: Vec<_> = race::ALL.iter().filter(|race| wants("races", race.name)).collect();
-            let rounds = if self.options.short { 1 } else { 1000 };
+            let rounds = if self.options.short { 1 } else { ROUNDS };
             let jobs = (0..rounds).flat_map(|_| races.iter().copied().map(Job::Race));
             // The first round of each is run whatever the time.
             let (first, more): (Vec<_>, Vec<_>) =

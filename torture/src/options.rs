@@ -14,8 +14,10 @@ pub(crate) struct Programs {
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-Kills v at every system call that changes something, makes every call fail once, and lets many
-of it race, on a private Open vSwitch and real cloud-hypervisor processes; prints a table.
+Kills v at every system call that changes something, makes every call fail once, lets the parts
+that it stands on die, and lets many of it race, on a private Open vSwitch and real
+cloud-hypervisor processes; prints a table. Without options, or with --short alone, hostile input
+for every parser follows (scripts/fuzz).
 
 usage: scripts/torture [OPTIONS]
 

@@ -28,6 +28,14 @@ pub(crate) struct Report {
     seed: u64,
 }
 
+/// What the table comes to, by the modes and commands of its lines.
+const SUMS: [(&str, &[&str]); 4] = [
+    ("kill points", &["kill-before", "kill-after"]),
+    ("injected errors", &["error"]),
+    ("parts that died", &["parts"]),
+    ("races", &["races"]),
+];
+
 /// How many failures are told in full; the table counts them all.
 const TOLD: usize = 60;
 
@@ -139,6 +147,16 @@ impl Report {
             sum.points.saturating_sub(sum.tried),
             sum.failed
         );
+        println!();
+        for (what, modes) in SUMS {
+            let of = self.lines.iter().filter(|((command, mode), _)| {
+                modes.contains(&mode.as_str()) || modes.contains(&command.as_str())
+            });
+            let (tried, failed) = of.fold((0, 0), |(tried, failed), (_, line)| {
+                (tried + line.tried, failed + line.failed)
+            });
+            println!("{what:16} {tried:>6} tried {failed:>6} failed");
+        }
         let (slowest, where_from) = &self.slowest;
         if !where_from.is_empty() {
             println!("slowest: {} ms, {where_from}", slowest.as_millis());

@@ -1,0 +1,33 @@
+//! Images that others made.
+
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use virshle_disk::{ConvertRequest, Format};
+
+/// A qcow2: its header is read, its tables are followed, it is made raw, and it is grown.
+pub fn qcow2(bytes: &[u8]) {
+    let file = std::fs::File::from(memfd_create("image", MemfdFlags::CLOEXEC).unwrap());
+    file.write_all_at(bytes, 0).unwrap();
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let Ok(image) = virshle_disk::inspect(&path) else { return };
+    // Sparse, and yet: a test takes no more than it has to.
+    if image.virtual_size_bytes > 1 << 30 {
+        return;
+    }
+    drop(virshle_disk::check(&path));
+    let folder = tempfile::TempDir::new_in("/dev/shm").unwrap();
+    let raw = folder.path().join("raw");
+    if let Ok(made) = ConvertRequest::new(&path, &raw).format(Format::Raw).run() {
+        assert_eq!(made.format, Format::Raw);
+        // A raw image is filled up to whole sectors.
+        assert_eq!(made.virtual_size_bytes, image.virtual_size_bytes.next_multiple_of(512));
+    }
+    assert!(std::fs::read_dir(folder.path()).unwrap().all(|entry| entry.unwrap().path() == raw));
+    if virshle_disk::grow(&path, image.virtual_size_bytes + (1 << 20)).is_ok() {
+        let grown = virshle_disk::inspect(&path).unwrap();
+        assert_eq!(grown.virtual_size_bytes, image.virtual_size_bytes + (1 << 20));
+    }
+}

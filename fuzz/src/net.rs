@@ -1,0 +1,34 @@
+//! What a database server says.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use virshle_net::Switch;
+use virshle_net::ovsdb::{Address, Client, MonitorRequest, Operation};
+
+use crate::answering_machine::AnsweringMachine;
+
+/// No deadline is meant to pass: the other side always hangs up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A stream of OVSDB, as the client hears it, and as the switch that is behind it understands it.
+pub fn ovsdb(bytes: &[u8]) {
+    static SERVER: OnceLock<AnsweringMachine> = OnceLock::new();
+    let server = SERVER.get_or_init(AnsweringMachine::start);
+    server.say(bytes);
+    let address: Address = format!("unix:{}", server.socket().display()).parse().unwrap();
+    let mut client = Client::connect(&address, PATIENCE).unwrap();
+    let whole = MonitorRequest::new(&["name", "cur_cfg"]);
+    let select = [Operation::select("Port", &[], &["name"]), Operation::comment("")];
+    drop(client.list_dbs());
+    drop(client.transact("Open_vSwitch", &select));
+    drop(client.monitor("Open_vSwitch", "m", [("Open_vSwitch", whole)]));
+    while let Ok(Some(_)) = client.next_update(Duration::ZERO) {}
+    drop(client);
+
+    if let Ok(mut switch) = Switch::connect(&address, PATIENCE) {
+        drop(switch.capabilities());
+        drop(switch.bridge("br0"));
+        drop(switch.owned_ports());
+    }
+}
