@@ -18,9 +18,12 @@ Machines:
   /var/lib/virshle, or $XDG_DATA_HOME/virshle when not root";
 
 /// Make virtual machines from templates, on cloud-hypervisor and Open vSwitch
+// The terminal wraps what is too long. Other programs of this workspace bring along clap's own wrapping,
+// which would make the help depend on what is built beside it.
 #[derive(Debug, Parser)]
 #[command(
     name = "v",
+    term_width = 0,
     version,
     after_help = format!("{PLACES}\n\n{}", exit_code::TABLE),
     disable_help_subcommand = true,
