@@ -26,7 +26,9 @@ pub fn qcow2(bytes: &[u8]) {
         assert_eq!(made.virtual_size_bytes, image.virtual_size_bytes.next_multiple_of(512));
     }
     assert!(std::fs::read_dir(folder.path()).unwrap().all(|entry| entry.unwrap().path() == raw));
-    if virshle_disk::grow(&path, image.virtual_size_bytes + (1 << 20)).is_ok() {
+    // The zeros behind a raw one's few bytes may make them look like another format.
+    let is_grown = virshle_disk::grow(&path, image.virtual_size_bytes + (1 << 20)).is_ok();
+    if is_grown && image.format == Format::Qcow2 {
         let grown = virshle_disk::inspect(&path).unwrap();
         assert_eq!(grown.virtual_size_bytes, image.virtual_size_bytes + (1 << 20));
     }

@@ -224,6 +224,11 @@ impl<'a> ConvertRequest<'a> {
             ground = Ground::Used;
         }
         report.end();
+        // A qcow2 may end within a sector as well.
+        destination
+            .file()
+            .set_len(opened.image.virtual_size_bytes.next_multiple_of(SECTOR))
+            .map_err(|error| destination.failed(error))?;
         chain.iter().chain([opened]).try_for_each(refuse_changed)?;
         self.refuse_disguise(destination)
     }

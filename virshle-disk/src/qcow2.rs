@@ -181,6 +181,14 @@ impl Header {
             )));
         };
         if entries > had {
+            // The header of a stranger may say anything: where the table would go has to be a
+            // cluster of its own, not that of the header, and within the file.
+            let end = self.l1_offset.checked_add(had.max(1) * 8);
+            let length = file.metadata()?.len();
+            let in_file = end.is_some_and(|end| end <= length);
+            if !self.l1_offset.is_multiple_of(cluster) || self.l1_offset < cluster || !in_file {
+                return Err(GrowError::Refused("its L1 table is not where one can be".into()));
+            }
             let added = usize::try_from((entries - had) * 8).unwrap_or(usize::MAX);
             file.write_all_at(&vec![0; added], self.l1_offset + had * 8)?;
             file.write_all_at(&new_entries.to_be_bytes(), 36)?;
@@ -267,6 +275,21 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         Header::read(&file)
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_where_it_is_said_to_be_is_not_extended() {
+        for offset in [0, 8, 1 << 9, 1 << 16, u64::MAX - 7, u64::MAX << 16] {
+            let mut bytes = header();
+            bytes[40..48].copy_from_slice(&offset.to_be_bytes());
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&bytes).unwrap();
+            let grown = Header::read(&file).unwrap().grow(&file, 20 << 30);
+            assert!(matches!(grown, Err(GrowError::Refused(_))), "{offset}");
+            let mut after = vec![0; bytes.len()];
+            file.read_exact_at(&mut after, 0).unwrap();
+            assert_eq!(after, bytes, "{offset}");
+        }
     }
 
     #[test]
