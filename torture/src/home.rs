@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -179,7 +180,10 @@ impl Home {
         let failed = || format!("cannot make {}", self.root().display());
         self.must(&["node", "init"])?;
         if self.first_id > 1 {
-            fs::write(self.root().join("next-id"), format!("{}\n", self.first_id)).doing(failed)?;
+            let path = self.root().join("next-id");
+            fs::write(&path, format!("{}\n", self.first_id)).doing(failed)?;
+            // As `v` makes it: nothing here is open to others.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).doing(failed)?;
         }
         self.must(&["vm", "create", "-t", "tap", "--name", KEEPER])?;
         self.must(&["vm", "create", "-t", "tap", "--name", RUNNER, "--start"])?;
