@@ -18,7 +18,7 @@ pub fn qcow2(bytes: &[u8]) {
         return;
     }
     drop(virshle_disk::check(&path));
-    let folder = tempfile::TempDir::new_in("/dev/shm").unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
     let raw = folder.path().join("raw");
     if let Ok(made) = ConvertRequest::new(&path, &raw).format(Format::Raw).run() {
         assert_eq!(made.format, Format::Raw);

@@ -81,7 +81,7 @@ pub fn selector(bytes: &[u8]) {
     let Some((kind, text)) = bytes.split_first() else { return };
     let Ok(text) = str::from_utf8(text) else { return };
     let (node, _folder) = NODE.get_or_init(|| {
-        let folder = TempDir::new_in("/dev/shm").unwrap();
+        let folder = TempDir::new().unwrap();
         let config = "[[template.vm]]\nname = \"xs\"\nvcpu = 1\nvram = 1\n";
         let config = Config::from_toml(config, Path::new("/config.toml")).unwrap();
         let node = Node::new(config, Some(&folder.path().join("root")));
