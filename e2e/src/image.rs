@@ -26,7 +26,7 @@ pub(crate) struct Images {
     pub(crate) kernel: PathBuf,
     /// `tiny.img`, the small guest.
     pub(crate) tiny: PathBuf,
-    /// `guest.raw` and `guest.img`, the Debian guest.
+    /// `guest.qcow2` and `guest.img`, the Debian guest.
     pub(crate) guest: PathBuf,
     /// `root.raw` and `host.img`, the nested host.
     pub(crate) host: PathBuf,

@@ -184,7 +184,7 @@ fn boot_once(
         for file in [
             images.kernel.join("vmlinuz"),
             images.tiny.join("tiny.img"),
-            images.guest.join("guest.raw"),
+            images.guest.join("guest.qcow2"),
             images.guest.join("guest.img"),
         ] {
             let name = file.file_name().ok_or_else(|| Failure::new("an image without a name"))?;
@@ -208,10 +208,11 @@ fn boot_once(
             "set -e
             mkfs.xfs -q -f -m reflink=1 /dev/vdb
             mount /dev/vdb /var/lib/virshle
-            mkdir /var/lib/virshle/cache
+            mkdir /var/lib/virshle/cache /var/lib/virshle/downloads
             cd /opt/e2e
-            for file in *.img *.raw vmlinuz; do
-                dd if=$file of=/var/lib/virshle/cache/$file bs=4M iflag=direct conv=sparse status=none
+            for file in *.img vmlinuz *.qcow2; do
+                case $file in *.qcow2) place=downloads ;; *) place=cache ;; esac
+                dd if=$file of=/var/lib/virshle/$place/$file bs=4M iflag=direct conv=sparse status=none
             done
             cd /
             printf 'BOOTS 0         \\n' >/var/lib/virshle/cache/boots.raw
