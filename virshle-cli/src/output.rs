@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::CliError;
 use crate::paint::Paint;
+use crate::table::Table;
 
 /// The standard output, and the notes on stderr that go with it.
 #[derive(Debug)]
@@ -36,6 +37,16 @@ impl Output {
         let mut stdout = io::stdout().lock();
         let result = stdout.write_all(bytes).and_then(|()| stdout.flush());
         self.note_failure(result)
+    }
+
+    /// Writes a table below its heading.
+    pub(crate) fn table(&self, heading: &str, table: Table) {
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        let result = stdout
+            .write_all(heading.as_bytes())
+            .and_then(|()| table.write(&mut stdout))
+            .and_then(|()| stdout.flush());
+        self.note_failure(result);
     }
 
     /// Writes one line.

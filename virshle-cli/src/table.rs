@@ -1,5 +1,7 @@
 //! Tables with round corners.
 
+use std::io::{self, Write};
+
 use anstyle::Style;
 use tabled::builder::Builder;
 use tabled::settings::object::Cell;
@@ -21,8 +23,8 @@ impl Table {
     pub(crate) fn new<'a>(paint: Paint, columns: impl IntoIterator<Item = &'a str>) -> Self {
         let mut rows = Builder::default();
         let columns: Vec<&str> = columns.into_iter().collect();
-        let styles =
-            (0..columns.len()).map(|column| (Cell::new(0, column), paint::STRONG)).collect();
+        let strong = (0..columns.len()).map(|column| (Cell::new(0, column), paint::STRONG));
+        let styles = strong.filter(|_| paint.is_on()).collect();
         rows.push_record(columns);
         Self { rows, styles, paint }
     }
@@ -33,12 +35,14 @@ impl Table {
         let (texts, styles): (Vec<String>, Vec<Style>) =
             cells.into_iter().map(|(text, style)| (escape(&text).into_owned(), style)).unzip();
         self.rows.push_record(texts);
-        let styled = styles.into_iter().enumerate().filter(|(_, style)| !style.is_plain());
-        self.styles.extend(styled.map(|(column, style)| (Cell::new(row, column), style)));
+        if self.paint.is_on() {
+            let styled = styles.into_iter().enumerate().filter(|(_, style)| !style.is_plain());
+            self.styles.extend(styled.map(|(column, style)| (Cell::new(row, column), style)));
+        }
     }
 
-    /// The table as text, with the line's end.
-    pub(crate) fn draw(self) -> String {
+    /// Writes the table, with the line's end. A long one is never whole in memory as text.
+    pub(crate) fn write(self, out: &mut dyn Write) -> io::Result<()> {
         let mut table = self.rows.build();
         if table.count_rows() > 1 {
             table.with(Lines::rounded());
@@ -46,12 +50,10 @@ impl Table {
             // The line below the head would be drawn in place of the box's bottom.
             table.with(Lines::rounded().remove_horizontals());
         }
-        if self.paint.is_on() {
-            for (cell, style) in self.styles {
-                table.modify(cell, Color::new(style.to_string(), format!("{style:#}")));
-            }
+        for (cell, style) in self.styles {
+            table.modify(cell, Color::new(style.to_string(), format!("{style:#}")));
         }
-        format!("{table}\n")
+        writeln!(out, "{table}")
     }
 }
 
@@ -59,9 +61,15 @@ impl Table {
 mod tests {
     use super::*;
 
+    fn text(table: Table) -> String {
+        let mut text = Vec::new();
+        table.write(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
     #[test]
     fn a_table_without_rows_is_a_closed_box() {
-        assert_eq!(Table::new(Paint::plain(), ["id"]).draw(), "╭────╮\n│ id │\n╰────╯\n");
+        assert_eq!(text(Table::new(Paint::plain(), ["id"])), "╭────╮\n│ id │\n╰────╯\n");
     }
 
     #[test]
@@ -70,7 +78,7 @@ mod tests {
         table.row([("1".into(), Style::new()), ("büro\n".into(), Style::new())]);
         table.row([("20".into(), Style::new()), ("x".into(), paint::GOOD)]);
         assert_eq!(
-            table.draw(),
+            text(table),
             "╭────┬────────╮\n\
              │ id │ name   │\n\
              ├────┼────────┤\n\

@@ -19,16 +19,16 @@ pub(crate) fn heading(node: &Node, paint: Paint) -> String {
 pub(crate) fn of_summaries<'a>(
     vms: impl IntoIterator<Item = &'a VmSummary>,
     paint: Paint,
-) -> String {
+) -> Table {
     let mut table = Table::new(paint, COLUMNS);
     for vm in vms {
         table.row(cells(vm.id, vm.name.as_str(), vm.vcpus, vm.memory_bytes, vm.state));
     }
-    table.draw()
+    table
 }
 
 /// The same with all that is known.
-pub(crate) fn detailed(vms: impl Iterator<Item = VmInfo>, paint: Paint) -> String {
+pub(crate) fn detailed(vms: impl Iterator<Item = VmInfo>, paint: Paint) -> Table {
     let more = ["template", "pid", "nets", "addresses", "created", "uuid"];
     let mut table = Table::new(paint, COLUMNS.into_iter().chain(more));
     for vm in vms {
@@ -46,7 +46,7 @@ pub(crate) fn detailed(vms: impl Iterator<Item = VmInfo>, paint: Paint) -> Strin
         ];
         table.row(first.into_iter().chain(more.map(|cell| (cell, Style::new()))));
     }
-    table.draw()
+    table
 }
 
 /// The addresses that are sure enough to be shown without their sources.

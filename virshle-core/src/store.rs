@@ -280,8 +280,9 @@ impl Store {
         }
     }
 
-    /// Says which id comes next, before it is given out: a power failure must not bring it back. Of
-    /// one length and in its place, so that the content of one sector is all there is to wait for.
+    /// Says which id comes next, before it is given out. Nobody waits for the disk: ids of machines
+    /// that exist are counted anyhow, and [`keep_next_id`](Self::keep_next_id) comes before one
+    /// ends. Of one length and in its place, so that it is never a part.
     fn write_next_id(&self, next: u64) -> Result<(), CoreError> {
         let path = self.root.join(NEXT_ID);
         let write = || -> io::Result<()> {
@@ -290,10 +291,24 @@ impl Store {
                 Err(error) if error.kind() == ErrorKind::NotFound => create_private(&path)?,
                 other => other?,
             };
-            file.write_all_at(format!("{next:<20}\n").as_bytes(), 0)?;
-            file.sync_data()
+            file.write_all_at(format!("{next:<20}\n").as_bytes(), 0)
         };
         write().map_err(|source| CoreError::Write { path: path.clone(), source })
+    }
+
+    /// Makes the id that comes next outlast a power failure: once a machine is gone, nothing else
+    /// remembers that its id was taken.
+    fn keep_next_id(&self) -> Result<(), CoreError> {
+        let path = self.root.join(NEXT_ID);
+        // It is no way out of the root, and nothing to wait at.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let kept = File::options().read(true).custom_flags(flags).open(&path);
+        match kept.and_then(|file| file.sync_all()).and_then(|()| sync_folder(&self.root)) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(CoreError::Write { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn stage(
@@ -352,6 +367,7 @@ impl Store {
 
     /// Ends a machine: from here on it doesn't exist. Its files go afterwards.
     pub(crate) fn retire(&self, uuid: Uuid) -> Result<PathBuf, CoreError> {
+        self.keep_next_id()?;
         let gone = self.machines().join(format!("{GONE}{uuid}"));
         self.rename(&self.folder(uuid), &gone)?;
         Ok(gone)

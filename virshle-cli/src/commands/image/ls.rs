@@ -42,7 +42,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> Result<(), CliError> {
             ];
             table.row(cells.map(|cell| (cell, Style::new())));
         }
-        output.text(&table.draw());
+        output.table("", table);
         // The folder is the user's, too: what he keeps there is no failure.
         broken.iter().for_each(|error| context.report.warn_of(error));
     }

@@ -32,7 +32,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> Result<(), CliError> {
             ];
             table.row(cells.map(|cell| (cell, Style::new())));
         }
-        context.output.text(&table.draw());
+        context.output.table("", table);
     }
     let wrong: BTreeSet<&str> =
         config.mistakes().iter().filter_map(|mistake| mistake.template.as_deref()).collect();

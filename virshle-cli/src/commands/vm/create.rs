@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
         let paint = context.output.paint;
         let summaries: Vec<VmSummary> = vms.iter().flatten().map(Vm::summary).collect();
         let table = vm_table::of_summaries(&summaries, paint);
-        context.output.text(&format!("{}{table}", vm_table::heading(&node, paint)));
+        context.output.table(&vm_table::heading(&node, paint), table);
     }
     let errors: Vec<CliError> = errors.into_iter().flatten().collect();
     if total > 1 {

@@ -48,11 +48,11 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
             output.json_list(readable.map(|vm| Listed::Vm(Box::new(vm))).chain(errors))?;
         } else {
             let table = vm_table::detailed(readable, output.paint);
-            output.text(&format!("{}{table}", vm_table::heading(&node, output.paint)));
+            output.table(&vm_table::heading(&node, output.paint), table);
         }
     } else {
         let table = vm_table::of_summaries(&vms, output.paint);
-        output.text(&format!("{}{table}", vm_table::heading(&node, output.paint)));
+        output.table(&vm_table::heading(&node, output.paint), table);
     }
     let unreadable = unreadable.into_inner();
     unreadable.iter().for_each(|error| context.report.draw_one_of_several(error));
