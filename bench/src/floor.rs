@@ -1,4 +1,4 @@
-//! The floors: what the kernel and the VMM take by themselves.
+//! The floors: what the kernel, the VMM and the switch take by themselves.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -11,10 +11,18 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::{FdFlags, fcntl_setfd};
+use virshle_core::net::NetError;
+use virshle_core::net::ovsdb::{
+    Address, Client, Condition, MonitorRequest, Mutation, Mutator, Operation, Row, Value,
+};
 
 use crate::failure::{Failure, While, ensure};
 use crate::program;
 use crate::sample::timed;
+
+const DATABASE: &str = "Open_vSwitch";
+/// How long the database and the switch may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Any process: `true`, from spawn to exit.
 pub(crate) fn process() -> Result<Duration, Failure> {
@@ -172,4 +180,57 @@ pub(crate) fn ask_all(sockets: &[PathBuf]) -> Result<Duration, Failure> {
         }
         Ok(())
     })
+}
+
+/// What is waited for when a port is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The database's answer to what comes after: by then it has the port.
+    No,
+    /// The switch's word that it has made the port.
+    Yes,
+}
+
+/// The least that makes a port of `interface`: one transaction, and what is waited for.
+pub(crate) fn port(address: &Address, interface: &Row, wait: Wait) -> Result<(), NetError> {
+    let mut client = Client::connect(address, PATIENCE)?;
+    let mut port = Row::from([("name".into(), interface["name"].clone())]);
+    port.insert("interfaces".into(), Value::named("i"));
+    let outcomes = client.transact(
+        DATABASE,
+        &[
+            Operation::insert("Interface", interface).named("i"),
+            Operation::insert("Port", &port).named("p"),
+            Operation::mutate(
+                "Bridge",
+                &[Condition::name("br0")],
+                [Mutation::insert("ports", Value::named("p"))],
+            ),
+            Operation::mutate(DATABASE, &[], [Mutation::new("next_cfg", Mutator::Add, 1)]),
+            Operation::select(DATABASE, &[], &["next_cfg"]),
+        ],
+    )?;
+    if wait == Wait::No {
+        let next = Operation::select(DATABASE, &[], &["dpdk_initialized"]);
+        return client.transact(DATABASE, &[next]).map(drop);
+    }
+    let target = outcomes
+        .last()
+        .and_then(|outcome| outcome.rows.first()?.get("next_cfg")?.as_i64())
+        .unwrap_or_default();
+    let tables = [(DATABASE, MonitorRequest::new(&["cur_cfg"]))];
+    let mut update = Some(client.monitor(DATABASE, "bench", tables)?);
+    while let Some(news) = update {
+        let reached = news.rows(DATABASE).any(|(_, change)| {
+            change
+                .row()
+                .and_then(|row| row.get("cur_cfg")?.as_i64())
+                .is_some_and(|number| number >= target)
+        });
+        if reached {
+            break;
+        }
+        update = client.next_update(PATIENCE)?;
+    }
+    Ok(())
 }

@@ -70,6 +70,13 @@ impl Report {
         ));
     }
 
+    /// What a part of the line above takes by itself.
+    pub(crate) fn alone(&self, what: &str, took: &Sample) {
+        let (low, high) = took.quartiles();
+        let what = format!("  {what}");
+        self.say(&format!("{what:<44} {:>6.2} ms {low:>6.2} to {high:>5.2}", took.median()));
+    }
+
     /// What another takes for the same, beside `v`.
     pub(crate) fn other(&self, what: &str, took: &Sample, v: &Sample) {
         let (low, high) = took.quartiles();

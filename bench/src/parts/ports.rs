@@ -1,24 +1,20 @@
 //! A port of Open vSwitch, without waiting for the switch and acknowledged by it.
 
 use std::process::Command;
-use std::time::Duration;
 
-use virshle_core::net::ovsdb::{
-    Address, Client, Condition, MonitorRequest, Mutation, Mutator, Operation, Row, Value,
-};
+use virshle_core::net::ovsdb::{Address, Row, Value};
 use virshle_core::net::{InterfaceName, NetError, Owner, PortRequest, Switch, Tap};
 use virshle_testkit::{OpenVswitch, Part};
 
 use crate::failure::{Failure, While};
+use crate::floor::{self, PATIENCE, Wait};
 use crate::options::Options;
 use crate::parts::{needs, networked};
 use crate::program;
 use crate::report::{Budget, Report};
 use crate::sample::{side_by_side, timed};
 
-const DATABASE: &str = "Open_vSwitch";
 const OWNER: &str = "5f4b2c7e-0000-4000-8000-000000000000";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
     if !needs(report, "ports", &[(Part::Ovs, "Open vSwitch, root")]) {
@@ -65,6 +61,7 @@ fn measure(
         command.arg(name.as_str());
         command
     };
+    let row = Row::from([("name".into(), Value::from(name.as_str()))]);
     let remove = || ovs.vsctl(&["--if-exists", "del-port", "br0", name.as_str()]);
     let then_remove = |took| {
         remove();
@@ -74,10 +71,14 @@ fn measure(
         options.rounds(if count > 100 { 9 } else { 15 }),
         &mut [
             Box::new(|_| timed(|| ours(&address, name, Wait::No).doing(failed)).map(then_remove)),
-            Box::new(|_| timed(|| raw(&address, name, Wait::No).doing(failed)).map(then_remove)),
+            Box::new(|_| {
+                timed(|| floor::port(&address, &row, Wait::No).doing(failed)).map(then_remove)
+            }),
             Box::new(|_| program::time(&mut vsctl(&["--no-wait"])).map(then_remove)),
             Box::new(|_| timed(|| ours(&address, name, Wait::Yes).doing(failed)).map(then_remove)),
-            Box::new(|_| timed(|| raw(&address, name, Wait::Yes).doing(failed)).map(then_remove)),
+            Box::new(|_| {
+                timed(|| floor::port(&address, &row, Wait::Yes).doing(failed)).map(then_remove)
+            }),
             Box::new(|_| program::time(&mut vsctl(&[])).map(then_remove)),
         ],
     )?;
@@ -91,12 +92,6 @@ fn measure(
     Ok(())
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
-    No,
-    Yes,
-}
-
 /// As `v` does it, the connection included.
 fn ours(address: &Address, name: &InterfaceName, wait: Wait) -> Result<(), NetError> {
     let mut switch = Switch::connect(address, PATIENCE)?;
@@ -107,48 +102,4 @@ fn ours(address: &Address, name: &InterfaceName, wait: Wait) -> Result<(), NetEr
         // The answer to what comes after it says that the database has it.
         Wait::No => switch.capabilities().map(drop),
     }
-}
-
-/// The least that makes a port: one transaction, and word that it was applied.
-fn raw(address: &Address, name: &InterfaceName, wait: Wait) -> Result<(), NetError> {
-    let mut client = Client::connect(address, PATIENCE)?;
-    let row = Row::from([("name".into(), Value::from(name.as_str()))]);
-    let mut port = row.clone();
-    port.insert("interfaces".into(), Value::named("i"));
-    let outcomes = client.transact(
-        DATABASE,
-        &[
-            Operation::insert("Interface", &row).named("i"),
-            Operation::insert("Port", &port).named("p"),
-            Operation::mutate(
-                "Bridge",
-                &[Condition::name("br0")],
-                [Mutation::insert("ports", Value::named("p"))],
-            ),
-            Operation::mutate(DATABASE, &[], [Mutation::new("next_cfg", Mutator::Add, 1)]),
-            Operation::select(DATABASE, &[], &["next_cfg"]),
-        ],
-    )?;
-    if wait == Wait::No {
-        return Ok(());
-    }
-    let target = outcomes
-        .last()
-        .and_then(|outcome| outcome.rows.first()?.get("next_cfg")?.as_i64())
-        .unwrap_or_default();
-    let tables = [(DATABASE, MonitorRequest::new(&["cur_cfg"]))];
-    let mut update = Some(client.monitor(DATABASE, "bench", tables)?);
-    while let Some(news) = update {
-        let reached = news.rows(DATABASE).any(|(_, change)| {
-            change
-                .row()
-                .and_then(|row| row.get("cur_cfg")?.as_i64())
-                .is_some_and(|number| number >= target)
-        });
-        if reached {
-            break;
-        }
-        update = client.next_update(PATIENCE)?;
-    }
-    Ok(())
 }

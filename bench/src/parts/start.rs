@@ -3,16 +3,17 @@
 use std::process::Command;
 use std::time::Duration;
 
-use virshle_testkit::{Part, has};
+use virshle_core::net::ovsdb::{Row, Value};
+use virshle_testkit::{OpenVswitch, Part, has};
 
 use crate::failure::{Failure, While, ensure};
-use crate::floor::BareVmm;
+use crate::floor::{self, BareVmm, Wait};
 use crate::home::Home;
 use crate::options::Options;
 use crate::parts::{VMM, needs, networked, node};
 use crate::program;
 use crate::report::{Budget, Report};
-use crate::sample::side_by_side;
+use crate::sample::{side_by_side, timed};
 
 pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
     if !needs(report, "start", &VMM) {
@@ -29,6 +30,7 @@ pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
     if needs(report, "v vm start, one vhost-user", &[(Part::Dpdk, "Open vSwitch with DPDK")]) {
         let networked = networked(options, true)?;
         one(&networked.home, "vhost", "one vhost-user", Budget::Plus(15.0), options, report)?;
+        bare_port(&networked.ovs, options, report)?;
         no_helper(&networked.home, "vhost", report)?;
     }
     Ok(())
@@ -50,6 +52,28 @@ fn one(
     )?;
     let what = format!("v vm start, {kind}; cloud-hypervisor alone");
     report.line(&what, &samples[0], &samples[1], budget);
+    Ok(())
+}
+
+/// A vhost-user port alone, without a peer: what the switch, whose polling threads have to be told,
+/// takes of each start above.
+fn bare_port(ovs: &OpenVswitch, options: &Options, report: &Report) -> Result<(), Failure> {
+    let failed = || "a vhost-user port".to_owned();
+    let address = ovs.address().parse().doing(failed)?;
+    let interface = Row::from([
+        ("name".into(), Value::from("bare")),
+        ("type".into(), Value::from("dpdkvhostuserclient")),
+        ("options".into(), Value::map([("vhost-server-path", "/nonexistent/bare.sock")])),
+    ]);
+    let samples = side_by_side(
+        options.rounds(20),
+        &mut [Box::new(|_| {
+            let took = timed(|| floor::port(&address, &interface, Wait::Yes).doing(failed));
+            ovs.vsctl(&["del-port", "br0", "bare"]);
+            took
+        })],
+    )?;
+    report.alone("a vhost-user port, raw, acknowledged", &samples[0]);
     Ok(())
 }
 
