@@ -226,6 +226,7 @@ pub(crate) fn survey(scenario: &Scenario, home: &Home) -> Result<Vec<Call>, Fail
         let seen = scenario.prepare(home)?;
         let trace = run(scenario, home, Plan::Watch)?;
         whole(scenario, home, &seen, &Outcome::from(&trace))?;
+        runs_nothing_else(&trace.calls)?;
         Ok(trace.calls)
     };
     let result: Result<_, Failure> = survey();
@@ -233,6 +234,15 @@ pub(crate) fn survey(scenario: &Scenario, home: &Home) -> Result<Vec<Call>, Fail
         home.rebuild()?;
     }
     result
+}
+
+/// No command runs a shell, or any program but the VMM.
+fn runs_nothing_else(calls: &[Call]) -> Result<(), Failure> {
+    let mut run = calls.iter().filter(|call| call.name.starts_with("exec"));
+    match run.find(|call| !call.object.ends_with("/cloud-hypervisor")) {
+        Some(call) => Err(Failure::new(format!("it runs {}", call.object))),
+        None => Ok(()),
+    }
 }
 
 /// A line about a call.

@@ -521,6 +521,9 @@ impl CoreError {
             Self::SocketPath { .. } => Some(
                 "choose a shorter root with --root or [node] root, or a shorter net name".into(),
             ),
+            Self::Image { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("let this user read the file, and enter the folders above it".into())
+            }
             Self::Image { .. } => Some("correct the disk's path in the template".into()),
             Self::Read { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied =>

@@ -177,6 +177,31 @@ fn root_unprivileged_user_is_told_what_he_lacks() {
 
 #[test]
 #[ignore = "needs root, Open vSwitch, cloud-hypervisor and KVM"]
+fn root_unprivileged_somebody_elses_image_is_not_copied() {
+    if !need(PARTS) {
+        return;
+    }
+    let host = Host::new("tap", OpenVswitch::start);
+    let image = host.home.path("image.raw");
+    chown(&image, Some(STRANGER), Some(STRANGER)).unwrap();
+    let grant = |mode| fs::set_permissions(&image, fs::Permissions::from_mode(mode)).unwrap();
+    grant(0o600);
+    let refused = host.member("vm create -t bare --name web");
+    refused.fails_with(1, &["image.raw", "Permission denied", "let this user read the file"]);
+    let import = format!("image import {} --name theirs", image.display());
+    host.member(&import).fails_with(1, &["image.raw", "Permission denied"]);
+    assert_eq!(host.member_can("vm ls"), serde_json::json!([]));
+    assert_eq!(host.member_can("image ls"), serde_json::json!([]));
+    // One who may read it has a copy of his own.
+    grant(0o644);
+    let made = host.member_can("vm create -t bare --name web");
+    let disk = Path::new(made[0]["dir"].as_str().unwrap()).join("disk/os");
+    assert_eq!(fs::metadata(disk).unwrap().uid(), USER);
+    assert_private(&host.root());
+}
+
+#[test]
+#[ignore = "needs root, Open vSwitch, cloud-hypervisor and KVM"]
 fn root_unprivileged_machines_are_their_users_alone() {
     if !need(PARTS) {
         return;
