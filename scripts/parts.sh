@@ -3,7 +3,7 @@
 # Sourced by the other scripts; changes nothing when it is read.
 
 # The words of VIRSHLE_REQUIRE.
-parts=(ovs dpdk ch kvm reflink sshd rsync cloud-init qemu-img packers openssl root)
+parts=(ovs dpdk ch kvm reflink sshd rsync cloud-init dhcp qemu-img packers openssl root)
 
 say() { printf '\n== %s\n' "$*"; }
 is_root() { [ "$(id -u)" = 0 ]; }
@@ -40,7 +40,7 @@ install_parts() {
   if is_root && ! [ -e /etc/cloud ]; then mkdir /etc/cloud && touch /etc/cloud/cloud-init.disabled; fi
   install_packages build-essential openvswitch-switch openvswitch-switch-dpdk xfsprogs btrfs-progs \
     e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init \
-    gzip xz-utils zstd openssl
+    gzip xz-utils zstd openssl dnsmasq-base kea-dhcp4-server busybox
 }
 
 # Reserves the hugepages that DPDK needs for itself, if root may and there is memory.
@@ -105,6 +105,8 @@ has() {
     rsync) command -v rsync >/dev/null ;;
     cloud-init) is_root && command -v cloud-init >/dev/null && [ -e /etc/cloud/cloud.cfg ] \
       && [ -e /dev/loop-control ] ;;
+    dhcp) is_root && command -v dnsmasq >/dev/null && command -v kea-dhcp4 >/dev/null \
+      && command -v busybox >/dev/null ;;
     qemu-img) command -v qemu-img >/dev/null && command -v qemu-io >/dev/null ;;
     packers) command -v gzip >/dev/null && command -v xz >/dev/null && command -v zstd >/dev/null ;;
     openssl) command -v openssl >/dev/null ;;
@@ -132,6 +134,8 @@ describe() {
       echo 'the package rsync' ;;
     cloud-init) ! has cloud-init || { cloud-init --version; return; }
       echo 'root, loop devices, the package cloud-init' ;;
+    dhcp) ! has dhcp || { echo "dnsmasq, Kea $(kea-dhcp4 -v)"; return; }
+      echo 'root, the packages dnsmasq-base, kea-dhcp4-server, busybox' ;;
     qemu-img) ! has qemu-img || { qemu-img --version | sed -n 1p; return; }
       echo 'the package qemu-utils' ;;
     packers) ! has packers || { echo 'gzip, xz, zstd'; return; }

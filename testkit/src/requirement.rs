@@ -31,6 +31,8 @@ pub enum Part {
     Rsync,
     /// cloud-init, as its package installs it, and root to run it in a root of its own.
     CloudInit,
+    /// DHCP servers, dnsmasq and Kea with its lease commands; the client of busybox; root.
+    Dhcp,
 }
 
 impl Part {
@@ -49,6 +51,7 @@ impl Part {
             Self::Openssl => "openssl",
             Self::Rsync => "rsync",
             Self::CloudInit => "cloud-init",
+            Self::Dhcp => "dhcp",
         }
     }
 
@@ -66,6 +69,7 @@ impl Part {
             Self::Openssl => "openssl",
             Self::Rsync => "rsync",
             Self::CloudInit => "cloud-init, blkid, loop devices and root",
+            Self::Dhcp => "dnsmasq, kea-dhcp4, busybox and root",
         }
     }
 }
@@ -85,6 +89,7 @@ pub fn has(part: Part) -> bool {
                 && Path::new("/etc/cloud/cloud.cfg").exists()
                 && Path::new("/dev/loop-control").exists()
         }
+        Part::Dhcp => root && ["dnsmasq", "kea-dhcp4", "busybox"].into_iter().all(program),
         Part::Ovs => root && program("ovsdb-server") && vswitchd_exists(),
         Part::Dpdk => {
             root && program("ovsdb-server")

@@ -13,11 +13,15 @@ const SOON: Duration = Duration::from_secs(30);
 
 /// A node whose machines have a network of the host's own DHCP server.
 fn config(ovsdb: &str) -> String {
+    config_with_leases(ovsdb, "leases")
+}
+
+fn config_with_leases(ovsdb: &str, leases: &str) -> String {
     format!(
         r#"
 [network]
 ovsdb = "{ovsdb}"
-leases = "{{folder}}/leases"
+leases = "{{folder}}/{leases}"
 [[template.vm]]
 name = "xs"
 vcpu = 1
@@ -54,6 +58,83 @@ fn a_lease_is_an_address_and_a_surer_one_than_what_follows_from_the_card() {
     let info = serde_json::to_value(vm.info()).unwrap();
     let expected = serde_json::json!({"ip": "192.0.2.7", "prefix": null, "source": "dhcp"});
     assert_eq!(info["nets"][0]["addresses"][0], expected);
+}
+
+/// The address that a real client of a real DHCP server gets, on the machine's behalf.
+fn leased(vm: &virshle_core::Vm, server: &mut Command) -> String {
+    let mac = &vm.definition().nets[0].mac;
+    ip("link set lo up");
+    ip("link add lan type veth peer name guest");
+    ip("address add 192.0.2.1/24 dev lan");
+    ip("link set lan up");
+    ip(&format!("link set guest address {mac} up"));
+    let mut server = server.spawn().unwrap();
+    // It asks until the server is there.
+    let words = "busybox udhcpc -i guest -f -q -n -t 20 -T 1 -s /bin/true";
+    let client = Command::new("timeout").arg("30").args(words.split(' ')).output();
+    // Kea's answer comes from itself. Then it ends, whatever came of it.
+    let shown = shown(vm);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let words = String::from_utf8_lossy(&client.unwrap().stderr).into_owned();
+    let (_, address) = words.split_once("lease of ").unwrap_or_else(|| panic!("{words}"));
+    let expected = format!("{} dhcp", address.split_whitespace().next().unwrap_or_default());
+    assert_eq!(shown[0], expected, "{words}");
+    expected
+}
+
+#[test]
+#[ignore = "needs dnsmasq, Kea, busybox and root"]
+fn root_a_lease_of_a_real_dnsmasq_is_an_address() {
+    if !need(&[Part::Root, Part::Dhcp]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let lab = Lab::new(&config("unix:/nowhere"));
+    let vm = lab.create("xs");
+    let mut dnsmasq = Command::new("dnsmasq");
+    dnsmasq
+        .args(
+            "--keep-in-foreground --conf-file=/dev/null --user=root --pid-file --port=0".split(' '),
+        )
+        .args("--interface=lan --dhcp-range=192.0.2.50,192.0.2.60,1h --no-ping".split(' '))
+        .arg(format!("--dhcp-leasefile={}", lab.path("leases").display()));
+    leased(&vm, &mut dnsmasq);
+}
+
+/// A Kea that keeps its leases in a journal, and can be asked for them.
+fn kea(lab: &Lab) -> Command {
+    let folder = lab.path("");
+    let hooks = format!("/usr/lib/{}-linux-gnu/kea/hooks", std::env::consts::ARCH);
+    let config = serde_json::json!({"Dhcp4": {
+        "interfaces-config": {"interfaces": ["lan"], "dhcp-socket-type": "raw"},
+        "control-socket": {"socket-type": "unix", "socket-name": folder.join("control")},
+        "lease-database": {"type": "memfile", "name": folder.join("leases.csv")},
+        "hooks-libraries": [{"library": format!("{hooks}/libdhcp_lease_cmds.so")}],
+        "subnet4": [{"subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.50-192.0.2.60"}]}],
+    }});
+    fs::write(folder.join("kea.json"), config.to_string()).unwrap();
+    let mut kea = Command::new("kea-dhcp4");
+    kea.arg("-c").arg(folder.join("kea.json"));
+    kea.env("KEA_PIDFILE_DIR", &folder).env("KEA_LOCKFILE_DIR", &folder);
+    kea.stdout(std::process::Stdio::null());
+    kea
+}
+
+#[test]
+#[ignore = "needs dnsmasq, Kea, busybox and root"]
+fn root_a_lease_of_a_real_kea_is_an_address() {
+    if !need(&[Part::Root, Part::Dhcp]) {
+        return;
+    }
+    for leases in ["leases.csv", "control"] {
+        let _namespace = NetNamespace::enter().unwrap();
+        let lab = Lab::new(&config_with_leases("unix:/nowhere", leases));
+        let vm = lab.create("xs");
+        let expected = leased(&vm, &mut kea(&lab));
+        // The journal is there without it, its socket is nobody's.
+        assert_eq!(shown(&vm)[0] == expected, leases == "leases.csv", "{leases}");
+    }
 }
 
 #[test]
