@@ -67,6 +67,23 @@ pub(crate) struct Globals {
     pub(crate) color: Color,
 }
 
+/// Puts the global options behind a command's own.
+///
+/// The arguments of a command are made when it is one of the words (`defer`), and then it has the
+/// global ones already. A help text has its headings in the order of the arguments.
+pub(crate) trait GlobalsLast {
+    fn globals_last(self) -> Self;
+}
+
+impl GlobalsLast for clap::Command {
+    fn globals_last(self) -> Self {
+        let globals = self.get_arguments().filter(|argument| argument.is_global_set());
+        let ids: Vec<clap::Id> = globals.map(|argument| argument.get_id().clone()).collect();
+        // An argument that is changed, if only into itself, becomes the last.
+        ids.into_iter().fold(self, |command, id| command.mut_arg(id, |argument| argument))
+    }
+}
+
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {

@@ -4,11 +4,13 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use virshle_core::{Node, Selection, Selector, Vm, VmState};
 
+use crate::cli::GlobalsLast;
 use crate::error::CliError;
 
-/// Which machines are meant, any number of them. Nothing said is nobody meant.
+// Which machines are meant, any number of them. Nothing said is nobody meant. (clap would take
+// documentation of this and of the next two for their commands'.)
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Machines")]
+#[command(next_help_heading = "Machines", globals_last())]
 pub(crate) struct Machines {
     /// Ids, names, uuids or beginnings of uuids
     #[arg(value_name = "MACHINE", help_heading = None)]
@@ -29,7 +31,7 @@ pub(crate) struct Machines {
     all: bool,
 }
 
-/// What narrows the machines down.
+// What narrows the machines down.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Filter {
     /// Only machines in this state; may be repeated
@@ -40,9 +42,9 @@ pub(crate) struct Filter {
     template: Vec<String>,
 }
 
-/// The one machine that is meant.
+// The one machine that is meant.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Machine by")]
+#[command(next_help_heading = "Machine by", globals_last())]
 #[group(required = true, multiple = false)]
 pub(crate) struct Machine {
     /// An id, a name, a uuid or the beginning of one

@@ -9,8 +9,6 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::progress::Progress;
 
-/// Take an image into the cache: unpacked, read-only, whole or not at all; templates name it by
-/// image = "NAME", and the same command goes on with a download that was interrupted
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The image: a file, or an http: or https: address

@@ -8,7 +8,6 @@ use crate::error::CliError;
 use crate::paint;
 use crate::sheet::Sheet;
 
-/// Show everything about an image of the cache
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The image's name

@@ -9,7 +9,6 @@ use crate::error::CliError;
 use crate::report::ErrorDocument;
 use crate::table::Table;
 
-/// List the images of the cache
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 

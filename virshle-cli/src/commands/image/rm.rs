@@ -6,8 +6,6 @@ use virshle_core::ImageName;
 use crate::context::Context;
 use crate::error::CliError;
 
-/// Remove an image from the cache, or a download of it that was interrupted; refused if a machine
-/// stands on it (clone = "overlay")
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The image's name

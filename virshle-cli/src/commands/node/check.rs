@@ -9,7 +9,6 @@ use crate::escape::escape;
 use crate::paint;
 use crate::report::ErrorDocument;
 
-/// Tell what this host lacks and how to mend it, and what belongs to no machine
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Remove what belongs to no machine: processes, ports, folders and sockets left behind

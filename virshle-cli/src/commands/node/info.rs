@@ -8,7 +8,6 @@ use crate::error::CliError;
 use crate::paint;
 use crate::sheet::Sheet;
 
-/// Show where this node is, what room it has, and how many machines
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 

@@ -8,9 +8,6 @@ use crate::error::CliError;
 use crate::escape::{escape, escape_lines};
 use crate::paint;
 
-/// Make the folders, the bridge and the link to the uplink, as far as they aren't there
-///
-/// Ends by printing the lines that ~/.ssh/config lacks for ssh vm/NAME
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Only say what would be made

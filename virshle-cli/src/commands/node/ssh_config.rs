@@ -8,8 +8,6 @@ use super::init;
 use crate::context::Context;
 use crate::error::CliError;
 
-/// Print the lines of ~/.ssh/config by which ssh vm/NAME is a session in a machine, and scp and
-/// rsync reach it as vm+NAME
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Write them to ~/.ssh/config.d/virshle, which ~/.ssh/config then includes

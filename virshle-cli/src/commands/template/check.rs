@@ -9,7 +9,6 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::escape::escape;
 
-/// Check a configuration, and tell every mistake in it
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The file [default: the configuration that the other commands read]

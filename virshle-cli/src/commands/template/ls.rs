@@ -10,7 +10,6 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::table::Table;
 
-/// List the templates
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 

@@ -11,9 +11,13 @@ use crate::context::Context;
 use crate::error::CliError;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
+    /// List the templates
     Ls(ls::Args),
+    /// Show a template with everything that its defaults fill in
     Show(show::Args),
+    /// Check a configuration, and tell every mistake in it
     Check(check::Args),
 }
 

@@ -7,7 +7,6 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::sheet::Sheet;
 
-/// Show a template with everything that its defaults fill in
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The template's name

@@ -7,7 +7,6 @@ use crate::error::CliError;
 use crate::escape::escape_lines;
 use crate::machines::Machine;
 
-/// Print what a machine is made of: its definition, as it lies in its folder
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]

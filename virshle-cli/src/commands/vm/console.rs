@@ -16,10 +16,6 @@ use crate::machines::Machine;
 use crate::raw_terminal::RawTerminal;
 use crate::terminal_text::TerminalText;
 
-/// Type at a machine's serial console, and see what it writes; Ctrl-] detaches
-///
-/// What the guest wrote last is shown first. Any number of consoles may be open. A serial line has no
-/// window size: `stty rows N cols N` tells the guest.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]

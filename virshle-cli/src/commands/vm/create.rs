@@ -15,7 +15,6 @@ use crate::progress::Progress;
 use crate::report::ErrorDocument;
 use crate::vm_table;
 
-/// Make machines from a template, each with private copies of its images
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The template

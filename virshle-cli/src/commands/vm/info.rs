@@ -10,7 +10,6 @@ use crate::paint;
 use crate::sheet::Sheet;
 use crate::vm_table;
 
-/// Show everything about a machine
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -6,9 +6,6 @@ use super::proxy::find;
 use crate::context::Context;
 use crate::error::CliError;
 
-/// Print the keys of a machine's ssh server, and remember the first one
-///
-/// For `KnownHostsCommand` of ssh_config(5), which `v node ssh-config` prints
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// An id, a name, a uuid or the beginning of one; vm/MACHINE and vm+MACHINE are taken, too

@@ -13,7 +13,6 @@ use crate::follow::{Folders, Growing, Woken};
 use crate::machines::Machines;
 use crate::terminal_text::TerminalText;
 
-/// Print the logs of machines; to a terminal only text and colours
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -26,7 +25,7 @@ pub(crate) struct Args {
     machines: Machines,
 }
 
-/// Which log.
+// Which log. (clap would take documentation for the command's.)
 #[derive(clap::Args, Clone, Copy, Debug)]
 #[group(multiple = false)]
 struct Log {

@@ -10,7 +10,6 @@ use crate::machines::Filter;
 use crate::report::ErrorDocument;
 use crate::vm_table;
 
-/// List the machines; with -v also their template, process, interfaces, addresses, age and uuid
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -23,23 +23,47 @@ use crate::context::Context;
 use crate::error::CliError;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
+    /// Make machines from a template, each with private copies of its images
     Create(create::Args),
+    /// List the machines; with -v also their template, process, interfaces, addresses, age and uuid
     Ls(ls::Args),
+    /// Start machines, and wait until they run
     Start(start::Args),
+    /// Press the power button of machines, and wait until they are off
     Stop(stop::Args),
+    /// Stop machines and start them again; start those that are stopped
     Restart(restart::Args),
+    /// Let machines stand still, with all that is in their memory
     Pause(pause::Args),
+    /// Let paused machines go on
     Resume(resume::Args),
+    /// Remove machines with their disks, for good
     Rm(rm::Args),
+    /// Show everything about a machine
     Info(info::Args),
+    /// Print what a machine is made of: its definition, as it lies in its folder
     Config(config::Args),
+    /// Open a session in a machine, or run a command there, with the system's ssh
     Ssh(ssh::Args),
+    /// Type at a machine's serial console, and see what it writes; Ctrl-] detaches
+    ///
+    /// What the guest wrote last is shown first. Any number of consoles may be open. A serial line has no
+    /// window size: `stty rows N cols N` tells the guest.
     Console(console::Args),
+    /// Wait until machines run, have an address, or can be entered by ssh
     Wait(wait::Args),
+    /// Print the logs of machines; to a terminal only text and colours
     Logs(logs::Args),
+    /// Connect the standard input and output to the ssh server of a machine
+    ///
+    /// For `ProxyCommand` of ssh_config(5), which `v node ssh-config` prints
     #[command(hide = true)]
     Proxy(proxy::Args),
+    /// Print the keys of a machine's ssh server, and remember the first one
+    ///
+    /// For `KnownHostsCommand` of ssh_config(5), which `v node ssh-config` prints
     #[command(hide = true)]
     KnownHosts(known_hosts::Args),
 }

@@ -7,7 +7,6 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
 
-/// Let machines stand still, with all that is in their memory
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]

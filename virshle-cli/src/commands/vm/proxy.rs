@@ -16,9 +16,6 @@ use crate::timeout;
 /// How long a machine that has just been started may take until it answers.
 pub(super) const TIMEOUT: &str = "60s";
 
-/// Connect the standard input and output to the ssh server of a machine
-///
-/// For `ProxyCommand` of ssh_config(5), which `v node ssh-config` prints
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// An id, a name, a uuid or the beginning of one; vm/MACHINE and vm+MACHINE are taken, too

@@ -8,7 +8,6 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
 
-/// Stop machines and start them again; start those that are stopped
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -7,7 +7,6 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
 
-/// Let paused machines go on
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]

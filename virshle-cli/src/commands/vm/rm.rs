@@ -8,7 +8,6 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
 
-/// Remove machines with their disks, for good
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Cut the power of machines that are on, which are refused otherwise

@@ -12,7 +12,6 @@ use crate::error::CliError;
 use crate::machines::Machine;
 use crate::timeout;
 
-/// Open a session in a machine, or run a command there, with the system's ssh
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Log in as USER [default: the one its user data made, else the one ssh would take]

@@ -8,7 +8,6 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
 
-/// Start machines, and wait until they run
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Attach the terminal to its serial console, as v vm console does; takes one machine

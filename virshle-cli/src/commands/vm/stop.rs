@@ -10,7 +10,6 @@ use crate::error::CliError;
 use crate::machines::Machines;
 use crate::timeout;
 
-/// Press the power button of machines, and wait until they are off
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -20,7 +19,7 @@ pub(crate) struct Args {
     machines: Machines,
 }
 
-/// How machines are stopped.
+// How machines are stopped. (clap would take documentation for the command's.)
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct How {
     /// Cut the power instead: the guest is not asked

@@ -11,7 +11,6 @@ use crate::error::CliError;
 use crate::machines::Machines;
 use crate::timeout;
 
-/// Wait until machines run, have an address, or can be entered by ssh
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// What to wait for. boot: it runs; address: one is known, link-local ones aside; ssh: its ssh
