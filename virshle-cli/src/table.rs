@@ -1,5 +1,6 @@
 //! Tables with round corners.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use anstyle::Style;
@@ -32,13 +33,21 @@ impl Table {
     /// Adds a row, each cell in its style. What a terminal would act on is escaped.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = (String, Style)>) {
         let row = self.rows.count_records();
-        let (texts, styles): (Vec<String>, Vec<Style>) =
-            cells.into_iter().map(|(text, style)| (escape(&text).into_owned(), style)).unzip();
+        let texts: Vec<String> = cells
+            .into_iter()
+            .enumerate()
+            .map(|(column, (text, style))| {
+                if self.paint.is_on() && !style.is_plain() {
+                    self.styles.push((Cell::new(row, column), style));
+                }
+                // Almost always there is nothing to escape.
+                match escape(&text) {
+                    Cow::Borrowed(_) => text,
+                    Cow::Owned(escaped) => escaped,
+                }
+            })
+            .collect();
         self.rows.push_record(texts);
-        if self.paint.is_on() {
-            let styled = styles.into_iter().enumerate().filter(|(_, style)| !style.is_plain());
-            self.styles.extend(styled.map(|(column, style)| (Cell::new(row, column), style)));
-        }
     }
 
     /// Writes the table, with the line's end. A long one is never whole in memory as text.
