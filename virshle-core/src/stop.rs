@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use virshle_hypervisor::Vmm;
+use virshle_hypervisor::{HypervisorError, Vmm};
 
 use crate::lock::Lock;
 use crate::run::{LastExit, Phase, Run};
@@ -140,10 +140,7 @@ impl Vm {
             }
         }
         self.note_asked(Some(LastExit::Stopped));
-        let pressed = self.client(ANSWER_TIMEOUT, "stop").and_then(|client| {
-            client.power_button().map_err(|source| self.hypervisor_error("stop", source))
-        });
-        if let Err(error) = pressed {
+        if let Err(error) = self.press(vmm) {
             self.note_asked(None);
             return Err(error);
         }
@@ -159,6 +156,23 @@ impl Vm {
         }
         self.note_asked(None);
         Err(CoreError::StillRunning { vm: self.name().clone(), timeout })
+    }
+
+    /// Presses the button. A guest that is off at once may take the answer with it.
+    fn press(&self, vmm: &Vmm) -> Result<(), CoreError> {
+        let press = || {
+            let client = self.client(ANSWER_TIMEOUT, "stop")?;
+            client.power_button().map_err(|source| self.hypervisor_error("stop", source))
+        };
+        match press() {
+            Err(error) if broke(&error) => match press() {
+                // Pressed twice, it is still pressed.
+                Ok(()) => Ok(()),
+                Err(_) if vmm.wait_exit(TERM_TIMEOUT) => Ok(()),
+                Err(_) => Err(error),
+            },
+            pressed => pressed,
+        }
     }
 
     fn cut_power(&self, vmm: &Vmm) -> Result<(), CoreError> {
@@ -217,4 +231,10 @@ impl Vm {
         self.unplug();
         self.remove_sockets();
     }
+}
+
+/// Whether the other end may have gone in the middle of it, or just before.
+fn broke(error: &CoreError) -> bool {
+    let CoreError::Hypervisor { source, .. } = error else { return false };
+    matches!(source, HypervisorError::Broken { .. }) || source.nobody_listens()
 }

@@ -65,7 +65,8 @@ impl FromStr for Address {
             None if port.is_empty() => Self::TCP_PORT,
             None => return Err(wrong()),
         };
-        if host.is_empty() || port == 0 {
+        // Brackets are around a host, not of it.
+        if host.is_empty() || host.contains(['[', ']']) || port == 0 {
             return Err(wrong());
         }
         Ok(Self::Tcp { host: host.into(), port })
@@ -100,6 +101,8 @@ mod tests {
             "tcp:a:b:c",
             "ssl:a:1",
             "tcp:[::1]x",
+            "tcp:[[a]:1",
+            "tcp:a]:1",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text:?}");
         }
