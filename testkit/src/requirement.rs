@@ -1,6 +1,6 @@
 //! Which real parts this host has, and what a test does when its part is absent.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A real part that a test needs.
@@ -89,7 +89,10 @@ pub fn has(part: Part) -> bool {
                 && Path::new("/etc/cloud/cloud.cfg").exists()
                 && Path::new("/dev/loop-control").exists()
         }
-        Part::Dhcp => root && ["dnsmasq", "kea-dhcp4", "busybox"].into_iter().all(program),
+        Part::Dhcp => {
+            root && ["dnsmasq", "kea-dhcp4", "busybox"].into_iter().all(program)
+                && kea_lease_commands().exists()
+        }
         Part::Ovs => root && program("ovsdb-server") && vswitchd_exists(),
         Part::Dpdk => {
             root && program("ovsdb-server")
@@ -133,6 +136,11 @@ pub fn need(parts: &[Part]) -> bool {
         return false;
     }
     true
+}
+
+/// Kea's library for commands about its leases, where Debian has it.
+pub fn kea_lease_commands() -> PathBuf {
+    format!("/usr/lib/{}-linux-gnu/kea/hooks/libdhcp_lease_cmds.so", std::env::consts::ARCH).into()
 }
 
 fn vswitchd_exists() -> bool {

@@ -5,7 +5,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use virshle_core::{Awaited, CoreError, Force, Route, StartOptions};
-use virshle_testkit::{FakeVsock, NetNamespace, OpenVswitch, Part, TestKernel, need};
+use virshle_testkit::{
+    FakeVsock, NetNamespace, OpenVswitch, Part, TestKernel, kea_lease_commands, need,
+};
 
 use crate::lab::{LEAST, Lab};
 
@@ -105,12 +107,11 @@ fn root_a_lease_of_a_real_dnsmasq_is_an_address() {
 /// A Kea that keeps its leases in a journal, and can be asked for them.
 fn kea(lab: &Lab) -> Command {
     let folder = lab.path("");
-    let hooks = format!("/usr/lib/{}-linux-gnu/kea/hooks", std::env::consts::ARCH);
     let config = serde_json::json!({"Dhcp4": {
         "interfaces-config": {"interfaces": ["lan"], "dhcp-socket-type": "raw"},
         "control-socket": {"socket-type": "unix", "socket-name": folder.join("control")},
         "lease-database": {"type": "memfile", "name": folder.join("leases.csv")},
-        "hooks-libraries": [{"library": format!("{hooks}/libdhcp_lease_cmds.so")}],
+        "hooks-libraries": [{"library": kea_lease_commands()}],
         "subnet4": [{"subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.50-192.0.2.60"}]}],
     }});
     fs::write(folder.join("kea.json"), config.to_string()).unwrap();
