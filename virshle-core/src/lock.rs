@@ -25,15 +25,14 @@ impl Lock {
     pub(crate) fn acquire(path: &Path, timeout: Duration) -> Result<Self, CoreError> {
         let failed = |source| CoreError::Lock { path: path.to_owned(), source };
         let file = open(path, true).map_err(failed)?;
-        let file = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => file,
+        let lock = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Self { file },
             Err(rustix::io::Errno::WOULDBLOCK) => match wait(file, timeout).map_err(failed)? {
-                Some(file) => file,
+                Some(lock) => lock,
                 None => return Err(held(path, timeout)),
             },
             Err(errno) => return Err(failed(errno.into())),
         };
-        let lock = Self { file };
         // Only a courtesy to whoever waits: a lock without a name is a lock all the same.
         drop(lock.write_holder());
         Ok(lock)
@@ -100,6 +99,17 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// Lets go of it at once. Closing the file does not, while a program that another thread starts
+    /// has a copy of the descriptor, between its fork(2) and its exec(2).
+    fn drop(&mut self) {
+        // What can't be unlocked ends with its last descriptor.
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::debug!(%error, "cannot unlock");
+        }
+    }
+}
+
 fn open(path: &Path, create: bool) -> io::Result<File> {
     // A FIFO in its place is not waited for.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -125,7 +135,7 @@ fn open(path: &Path, create: bool) -> io::Result<File> {
 
 /// Waits for the lock in a thread of its own, as `flock(2)` knows no deadline. A thread that is
 /// late finds nobody waiting and lets go again.
-fn wait(file: File, timeout: Duration) -> io::Result<Option<File>> {
+fn wait(file: File, timeout: Duration) -> io::Result<Option<Lock>> {
     let (sender, receiver) = mpsc::sync_channel(0);
     std::thread::Builder::new().name("lock".into()).spawn(move || {
         let result = loop {
@@ -134,11 +144,11 @@ fn wait(file: File, timeout: Duration) -> io::Result<Option<File>> {
                 other => break other,
             }
         };
-        // Nobody waits any more: the send gives the file back, and dropping it unlocks.
-        drop(sender.send(result.map(|()| file)));
+        // Nobody waits any more: the send gives the lock back, and dropping it unlocks.
+        drop(sender.send(result.map(|()| Lock { file })));
     })?;
     match receiver.recv_timeout(timeout) {
-        Ok(Ok(file)) => Ok(Some(file)),
+        Ok(Ok(lock)) => Ok(Some(lock)),
         Ok(Err(errno)) => Err(errno.into()),
         Err(_) => Ok(None),
     }
@@ -173,6 +183,17 @@ mod tests {
         drop(first);
         let second = Lock::acquire(&path, Duration::from_secs(10)).unwrap();
         assert!(second.is_at(&path).unwrap());
+    }
+
+    #[test]
+    fn it_ends_although_a_child_has_a_copy_of_its_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = Lock::acquire(&path, Duration::ZERO).unwrap();
+        let _copy = lock.file.try_clone().unwrap();
+        assert!(Lock::acquire_if_free(&path).unwrap().is_none());
+        drop(lock);
+        assert!(Lock::acquire_if_free(&path).unwrap().is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Getting into machines: their addresses, and waiting for them.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use virshle_core::{Awaited, CoreError, Force, Route, StartOptions};
@@ -118,7 +118,7 @@ fn kea(lab: &Lab) -> Command {
     let mut kea = Command::new("kea-dhcp4");
     kea.arg("-c").arg(folder.join("kea.json"));
     kea.env("KEA_PIDFILE_DIR", &folder).env("KEA_LOCKFILE_DIR", &folder);
-    kea.stdout(std::process::Stdio::null());
+    kea.stdout(Stdio::null()).stderr(Stdio::null());
     kea
 }
 
