@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::Path;
 
 use virshle_core::template::Config;
-use virshle_core::{CreateRequest, Force, Node, StartOptions, in_parallel};
+use virshle_core::{CreateRequest, Force, Node, StartOptions, Starter, in_parallel};
 
 const OWN: &str = r#"
 [[template.vm]]
@@ -34,17 +34,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let made = node.create(&CreateRequest::new(template).count(count), &|_| {})?;
     let machines = made.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let started = in_parallel(machines, |vm| {
-        let result = vm.start(&StartOptions::default());
-        (vm, result)
-    });
-    for (vm, result) in &started {
+    let starter = Starter::new(&machines, StartOptions::default());
+    let started = in_parallel(machines.iter().collect(), |vm| starter.start(vm));
+    for (vm, result) in machines.iter().zip(&started) {
         match result {
             Ok(_) => println!("{} is {}", vm.name(), vm.state()),
             Err(error) => println!("{} stays {}: {error}", vm.name(), vm.state()),
         }
     }
-    for (vm, _) in started {
+    for vm in &machines {
         vm.remove(Force::Yes)?;
     }
     Ok(())

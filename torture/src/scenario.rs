@@ -76,6 +76,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { short: false, ..scenario("create-name", &["vm", "create", "-t", "bare", "--name", SUBJECT], Nothing, Effect::Named) },
     scenario("create-3", &["vm", "create", "-t", "bare", "-n", "3"], Nothing, Effect::Created(3, "stopped")),
     Scenario { short: false, ..scenario("create-start", &["vm", "create", "-t", "tap", "--start"], Nothing, Effect::Created(1, "running")) },
+    Scenario { short: false, ..scenario("create-start-3", &["vm", "create", "-t", "tap", "-n", "3", "--start"], Nothing, Effect::Created(3, "running")) },
     Scenario { short: false, ..scenario("start", &["vm", "start", SUBJECT], Stopped("bare"), Effect::State("running")) },
     scenario("start-tap", &["vm", "start", SUBJECT], Stopped("tap"), Effect::State("running")),
     Scenario { part: Some(Part::Dpdk), ..scenario("start-vhost", &["vm", "start", SUBJECT], Stopped("vhost"), Effect::State("running")) },

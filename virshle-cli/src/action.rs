@@ -40,17 +40,32 @@ pub(crate) fn act<T: Serialize + Send>(
     show: impl Fn(&Vm) -> T + Sync,
 ) -> Result<(), CliError> {
     let vms = context.node()?.select(selection)?;
+    act_on(context, &vms, words, work, show)
+}
+
+/// Does what [`act`] does on these machines.
+///
+/// # Errors
+///
+/// As [`act`].
+pub(crate) fn act_on<T: Serialize + Send>(
+    context: &Context,
+    vms: &[Vm],
+    words: Words,
+    work: impl Fn(&Vm) -> Result<Change, CoreError> + Sync,
+    show: impl Fn(&Vm) -> T + Sync,
+) -> Result<(), CliError> {
     if vms.is_empty() {
         context.output.note("no machine fits");
     }
     let total = vms.len();
-    let results = in_parallel(vms, |vm| {
-        let result = work(&vm).map_err(CliError::from);
-        tell(context, &vm, words, &result, total);
+    let results = in_parallel(vms.iter().collect(), |vm| {
+        let result = work(vm).map_err(CliError::from);
+        tell(context, vm, words, &result, total);
         let shown = context
             .output
             .json
-            .then(|| Acted { vm: show(&vm), error: result.as_ref().err().map(ErrorDocument::new) });
+            .then(|| Acted { vm: show(vm), error: result.as_ref().err().map(ErrorDocument::new) });
         (result.err(), shown)
     });
     let (errors, shown): (Vec<_>, Vec<_>) = results.into_iter().unzip();

@@ -13,7 +13,8 @@
 //! # Limitations
 //!
 //! - Linux on x86_64 and aarch64, cloud-hypervisor 44 or later, Open vSwitch for networks.
-//! - Blocking calls. Every wait has a deadline; [`in_parallel`] works on many machines at once.
+//! - Blocking calls. Every wait has a deadline; [`in_parallel`] works on many machines at once, and a
+//!   [`Starter`] starts them for less.
 //! - Machines of one host: nothing here moves one to another.
 //!
 //! # Example
@@ -67,6 +68,7 @@ mod relay;
 mod remove;
 mod run;
 mod selector;
+mod shared_ports;
 mod shelf;
 mod sightings;
 mod socket_watch;
@@ -75,6 +77,7 @@ mod ssh;
 mod ssh_config;
 mod ssh_word;
 mod start;
+mod starter;
 mod status;
 mod stop;
 mod store;
@@ -115,6 +118,7 @@ pub use sightings::Sightings;
 pub use ssh::{SSH_PORT, SshRequest};
 pub use ssh_config::{SshConfig, machine_of_host};
 pub use start::StartOptions;
+pub use starter::Starter;
 pub use stop::StopRequest;
 pub use vm::Vm;
 pub use vm_info::{DiskInfo, NetInfo, VmInfo};

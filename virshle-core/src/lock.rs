@@ -33,8 +33,7 @@ impl Lock {
             },
             Err(errno) => return Err(failed(errno.into())),
         };
-        // Only a courtesy to whoever waits: a lock without a name is a lock all the same.
-        drop(lock.write_holder());
+        lock.sign();
         Ok(lock)
     }
 
@@ -87,6 +86,12 @@ impl Lock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Writes down who holds it, for whoever waits.
+    pub(crate) fn sign(&self) {
+        // Only a courtesy: a lock without a name is a lock all the same.
+        drop(self.write_holder());
     }
 
     fn write_holder(&self) -> io::Result<()> {

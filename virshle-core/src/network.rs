@@ -1,6 +1,7 @@
 //! A machine's interfaces and their other ends: ports of the switch, taps, macvtaps.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use virshle_hypervisor::Client;
@@ -10,6 +11,7 @@ use virshle_net::{
 };
 
 use crate::definition::{NetDefinition, NetKind};
+use crate::shared_ports::{Answer, SharedPorts};
 use crate::vmm_config::{Offloads, descriptor_config};
 use crate::{CoreError, Vm};
 
@@ -21,6 +23,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Network<'a> {
     vm: &'a Vm,
     switch: Option<Switch>,
+    /// The ports of its taps, if they are asked for together with those of other machines.
+    shared: Option<Arc<SharedPorts>>,
     offloads: Offloads,
     devices: Vec<Device<'a>>,
     timeout: Duration,
@@ -45,23 +49,52 @@ impl<'a> Network<'a> {
     /// A tap lives as long as somebody holds its descriptor: when this is dropped and no VMM has
     /// got it, it is gone.
     pub(crate) fn prepare(vm: &'a Vm, timeout: Duration) -> Result<Self, CoreError> {
-        let mut network =
-            Self { vm, switch: None, offloads: Offloads::Kernel, devices: Vec::new(), timeout };
+        let mut network = Self {
+            vm,
+            switch: None,
+            shared: None,
+            offloads: Offloads::Kernel,
+            devices: Vec::new(),
+            timeout,
+        };
         let failed = |source| failed(vm, source);
         if network.switched().next().is_some() {
             let mut switch = vm.node().switch(timeout)?;
             network.offloads = check_switch(vm, &mut switch).map_err(failed)?;
             network.switch = Some(switch);
         }
-        for net in &vm.definition().nets {
+        network.make_devices().map_err(failed)?;
+        Ok(network)
+    }
+
+    /// Makes the devices of a machine without vhost-user, whose ports are among `shared`.
+    pub(crate) fn prepare_among(vm: &'a Vm, shared: &Arc<SharedPorts>) -> Result<Self, CoreError> {
+        let mut network = Self {
+            vm,
+            switch: None,
+            shared: Some(Arc::clone(shared)),
+            offloads: shared.offloads(),
+            devices: Vec::new(),
+            timeout: shared.timeout(),
+        };
+        network.make_devices().map_err(|source| failed(vm, source))?;
+        Ok(network)
+    }
+
+    fn make_devices(&mut self) -> Result<(), NetError> {
+        for net in &self.vm.definition().nets {
             let kind = match net.kind {
                 NetKind::Vhost => continue,
-                NetKind::Tap => DeviceKind::Tap(make_tap(net).map_err(failed)?),
-                NetKind::Macvtap => DeviceKind::Macvtap(make_macvtap(net).map_err(failed)?),
+                NetKind::Tap => DeviceKind::Tap(make_tap(net)?),
+                NetKind::Macvtap => DeviceKind::Macvtap(make_macvtap(net)?),
             };
-            network.devices.push(Device { net, kind });
+            self.devices.push(Device { net, kind });
         }
-        Ok(network)
+        Ok(())
+    }
+
+    pub(crate) fn vm(&self) -> &'a Vm {
+        self.vm
     }
 
     fn switched(&self) -> impl Iterator<Item = &'a NetDefinition> {
@@ -94,8 +127,8 @@ impl<'a> Network<'a> {
         Ok(())
     }
 
-    /// Asks the switch for the ports of the machine's taps, without waiting for them.
-    pub(crate) fn submit_taps(&mut self) -> Result<Vec<PendingPorts>, CoreError> {
+    /// What is asked of the ports of the machine's taps.
+    pub(crate) fn tap_requests(&self) -> Result<Vec<PortRequest>, CoreError> {
         let requests: Result<Vec<PortRequest>, NetError> = self
             .devices
             .iter()
@@ -105,8 +138,43 @@ impl<'a> Network<'a> {
                 self.request(PortRequest::tap(name), device.net)
             })
             .collect();
-        let requests = requests.map_err(|source| failed(self.vm, source))?;
+        requests.map_err(|source| failed(self.vm, source))
+    }
+
+    /// Asks the switch for the ports of the machine's taps, without waiting for them, unless that
+    /// is done already.
+    pub(crate) fn submit_taps(&mut self) -> Result<Vec<PendingPorts>, CoreError> {
+        if self.shared.is_some() {
+            return Ok(Vec::new());
+        }
+        let requests = self.tap_requests()?;
         self.submit(&requests)
+    }
+
+    /// Waits until the switch has made the ports of the machine's taps, and fails if it couldn't.
+    pub(crate) fn confirm_taps(&mut self, pending: Vec<PendingPorts>) -> Result<(), CoreError> {
+        let Some(shared) = self.shared.take() else { return self.confirm(pending) };
+        match shared.answer() {
+            Answer::Made => Ok(()),
+            Answer::Silent => {
+                let ports: Vec<_> = self.switched().map(|net| net.port.as_str()).collect();
+                let awaited = format!("the new ports {}", ports.join(", "));
+                let timeout = self.timeout;
+                Err(failed(self.vm, NetError::SwitchSilent { awaited, timeout }))
+            }
+            // By one of the machines, perhaps not by this one: by itself it hears of its own.
+            Answer::Refused => {
+                self.switch = Some(self.vm.node().switch(self.timeout)?);
+                let pending = self.submit_taps()?;
+                self.confirm(pending)
+            }
+        }
+    }
+
+    /// Waits until nothing is under way at the switch, so that what is taken back stays so. True if
+    /// there was.
+    pub(crate) fn settle(&self) -> bool {
+        self.shared.as_ref().map(|shared| shared.answer()).is_some()
     }
 
     /// Lets the switch connect to the socket of the vhost-user interface `net`, which has just
@@ -151,7 +219,7 @@ impl<'a> Network<'a> {
     }
 
     /// Waits until the switch has made the ports, and fails if it couldn't.
-    pub(crate) fn confirm(&mut self, pending: Vec<PendingPorts>) -> Result<(), CoreError> {
+    fn confirm(&mut self, pending: Vec<PendingPorts>) -> Result<(), CoreError> {
         let Some(switch) = &mut self.switch else { return Ok(()) };
         for ports in pending {
             switch.confirm_ports(ports, self.timeout).map_err(|source| failed(self.vm, source))?;

@@ -1,12 +1,15 @@
 //! Starting a machine: a VMM on its disks, its ports on the bridge, and all of it or nothing.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use virshle_hypervisor::{Client, HypervisorError, Launch, Verbosity, VmConfig, Vmm, last_lines};
 
+use crate::lock::Lock;
 use crate::network::Network;
 use crate::run::{Phase, Run};
+use crate::shared_ports::SharedPorts;
 use crate::socket_watch::SocketWatch;
 use crate::{Change, CoreError, Vm, VmState, vmm_config};
 
@@ -31,6 +34,54 @@ impl Default for StartOptions {
 /// The lines of cloud-hypervisor's log that an error carries.
 const LOG_LINES: usize = 8;
 
+/// A machine that is locked and checked, and has the devices of its interfaces.
+#[derive(Debug)]
+pub(crate) struct Ready<'a> {
+    network: Network<'a>,
+    config: VmConfig,
+    previous: Option<Run>,
+    // The last to be dropped.
+    _lock: Lock,
+}
+
+impl<'a> Ready<'a> {
+    pub(crate) fn network(&self) -> &Network<'a> {
+        &self.network
+    }
+
+    /// Starts it, or leaves everything as it was.
+    pub(crate) fn start(mut self, options: &StartOptions) -> Result<Change, CoreError> {
+        let vm = self.network.vm();
+        vm.remove_sockets();
+        let run = match Run::begin(vm.folder()) {
+            Ok(run) => run,
+            Err(error) => {
+                self.abandon();
+                return Err(error);
+            }
+        };
+        let started = vm.launch(&self.config, &mut self.network, options);
+        match started.and_then(|()| run.end_start(vm.folder())) {
+            Ok(()) => {
+                tracing::info!(vm = %vm.name(), "started");
+                Ok(Change::Done)
+            }
+            Err(error) => {
+                self.network.settle();
+                vm.undo_start(self.previous.as_ref());
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes back what was done before the start.
+    pub(crate) fn abandon(self) {
+        if self.network.settle() {
+            self.network.vm().unplug();
+        }
+    }
+}
+
 impl Vm {
     /// Starts the machine and returns when its guest runs and the switch is connected to its
     /// interfaces.
@@ -42,7 +93,7 @@ impl Vm {
     ///
     /// Everything is as it was before: no process, no port, no socket is left.
     pub fn start(&self, options: &StartOptions) -> Result<Change, CoreError> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let previous = Run::read(self.folder());
         if let Some(vmm) = self.vmm()? {
             let state = self.state();
@@ -75,20 +126,24 @@ impl Vm {
         }
         let config = self.preflight()?;
         let network = Network::prepare(self, options.answer_timeout)?;
-        self.remove_sockets();
-        let run = Run::begin(self.folder())?;
-        let started =
-            self.launch(&config, network, options).and_then(|()| run.end_start(self.folder()));
-        match started {
-            Ok(()) => {
-                tracing::info!(vm = %self.name(), "started");
-                Ok(Change::Done)
-            }
-            Err(error) => {
-                self.undo_start(previous.as_ref());
-                Err(error)
-            }
+        Ready { _lock: lock, previous, config, network }.start(options)
+    }
+
+    /// Takes the steps before a start, for a machine whose ports are asked for together with those
+    /// of others; nothing if it is not simply stopped, or somebody works on it. Who waited for it
+    /// here, with others in hand, could wait for somebody who waits for those.
+    pub(crate) fn ready_among(
+        &self,
+        shared: &Arc<SharedPorts>,
+    ) -> Result<Option<Ready<'_>>, CoreError> {
+        let Some(lock) = self.lock_if_free()? else { return Ok(None) };
+        if self.vmm()?.is_some() {
+            return Ok(None);
         }
+        let previous = Run::read(self.folder());
+        let config = self.preflight()?;
+        let network = Network::prepare_among(self, shared)?;
+        Ok(Some(Ready { _lock: lock, previous, config, network }))
     }
 
     /// Checks what `vm.create` does not: it takes everything, and a boot that fails says little.
@@ -110,7 +165,7 @@ impl Vm {
     fn launch(
         &self,
         config: &VmConfig,
-        mut network: Network<'_>,
+        network: &mut Network<'_>,
         options: &StartOptions,
     ) -> Result<(), CoreError> {
         let vmm = self.spawn()?;
@@ -118,10 +173,10 @@ impl Vm {
         client.create(config).map_err(|source| self.hypervisor_error("start", source))?;
         network.attach(&client)?;
         let taps = network.submit_taps()?;
-        self.boot(&client, &mut network, options)?;
+        self.boot(&client, network, options)?;
         // A vhost-user port gets its link from the guest's driver, seconds from now: that the boot
         // was answered says that the switch is connected.
-        network.confirm(taps)
+        network.confirm_taps(taps)
     }
 
     /// Starts the VMM, and has the record of the run on the disk by the time it answers.

@@ -135,6 +135,17 @@ impl Vm {
         if lock.is_at(&path)? { Ok(lock) } else { Err(self.removed()) }
     }
 
+    /// Takes the lock if nobody holds it.
+    pub(crate) fn lock_if_free(&self) -> Result<Option<Lock>, CoreError> {
+        let path = self.folder.join(LOCK);
+        let Some(lock) = Lock::acquire_if_free(&path)? else { return Ok(None) };
+        if !lock.is_at(&path)? {
+            return Ok(None);
+        }
+        lock.sign();
+        Ok(Some(lock))
+    }
+
     /// Whether somebody works on the machine right now, as far as this user can tell.
     pub(crate) fn is_being_changed(&self) -> bool {
         let path = self.folder.join(LOCK);

@@ -8,3 +8,4 @@ mod lab;
 mod life;
 mod network;
 mod reach;
+mod starter;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use virshle_core::template::{UserData, UserSettings};
 use virshle_core::{
-    CoreError, CreateRequest, Node, Provision, StartOptions, Vm, VmInfo, VmName, VmSummary,
-    caller_user_data, in_parallel, read_user_data,
+    CoreError, CreateRequest, Node, Provision, StartOptions, Starter, Vm, VmInfo, VmName,
+    VmSummary, caller_user_data, in_parallel, read_user_data,
 };
 
 use crate::action::outcome;
@@ -61,9 +61,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let node = context.node_with_templates()?;
     let made = make(&node, args, context)?;
     let total = made.len();
+    let new: Vec<Vm> = match args.start {
+        true => made.iter().flatten().cloned().collect(),
+        false => Vec::new(),
+    };
+    let starter = Starter::new(&new, StartOptions::default());
     let begin = |made| match made {
         Ok(vm) if args.start => {
-            let failed = Vm::start(&vm, &StartOptions::default()).err();
+            let failed = starter.start(&vm).err();
             (Some(vm), failed)
         }
         Ok(vm) => (Some(vm), None),

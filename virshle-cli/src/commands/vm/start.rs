@@ -1,9 +1,9 @@
 //! `v vm start`
 
-use virshle_core::{StartOptions, Vm};
+use virshle_core::{StartOptions, Starter, Vm};
 
 use super::console;
-use crate::action::{Words, act};
+use crate::action::{Words, act_on};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
@@ -24,16 +24,15 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let selection = args.machines.selection_with_autostart(args.autostart)?;
     let words = Words { done: "started", already: "running" };
-    let options = StartOptions::default();
-    let mut attached = None;
-    if args.attach {
-        // Before anything is started: a terminal has room for one.
-        let mut vms = context.node()?.select(&selection)?;
-        attached = vms.pop();
-        if !vms.is_empty() {
-            return Err(CliError::SeveralNamed);
-        }
+    let vms = context.node()?.select(&selection)?;
+    // Before anything is started: a terminal has room for one.
+    if args.attach && vms.len() > 1 {
+        return Err(CliError::SeveralNamed);
     }
-    act(context, &selection, words, |vm| vm.start(&options), Vm::info)?;
-    attached.map_or(Ok(()), |vm| console::attach(&vm, context))
+    let starter = Starter::new(&vms, StartOptions::default());
+    act_on(context, &vms, words, |vm| starter.start(vm), Vm::info)?;
+    match vms.first() {
+        Some(vm) if args.attach => console::attach(vm, context),
+        _ => Ok(()),
+    }
 }

@@ -1,0 +1,188 @@
+//! Many machines started together, on real Open vSwitch and real cloud-hypervisor.
+
+use std::time::Duration;
+
+use virshle_core::net::NetError;
+use virshle_core::{
+    Change, CoreError, CreateRequest, Force, InitMode, StartOptions, Starter, StopRequest, Vm,
+    VmState, in_parallel,
+};
+use virshle_testkit::{NetNamespace, OpenVswitch, Part, need};
+
+use crate::lab::Lab;
+
+/// More than are made ready at once.
+const COUNT: u32 = 20;
+
+fn lab(ovs: &OpenVswitch) -> Lab {
+    let lab = Lab::new(&format!(
+        r#"
+[network]
+ovsdb = "{}"
+[[template.vm]]
+name = "xs"
+vcpu = 1
+vram = "32MiB"
+kernel = "{{folder}}/kernel"
+[[template.vm.net]]
+name = "main"
+[template.vm.net.type.tap]
+"#,
+        ovs.address()
+    ));
+    lab.node.init(InitMode::Apply).unwrap();
+    lab
+}
+
+fn create(lab: &Lab, count: u32) -> Vec<Vm> {
+    let request = CreateRequest::new("xs").count(count);
+    lab.node.create(&request, &|_| {}).unwrap().into_iter().map(Result::unwrap).collect()
+}
+
+fn start_all(vms: &[Vm], options: StartOptions) -> Vec<Result<Change, CoreError>> {
+    let starter = Starter::new(vms, options);
+    in_parallel(vms.iter().collect(), |vm| starter.start(vm))
+}
+
+fn ports(ovs: &OpenVswitch) -> Vec<String> {
+    ovs.vsctl(&["list-ports", "br0"]).lines().map(str::to_owned).collect()
+}
+
+fn next_cfg(ovs: &OpenVswitch) -> u64 {
+    ovs.vsctl(&["get", "Open_vSwitch", ".", "next_cfg"]).trim().parse().unwrap()
+}
+
+#[test]
+#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+fn ovs_machines_that_start_together_ask_the_switch_together() {
+    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = lab(&ovs);
+    let vms = create(&lab, COUNT);
+    // One runs already: it goes its own way.
+    vms[4].start(&StartOptions::default()).unwrap();
+    let before = next_cfg(&ovs);
+    let results = start_all(&vms, StartOptions::default());
+    for (index, result) in results.into_iter().enumerate() {
+        let expected = if index == 4 { Change::Unchanged } else { Change::Done };
+        assert_eq!(result.unwrap_or_else(|error| panic!("{error:?}")), expected, "{index}");
+        assert_eq!(vms[index].state(), VmState::Running, "{index}");
+    }
+    assert_eq!(next_cfg(&ovs) - before, 2, "one transaction for 15 machines, and one for 4");
+    assert_eq!(ports(&ovs).len(), vms.len());
+    lab.assert_no_orphans();
+    for vm in &vms {
+        let port = &vm.definition().nets[0].port;
+        let number = ovs.vsctl(&["get", "Interface", port, "ofport"]);
+        assert!(number.trim().parse::<u32>().unwrap() > 0, "{port}: {number}");
+        vm.stop(&StopRequest::force()).unwrap();
+    }
+    assert_eq!(ports(&ovs), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+fn ovs_one_that_fails_keeps_no_other_from_starting() {
+    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = lab(&ovs);
+    let vms = create(&lab, 5);
+    // A name that somebody else has in the database, without a device of that name.
+    ovs.vsctl(&[
+        "--no-wait",
+        "add-port",
+        "br0",
+        "vm2-main",
+        "--",
+        "set",
+        "interface",
+        "vm2-main",
+        "type=patch",
+        "options:peer=nowhere",
+    ]);
+    // And one that has a device of that name, too.
+    let internal = "type=internal";
+    ovs.vsctl(&["add-port", "br0", "vm4-main", "--", "set", "interface", "vm4-main", internal]);
+    let results = start_all(&vms, StartOptions::default());
+    for (index, (vm, result)) in vms.iter().zip(results).enumerate() {
+        match index {
+            1 => {
+                let error = result.unwrap_err();
+                let CoreError::Network { source: NetError::PortTaken { port, .. }, .. } = &error
+                else {
+                    panic!("{error:?}")
+                };
+                assert_eq!(port, "vm2-main");
+                assert_eq!(vm.state(), VmState::Stopped);
+            }
+            3 => {
+                let error = result.unwrap_err();
+                let CoreError::Network { source: NetError::CreateTap { .. }, .. } = &error else {
+                    panic!("{error:?}")
+                };
+                assert_eq!(vm.state(), VmState::Stopped);
+            }
+            _ => {
+                result.unwrap_or_else(|error| panic!("{index}: {error:?}"));
+                assert_eq!(vm.state(), VmState::Running, "{index}");
+            }
+        }
+    }
+    lab.assert_no_orphans();
+    assert_eq!(ports(&ovs), ["vm1-main", "vm2-main", "vm3-main", "vm4-main", "vm5-main"]);
+}
+
+#[test]
+#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+fn ovs_a_dead_vswitchd_is_waited_for_once() {
+    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let mut ovs = OpenVswitch::start();
+    let lab = lab(&ovs);
+    let vms = create(&lab, 3);
+    ovs.kill_vswitchd();
+    let mut options = StartOptions::default();
+    options.answer_timeout = Duration::from_secs(2);
+    for (vm, result) in vms.iter().zip(start_all(&vms, options)) {
+        let error = result.unwrap_err();
+        let CoreError::Network { source: NetError::SwitchSilent { awaited, .. }, .. } = &error
+        else {
+            panic!("{error:?}")
+        };
+        assert!(awaited.contains(&vm.definition().nets[0].port), "{awaited}");
+        assert_eq!(vm.state(), VmState::Stopped);
+    }
+    ovs.start_vswitchd();
+    assert_eq!(ports(&ovs), [""; 0]);
+    lab.assert_no_orphans();
+}
+
+#[test]
+#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+fn ovs_what_was_not_started_after_all_leaves_nothing() {
+    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = lab(&ovs);
+    let vms = create(&lab, 3);
+    let starter = Starter::new(&vms, StartOptions::default());
+    starter.start(&vms[0]).unwrap();
+    assert_eq!(ports(&ovs).len(), 3);
+    drop(starter);
+    assert_eq!(ports(&ovs), ["vm1-main"]);
+    lab.assert_no_orphans();
+    // Nobody holds them any longer.
+    vms[2].clone().remove(Force::No).unwrap();
+    vms[1].start(&StartOptions::default()).unwrap();
+    assert_eq!(vms[1].state(), VmState::Running);
+}
