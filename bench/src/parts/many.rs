@@ -1,5 +1,9 @@
 //! Many machines at once.
 
+use std::time::{Duration, Instant};
+
+use virshle_testkit::OpenVswitch;
+
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::options::Options;
@@ -12,20 +16,36 @@ pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
         return Ok(());
     }
     let alone = node(options)?;
-    on(&alone.home, "bare", "no network", options, report)?;
+    on(&alone.home, "bare", "no network", &|| {}, options, report)?;
     drop(alone);
     let ovs = [(virshle_testkit::Part::Ovs, "Open vSwitch, root")];
     if needs(report, "many, one tap each", &ovs) {
         let networked = networked(options, false)?;
-        on(&networked.home, "tap", "one tap each", options, report)?;
+        let rest = || come_to_rest(&networked.ovs);
+        on(&networked.home, "tap", "one tap each", &rest, options, report)?;
     }
     Ok(())
+}
+
+/// Waits until the switch answers at once, several times. It lets go of 100 ports for a second or two
+/// after it has acknowledged that, and a start after that would wait for it.
+fn come_to_rest(ovs: &OpenVswitch) {
+    let mut quick = 0;
+    for turn in 0..200 {
+        let asked = Instant::now();
+        ovs.vsctl(&["set", "Open_vSwitch", ".", &format!("external_ids:turn={turn}")]);
+        quick = if asked.elapsed() < Duration::from_millis(30) { quick + 1 } else { 0 };
+        if quick == 5 {
+            return;
+        }
+    }
 }
 
 fn on(
     home: &Home,
     template: &str,
     kind: &str,
+    rest: &dyn Fn(),
     options: &Options,
     report: &Report,
 ) -> Result<(), Failure> {
@@ -41,6 +61,7 @@ fn on(
                 if round > 0 {
                     created.push(made);
                 }
+                rest();
                 let took = home.time(&["vm", "start", "--all"])?;
                 home.v(&["vm", "rm", "--force", "--all"])?;
                 Ok(took)

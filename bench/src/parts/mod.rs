@@ -9,11 +9,11 @@ mod process;
 mod start;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
-use virshle_testkit::{NetNamespace, OpenVswitch, Part, has};
+use virshle_testkit::{LoopFilesystem, NetNamespace, OpenVswitch, Part, has};
 
 use crate::failure::{Failure, While};
 use crate::home::Home;
@@ -71,25 +71,52 @@ fn needs(report: &Report, what: &str, parts: &[(Part, &str)]) -> bool {
 
 const VMM: [(Part, &str); 2] = [(Part::Ch, "cloud-hypervisor in PATH"), (Part::Kvm, "/dev/kvm")];
 
-/// A node in a folder that is gone afterwards. Fields are dropped in this order.
+/// Where a node lives. Both are gone when this is dropped.
+#[derive(Debug)]
+enum Ground {
+    Xfs(LoopFilesystem),
+    Folder(TempDir),
+}
+
+impl Ground {
+    /// XFS, as a node's best is: ext4 goes round inodes that were freed in the last five seconds,
+    /// and in rounds that make and remove machines there are thousands. Else the host's disk, not
+    /// its memory, as what is synced has to reach a disk.
+    fn new() -> Result<Self, Failure> {
+        if has(Part::Reflink) {
+            let made = LoopFilesystem::xfs(20 << 30).doing(|| "cannot make XFS".to_owned())?;
+            return Ok(Self::Xfs(made));
+        }
+        let made = TempDir::new_in("/var/tmp").doing(|| "cannot make a folder".to_owned())?;
+        Ok(Self::Folder(made))
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Xfs(filesystem) => filesystem.path(),
+            Self::Folder(folder) => folder.path().to_owned(),
+        }
+    }
+}
+
+/// A node that is gone afterwards. Fields are dropped in this order.
 #[derive(Debug)]
 struct Node {
     home: Home,
-    _folder: TempDir,
+    _ground: Ground,
 }
 
 fn node(options: &Options) -> Result<Node, Failure> {
-    // Not in memory: what is synced has to reach a disk.
-    let folder = TempDir::new_in("/var/tmp").doing(|| "cannot make a folder".to_owned())?;
-    let home = Home::make(folder.path(), &v(options)?, None)?;
-    Ok(Node { home, _folder: folder })
+    let ground = Ground::new()?;
+    let home = Home::make(&ground.path(), &v(options)?, None)?;
+    Ok(Node { home, _ground: ground })
 }
 
 /// A node whose machines have networks, on a switch of its own.
 #[derive(Debug)]
 struct Networked {
     home: Home,
-    _folder: TempDir,
+    _ground: Ground,
     ovs: OpenVswitch,
     _namespace: NetNamespace,
 }
@@ -98,14 +125,14 @@ fn networked(options: &Options, dpdk: bool) -> Result<Networked, Failure> {
     let failed = || "cannot make a network namespace".to_owned();
     let namespace = NetNamespace::enter().doing(failed)?;
     let ovs = if dpdk { OpenVswitch::with_dpdk() } else { OpenVswitch::start() };
-    let folder = TempDir::new_in("/var/tmp").doing(|| "cannot make a folder".to_owned())?;
-    let home = Home::make(folder.path(), &v(options)?, Some(&ovs.address()))?;
+    let ground = Ground::new()?;
+    let home = Home::make(&ground.path(), &v(options)?, Some(&ovs.address()))?;
     home.v(&["node", "init"])?;
-    Ok(Networked { home, _folder: folder, ovs, _namespace: namespace })
+    Ok(Networked { home, _ground: ground, ovs, _namespace: namespace })
 }
 
 /// The program, by a path that holds in every folder.
-fn v(options: &Options) -> Result<std::path::PathBuf, Failure> {
+fn v(options: &Options) -> Result<PathBuf, Failure> {
     let path: &Path = &options.v;
     path.canonicalize().doing(|| format!("cannot find {}", path.display()))
 }
