@@ -125,7 +125,8 @@ fn a_download_that_was_killed_is_taken_up_again_by_the_same_command() {
     server.put("/a.raw", file().cut_after(300_000));
     home.run(&words).fails_with(1, &["ended after 300000 of 1048576 bytes", "goes on"]);
     server.put("/a.raw", file().stall_after(100_000));
-    for signal in [Signal::KILL, Signal::INT] {
+    // Not INT, which shells let their background jobs ignore, and so what those start.
+    for signal in [Signal::KILL, Signal::TERM] {
         let command = &mut home.command(&words.split(' ').collect::<Vec<_>>());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         server.wait_for_stall();
