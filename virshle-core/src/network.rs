@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use virshle_hypervisor::Client;
 use virshle_net::{
-    Datapath, InterfaceName, MacAddr, Macvtap, NetError, Owner, PendingPorts, PortRequest, Switch,
-    Tap,
+    InterfaceName, MacAddr, Macvtap, NetError, Owner, PendingPorts, PortRequest, Switch, Tap,
 };
 
 use crate::definition::{NetDefinition, NetKind};
@@ -49,48 +48,40 @@ impl<'a> Network<'a> {
     /// A tap lives as long as somebody holds its descriptor: when this is dropped and no VMM has
     /// got it, it is gone.
     pub(crate) fn prepare(vm: &'a Vm, timeout: Duration) -> Result<Self, CoreError> {
-        let mut network = Self {
-            vm,
-            switch: None,
-            shared: None,
-            offloads: Offloads::Kernel,
-            devices: Vec::new(),
-            timeout,
-        };
-        let failed = |source| failed(vm, source);
+        let mut network = Self::of(vm, timeout);
         if network.switched().next().is_some() {
             let mut switch = vm.node().switch(timeout)?;
-            network.offloads = check_switch(vm, &mut switch).map_err(failed)?;
+            network.offloads =
+                check_switch(vm, &mut switch).map_err(|source| failed(vm, source))?;
             network.switch = Some(switch);
         }
-        network.make_devices().map_err(failed)?;
-        Ok(network)
+        network.make_devices()
     }
 
     /// Makes the devices of a machine without vhost-user, whose ports are among `shared`.
     pub(crate) fn prepare_among(vm: &'a Vm, shared: &Arc<SharedPorts>) -> Result<Self, CoreError> {
-        let mut network = Self {
-            vm,
-            switch: None,
-            shared: Some(Arc::clone(shared)),
-            offloads: shared.offloads(),
-            devices: Vec::new(),
-            timeout: shared.timeout(),
-        };
-        network.make_devices().map_err(|source| failed(vm, source))?;
-        Ok(network)
+        let mut network = Self::of(vm, shared.timeout());
+        network.offloads = shared.offloads();
+        network.shared = Some(Arc::clone(shared));
+        network.make_devices()
     }
 
-    fn make_devices(&mut self) -> Result<(), NetError> {
+    fn of(vm: &'a Vm, timeout: Duration) -> Self {
+        let offloads = Offloads::Kernel;
+        Self { vm, switch: None, shared: None, offloads, devices: Vec::new(), timeout }
+    }
+
+    fn make_devices(mut self) -> Result<Self, CoreError> {
+        let failed = |source| failed(self.vm, source);
         for net in &self.vm.definition().nets {
             let kind = match net.kind {
                 NetKind::Vhost => continue,
-                NetKind::Tap => DeviceKind::Tap(make_tap(net)?),
-                NetKind::Macvtap => DeviceKind::Macvtap(make_macvtap(net)?),
+                NetKind::Tap => DeviceKind::Tap(make_tap(net).map_err(failed)?),
+                NetKind::Macvtap => DeviceKind::Macvtap(make_macvtap(net).map_err(failed)?),
             };
             self.devices.push(Device { net, kind });
         }
-        Ok(())
+        Ok(self)
     }
 
     pub(crate) fn vm(&self) -> &'a Vm {
@@ -280,7 +271,8 @@ fn check_switch(vm: &Vm, switch: &mut Switch) -> Result<Offloads, NetError> {
     }
     let mut offloads = Offloads::Kernel;
     for net in nets.iter().filter(|net| net.kind != NetKind::Macvtap) {
-        if switch.require_bridge(&net.bridge)?.datapath == Datapath::Netdev {
+        // One that has none decides: offloads are asked of the whole machine.
+        if Offloads::on(switch.require_bridge(&net.bridge)?.datapath) == Offloads::None {
             offloads = Offloads::None;
         }
     }

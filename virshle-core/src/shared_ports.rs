@@ -6,7 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use virshle_net::{Datapath, NetError, PendingPorts, PortRequest, Switch};
+use virshle_net::{NetError, PendingPorts, PortRequest, Switch};
 
 use crate::vmm_config::Offloads;
 
@@ -44,10 +44,7 @@ impl SharedPorts {
         bridge: &str,
         timeout: Duration,
     ) -> Result<Self, NetError> {
-        let offloads = match switch.require_bridge(bridge)?.datapath {
-            Datapath::Netdev => Offloads::None,
-            _ => Offloads::Kernel,
-        };
+        let offloads = Offloads::on(switch.require_bridge(bridge)?.datapath);
         let asked = Asked { switch, pending: None, answer: Answer::Refused };
         Ok(Self { bridge: bridge.into(), offloads, timeout, asked: Mutex::new(asked) })
     }

@@ -58,11 +58,10 @@ impl<'a> Starter<'a> {
     pub fn start(&self, vm: &Vm) -> Result<Change, CoreError> {
         let ready = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let uuid = vm.definition().uuid;
-            if !state.ready.contains_key(&uuid) {
+            if state.is_next(vm) {
                 state.make_ready(&self.options);
             }
-            state.ready.remove(&uuid)
+            state.ready.remove(&vm.definition().uuid)
         };
         match ready {
             Some(ready) => ready.start(&self.options),
@@ -80,6 +79,13 @@ impl Drop for Starter<'_> {
 }
 
 impl<'a> State<'a> {
+    /// Whether the machine is among those to be made ready next. One that could not be made ready,
+    /// or comes again, is not: else it would have others locked before their turn, with no bound.
+    fn is_next(&self, vm: &Vm) -> bool {
+        let mut next = self.rest.iter().take(TOGETHER);
+        next.any(|other| other.definition().uuid == vm.definition().uuid)
+    }
+
     /// Makes the next machines ready. One that can't be hears why from its own start.
     fn make_ready(&mut self, options: &StartOptions) {
         let (next, rest) = self.rest.split_at(self.rest.len().min(TOGETHER));

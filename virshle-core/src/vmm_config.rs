@@ -27,6 +27,16 @@ pub(crate) enum Offloads {
     None,
 }
 
+impl Offloads {
+    /// Those of a tap on a bridge of that datapath.
+    pub(crate) fn on(datapath: virshle_net::Datapath) -> Self {
+        match datapath {
+            virshle_net::Datapath::Netdev => Self::None,
+            _ => Self::Kernel,
+        }
+    }
+}
+
 impl Vm {
     /// The machine as cloud-hypervisor is told of it, its network interfaces included.
     ///

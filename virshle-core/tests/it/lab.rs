@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use virshle_core::template::Config;
-use virshle_core::{CreateRequest, Force, Node, Selection, Vm};
-use virshle_testkit::TestKernel;
+use virshle_core::{CreateRequest, Force, InitMode, Node, Selection, Vm};
+use virshle_testkit::{OpenVswitch, TestKernel};
 
 /// A node in a temporary folder. Machines that a failed test leaves running are ended with it.
 pub(crate) struct Lab {
@@ -83,6 +83,33 @@ impl Drop for Lab {
             drop(self.node.repair(check.orphans));
         }
     }
+}
+
+/// A node on the switch `ovs`, its bridge made, with a template of a network of `kind`.
+pub(crate) fn networked(ovs: &OpenVswitch, kind: &str) -> Lab {
+    let lab = Lab::new(&networked_config(ovs, kind));
+    lab.node.init(InitMode::Apply).unwrap();
+    lab
+}
+
+/// The configuration of such a node.
+pub(crate) fn networked_config(ovs: &OpenVswitch, kind: &str) -> String {
+    format!(
+        r#"
+[network]
+ovsdb = "{}"
+[[template.vm]]
+name = "xs"
+vcpu = 1
+vram = "64MiB"
+kernel = "{{folder}}/kernel"
+[[template.vm.net]]
+name = "main"
+vlan = 12
+[template.vm.net.type.{kind}]
+"#,
+        ovs.address()
+    )
 }
 
 /// A template of the least machine: a kernel, 64 MiB, no disk, no network.

@@ -6,33 +6,7 @@ use virshle_core::{
 };
 use virshle_testkit::{NetNamespace, OpenVswitch, Part, need};
 
-use crate::lab::Lab;
-
-/// A node on the switch `ovs`, its bridge made, with a template of a network of `kind`.
-fn lab(ovs: &OpenVswitch, kind: &str) -> Lab {
-    let lab = Lab::new(&config(ovs, kind));
-    lab.node.init(InitMode::Apply).unwrap();
-    lab
-}
-
-fn config(ovs: &OpenVswitch, kind: &str) -> String {
-    format!(
-        r#"
-[network]
-ovsdb = "{}"
-[[template.vm]]
-name = "xs"
-vcpu = 1
-vram = "64MiB"
-kernel = "{{folder}}/kernel"
-[[template.vm.net]]
-name = "main"
-vlan = 12
-[template.vm.net.type.{kind}]
-"#,
-        ovs.address()
-    )
-}
+use crate::lab::{Lab, networked, networked_config};
 
 /// What the switch knows of a column of the port or interface `name`.
 fn column(ovs: &OpenVswitch, table: &str, name: &str, column: &str) -> String {
@@ -52,8 +26,8 @@ fn ovs_init_makes_what_is_missing_and_may_run_again() {
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     ovs.vsctl(&["add-br", "vs0", "--", "set", "bridge", "vs0", "datapath_type=netdev"]);
-    let text =
-        format!("{}\n", config(&ovs, "tap")).replace("[network]", "[network]\nuplink = \"vs0\"");
+    let text = format!("{}\n", networked_config(&ovs, "tap"))
+        .replace("[network]", "[network]\nuplink = \"vs0\"");
     let lab = Lab::new(&text);
     let would = lab.node.init(InitMode::DryRun).unwrap();
     assert!(would.iter().all(|step| step.outcome == InitOutcome::Would), "{would:?}");
@@ -73,7 +47,7 @@ fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
     }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
-    let lab = lab(&ovs, "tap");
+    let lab = networked(&ovs, "tap");
     let vm = lab.create("xs");
     start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(vm.state(), VmState::Running);
@@ -98,7 +72,7 @@ fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
     }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::with_dpdk();
-    let lab = lab(&ovs, "vhost");
+    let lab = networked(&ovs, "vhost");
     let vm = lab.create("xs");
     start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(vm.state(), VmState::Running);
@@ -120,7 +94,7 @@ fn ovs_a_switch_that_cannot_is_told_before_anything_is_started() {
     }
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
-    let lab = lab(&ovs, "vhost");
+    let lab = networked(&ovs, "vhost");
     let vm = lab.create("xs");
     // Without DPDK there are no vhost-user ports.
     let error = start(&vm).unwrap_err();
@@ -140,7 +114,7 @@ fn ovs_a_dead_vswitchd_fails_the_start_within_its_deadline() {
     }
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
-    let lab = lab(&ovs, "tap");
+    let lab = networked(&ovs, "tap");
     let vm = lab.create("xs");
     ovs.kill_vswitchd();
     let mut options = StartOptions::default();
@@ -162,7 +136,7 @@ fn ovs_a_silent_database_is_one_finding_and_hides_no_other() {
     }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
-    let lab = lab(&ovs, "tap");
+    let lab = networked(&ovs, "tap");
     lab.create("xs");
     ovs.freeze_ovsdb();
     let check = lab.node.check();
@@ -184,7 +158,7 @@ fn ovs_orphaned_ports_are_found_and_removed_and_foreign_ones_left() {
     }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
-    let lab = lab(&ovs, "tap");
+    let lab = networked(&ovs, "tap");
     let vm = lab.create("xs");
     start(&vm).unwrap();
     ovs.vsctl(&["add-port", "br0", "mine", "--", "set", "interface", "mine", "type=internal"]);

@@ -4,35 +4,15 @@ use std::time::Duration;
 
 use virshle_core::net::NetError;
 use virshle_core::{
-    Change, CoreError, CreateRequest, Force, InitMode, StartOptions, Starter, StopRequest, Vm,
-    VmState, in_parallel,
+    Change, CoreError, CreateRequest, Force, StartOptions, Starter, StopRequest, Vm, VmState,
+    in_parallel,
 };
 use virshle_testkit::{NetNamespace, OpenVswitch, Part, need};
 
-use crate::lab::Lab;
+use crate::lab::{Lab, networked};
 
 /// More than are made ready at once.
 const COUNT: u32 = 20;
-
-fn lab(ovs: &OpenVswitch) -> Lab {
-    let lab = Lab::new(&format!(
-        r#"
-[network]
-ovsdb = "{}"
-[[template.vm]]
-name = "xs"
-vcpu = 1
-vram = "32MiB"
-kernel = "{{folder}}/kernel"
-[[template.vm.net]]
-name = "main"
-[template.vm.net.type.tap]
-"#,
-        ovs.address()
-    ));
-    lab.node.init(InitMode::Apply).unwrap();
-    lab
-}
 
 fn create(lab: &Lab, count: u32) -> Vec<Vm> {
     let request = CreateRequest::new("xs").count(count);
@@ -60,7 +40,7 @@ fn ovs_machines_that_start_together_ask_the_switch_together() {
     }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
-    let lab = lab(&ovs);
+    let lab = networked(&ovs, "tap");
     let vms = create(&lab, COUNT);
     // One runs already: it goes its own way.
     vms[4].start(&StartOptions::default()).unwrap();
@@ -91,7 +71,7 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
     }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
-    let lab = lab(&ovs);
+    let lab = networked(&ovs, "tap");
     let vms = create(&lab, 5);
     // A name that somebody else has in the database, without a device of that name.
     ovs.vsctl(&[
@@ -146,8 +126,9 @@ fn ovs_a_dead_vswitchd_is_waited_for_once() {
     }
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
-    let lab = lab(&ovs);
+    let lab = networked(&ovs, "tap");
     let vms = create(&lab, 3);
+    let before = next_cfg(&ovs);
     ovs.kill_vswitchd();
     let mut options = StartOptions::default();
     options.answer_timeout = Duration::from_secs(2);
@@ -160,6 +141,7 @@ fn ovs_a_dead_vswitchd_is_waited_for_once() {
         assert!(awaited.contains(&vm.definition().nets[0].port), "{awaited}");
         assert_eq!(vm.state(), VmState::Stopped);
     }
+    assert_eq!(next_cfg(&ovs) - before, 2, "one transaction that asks, and one that takes it back");
     ovs.start_vswitchd();
     assert_eq!(ports(&ovs), [""; 0]);
     lab.assert_no_orphans();
@@ -173,7 +155,7 @@ fn ovs_what_was_not_started_after_all_leaves_nothing() {
     }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
-    let lab = lab(&ovs);
+    let lab = networked(&ovs, "tap");
     let vms = create(&lab, 3);
     let starter = Starter::new(&vms, StartOptions::default());
     starter.start(&vms[0]).unwrap();
@@ -185,4 +167,29 @@ fn ovs_what_was_not_started_after_all_leaves_nothing() {
     vms[2].clone().remove(Force::No).unwrap();
     vms[1].start(&StartOptions::default()).unwrap();
     assert_eq!(vms[1].state(), VmState::Running);
+}
+
+#[test]
+#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+fn ovs_no_more_are_made_ready_than_start_soon() {
+    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = networked(&ovs, "tap");
+    let vms = create(&lab, 40);
+    for vm in &vms[..3] {
+        vm.start(&StartOptions::default()).unwrap();
+    }
+    let starter = Starter::new(&vms, StartOptions::default());
+    // None of these can be made ready, however often it comes; the last comes before its turn.
+    for vm in [&vms[0], &vms[1], &vms[2], &vms[0], &vms[1]] {
+        assert_eq!(starter.start(vm).unwrap(), Change::Unchanged);
+    }
+    starter.start(&vms[39]).unwrap();
+    assert_eq!(ports(&ovs).len(), 16 + 1);
+    drop(starter);
+    assert_eq!(ports(&ovs).len(), 3 + 1);
+    lab.assert_no_orphans();
 }
