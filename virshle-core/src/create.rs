@@ -192,7 +192,6 @@ impl Node {
                 files.push(kernel.clone());
                 files.extend(initramfs.clone());
             }
-            _ => {}
         }
         for path in files {
             crate::source_file::check(&path).map_err(|source| CoreError::Image {
@@ -335,7 +334,6 @@ fn boot(boot: &TemplateBoot) -> Boot {
             cmdline: cmdline.clone(),
         },
         TemplateBoot::Firmware(path) => Boot::Firmware { path: path.clone() },
-        _ => Boot::Firmware { path: None },
     }
 }
 
@@ -345,7 +343,7 @@ fn clone_mode(mode: virshle_template::CloneMode) -> CloneMode {
         Asked::Reflink => CloneMode::Reflink,
         Asked::Copy => CloneMode::Copy,
         Asked::Overlay => CloneMode::Overlay,
-        _ => CloneMode::Auto,
+        Asked::Auto => CloneMode::Auto,
     }
 }
 
@@ -354,7 +352,7 @@ fn net_kind(kind: virshle_template::NetKind) -> NetKind {
     match kind {
         Asked::Tap => NetKind::Tap,
         Asked::Macvtap => NetKind::Macvtap,
-        _ => NetKind::Vhost,
+        Asked::Vhost => NetKind::Vhost,
     }
 }
 

@@ -34,8 +34,10 @@ pub struct Switch {
 }
 
 /// What an `ensure_…` or `delete_…` call did.
+///
+/// Exhaustive on purpose: a call creates, removes or leaves alone. Adding an outcome is a breaking
+/// change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Change {
     /// It was absent and has been made.
     Made,
