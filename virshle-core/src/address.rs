@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::definition::tests::example;
     use crate::lease::Lease;
-    use crate::neighbour::Neighbour;
+    use virshle_net::Neighbour;
 
     fn shown(net: &NetDefinition, sightings: &Sightings) -> Vec<String> {
         of_net(net, &[told("192.0.2.11"), told("192.0.2.14")], sightings)
@@ -244,12 +244,7 @@ mod tests {
             prefix_len: Some(24),
             ends: u64::MAX,
         };
-        let seen = |mac, ip: &str| Neighbour {
-            mac,
-            ip: ip.parse().unwrap(),
-            device: "br0".into(),
-            reachable: true,
-        };
+        let seen = |mac, ip: &str| Neighbour::new(mac, ip.parse().unwrap(), "br0");
         Sightings {
             leases: vec![lease(other, "192.0.2.12"), lease(mac, "192.0.2.11")],
             neighbours: vec![seen(mac, "fe80::1"), seen(mac, "192.0.2.13"), seen(other, "::1")],

@@ -58,7 +58,6 @@ mod last_exit;
 mod lease;
 mod lock;
 mod name;
-mod neighbour;
 mod network;
 mod node;
 mod node_info;

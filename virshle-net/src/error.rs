@@ -269,6 +269,18 @@ pub enum NetError {
         /// As `tap`.
         wanted: &'static str,
     },
+    /// The kernel's neighbour table could not be read.
+    #[error("cannot read the neighbour table")]
+    Neighbours {
+        /// Why not.
+        source: io::Error,
+    },
+    /// Changes of the kernel's neighbour table could not be watched.
+    #[error("cannot watch the neighbour table")]
+    WatchNeighbours {
+        /// Why not.
+        source: io::Error,
+    },
     /// The switch's user could not be given access to a socket.
     #[error("cannot give user {uid} access to {}", .path.display())]
     GrantAccess {
