@@ -117,7 +117,7 @@ impl Switch {
                 left,
             );
             // The server does the waiting; it gets a while longer to say that it was in vain.
-            let answer = Deadline::after(left + self.client.timeout());
+            let answer = Deadline::after(left.saturating_add(self.client.timeout()));
             self.transact(&[wait], answer).map_err(|error| match error {
                 NetError::Operation { ref error, .. } if error == TIMED_OUT => {
                     NetError::NoLink { port: (*port).into(), timeout }

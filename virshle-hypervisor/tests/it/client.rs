@@ -11,7 +11,7 @@ use virshle_hypervisor::{
 };
 use virshle_testkit::{FakeAnswer, FakeHypervisor, Part, need};
 
-use crate::machine::{Machine, SOON, chain};
+use crate::machine::{Machine, SOON, chain, launch, program};
 
 fn ask(answer: FakeAnswer, timeout: Duration) -> HypervisorError {
     let folder = tempfile::tempdir().unwrap();
@@ -52,6 +52,32 @@ fn silence_ends_at_the_deadline_and_says_what_was_awaited() {
     let message = error.to_string();
     assert!(message.starts_with("no answer to vmm.ping from "), "{message}");
     assert!(message.ends_with(" within 100 ms"), "{message}");
+}
+
+#[test]
+fn no_timeout_is_too_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("ch.sock");
+    let pong = FakeAnswer::Json(200, "{\"version\": \"v53.0\"}".into());
+    let boot = FakeAnswer::Json(204, String::new());
+    let _server = FakeHypervisor::start(&socket, &[("vmm.ping", pong), ("vm.boot", boot)]).unwrap();
+    let client = Client::connect(&socket, Duration::MAX).unwrap();
+    client.ping().unwrap();
+    client.within(Duration::MAX).start_boot().unwrap().wait(Duration::MAX).unwrap();
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_no_timeout_is_too_long() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let vmm = launch(folder.path()).start_timeout(Duration::MAX).spawn().unwrap();
+    vmm.client(Duration::MAX).ping().unwrap();
+    virshle_hypervisor::version(&program(), Duration::MAX).unwrap();
+    assert!(vmm.terminate(Duration::MAX).unwrap());
+    assert!(vmm.wait_exit(Duration::MAX));
 }
 
 #[test]
