@@ -26,7 +26,6 @@ const MAX_CHAIN: usize = 16;
 
 /// What becomes of a qcow2 that stands on another image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum BackingFile {
     /// It is refused: its header could name any file of this host.
     #[default]

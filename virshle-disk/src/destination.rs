@@ -1,27 +1,35 @@
 //! A file that appears complete or not at all.
 //!
-//! It has no name while it is made, so that nothing is left if its maker dies. Where the
-//! filesystem can't do that, it has a name of its own, which is removed on failure.
+//! It has no name while it is written, so that nothing is left if its writer dies. Where the
+//! filesystem can't do that, it has a temporary name beside its own, which is removed on failure.
 
+use std::ffi::OsString;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, OFlags};
 use rustix::io::Errno;
+use tempfile::NamedTempFile;
 
 use crate::DiskError;
 
-/// A file that is being made, private to its user.
+/// A file that is being written, private to its user.
 #[derive(Debug)]
 #[must_use = "it is gone unless it is published"]
 pub(crate) struct Destination {
-    file: File,
+    file: Unpublished,
     path: PathBuf,
-    /// Its name meanwhile, if it has one.
-    temporary: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+enum Unpublished {
+    /// Of `O_TMPFILE`.
+    Unnamed(File),
+    /// On a filesystem that has no such files; its name is removed on drop.
+    Named(NamedTempFile),
 }
 
 impl Destination {
@@ -31,20 +39,16 @@ impl Destination {
         if path.symlink_metadata().is_ok() {
             return Err(failed(io::ErrorKind::AlreadyExists.into()));
         }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
         let unnamed = File::options()
             .read(true)
             .write(true)
             .mode(0o600)
             .custom_flags(OFlags::TMPFILE.bits().cast_signed())
-            .open(folder);
+            .open(directory(path));
         match unnamed {
             Ok(file) => {
                 make_private(&file).map_err(failed)?;
-                Ok(Self { file, path: path.to_owned(), temporary: None })
+                Ok(Self { file: Unpublished::Unnamed(file), path: path.to_owned() })
             }
             Err(error)
                 if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL]
@@ -58,23 +62,24 @@ impl Destination {
     }
 
     fn named(path: &Path) -> io::Result<Self> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".new-{}", std::process::id()));
-        let temporary = PathBuf::from(name);
-        let file =
-            File::options().read(true).write(true).create_new(true).mode(0o600).open(&temporary)?;
-        let begun = Self { file, path: path.to_owned(), temporary: Some(temporary) };
-        make_private(&begun.file)?;
-        Ok(begun)
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        let mut prefix = OsString::from(name);
+        prefix.push(".new-");
+        let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(directory(path))?;
+        make_private(file.as_file())?;
+        Ok(Self { file: Unpublished::Named(file), path: path.to_owned() })
     }
 
     pub(crate) fn file(&self) -> &File {
-        &self.file
+        match &self.file {
+            Unpublished::Unnamed(file) => file,
+            Unpublished::Named(file) => file.as_file(),
+        }
     }
 
     /// Makes sure that there is room for `needed_bytes`.
     pub(crate) fn needs_room(&self, needed_bytes: u64) -> Result<(), DiskError> {
-        let space = rustix::fs::fstatvfs(&self.file).map_err(|errno| self.failed(errno))?;
+        let space = rustix::fs::fstatvfs(self.file()).map_err(|errno| self.failed(errno))?;
         let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
         if needed_bytes > free_bytes {
             return Err(DiskError::NoRoom { path: self.path.clone(), needed_bytes, free_bytes });
@@ -89,34 +94,34 @@ impl Destination {
 
     /// Makes its content outlast a power failure, and gives it its name. A file of that name is
     /// never replaced.
-    pub(crate) fn publish(mut self) -> Result<(), DiskError> {
-        self.file.sync_all().map_err(|error| self.failed(error))?;
-        let result = match &self.temporary {
-            Some(temporary) => {
-                rustix::fs::renameat_with(CWD, temporary, CWD, &self.path, RenameFlags::NOREPLACE)
-            }
-            None => {
+    pub(crate) fn publish(self) -> Result<(), DiskError> {
+        let Self { file, path } = self;
+        let failed = |source| DiskError::Write { path: path.clone(), source };
+        match file {
+            Unpublished::Unnamed(file) => {
+                file.sync_all().map_err(failed)?;
                 // The way open(2) documents for files without a name.
-                let unnamed = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-                rustix::fs::linkat(CWD, unnamed, CWD, &self.path, AtFlags::SYMLINK_FOLLOW)
+                let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+                rustix::fs::linkat(CWD, unnamed, CWD, &path, AtFlags::SYMLINK_FOLLOW)
+                    .map_err(|errno| failed(errno.into()))
             }
-        };
-        result.map_err(|errno| self.failed(errno))?;
-        self.temporary = None;
-        Ok(())
-    }
-}
-
-impl Drop for Destination {
-    fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            // Whatever failed before is what the caller hears of.
-            drop(std::fs::remove_file(temporary));
+            Unpublished::Named(file) => {
+                file.as_file().sync_all().map_err(failed)?;
+                file.persist_noclobber(&path).map(drop).map_err(|error| failed(error.error))
+            }
         }
     }
 }
 
-/// Whatever the umask says, its user may read and write it, and nobody else.
+/// The directory that `path` is in.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    }
+}
+
+/// Whatever the umask says, its user may read and write it, and no other.
 fn make_private(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o600))
 }

@@ -71,7 +71,7 @@ pub use error::DiskError;
 pub use extents::Progress;
 pub use format::{Format, UnknownFormat};
 pub use image::{Image, allocated_bytes, inspect};
-pub use method::{CloneMethod, CloneMode, UnknownMethod};
+pub use method::{CloneMethod, CloneMode, UnknownMethod, UnknownMode};
 pub use reflink::supports_reflink;
 pub use seed::{MAX_SEED, SeedRequest};
 pub use sparse::write_sparse;

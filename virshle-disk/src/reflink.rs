@@ -5,19 +5,18 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::ioctl_ficlone;
 use rustix::io::Errno;
 
 use crate::DiskError;
 use crate::destination::Destination;
 
-/// Makes `to` share all extents of `from`.
+/// Makes `to`, which may be a file without a name, share all extents of `from`.
 ///
 /// # References
 ///
 /// ioctl_ficlone(2).
 pub(crate) fn reflink(from: &File, to: &File) -> io::Result<()> {
-    Ok(ioctl_ficlone(to, from)?)
+    reflink_copy::reflink_file(from, to)
 }
 
 /// Tells whether `error` says that these two files can't share extents, and others might.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::http::AnswerError;
 use crate::version::Version;
 
@@ -144,9 +146,17 @@ impl HypervisorError {
                  peer without end"
             }
             Self::Silent { .. } => "the process may be busy or stopped; it can be ended by force",
-            Self::Refused { causes: Some(causes), .. } => return refused(causes),
+            // A path that it doesn't know is answered with this status and one cause.
+            Self::Refused {
+                status: NOT_FOUND,
+                causes: Some(Cause { source: Some(_), .. }),
+                ..
+            } => "create the machine and boot it first (vm.create, vm.boot)",
+            Self::Refused { causes: Some(text), .. } | Self::Died { output: Some(text), .. } => {
+                return hint_from_text(text);
+            }
             Self::Bind { source, .. } if source.kind() == io::ErrorKind::InvalidFilename => {
-                "a socket's path has at most 107 bytes: use a shorter root folder"
+                "a socket's path has at most 107 bytes: choose a shorter one"
             }
             Self::InUse { .. } => "the machine is running already",
             Self::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -155,7 +165,6 @@ impl HypervisorError {
             Self::Run { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "the program must be an executable file"
             }
-            Self::Died { output: Some(output), .. } => return died(output),
             Self::VersionUnknown { .. } => "is it cloud-hypervisor?",
             Self::TooOld { .. } => "install a newer cloud-hypervisor",
             Self::VsockRefused { .. } => "the service may not have started in the guest yet",
@@ -178,25 +187,33 @@ impl HypervisorError {
     }
 }
 
-fn refused(causes: &Cause) -> Option<String> {
+/// HTTP's status for what isn't there; cloud-hypervisor answers with it, and a cause, where it has no machine.
+const NOT_FOUND: u16 = 404;
+
+/// Finds the remedy in what cloud-hypervisor wrote, where nothing but its text says what is wrong.
+///
+/// But for a machine that isn't there (404) it answers a request that failed with status 500 and a chain of
+/// prose, and a process that ends before it answers has status 1 and a log: only the number in
+/// `(os error N)` is typed. This is the one place that
+/// reads such text; the tests that begin with `ch_` hold it against what the program really writes.
+fn hint_from_text(causes: &Cause) -> Option<String> {
+    if causes.os_errors().any(|errno| errno == Errno::ADDRINUSE.raw_os_error()) {
+        return Some("a socket of an earlier run is in the way: remove it".into());
+    }
     let hints = [
         ("holds a lock", "another process uses a disk of this machine"),
-        ("Address already in use", "a socket of an earlier run is in the way: remove it"),
         ("shared memory", "a vhost-user network needs shared memory or hugepages"),
-        ("VM is already created", "delete the half-made machine (vm.delete) and create it anew"),
-        ("VM is not booted", "start the machine first"),
+        ("VM is already created", "delete the incomplete machine (vm.delete) and create it again"),
+        ("VM is not running", "boot the machine first (vm.boot)"),
+        (
+            "hypervisor interface",
+            "cloud-hypervisor needs /dev/kvm: load the kvm module and let this user open it",
+        ),
     ];
-    let messages = causes.messages().collect::<Vec<_>>().join("\n");
-    let (_, hint) = hints.iter().find(|(part, _)| messages.contains(part))?;
-    Some((*hint).to_owned())
-}
-
-fn died(output: &Cause) -> Option<String> {
-    let messages = output.messages().collect::<Vec<_>>().join("\n");
-    if !messages.contains("hypervisor interface") {
-        return None;
-    }
-    Some("cloud-hypervisor needs /dev/kvm: load the kvm module and let this user open it".into())
+    let (_, hint) = hints
+        .into_iter()
+        .find(|(part, _)| causes.messages().any(|message| message.contains(part)))?;
+    Some(hint.to_owned())
 }
 
 /// One link of a chain of causes that another program told.
@@ -223,6 +240,14 @@ impl Cause {
     pub fn messages(&self) -> impl Iterator<Item = &str> {
         std::iter::successors(Some(self), |cause| cause.source.as_deref())
             .map(|cause| cause.message.as_str())
+    }
+
+    /// The error numbers in the messages, as Rust's standard library writes them: `(os error 98)`.
+    fn os_errors(&self) -> impl Iterator<Item = i32> {
+        self.messages().filter_map(|message| {
+            let (_, rest) = message.rsplit_once("(os error ")?;
+            rest.split_once(')')?.0.parse().ok()
+        })
     }
 }
 
@@ -281,6 +306,15 @@ mod tests {
         }
         assert_eq!(printed, causes);
         assert!(error.hint().unwrap().contains("vm.delete"));
+    }
+
+    #[test]
+    fn an_error_number_is_found_wherever_it_stands_in_the_chain() {
+        let texts = ["cannot bind", "Address already in use (os error 98): vsock", "(os error x)"];
+        let chain = Cause::chain(texts.map(str::to_owned)).unwrap();
+        assert_eq!(chain.os_errors().collect::<Vec<_>>(), [98]);
+        assert!(hint_from_text(&chain).unwrap().contains("socket of an earlier run"));
+        assert_eq!(hint_from_text(&Cause::chain(["something else".to_owned()]).unwrap()), None);
     }
 
     #[test]

@@ -7,8 +7,10 @@ use crate::event::read_events;
 use crate::log::read_end;
 
 /// How a run of cloud-hypervisor ended. Its exit status doesn't tell: it is 0 in nearly all cases.
+///
+/// Exhaustive on purpose: who converts it must decide what becomes of a new reason, so adding one is a
+/// breaking change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ExitReason {
     /// The guest powered itself off, of itself or because the power button was pressed.
     GuestPowerOff,

@@ -11,7 +11,11 @@ use std::ptr;
 /// How many connections may wait for cloud-hypervisor, which takes at most 10 at a time.
 const BACKLOG: libc::c_int = 128;
 
-/// The process at the other end of a connection: of a server, the one that called listen(2).
+/// The process at the other end of a connection: of a server, the one that called listen(2). It is 0
+/// for a process that this process' pid namespace has no number for.
+///
+/// `socket_peercred` of rustix can't say that: its `Pid` is never 0, and a credential that is reads
+/// as no answer at all (see decision 3).
 pub(crate) fn peer_pid(stream: &UnixStream) -> io::Result<u32> {
     let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut size = libc::socklen_t::try_from(mem::size_of::<libc::ucred>())

@@ -120,7 +120,7 @@ mod tests {
                 finished.recv().ok();
             }
         });
-        let timeout = Duration::from_millis(if keep { 100 } else { 5000 });
+        let timeout = if keep { Duration::from_millis(100) } else { Duration::MAX };
         let result = connect_vsock(&socket, 22, timeout);
         drop(finish);
         guest.join().unwrap();

@@ -7,11 +7,13 @@ use crate::NetError;
 
 /// Where a bridge's packets are switched.
 ///
+/// Exhaustive on purpose: who converts it must decide what becomes of a new datapath, so adding one is a
+/// breaking change.
+///
 /// # References
 ///
 /// `ovs-vswitchd.conf.db(5)`, table Bridge, column `datapath_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Datapath {
     /// In `ovs-vswitchd` itself; vhost-user ports need it. No kernel module.
     Netdev,

@@ -269,6 +269,18 @@ pub enum NetError {
         /// As `tap`.
         wanted: &'static str,
     },
+    /// The kernel's neighbour table could not be read.
+    #[error("cannot read the neighbour table")]
+    Neighbours {
+        /// Why not.
+        source: io::Error,
+    },
+    /// Changes of the kernel's neighbour table could not be watched.
+    #[error("cannot watch the neighbour table")]
+    WatchNeighbours {
+        /// Why not.
+        source: io::Error,
+    },
     /// The switch's user could not be given access to a socket.
     #[error("cannot give user {uid} access to {}", .path.display())]
     GrantAccess {
@@ -293,7 +305,8 @@ fn owner_of(owner: &Option<String>) -> String {
 }
 
 impl NetError {
-    /// What to do next, if there is something to say.
+    /// What to do next, if there is something to say. It speaks of the host; a command that prepares the
+    /// host is the front end's to name.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::InvalidAddress { .. } => {
@@ -316,7 +329,7 @@ impl NetError {
                                           /var/log/openvswitch/ovs-vswitchd.log)"
                 .into(),
             Self::NoBridge { bridge } => {
-                format!("run: v node init; or make it: ovs-vsctl add-br {bridge}")
+                format!("create it: ovs-vsctl add-br {bridge}, or by Switch::ensure_bridge")
             }
             Self::BridgeDatapath { found, .. } => {
                 format!("use another bridge, or configure the datapath {found:?}")

@@ -1,4 +1,5 @@
-//! Open vSwitch over OVSDB (RFC 7047): bridges, patch links, ports; tap devices; MAC addresses.
+//! Open vSwitch over OVSDB (RFC 7047): bridges, patch links, ports; tap devices; MAC addresses; the
+//! kernel's neighbour table.
 //!
 //! For programs that plug virtual machines into Open vSwitch and want to know that it worked:
 //! without running `ovs-vsctl`, without an async runtime, with a deadline on every call.
@@ -11,6 +12,7 @@
 //! - A [`PortRequest`] says what a port is: a vhost-user socket, a [`Tap`], an internal device.
 //!   All the ports of a machine are one transaction, done or undone together.
 //! - An [`Owner`] marks whose a port is. What has no mark of ours is never touched.
+//! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
 //! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
 //!
 //! # Example
@@ -63,6 +65,7 @@ mod error;
 mod interface_name;
 mod mac_addr;
 mod macvtap;
+mod neighbour;
 mod netlink;
 pub mod ovsdb;
 mod owned_port;
@@ -84,6 +87,7 @@ pub use error::NetError;
 pub use interface_name::InterfaceName;
 pub use mac_addr::MacAddr;
 pub use macvtap::Macvtap;
+pub use neighbour::{Neighbour, NeighbourWatch};
 pub use owned_port::OwnedPort;
 pub use owner::Owner;
 pub use port::{PendingPorts, Port};

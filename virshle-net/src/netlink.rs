@@ -1,21 +1,25 @@
-//! Requests to the kernel about network devices.
+//! Reads and writes messages of rtnetlink(7), and asks the kernel about network devices.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
 };
 
 /// The kernel answers at once; this is for a kernel that doesn't.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-const HEADER: usize = 16;
+/// `struct nlmsghdr` of netlink(7).
+pub(crate) const HEADER: usize = 16;
+/// `struct ifinfomsg` of rtnetlink(7).
 const LINK_HEADER: usize = 16;
 const NLMSG_ERROR: u16 = 2;
-const NLM_F_REQUEST: u16 = 1;
+pub(crate) const NLMSG_DONE: u16 = 3;
+pub(crate) const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
@@ -94,18 +98,66 @@ impl Request {
                 Verb::Set | Verb::Delete => NLM_F_ACK,
             };
         let length = u32::try_from(self.bytes.len()).map_err(io::Error::other)?;
-        self.bytes[0..4].copy_from_slice(&length.to_ne_bytes());
-        self.bytes[4..6].copy_from_slice(&(self.verb as u16).to_ne_bytes());
-        self.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
-
-        let socket =
-            socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(TIMEOUT))?;
-        sendto(&socket, &self.bytes, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+        self.bytes[..HEADER].copy_from_slice(&header(length, self.verb as u16, flags));
+        let socket = open(0)?;
+        send(&socket, &self.bytes)?;
         let mut room = vec![0; 32 << 10];
         let (received, _) = recv(&socket, room.as_mut_slice(), RecvFlags::empty())?;
         read_answer(&room[..received])
     }
+}
+
+/// Opens a socket that hears of changes in the multicast `groups`, and waits for the kernel's answers
+/// a bounded time.
+pub(crate) fn open(groups: u32) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(TIMEOUT))?;
+    bind(&socket, &SocketAddrNetlink::new(0, groups))?;
+    Ok(socket)
+}
+
+/// Sends `request` to the kernel.
+pub(crate) fn send(socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
+    sendto(socket, request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    Ok(())
+}
+
+/// The header of a request of `length` bytes in all.
+pub(crate) fn header(length: u32, kind: u16, flags: u16) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[..4].copy_from_slice(&length.to_ne_bytes());
+    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+    bytes
+}
+
+/// A message of the kernel, without its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Message<'a> {
+    pub(crate) kind: u16,
+    pub(crate) body: &'a [u8],
+}
+
+/// The messages in `bytes`, up to the first that is cut short. A refusal is an error.
+pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = io::Result<Message<'_>>> {
+    std::iter::from_fn(move || {
+        let length = usize::try_from(u32::from_ne_bytes(piece(bytes, 0)?)).ok()?;
+        let kind = u16::from_ne_bytes(piece(bytes, 4)?);
+        let body = bytes.get(HEADER..length)?;
+        let next = length.checked_next_multiple_of(4)?;
+        bytes = bytes.get(next..).unwrap_or_default();
+        Some(match (kind, piece(body, 0).map(i32::from_ne_bytes)) {
+            (NLMSG_ERROR, None) => Err(cut_short()),
+            (NLMSG_ERROR, Some(errno)) if errno != 0 => {
+                Err(io::Error::from_raw_os_error(errno.saturating_neg()))
+            }
+            _ => Ok(Message { kind, body }),
+        })
+    })
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is cut short")
 }
 
 /// One attribute; nested ones are the value of their parent.
@@ -129,22 +181,17 @@ pub(crate) struct Link {
 }
 
 fn read_answer(bytes: &[u8]) -> io::Result<Option<Link>> {
-    let odd = || io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is cut short");
-    let kind = u16::from_ne_bytes(piece(bytes, 4).ok_or_else(odd)?);
-    if kind == NLMSG_ERROR {
-        let error = i32::from_ne_bytes(piece(bytes, HEADER).ok_or_else(odd)?);
-        return match error {
-            0 => Ok(None),
-            _ => Err(io::Error::from_raw_os_error(-error)),
-        };
+    let answer = messages(bytes).next().ok_or_else(cut_short)??;
+    if answer.kind == NLMSG_ERROR {
+        return Ok(None);
     }
-    let number = |at| Some(u32::from_ne_bytes(piece(bytes, at)?));
+    let number = |at| Some(u32::from_ne_bytes(piece(answer.body, at)?));
     let mut link = Link {
-        index: number(HEADER + 4).ok_or_else(odd)?,
-        is_up: number(HEADER + 8).ok_or_else(odd)? & IFF_UP != 0,
+        index: number(4).ok_or_else(cut_short)?,
+        is_up: number(8).ok_or_else(cut_short)? & IFF_UP != 0,
         ..Link::default()
     };
-    for (kind, value) in attributes(bytes.get(HEADER + LINK_HEADER..).unwrap_or_default()) {
+    for (kind, value) in attributes(answer.body.get(LINK_HEADER..).unwrap_or_default()) {
         match kind {
             attribute::MTU => link.mtu_bytes = piece(value, 0).map_or(0, u32::from_ne_bytes),
             attribute::ADDRESS => link.address = value.into(),
@@ -160,7 +207,8 @@ fn read_answer(bytes: &[u8]) -> io::Result<Option<Link>> {
     Ok(Some(link))
 }
 
-fn piece<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+/// `N` bytes of `bytes`, if there are that many from `at` on.
+pub(crate) fn piece<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }
 
@@ -169,7 +217,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The attributes in `bytes`, up to the first that is cut short.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(piece(bytes, 0)?));
         let kind = u16::from_ne_bytes(piece(bytes, 2)?);
@@ -198,9 +246,11 @@ mod tests {
 
     #[test]
     fn cut_answers_are_errors_or_empty_and_never_panic() {
+        let info = encode(attribute::INFO, &encode(attribute::INFO_KIND, b"tun\0"));
         let mut bytes = vec![0; HEADER + LINK_HEADER];
-        bytes[4] = 16;
-        bytes.extend(encode(attribute::INFO, &encode(attribute::INFO_KIND, b"tun\0")));
+        bytes.extend(info);
+        let length = u32::try_from(bytes.len()).unwrap();
+        bytes[..HEADER].copy_from_slice(&header(length, 16, 0));
         for end in 0..bytes.len() {
             drop(read_answer(&bytes[..end]));
         }
@@ -208,6 +258,24 @@ mod tests {
         for zeros in 0..64 {
             drop(read_answer(&vec![0; zeros]));
         }
+    }
+
+    #[test]
+    fn a_refusal_is_the_error_it_names_and_an_acknowledgement_is_none() {
+        let answer = |errno: i32| [&header(20, NLMSG_ERROR, 0)[..], &errno.to_ne_bytes()].concat();
+        assert_eq!(read_answer(&answer(0)).unwrap(), None);
+        assert_eq!(read_answer(&answer(-19)).unwrap_err().raw_os_error(), Some(19));
+        assert!(read_answer(&answer(i32::MIN)).is_err());
+        let without_errno = header(16, NLMSG_ERROR, 0);
+        assert_eq!(read_answer(&without_errno).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn messages_end_at_the_first_that_is_cut_short() {
+        let one = [&header(18, 28, 0)[..], &[1, 2, 0, 0]].concat();
+        let bytes = [&one[..], &one[..], &one[..17]].concat();
+        let read: Vec<_> = messages(&bytes).map(Result::unwrap).collect();
+        assert_eq!(read, [Message { kind: 28, body: &[1, 2] }; 2]);
     }
 
     #[test]

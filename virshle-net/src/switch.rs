@@ -34,8 +34,10 @@ pub struct Switch {
 }
 
 /// What an `ensure_…` or `delete_…` call did.
+///
+/// Exhaustive on purpose: a call creates, removes or leaves alone. Adding an outcome is a breaking
+/// change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Change {
     /// It was absent and has been made.
     Made,
@@ -115,7 +117,7 @@ impl Switch {
                 left,
             );
             // The server does the waiting; it gets a while longer to say that it was in vain.
-            let answer = Deadline::after(left + self.client.timeout());
+            let answer = Deadline::after(left.saturating_add(self.client.timeout()));
             self.transact(&[wait], answer).map_err(|error| match error {
                 NetError::Operation { ref error, .. } if error == TIMED_OUT => {
                     NetError::NoLink { port: (*port).into(), timeout }

@@ -7,9 +7,11 @@ use serde::Serialize;
 use crate::section::{Placed, Section};
 
 /// What a machine boots.
+///
+/// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is a
+/// breaking change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum Boot {
     /// A firmware; the node's own if none is named.
     Firmware(Option<PathBuf>),

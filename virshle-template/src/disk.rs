@@ -28,10 +28,12 @@ pub struct DiskTemplate {
     pub readonly: bool,
 }
 
-/// How the private copy of an image is made.
+/// How the private copy of an image is created.
+///
+/// Exhaustive on purpose: who converts it must decide what becomes of a new mode, so adding one is a
+/// breaking change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum CloneMode {
     /// As a reflink if the filesystem can, else as a sparse copy.
     #[default]

@@ -46,25 +46,26 @@ pub enum TemplateError {
 }
 
 impl TemplateError {
-    /// What to do next, when something can be said.
+    /// What to do next, when something can be said. It speaks of files and keys; the command that names a
+    /// file, checks it or lists templates is the front end's to name.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoFile { looked } => looked
-                .last()
-                .map(|path| format!("write {}, or name one with --config", path.display())),
+            Self::NoFile { looked } => {
+                looked.last().map(|path| format!("write {}, or name another file", path.display()))
+            }
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("correct the path, or leave --config and VIRSHLE_CONFIG away".into())
+                Some("correct the path, or name no file: then the usual places are tried".into())
             }
             Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("let this user read it, or name another one with --config".into())
+                Some("let this user read it, or name another file".into())
             }
             Self::Read { .. } => None,
             Self::Mistakes { mistakes } => mistakes
                 .iter()
                 .all(|mistake| mistake.template.is_some())
-                .then(|| "`v template check` checks the whole file".into()),
-            Self::NotFound { nearest: Some(nearest), .. } => {
-                Some(format!("did you mean {nearest:?}? `v template ls` shows them all"))
+                .then(|| "the rest of the file was not checked: check all of it".into()),
+            Self::NotFound { nearest: Some(nearest), known, .. } => {
+                Some(format!("did you mean {nearest:?}? the templates are {}", some(known)))
             }
             Self::NotFound { known, .. } if known.is_empty() => {
                 Some("the configuration has no templates: a [[template.vm]] makes one".into())

@@ -80,7 +80,7 @@ mod tests {
             "no configuration file: looked for /home/a/.config/virshle/config.toml, \
              /etc/virshle/config.toml"
         );
-        assert!(error.hint().unwrap().contains("--config"), "{:?}", error.hint());
+        assert!(error.hint().unwrap().contains("/etc/virshle/config.toml"), "{:?}", error.hint());
     }
 
     #[test]

@@ -28,9 +28,11 @@ pub struct NetworkSettings {
 }
 
 /// Where a bridge forwards frames.
+///
+/// Exhaustive on purpose: who converts it must decide what becomes of a new datapath, so adding one is a
+/// breaking change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum Datapath {
     /// In user space.
     #[default]

@@ -12,9 +12,11 @@ use crate::public_key;
 use crate::section::{Placed, Section};
 use crate::source::Source;
 
-/// What a machine is told at its first boot. The three kinds are told apart by content.
+/// User data that a machine gets at its first boot; its content says which of three kinds it is.
+///
+/// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is a
+/// breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum UserData {
     /// TOML of our own.
     Settings(UserSettings),

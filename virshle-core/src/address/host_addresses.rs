@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::inotify::{self, WatchFlags};
+use virshle_net::{Neighbour, NeighbourWatch};
 
 use crate::address::lease::{self, Lease};
-use crate::address::neighbour::{self, Neighbour, NeighbourWatch};
 
 /// What this host knows of addresses at one moment: DHCP leases and the kernel's neighbours.
 ///
@@ -21,7 +21,7 @@ pub struct Sightings {
 impl Sightings {
     /// Reads the leases in `places`, and the table of neighbours. What can't be read tells nothing.
     pub(crate) fn read(places: &[PathBuf]) -> Self {
-        let neighbours = neighbour::read().unwrap_or_else(|error| {
+        let neighbours = Neighbour::list().unwrap_or_else(|error| {
             tracing::debug!(%error, "cannot ask the kernel for its neighbours");
             Vec::new()
         });

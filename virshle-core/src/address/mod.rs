@@ -3,7 +3,6 @@
 pub(crate) mod cloud_init_log;
 pub(crate) mod host_addresses;
 pub(crate) mod lease;
-pub(crate) mod neighbour;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -226,8 +225,8 @@ fn is_link_local(ip: IpAddr) -> bool {
 mod tests {
     use super::*;
     use crate::address::lease::Lease;
-    use crate::address::neighbour::Neighbour;
     use crate::model::definition::tests::example;
+    use virshle_net::Neighbour;
 
     fn shown(net: &NetDefinition, sightings: &Sightings) -> Vec<String> {
         of_net(net, &[told("192.0.2.11"), told("192.0.2.14")], sightings)

@@ -33,7 +33,7 @@ impl Offloads {
     pub(crate) fn on(datapath: virshle_net::Datapath) -> Self {
         match datapath {
             virshle_net::Datapath::Netdev => Self::None,
-            _ => Self::Kernel,
+            virshle_net::Datapath::System => Self::Kernel,
         }
     }
 }
@@ -137,7 +137,7 @@ impl Vm {
             // As a start finds it out from the bridge itself.
             NetKind::Tap => match self.node().config().network.datapath {
                 Datapath::Netdev => with_offloads(NetConfig::tap(&net.port), Offloads::None),
-                _ => NetConfig::tap(&net.port),
+                Datapath::System => NetConfig::tap(&net.port),
             },
             NetKind::Macvtap => NetConfig::tap(&net.port),
         };

@@ -115,6 +115,6 @@ fn step(mode: InitMode, what: String, missing: bool) -> InitStep {
 pub(crate) fn datapath(asked: virshle_template::Datapath) -> Datapath {
     match asked {
         virshle_template::Datapath::System => Datapath::System,
-        _ => Datapath::Netdev,
+        virshle_template::Datapath::Netdev => Datapath::Netdev,
     }
 }

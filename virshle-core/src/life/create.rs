@@ -196,7 +196,6 @@ impl Node {
                 files.push(kernel.clone());
                 files.extend(initramfs.clone());
             }
-            _ => {}
         }
         for path in files {
             crate::fs::source_file::check(&path).map_err(|source| CoreError::Image {
@@ -339,7 +338,6 @@ fn boot(boot: &TemplateBoot) -> Boot {
             cmdline: cmdline.clone(),
         },
         TemplateBoot::Firmware(path) => Boot::Firmware { path: path.clone() },
-        _ => Boot::Firmware { path: None },
     }
 }
 
@@ -349,7 +347,7 @@ fn clone_mode(mode: virshle_template::CloneMode) -> CloneMode {
         Asked::Reflink => CloneMode::Reflink,
         Asked::Copy => CloneMode::Copy,
         Asked::Overlay => CloneMode::Overlay,
-        _ => CloneMode::Auto,
+        Asked::Auto => CloneMode::Auto,
     }
 }
 
@@ -358,7 +356,7 @@ fn net_kind(kind: virshle_template::NetKind) -> NetKind {
     match kind {
         Asked::Tap => NetKind::Tap,
         Asked::Macvtap => NetKind::Macvtap,
-        _ => NetKind::Vhost,
+        Asked::Vhost => NetKind::Vhost,
     }
 }
 

@@ -11,6 +11,6 @@ pub(crate) fn witness(vm: &Vm) -> LastExit {
         ExitReason::GuestPowerOff => LastExit::Guest,
         ExitReason::Crashed => LastExit::Crashed,
         // Ended by its API or a signal, by another hand than ours.
-        _ => LastExit::Unknown,
+        ExitReason::HostShutdown | ExitReason::Unknown => LastExit::Unknown,
     }
 }

@@ -78,7 +78,7 @@ impl Parts {
     fn settings(&self) -> impl Iterator<Item = &UserSettings> {
         self.parts.iter().filter_map(|part| match part {
             UserData::Settings(settings) => Some(settings),
-            _ => None,
+            UserData::CloudConfig(_) | UserData::Script(_) => None,
         })
     }
 
@@ -168,8 +168,6 @@ fn part(data: &UserData) -> (&'static str, String) {
         UserData::Settings(settings) => {
             ("text/cloud-config", format!("#cloud-config\n{:#}\n", cloud_config(settings)))
         }
-        // A kind that a later version of the crate knows is none that was asked for here.
-        _ => ("text/cloud-config", "#cloud-config\n{}\n".to_owned()),
     }
 }
 

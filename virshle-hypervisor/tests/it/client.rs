@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use virshle_hypervisor::{
-    Client, DiskConfig, HypervisorError, ImageType, NetConfig, ReceiveMigration, Resize, Restore,
-    SendMigration, VmState, VsockConfig,
+    Client, DiskConfig, HypervisorError, ImageType, Launch, NetConfig, ReceiveMigration, Resize,
+    Restore, SendMigration, VmState, VsockConfig,
 };
 use virshle_testkit::{FakeAnswer, FakeHypervisor, Part, need};
 
-use crate::machine::{Machine, SOON, chain};
+use crate::machine::{Machine, SOON, chain, launch, program};
 
 fn ask(answer: FakeAnswer, timeout: Duration) -> HypervisorError {
     let folder = tempfile::tempdir().unwrap();
@@ -52,6 +52,32 @@ fn silence_ends_at_the_deadline_and_says_what_was_awaited() {
     let message = error.to_string();
     assert!(message.starts_with("no answer to vmm.ping from "), "{message}");
     assert!(message.ends_with(" within 100 ms"), "{message}");
+}
+
+#[test]
+fn no_timeout_is_too_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("ch.sock");
+    let pong = FakeAnswer::Json(200, "{\"version\": \"v53.0\"}".into());
+    let boot = FakeAnswer::Json(204, String::new());
+    let _server = FakeHypervisor::start(&socket, &[("vmm.ping", pong), ("vm.boot", boot)]).unwrap();
+    let client = Client::connect(&socket, Duration::MAX).unwrap();
+    client.ping().unwrap();
+    client.within(Duration::MAX).start_boot().unwrap().wait(Duration::MAX).unwrap();
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_no_timeout_is_too_long() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let vmm = launch(folder.path()).start_timeout(Duration::MAX).spawn().unwrap();
+    vmm.client(Duration::MAX).ping().unwrap();
+    virshle_hypervisor::version(&program(), Duration::MAX).unwrap();
+    assert!(vmm.terminate(Duration::MAX).unwrap());
+    assert!(vmm.wait_exit(Duration::MAX));
 }
 
 #[test]
@@ -187,6 +213,7 @@ fn ch_every_endpoint_is_known_to_the_server() {
     client.delete().unwrap();
     let coredump = client.coredump(&folder.join("core")).unwrap_err();
     assert!(matches!(coredump, HypervisorError::Refused { status: 404 | 500, .. }), "{coredump:?}");
+    assert_eq!(coredump.hint(), None, "{coredump:?}");
     assert!(client.ping().unwrap().features.contains(&"kvm".to_owned()));
     client.shutdown_vmm().unwrap();
     assert!(machine.vmm.wait_exit(SOON));
@@ -212,4 +239,50 @@ fn ch_create_checks_nothing_and_boot_tells_why() {
     assert!(again.hint().unwrap().contains("vm.delete"), "{again:?}");
     client.delete().unwrap();
     client.create(&config).unwrap();
+}
+
+/// The hints that only cloud-hypervisor's text can tell, from what it really writes; those on locks,
+/// on shared memory and on an incomplete machine have tests of their own.
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_a_remedy_is_found_in_what_cloud_hypervisor_really_writes() {
+    if !need(&[Part::Ch, Part::Kvm]) {
+        return;
+    }
+    let machine = Machine::start();
+    let client = machine.client();
+    let socket = machine.path("vsock");
+    let _in_the_way = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let config = machine.config(&virshle_testkit::TestKernel::halt());
+    client.create(&config.clone().vsock(VsockConfig::new(3, &socket))).unwrap();
+    let error = client.pause().unwrap_err();
+    assert_eq!(error.hint().unwrap(), "boot the machine first (vm.boot)", "{:?}", chain(&error));
+    let error = client.reboot().unwrap_err();
+    assert!(matches!(error, HypervisorError::Refused { status: 404, .. }), "{error:?}");
+    assert!(error.hint().unwrap().starts_with("create the machine"), "{:?}", chain(&error));
+    let error = client.boot().unwrap_err();
+    assert!(error.hint().unwrap().contains("socket of an earlier run"), "{:?}", chain(&error));
+}
+
+#[test]
+#[ignore = "needs cloud-hypervisor"]
+fn ch_a_host_without_kvm_is_named() {
+    if !need(&[Part::Ch, Part::Kvm, Part::Root]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let wrapper = folder.path().join("cloud-hypervisor");
+    let script = format!(
+        "#!/bin/sh\nexec unshare --mount sh -c 'mount --bind /dev/null /dev/kvm && exec {} \"$@\"' sh \"$@\"\n",
+        program().display()
+    );
+    std::fs::write(&wrapper, script).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&wrapper, executable).unwrap();
+    let error = Launch::new(&wrapper, &folder.path().join("ch.sock"))
+        .log_file(folder.path().join("ch.log"))
+        .spawn()
+        .unwrap_err();
+    assert!(matches!(error, HypervisorError::Died { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("/dev/kvm"), "{:?}", chain(&error));
 }

@@ -1,8 +1,11 @@
 //! Processes that are found, ended, gone.
 
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use virshle_hypervisor::Vmm;
+use virshle_hypervisor::{HypervisorError, Vmm};
 use virshle_testkit::{Part, need};
 
 use crate::machine::{Machine, SOON, launch, program};
@@ -77,4 +80,34 @@ fn ch_a_stopped_process_is_found_and_can_be_killed() {
     assert!(!found.terminate(Duration::from_millis(100)).unwrap());
     found.kill().unwrap();
     assert!(found.wait_exit(SOON));
+}
+
+/// The socket that [`root_a_process_of_another_namespace_is_foreign`] hands to itself.
+const FOREIGN_SOCKET: &str = "VIRSHLE_TEST_FOREIGN_SOCKET";
+
+/// A wrapper that can't express a process id of 0 took this one for an answer that never came.
+#[test]
+#[ignore = "needs root"]
+fn root_a_process_of_another_namespace_is_foreign() {
+    if let Some(socket) = std::env::var_os(FOREIGN_SOCKET) {
+        let found = Vmm::find(Path::new(&socket), &program());
+        assert!(matches!(found, Err(HypervisorError::Foreign { pid: 0, .. })), "{found:?}");
+        return;
+    }
+    if !need(&[Part::Root]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("ch.sock");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let output = Command::new("unshare")
+        .args(["--pid", "--fork"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "vmm::root_a_process_of_another_namespace_is_foreign", "--ignored"])
+        .env(FOREIGN_SOCKET, &socket)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }

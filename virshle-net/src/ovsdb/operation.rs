@@ -203,7 +203,8 @@ impl Operation {
             .with("columns", json!(columns))
             .with("until", json!(until))
             .with("rows", rows.iter().map(row_to_json).collect())
-            .with("timeout", json!(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX >> 1)))
+            // The server reads no larger integer (RFC 7047 §3.1).
+            .with("timeout", json!(i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// Writes `text` into the database's log of changes.
@@ -269,6 +270,8 @@ mod tests {
 
     #[test]
     fn a_wait_has_its_timeout_in_milliseconds() {
+        let forever = Operation::wait("T", &[], &[], Until::Equal, &[], Duration::MAX);
+        assert_eq!(forever.to_json()["timeout"], i64::MAX);
         let wait = Operation::wait("T", &[], &["c"], Until::NotEqual, &[], Duration::from_secs(2));
         assert_eq!(
             wait.to_json(),

@@ -6,21 +6,16 @@ use std::str::FromStr;
 use crate::NetError;
 
 /// The identity of a row, `_uuid`.
+///
+/// # References
+///
+/// RFC 7047 §3.1 and §5.1: the hyphenated form of RFC 4122 alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Uuid(u128);
+pub struct Uuid(uuid::Uuid);
 
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let n = self.0;
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            n >> 96,
-            (n >> 80) & 0xffff,
-            (n >> 64) & 0xffff,
-            (n >> 48) & 0xffff,
-            n & 0xffff_ffff_ffff
-        )
+        fmt::Display::fmt(self.0.as_hyphenated(), f)
     }
 }
 
@@ -28,21 +23,24 @@ impl FromStr for Uuid {
     type Err = NetError;
 
     fn from_str(text: &str) -> Result<Self, NetError> {
-        let wrong = || NetError::InvalidUuid { text: text.into() };
-        if text.len() != 36 {
-            return Err(wrong());
-        }
-        let mut number = 0_u128;
-        for (place, letter) in text.chars().enumerate() {
-            if matches!(place, 8 | 13 | 18 | 23) {
-                if letter != '-' {
-                    return Err(wrong());
-                }
-                continue;
-            }
-            number = number << 4 | u128::from(letter.to_digit(16).ok_or_else(wrong)?);
-        }
-        Ok(Self(number))
+        // Of the forms that the crate reads, no other has this length.
+        let hyphenated = Some(text).filter(|text| text.len() == 36);
+        hyphenated
+            .and_then(|text| uuid::Uuid::try_parse(text).ok())
+            .map(Self)
+            .ok_or_else(|| NetError::InvalidUuid { text: text.into() })
+    }
+}
+
+impl From<uuid::Uuid> for Uuid {
+    fn from(uuid: uuid::Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl From<Uuid> for uuid::Uuid {
+    fn from(uuid: Uuid) -> Self {
+        uuid.0
     }
 }
 
@@ -59,6 +57,9 @@ mod tests {
             "0a89f51c-101c-4be2-bd7a-85246213200",
             "0a89f51c+101c-4be2-bd7a-85246213200a",
             "0a89f51c-101c-4be2-bd7a-85246213200g",
+            "0a89f51c101c4be2bd7a85246213200a",
+            "{0a89f51c-101c-4be2-bd7a-85246213200a}",
+            "urn:uuid:0a89f51c-101c-4be2-bd7a-85246213200a",
             "éééééééééééééééééé",
         ] {
             assert!(text.parse::<Uuid>().is_err(), "{text:?}");

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use virshle_net::NetError;
 use virshle_net::ovsdb::{Client, MonitorRequest, Operation};
+use virshle_net::{NetError, Switch};
 use virshle_testkit::{FakeOvsdb, OvsdbAct};
 
 use crate::PATIENCE;
@@ -33,6 +33,20 @@ fn silence_ends_at_the_deadline_and_says_what_was_awaited() {
     let error = client.list_dbs().unwrap_err();
     assert!(error.to_string().ends_with("gave no answer to list_dbs within 100ms"), "{error}");
     assert!(begin.elapsed() < Duration::from_secs(2));
+}
+
+/// Two waits that were added to each other overflowed.
+#[test]
+fn no_timeout_is_too_long() {
+    let acknowledge = |request: &Value| {
+        vec![bytes(&json!({"id": request["id"], "result": [{}], "error": null}).to_string())]
+    };
+    let fake = FakeOvsdb::start(acknowledge).unwrap();
+    let mut switch = Switch::connect(&fake.address().parse().unwrap(), Duration::MAX).unwrap();
+    switch.wait_for_link(&["vm1-main", "vm1-other"], Duration::MAX).unwrap();
+    let (_fake, mut client) = client(acknowledge, Duration::MAX);
+    client.set_timeout(Duration::MAX);
+    client.transact("Open_vSwitch", &[Operation::comment("hello")]).unwrap();
 }
 
 #[test]

@@ -69,6 +69,32 @@ fn ovs_a_living_vswitchd_answers_and_a_dead_one_does_not() {
 
 #[test]
 #[ignore = "needs Open vSwitch"]
+fn ovs_no_timeout_is_too_long() {
+    if !need(&[Part::Ovs]) {
+        return;
+    }
+    let Lab { ovs, _namespace, .. } = Lab::new();
+    let mut switch = Switch::connect(&ovs.address().parse().unwrap(), Duration::MAX).unwrap();
+    for bridge in ["br0", "br1"] {
+        switch.ensure_bridge(bridge, Datapath::Netdev, Duration::MAX).unwrap();
+    }
+    switch.ensure_patch("br0", "br1", Duration::MAX).unwrap();
+    switch.ping_vswitchd(Duration::MAX).unwrap();
+    let name = "tap0".parse().unwrap();
+    let tap = Tap::create(&name).unwrap();
+    tap.set_up().unwrap();
+    let port = PortRequest::tap(name).owner(Owner::new("u", "web"));
+    switch.add_ports("br0", std::slice::from_ref(&port), Duration::MAX).unwrap();
+    switch.wait_for_link(&["tap0"], Duration::MAX).unwrap();
+    assert!(switch.remove_port("tap0", Duration::MAX).unwrap());
+    let pending = switch.submit_ports("br0", &[port], Duration::MAX).unwrap();
+    switch.confirm_ports(pending, Duration::MAX).unwrap();
+    assert!(switch.remove_port("tap0", Duration::MAX).unwrap());
+    switch.delete_bridge("br1", Duration::MAX).unwrap();
+}
+
+#[test]
+#[ignore = "needs Open vSwitch"]
 fn ovs_a_link_is_waited_for_and_its_absence_told() {
     if !need(&[Part::Ovs]) {
         return;

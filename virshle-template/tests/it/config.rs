@@ -185,7 +185,7 @@ fn nothing_at_all_is_every_default() {
 fn an_unknown_template_is_answered_with_the_nearest() {
     let error = parse(WHOLE).unwrap().template("wep").unwrap_err();
     assert_eq!(error.to_string(), "no template \"wep\"");
-    assert_eq!(error.hint().unwrap(), "did you mean \"web\"? `v template ls` shows them all");
+    assert_eq!(error.hint().unwrap(), "did you mean \"web\"? the templates are web, more");
     let error = parse(WHOLE).unwrap().template("debian").unwrap_err();
     assert_eq!(error.hint().unwrap(), "the templates are web, more");
     let TemplateError::NotFound { name, known, nearest } = error else { panic!("{error}") };

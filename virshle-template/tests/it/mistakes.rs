@@ -138,7 +138,7 @@ fn an_error_has_a_headline_and_then_each_mistake() {
   = expected a whole number from 1 to 8192"#
             .replace("8192", if cfg!(target_arch = "x86_64") { "8192" } else { "255" })
     );
-    assert_eq!(error.hint().unwrap(), "`v template check` checks the whole file");
+    assert_eq!(error.hint().unwrap(), "the rest of the file was not checked: check all of it");
     let error = parse("[node]\nallias = \"x\"\n").unwrap_err();
     assert_eq!(error.hint(), None);
     assert_eq!(
@@ -168,7 +168,7 @@ fn a_wrong_template_does_not_keep_the_others_from_working() {
     assert_eq!(config.mistakes().len(), 11);
     // A template that is wrong is known all the same.
     let error = config.template("fist").unwrap_err();
-    assert_eq!(error.hint().unwrap(), "did you mean \"first\"? `v template ls` shows them all");
+    assert_eq!(error.hint().unwrap(), "did you mean \"first\"? the templates are first, xs, bad");
 }
 
 #[test]

@@ -37,7 +37,6 @@ fn net_kind(kind: NetKind) -> &'static str {
         NetKind::Vhost => "vhost",
         NetKind::Tap => "tap",
         NetKind::Macvtap => "macvtap",
-        _ => "?",
     }
 }
 
@@ -48,6 +47,5 @@ fn clone_mode(mode: CloneMode) -> &'static str {
         CloneMode::Reflink => "reflink",
         CloneMode::Copy => "copy",
         CloneMode::Overlay => "overlay",
-        _ => "?",
     }
 }

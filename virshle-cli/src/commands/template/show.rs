@@ -43,7 +43,6 @@ fn sheet(template: &VmTemplate, mut sheet: Sheet) -> Sheet {
             sheet.maybe("initramfs", initramfs.as_ref().map(|path| path.display().to_string()));
             sheet.maybe("cmdline", cmdline.as_deref());
         }
-        _ => {}
     }
     sheet.line("autostart", if template.autostart { "yes" } else { "no" });
     for disk in &template.disks {
