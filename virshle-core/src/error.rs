@@ -9,10 +9,12 @@ use virshle_hypervisor::HypervisorError;
 use virshle_net::NetError;
 use virshle_template::TemplateError;
 
+use crate::guest::ssh::SSH_PORT;
+use crate::guest::wait::Awaited;
 use crate::image::{Checksum, DownloadError, ImageName, InvalidImageName};
-use crate::name::InvalidName;
-use crate::ssh::SSH_PORT;
-use crate::{Awaited, VmName, VmState};
+use crate::model::name::InvalidName;
+use crate::model::name::VmName;
+use crate::model::state::VmState;
 
 /// What failed, for which machine or file. The cause is in `source`, the next step in
 /// [`hint`](Self::hint).

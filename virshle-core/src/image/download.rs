@@ -16,8 +16,8 @@ use virshle_disk::DiskError;
 use super::checksum::{Checksum, Checksums, Finished};
 use super::http::{DownloadError, Http, header, without_password};
 use super::import::{ImportProgress, ImportStep};
-use crate::CoreError;
-use crate::run::boot_id;
+use crate::error::CoreError;
+use crate::store::run_record::boot_id;
 use crate::store::{Sync, replace};
 
 /// What came so far.

@@ -18,8 +18,9 @@ use super::http::{Http, without_password};
 use super::record::Record;
 use super::staging::Staging;
 use super::{ImageInfo, ImageName};
+use crate::error::CoreError;
+use crate::machine::node::Node;
 use crate::store::sync_folder;
-use crate::{CoreError, Node};
 
 /// Where an image, or a list of checksums, comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,9 +24,10 @@ pub use import::{
 };
 pub use name::{ImageName, InvalidImageName};
 
-use crate::lock::Lock;
+use crate::error::CoreError;
+use crate::fs::lock::Lock;
+use crate::machine::node::Node;
 use crate::store::LOCK;
-use crate::{CoreError, Node};
 use record::Record;
 
 /// An image of the cache, as programs get it. Fields are added, never renamed.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::ImageName;
-use crate::CoreError;
+use crate::error::CoreError;
 use crate::store::{Sync, replace};
 
 /// What begins the name of a record's file: no image is called like that.

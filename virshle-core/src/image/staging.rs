@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ImageName;
-use crate::CoreError;
-use crate::lock::Lock;
+use crate::error::CoreError;
+use crate::fs::lock::Lock;
 use crate::store::{LOCK, ensure_folder};
 
 /// What begins the name of such a folder: no image is called like that.

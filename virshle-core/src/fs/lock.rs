@@ -1,0 +1,214 @@
+//! Advisory locks on files: one writer to a machine, one claimant of ids and names.
+//!
+//! `flock(2)` locks end with the process that holds them, however it ends.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use crate::error::CoreError;
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+#[must_use = "the lock ends when this is dropped"]
+pub(crate) struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock on `path`, making the file if it isn't there, and waits up to `timeout`.
+    pub(crate) fn acquire(path: &Path, timeout: Duration) -> Result<Self, CoreError> {
+        let failed = |source| CoreError::Lock { path: path.to_owned(), source };
+        let file = open(path, true).map_err(failed)?;
+        let lock = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Self { file },
+            Err(rustix::io::Errno::WOULDBLOCK) => match wait(file, timeout).map_err(failed)? {
+                Some(lock) => lock,
+                None => return Err(held(path, timeout)),
+            },
+            Err(errno) => return Err(failed(errno.into())),
+        };
+        lock.sign();
+        Ok(lock)
+    }
+
+    /// Takes the lock on `path` if the file is there and nobody holds it.
+    pub(crate) fn acquire_if_free(path: &Path) -> Result<Option<Self>, CoreError> {
+        let failed = |source| CoreError::Lock { path: path.to_owned(), source };
+        let file = match open(path, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+
+    /// Takes the lock on the file `path`, which is only read, together with others who share it;
+    /// nothing if somebody has it for himself, or the file goes just now.
+    pub(crate) fn share_if_free(path: &Path) -> Result<Option<Self>, CoreError> {
+        Self::read_if_free(path, FlockOperation::NonBlockingLockShared)
+    }
+
+    /// Takes the lock on the file `path`, which is only read, for himself alone.
+    pub(crate) fn exclude_if_free(path: &Path) -> Result<Option<Self>, CoreError> {
+        Self::read_if_free(path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn read_if_free(path: &Path, operation: FlockOperation) -> Result<Option<Self>, CoreError> {
+        let failed = |source| CoreError::Lock { path: path.to_owned(), source };
+        // Not waiting: there may be a FIFO, which has no writer.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
+        match flock(&file, operation) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => return Err(failed(errno.into())),
+        }
+        let lock = Self { file };
+        Ok(lock.is_at(path)?.then_some(lock))
+    }
+
+    /// Tells whether the locked file still stands at `path`: not renamed away, not replaced.
+    pub(crate) fn is_at(&self, path: &Path) -> Result<bool, CoreError> {
+        let failed = |source| CoreError::Lock { path: path.to_owned(), source };
+        let held = self.file.metadata().map_err(failed)?;
+        match std::fs::metadata(path) {
+            Ok(there) => Ok(held.dev() == there.dev() && held.ino() == there.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Writes down who holds it, for whoever waits.
+    pub(crate) fn sign(&self) {
+        // Only a courtesy: a lock without a name is a lock all the same.
+        drop(self.write_holder());
+    }
+
+    fn write_holder(&self) -> io::Result<()> {
+        let command: Vec<String> =
+            std::env::args_os().take(4).map(|word| word.to_string_lossy().into_owned()).collect();
+        let holder = format!("pid {} ({})\n", std::process::id(), command.join(" "));
+        self.file.write_all_at(holder.as_bytes(), 0)?;
+        // What a longer one left behind it.
+        self.file.set_len(holder.len() as u64)
+    }
+}
+
+impl Drop for Lock {
+    /// Lets go of it at once. Closing the file does not, while a program that another thread starts
+    /// has a copy of the descriptor, between its fork(2) and its exec(2).
+    fn drop(&mut self) {
+        // What can't be unlocked ends with its last descriptor.
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::debug!(%error, "cannot unlock");
+        }
+    }
+}
+
+fn open(path: &Path, create: bool) -> io::Result<File> {
+    // A FIFO in its place is not waited for.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = File::options();
+    options.read(true).write(true).mode(0o600).custom_flags(flags.bits().cast_signed());
+    loop {
+        match options.open(path) {
+            Err(error) if create && error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        match options.clone().create_new(true).open(path) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(file) => {
+                // Whatever the umask says.
+                file.set_permissions(Permissions::from_mode(0o600))?;
+                return Ok(file);
+            }
+        }
+    }
+}
+
+/// Waits for the lock in a thread of its own, as `flock(2)` knows no deadline. A thread that is
+/// late finds nobody waiting and lets go again.
+fn wait(file: File, timeout: Duration) -> io::Result<Option<Lock>> {
+    let (sender, receiver) = mpsc::sync_channel(0);
+    std::thread::Builder::new().name("lock".into()).spawn(move || {
+        let result = loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other,
+            }
+        };
+        // Nobody waits any more: the send gives the lock back, and dropping it unlocks.
+        drop(sender.send(result.map(|()| Lock { file })));
+    })?;
+    match receiver.recv_timeout(timeout) {
+        Ok(Ok(lock)) => Ok(Some(lock)),
+        Ok(Err(errno)) => Err(errno.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+fn held(path: &Path, waited: Duration) -> CoreError {
+    let mut holder = String::new();
+    if let Ok(file) = File::open(path) {
+        // Not knowing who holds it is no reason to fail differently.
+        drop(file.take(256).read_to_string(&mut holder));
+    }
+    let holder = match holder.trim() {
+        "" => "another process".to_owned(),
+        known => known.to_owned(),
+    };
+    CoreError::Locked { path: PathBuf::from(path), holder, waited }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn second_writer_waits_and_then_is_told_who_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = Lock::acquire(&path, Duration::ZERO).unwrap();
+        let error = Lock::acquire(&path, Duration::from_millis(20)).unwrap_err();
+        let CoreError::Locked { holder, .. } = &error else { panic!("{error:?}") };
+        assert!(holder.contains(&std::process::id().to_string()), "{holder}");
+        assert!(Lock::acquire_if_free(&path).unwrap().is_none());
+        drop(first);
+        let second = Lock::acquire(&path, Duration::from_secs(10)).unwrap();
+        assert!(second.is_at(&path).unwrap());
+    }
+
+    #[test]
+    fn it_ends_although_a_child_has_a_copy_of_its_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = Lock::acquire(&path, Duration::ZERO).unwrap();
+        let _copy = lock.file.try_clone().unwrap();
+        assert!(Lock::acquire_if_free(&path).unwrap().is_none());
+        drop(lock);
+        assert!(Lock::acquire_if_free(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn waiter_gets_it_when_the_holder_lets_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = Lock::acquire(&path, Duration::ZERO).unwrap();
+        let other = path.clone();
+        let waiter = std::thread::spawn(move || Lock::acquire(&other, Duration::from_secs(30)));
+        drop(first);
+        assert!(waiter.join().unwrap().is_ok());
+    }
+}

@@ -1,0 +1,6 @@
+//! Files that other processes may be changing, and waiting for them.
+
+pub(crate) mod in_parallel;
+pub(crate) mod lock;
+pub(crate) mod source_file;
+pub(crate) mod watch;

@@ -1,0 +1,128 @@
+//! The keys of a guest's ssh server, kept with its machine.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use crate::error::CoreError;
+use crate::machine::vm::Vm;
+
+/// The most of the file that is read: a key takes about 100 to 800 bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A key that an ssh server says is its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostKey {
+    /// The kind: `ssh-ed25519`.
+    pub kind: String,
+    /// The key in base64.
+    pub base64: String,
+}
+
+impl HostKey {
+    /// A key of `kind`; none if the words are not those of a key, or it is a certificate, which
+    /// says something else.
+    pub fn new(kind: &str, base64: &str) -> Option<Self> {
+        let kind_fits = kind.contains('-')
+            && !kind.contains("-cert-")
+            && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-@.".contains(&byte));
+        let base64_fits = base64.len() > 16
+            && base64.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
+        (kind_fits && base64_fits).then(|| Self { kind: kind.into(), base64: base64.into() })
+    }
+}
+
+impl Vm {
+    /// The keys by which the guest's ssh server is known, as lines of a `known_hosts` file for the
+    /// host name `host`. The first key that is ever `offered` is remembered: as with ssh's
+    /// `StrictHostKeyChecking accept-new`, a new machine is trusted, and nobody else after it.
+    ///
+    /// # Errors
+    ///
+    /// If the machine's file can't be read or written.
+    ///
+    /// # References
+    ///
+    /// ssh_config(5), `KnownHostsCommand`; sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
+    #[doc(alias = "KnownHostsCommand")]
+    pub fn host_keys(&self, host: &str, offered: Option<&HostKey>) -> Result<String, CoreError> {
+        let path = self.known_hosts();
+        let mut text = String::new();
+        match File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(CoreError::Read { path, source: error });
+            }
+            _ => {}
+        }
+        let mut lines = lines_for(host, &text);
+        if let Some(key) = offered.filter(|_| lines.is_empty()) {
+            let line = format!("{} {} {}\n", self.host_key_alias(), key.kind, key.base64);
+            File::options()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&path)
+                .and_then(|mut file| file.write_all(line.as_bytes()))
+                .map_err(|source| CoreError::Write { path, source })?;
+            lines = lines_for(host, &line);
+        }
+        Ok(lines)
+    }
+}
+
+/// The lines of `text` with `host` in place of the hosts they are for, which may be hashed: all of
+/// them are the machine's.
+fn lines_for(host: &str, text: &str) -> String {
+    let mut lines = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+        let (marker, rest) = match line.split_once(char::is_whitespace) {
+            Some((marker, rest)) if marker.starts_with('@') => (format!("{marker} "), rest.trim()),
+            _ => (String::new(), line),
+        };
+        if let Some((_, key)) = rest.split_once(char::is_whitespace) {
+            lines.push_str(&format!("{marker}{host} {}\n", key.trim()));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_the_file_is_the_machines() {
+        let text = "\
+# a comment
+virshle-7 ssh-ed25519 AAAAC3 comment
+|1|c2FsdA==|aGFzaA== ecdsa-sha2-nistp256 AAAAE2
+@revoked * ssh-rsa AAAAB3
+
+garbage
+";
+        let expected = "\
+vm/web ssh-ed25519 AAAAC3 comment
+vm/web ecdsa-sha2-nistp256 AAAAE2
+@revoked vm/web ssh-rsa AAAAB3
+";
+        assert_eq!(lines_for("vm/web", text), expected);
+        assert_eq!(lines_for("vm/web", ""), "");
+    }
+
+    #[test]
+    fn only_a_key_is_a_key() {
+        let base64 = "AAAAC3NzaC1lZDI1NTE5AAAAIGw7";
+        assert!(HostKey::new("ssh-ed25519", base64).is_some());
+        for (kind, key) in [
+            ("NONE", base64),
+            ("ssh-ed25519", "NONE"),
+            ("ssh-ed25519-cert-v01@openssh.com", base64),
+            ("ssh-ed25519 x", base64),
+            ("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5 AAAAIGw7"),
+            ("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5\nAAAAIGw7"),
+        ] {
+            assert_eq!(HostKey::new(kind, key), None, "{kind} {key}");
+        }
+    }
+}

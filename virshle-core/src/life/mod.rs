@@ -1,0 +1,4 @@
+//! The beginning and the end of a machine.
+
+pub(crate) mod create;
+pub(crate) mod remove;

@@ -1,0 +1,8 @@
+//! The two handles, [`Node`](node::Node) and [`Vm`](vm::Vm), and the process behind a machine.
+
+pub(crate) mod kvm;
+pub(crate) mod last_exit;
+pub(crate) mod node;
+pub(crate) mod status;
+pub(crate) mod vm;
+pub(crate) mod watch;

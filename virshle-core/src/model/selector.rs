@@ -1,0 +1,201 @@
+//! Which machines are meant: ids, names, uuids, states, templates.
+
+use uuid::Uuid;
+
+use crate::error::CoreError;
+use crate::model::definition::Head;
+use crate::model::state::VmState;
+
+/// One way of meaning one machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Selector {
+    /// An id, a name, a uuid or the beginning of one.
+    Word(String),
+    /// The id.
+    Id(u64),
+    /// The name.
+    Name(String),
+    /// The uuid, or the beginning of one that only one machine has.
+    Uuid(String),
+}
+
+/// Which machines are meant: those that a selector names, or else all, as far as they fit the
+/// filters.
+///
+/// The default means every machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Selection {
+    /// The machines that are named one by one; none named is all of them.
+    pub named: Vec<Selector>,
+    /// Only those in one of these states, if there are any.
+    pub states: Vec<VmState>,
+    /// Only those made from one of these templates, if there are any.
+    pub templates: Vec<String>,
+    /// Only those that are to be started when the host boots.
+    pub autostart: bool,
+}
+
+impl Selection {
+    /// The one machine that `word` means: an id, a name, a uuid or the beginning of one.
+    pub fn word(word: impl Into<String>) -> Self {
+        Self { named: vec![Selector::Word(word.into())], ..Self::default() }
+    }
+
+    /// Tells whether this means every machine there is.
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The machines of `heads` that are meant, each once, by id; their states are not looked at.
+    pub(crate) fn choose<'a>(&self, heads: &'a [Head]) -> Result<Vec<&'a Head>, CoreError> {
+        let mut chosen: Vec<&Head> = Vec::new();
+        for selector in &self.named {
+            chosen.push(selector.choose(heads)?);
+        }
+        if self.named.is_empty() {
+            chosen.extend(heads);
+        }
+        chosen.sort_by_key(|head| head.id);
+        chosen.dedup_by_key(|head| head.uuid);
+        chosen.retain(|head| {
+            (self.templates.is_empty() || self.templates.contains(&head.template))
+                && (!self.autostart || head.autostart)
+        });
+        Ok(chosen)
+    }
+
+    pub(crate) fn fits_state(&self, state: VmState) -> bool {
+        self.states.is_empty() || self.states.contains(&state)
+    }
+}
+
+/// The shortest beginning of a uuid that is taken for one: a shorter word is more likely a typo.
+const SHORTEST_PREFIX: usize = 4;
+
+impl Selector {
+    fn choose<'a>(&self, heads: &'a [Head]) -> Result<&'a Head, CoreError> {
+        match self {
+            Self::Word(word) => one(word, &by_word(word, heads), heads),
+            Self::Id(id) => {
+                let found: Vec<_> = heads.iter().filter(|head| head.id == *id).collect();
+                one(&id.to_string(), &found, heads)
+            }
+            Self::Name(name) => one(name, &by_name(name, heads), heads),
+            Self::Uuid(text) => one(text, &by_uuid(text, heads), heads),
+        }
+    }
+}
+
+fn by_word<'a>(word: &str, heads: &'a [Head]) -> Vec<&'a Head> {
+    if let Ok(id) = word.parse::<u64>()
+        && let Some(head) = heads.iter().find(|head| head.id == id)
+    {
+        return vec![head];
+    }
+    // A name that is also the beginning of another machine's uuid means both, so neither.
+    let mut found = by_name(word, heads);
+    for head in by_uuid(word, heads) {
+        if !found.iter().any(|other| other.uuid == head.uuid) {
+            found.push(head);
+        }
+    }
+    found
+}
+
+fn by_name<'a>(name: &str, heads: &'a [Head]) -> Vec<&'a Head> {
+    heads.iter().filter(|head| head.name.as_str() == name).collect()
+}
+
+fn by_uuid<'a>(text: &str, heads: &'a [Head]) -> Vec<&'a Head> {
+    if let Ok(uuid) = text.parse::<Uuid>() {
+        return heads.iter().filter(|head| head.uuid == uuid).collect();
+    }
+    let text = text.to_ascii_lowercase();
+    if text.len() < SHORTEST_PREFIX {
+        return Vec::new();
+    }
+    heads.iter().filter(|head| head.uuid.to_string().starts_with(&text)).collect()
+}
+
+fn one<'a>(word: &str, found: &[&'a Head], heads: &[Head]) -> Result<&'a Head, CoreError> {
+    match found {
+        [] => Err(CoreError::NoSuchVm {
+            word: word.to_owned(),
+            known: heads.iter().map(|head| head.name.to_string()).collect(),
+        }),
+        [head] => Ok(head),
+        _ => Err(CoreError::Ambiguous {
+            word: word.to_owned(),
+            candidates: found
+                .iter()
+                .map(|head| format!("{} (id {}, {})", head.name, head.id, head.uuid))
+                .collect(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(id: u64, name: &str, uuid: u128) -> Head {
+        Head {
+            format: 1,
+            id,
+            uuid: Uuid::from_u128(uuid),
+            name: name.parse().unwrap(),
+            template: "xs".into(),
+            vcpus: 1,
+            memory_bytes: 1 << 30,
+            autostart: false,
+        }
+    }
+
+    fn ids(selection: &Selection, heads: &[Head]) -> Result<Vec<u64>, String> {
+        selection
+            .choose(heads)
+            .map(|found| found.iter().map(|head| head.id).collect())
+            .map_err(|error| error.to_string())
+    }
+
+    fn word(word: &str) -> Selection {
+        Selection::word(word)
+    }
+
+    fn named(selector: Selector) -> Selection {
+        Selection { named: vec![selector], ..Selection::default() }
+    }
+
+    #[test]
+    fn a_word_is_an_id_a_name_or_the_beginning_of_a_uuid() {
+        let heads = [head(1, "web", 0xaaaa_0000 << 96), head(2, "db", 0xaaaa_1111 << 96)];
+        assert_eq!(ids(&word("1"), &heads), Ok(vec![1]));
+        assert_eq!(ids(&word("db"), &heads), Ok(vec![2]));
+        assert_eq!(ids(&word("AAAA1"), &heads), Ok(vec![2]));
+        assert!(ids(&word("aaaa"), &heads).unwrap_err().contains("aaaa"));
+        assert!(ids(&word("aa"), &heads).is_err());
+        assert!(ids(&word("3"), &heads).is_err());
+    }
+
+    #[test]
+    fn a_name_that_begins_another_uuid_is_ambiguous() {
+        let heads = [head(1, "aaaa", 0), head(2, "db", 0xaaaa_1111 << 96)];
+        assert!(ids(&word("aaaa"), &heads).is_err());
+        assert_eq!(ids(&named(Selector::Name("aaaa".into())), &heads), Ok(vec![1]));
+        assert_eq!(ids(&named(Selector::Uuid("aaaa".into())), &heads), Ok(vec![2]));
+    }
+
+    #[test]
+    fn filters_narrow_what_is_named() {
+        let heads = [head(1, "web", 1), head(2, "db", 2)];
+        let mut selection = Selection { templates: vec!["no".into()], ..Selection::default() };
+        assert_eq!(ids(&selection, &heads), Ok(vec![]));
+        selection.templates.push("xs".into());
+        assert_eq!(ids(&selection, &heads), Ok(vec![1, 2]));
+        selection.named = vec![Selector::Id(2), Selector::Name("db".into())];
+        assert_eq!(ids(&selection, &heads), Ok(vec![2]));
+        assert!(Selection::default().is_all() && !selection.is_all());
+    }
+}

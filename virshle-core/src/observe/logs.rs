@@ -1,0 +1,164 @@
+//! Logs that cloud-hypervisor appends to for as long as it runs, kept short.
+//!
+//! Nobody stands between a guest and its `serial.log`, so it is whoever looks at a machine who cuts
+//! what has grown too long: see `docs/decisions`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::io::Errno;
+use uuid::Uuid;
+
+use crate::machine::node::Node;
+use crate::machine::vm::Vm;
+
+/// A log that is longer than this is cut, in bytes.
+const MOST: u64 = 16 << 20;
+
+/// A log is cut at its beginning, by this or a multiple of it, in bytes. Whoever follows a log knows by
+/// that where in it he is afterwards.
+pub const LOG_CUT: u64 = 8 << 20;
+
+/// How much is moved at once where a filesystem can't take the beginning of a file away.
+const PIECE: usize = 1 << 20;
+
+impl Node {
+    /// Cuts the logs of a machine that have grown too long: their end stays, and what is appended
+    /// meanwhile. It is nothing that a reader need care for; what can't be cut is left.
+    pub fn bound_logs(&self, uuid: Uuid) {
+        bound_logs(&self.store().folder(uuid));
+    }
+}
+
+impl Vm {
+    /// As [`Node::bound_logs`].
+    pub fn bound_logs(&self) {
+        bound_logs(self.folder());
+    }
+}
+
+fn bound_logs(folder: &Path) {
+    for name in ["serial.log", "ch.log"] {
+        let path = folder.join(name);
+        match bound(&path, MOST, LOG_CUT) {
+            Ok(0) => {}
+            Ok(bytes) => {
+                tracing::info!(path = %path.display(), bytes, "cut a log that was too long");
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // Others may look at a machine whose logs are not theirs.
+            Err(error) => tracing::debug!(path = %path.display(), %error, "cannot cut a log"),
+        }
+    }
+}
+
+/// Cuts the file `path` to less than `most` bytes by taking away a multiple of `cut` at its
+/// beginning: how many bytes went.
+///
+/// Whoever appends to it goes on at its end. On ext4 and XFS nothing that is appended meanwhile is
+/// lost; elsewhere what is appended within the blink of an eye may be.
+///
+/// # References
+///
+/// fallocate(2), `FALLOC_FL_COLLAPSE_RANGE`.
+fn bound(path: &Path, most: u64, cut: u64) -> io::Result<u64> {
+    if path.metadata()?.len() <= most {
+        return Ok(0);
+    }
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    // Two who did it at once would take away twice as much.
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(0),
+        other => other?,
+    }
+    let length = file.metadata()?.len();
+    if length <= most {
+        return Ok(0);
+    }
+    let taken = (length - most).div_ceil(cut) * cut;
+    match fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, taken) {
+        Ok(()) => Ok(taken),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            move_down(&file, taken).map(|()| taken)
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Moves what comes after the first `taken` bytes to the beginning.
+fn move_down(file: &File, taken: u64) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    let mut to = 0;
+    loop {
+        match file.read_at(&mut piece, to + taken) {
+            Ok(0) => return file.set_len(to),
+            Ok(length) => {
+                file.write_all_at(&piece[..length], to)?;
+                to += length as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// What collapsing takes whole blocks of.
+    const BLOCK: u64 = 64 << 10;
+    const PIECE: usize = 64 << 10;
+
+    /// A log of `blocks` blocks, each of its own number, and the end of it.
+    fn log(folder: &Path, blocks: u8) -> (std::path::PathBuf, File) {
+        let path = folder.join("serial.log");
+        let mut file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        for number in 0..blocks {
+            file.write_all(&[number; PIECE]).unwrap();
+        }
+        file.write_all(b"end").unwrap();
+        (path, file)
+    }
+
+    fn is_the_end_of_five(content: &[u8]) {
+        let numbers: Vec<u8> = content.chunks(PIECE).map(|block| block[0]).collect();
+        assert_eq!(numbers, [3, 4, b'e']);
+        assert!(content.ends_with(b"end, and more"), "what is appended goes on at the end");
+    }
+
+    #[test]
+    fn the_end_of_a_log_stays_and_whoever_writes_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, mut writer) = log(folder.path(), 5);
+        assert_eq!(bound(&path, 6 * BLOCK, BLOCK).unwrap(), 0);
+        assert_eq!(bound(&path, 3 * BLOCK, BLOCK).unwrap(), 3 * BLOCK);
+        writer.write_all(b", and more").unwrap();
+        is_the_end_of_five(&std::fs::read(&path).unwrap());
+        assert_eq!(bound(&path, 3 * BLOCK, BLOCK).unwrap(), 0);
+    }
+
+    #[test]
+    fn so_it_does_where_a_file_has_no_beginning_to_take_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, mut writer) = log(folder.path(), 5);
+        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        move_down(&file, 3 * BLOCK).unwrap();
+        writer.write_all(b", and more").unwrap();
+        is_the_end_of_five(&std::fs::read(&path).unwrap());
+    }
+
+    #[test]
+    fn a_log_that_another_one_cuts_is_left_to_him() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, _) = log(folder.path(), 5);
+        let other = File::open(&path).unwrap();
+        flock(&other, FlockOperation::LockExclusive).unwrap();
+        assert_eq!(bound(&path, BLOCK, BLOCK).unwrap(), 0);
+    }
+}

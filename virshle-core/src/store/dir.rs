@@ -1,0 +1,89 @@
+//! The folder of machines, open: what is read of many machines is read with few system calls.
+//!
+//! A lookup that begins at the folder is shorter than one that begins at the root of the
+//! filesystem, and nothing is asked about a file but its content.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
+use uuid::Uuid;
+
+use crate::machine::status::SOCKET;
+use crate::model::definition::MAX_BYTES;
+use crate::store::DEFINITION;
+
+/// The room for a definition; a longer one gets more.
+const ROOM: usize = 8 << 10;
+
+/// The folder of machines, open for reading.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    folder: File,
+    room: Vec<u8>,
+}
+
+impl Shelf {
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+        Ok(Self { folder: File::open(folder)?, room: vec![0; ROOM] })
+    }
+
+    /// The text of the definition of the machine `uuid`; empty if there is another thing than a file
+    /// in its place. It is not waited for, nor followed.
+    pub(crate) fn definition(&mut self, uuid: Uuid) -> io::Result<&str> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+        let file = openat(&self.folder, of(uuid, DEFINITION), flags, Mode::empty())?;
+        let mut length = 0;
+        loop {
+            if length as u64 > MAX_BYTES {
+                return Err(ErrorKind::FileTooLarge.into());
+            }
+            if length == self.room.len() {
+                self.room.resize(2 * length, 0);
+            }
+            length += rustix::io::read(&file, &mut self.room[length..])?;
+            // A file gives all that is asked for, up to its end.
+            if length < self.room.len() {
+                break;
+            }
+        }
+        let text = std::str::from_utf8(&self.room[..length]);
+        text.map_err(|source| io::Error::new(ErrorKind::InvalidData, source))
+    }
+
+    /// Tells whether the machine `uuid` has an API socket: whether there may be a VMM.
+    pub(crate) fn may_run(&self, uuid: Uuid) -> bool {
+        statat(&self.folder, of(uuid, SOCKET), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+}
+
+/// The path of a machine's file, from the folder of machines.
+fn of(uuid: Uuid, file: &str) -> String {
+    format!("{uuid}/{file}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_of_any_length_is_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let uuid = Uuid::from_u128(1);
+        let machine = folder.path().join(uuid.to_string());
+        std::fs::create_dir(&machine).unwrap();
+        let mut shelf = Shelf::open(folder.path()).unwrap();
+        assert_eq!(shelf.definition(uuid).unwrap_err().kind(), ErrorKind::NotFound);
+        for length in [3 * ROOM + 1, 0, ROOM - 1, ROOM, ROOM + 1] {
+            let text = "é".repeat(length);
+            std::fs::write(machine.join(DEFINITION), &text).unwrap();
+            assert!(shelf.definition(uuid).unwrap() == text, "{length}");
+        }
+        std::fs::write(machine.join(DEFINITION), [0xff]).unwrap();
+        assert_eq!(shelf.definition(uuid).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert!(!shelf.may_run(uuid));
+        std::fs::write(machine.join(SOCKET), "").unwrap();
+        assert!(shelf.may_run(uuid));
+    }
+}
