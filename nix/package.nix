@@ -17,6 +17,8 @@ rustPlatform.buildRustPackage {
     "virshle-template"
     "--package"
     "virshle-disk"
+    "--package"
+    "virshle-image"
   ];
   nativeBuildInputs = [ installShellFiles ];
   postInstall = ''

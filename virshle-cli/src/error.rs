@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use virshle_core::CoreError;
 use virshle_core::template::{Mistake, TemplateError};
 
-use crate::exit_code;
+use crate::{exit_code, remedy};
 
 /// What failed. The cause is in `source`, the next step in [`hint`](Self::hint).
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +107,7 @@ impl CliError {
     /// What to do next, when something can be said.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Core(error) => error.hint(),
+            Self::Core(error) => remedy::hint(error),
             Self::NoneNamed => Some(
                 "give ids, names or uuids, or choose with --state or --template, or take --all"
                     .into(),

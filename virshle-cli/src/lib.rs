@@ -37,6 +37,7 @@ mod paint;
 mod program;
 mod progress;
 mod raw_terminal;
+mod remedy;
 mod report;
 mod sheet;
 mod table;

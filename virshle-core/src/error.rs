@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use virshle_disk::DiskError;
 use virshle_hypervisor::HypervisorError;
+use virshle_image::ImageError;
 use virshle_net::NetError;
 use virshle_template::TemplateError;
 
 use crate::guest::ssh::SSH_PORT;
 use crate::guest::wait::Awaited;
-use crate::image::{Checksum, DownloadError, ImageName, InvalidImageName};
 use crate::model::name::InvalidName;
 use crate::model::name::VmName;
 use crate::model::state::VmState;
@@ -157,84 +157,12 @@ pub enum CoreError {
         /// Why.
         source: DiskError,
     },
-    /// A template or a user names an image that the cache has not.
-    #[error("no image {name:?} in the cache")]
-    NoSuchImage {
-        /// The name.
-        name: String,
-        /// The images there are.
-        known: Vec<String>,
-    },
-    /// An image can't have that name.
-    #[error("{name:?} cannot be an image's name")]
-    ImageName {
-        /// The name.
-        name: String,
-        /// Why.
-        source: InvalidImageName,
-    },
-    /// An image of that name is in the cache.
-    #[error("an image named {name} exists already")]
-    ImageTaken {
-        /// The name.
-        name: ImageName,
-    },
-    /// An image is not removed, because something stands on it.
-    #[error("image {name} is what {} stands on", .users.join(", "))]
-    ImageInUse {
-        /// The image.
-        name: ImageName,
-        /// What stands on it.
-        users: Vec<String>,
-    },
-    /// What is in the cache is no image that can be used.
-    #[error("{} is not an image that can be used", .path.display())]
-    CachedImage {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: DiskError,
-    },
-    /// An image can't be made of what it is to be imported from.
-    #[error("cannot import {source_name}")]
-    Import {
-        /// Where it comes from.
-        source_name: String,
-        /// Why.
-        source: DiskError,
-    },
-    /// A file can't be downloaded.
-    #[error("cannot download {url}")]
-    Download {
-        /// Its address.
-        url: String,
-        /// Why.
-        source: DownloadError,
-    },
-    /// A file is not the one whose checksum was said.
-    #[error(
-        "{source_name} is not what was expected: its {} is {found}, not {expected}",
-        .expected.algorithm()
-    )]
-    Checksum {
-        /// Where it comes from.
-        source_name: String,
-        /// What was expected.
-        expected: Checksum,
-        /// What it is.
-        found: Checksum,
-    },
-    /// A list of checksums has none for the file.
-    #[error("{list} has no SHA-256 or SHA-512 checksum of {file:?}")]
-    Unlisted {
-        /// The file's name.
-        file: String,
-        /// The list.
-        list: String,
-    },
+    /// An operation on the image cache failed.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The image of a template is not there.
     #[error("image {} of template {template:?} cannot be opened", .path.display())]
-    Image {
+    TemplateImage {
         /// The template.
         template: String,
         /// The image.
@@ -402,11 +330,9 @@ impl CoreError {
                 TemplateError::NotFound { .. } => ErrorKind::NotFound,
                 _ => ErrorKind::Config,
             },
-            Self::NoSuchVm { .. } | Self::Removed { .. } | Self::NoSuchImage { .. } => {
-                ErrorKind::NotFound
-            }
-            Self::Ambiguous { .. } | Self::Name { .. } | Self::ImageName { .. } => ErrorKind::Usage,
-            Self::ImageTaken { .. } | Self::ImageInUse { .. } => ErrorKind::State,
+            Self::NoSuchVm { .. } | Self::Removed { .. } => ErrorKind::NotFound,
+            Self::Ambiguous { .. } | Self::Name { .. } => ErrorKind::Usage,
+            Self::Image(error) => kind_of_image_error(error),
             Self::Locked { .. } | Self::NameTaken { .. } | Self::WrongState { .. } => {
                 ErrorKind::State
             }
@@ -449,16 +375,8 @@ impl CoreError {
             Self::Remains { .. } => "vm-remains",
             Self::WrongState { .. } => "wrong-state",
             Self::Disk { .. } => "disk-failed",
-            Self::Image { .. } => "image-missing",
-            Self::NoSuchImage { .. } => "image-not-found",
-            Self::ImageName { .. } => "name-invalid",
-            Self::ImageTaken { .. } => "image-taken",
-            Self::ImageInUse { .. } => "image-in-use",
-            Self::CachedImage { .. } => "image-unfit",
-            Self::Import { .. } => "import-failed",
-            Self::Download { .. } => "download-failed",
-            Self::Checksum { .. } => "checksum-wrong",
-            Self::Unlisted { .. } => "checksum-missing",
+            Self::TemplateImage { .. } => "image-missing",
+            Self::Image(error) => error.code(),
             Self::NoConsole { .. } => "no-console",
             Self::SocketPath { .. } => "path-too-long",
             Self::Network { .. } | Self::Switch { .. } => "network-failed",
@@ -480,25 +398,8 @@ impl CoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Template(error) => error.hint(),
-            Self::Disk { source, .. } | Self::CachedImage { source, .. } => source.hint(),
-            Self::Import { source_name, source } => import_hint(source_name, source),
-            Self::Download { source, .. } => source.hint(),
-            Self::Checksum { .. } => Some(
-                "it was changed, or the checksum is another file's; nothing of it is kept".into(),
-            ),
-            Self::Unlisted { .. } => Some("say the checksum itself, with --sha256".into()),
-            Self::ImageName { .. } => Some("choose a name with --name".into()),
-            Self::ImageTaken { name } => {
-                Some(format!("choose another with --name, or `v image rm {name}` first"))
-            }
-            Self::ImageInUse { .. } => Some("remove first what stands on it".into()),
-            Self::NoSuchImage { known, .. } if known.is_empty() => {
-                Some("there are no images yet: v image import FILE-OR-URL takes one in".into())
-            }
-            Self::NoSuchImage { name, known } => Some(match nearest(name, known) {
-                Some(name) => format!("did you mean {name:?}? `v image ls` shows them all"),
-                None => "`v image ls` shows them all".into(),
-            }),
+            Self::Disk { source, .. } => source.hint(),
+            Self::Image(error) => error.hint(),
             Self::Network { source, .. } | Self::Switch { source, .. } => source.hint(),
             Self::Hypervisor { source, .. } | Self::Processes { source } => source.hint(),
             Self::Locked { .. } => Some("wait for it, or end that process".into()),
@@ -523,10 +424,12 @@ impl CoreError {
             Self::SocketPath { .. } => Some(
                 "choose a shorter root with --root or [node] root, or a shorter net name".into(),
             ),
-            Self::Image { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::TemplateImage { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 Some("let this user read the file, and enter the folders above it".into())
             }
-            Self::Image { .. } => Some("correct the disk's path in the template".into()),
+            Self::TemplateImage { .. } => Some("correct the disk's path in the template".into()),
             Self::Read { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
@@ -579,28 +482,6 @@ impl CoreError {
     }
 }
 
-/// What to do about an image that can't be imported. A download is gone by then: what to do with
-/// its file would help nobody.
-fn import_hint(source_name: &str, source: &DiskError) -> Option<String> {
-    let is_here = source_name.starts_with('/');
-    match source {
-        DiskError::HasBackingFile { .. } if is_here => {
-            Some("if you trust it: --allow-backing-file makes a raw image of both".into())
-        }
-        DiskError::HasBackingFile { .. } => {
-            Some("take one that is whole: what it stands on is not known here".into())
-        }
-        DiskError::Broken { .. } if !is_here => {
-            Some("fetch it again, and compare its checksum".into())
-        }
-        DiskError::Unsupported { advice, .. } if !is_here && advice.starts_with("qemu-img") => {
-            Some("download it by other means, convert it by qemu-img, and import that".into())
-        }
-        DiskError::OtherFormat { .. } => Some("--format keep keeps it as it is".into()),
-        _ => source.hint(),
-    }
-}
-
 fn nearest<'a>(word: &str, known: &'a [String]) -> Option<&'a String> {
     known
         .iter()
@@ -608,6 +489,27 @@ fn nearest<'a>(word: &str, known: &'a [String]) -> Option<&'a String> {
         .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
+}
+
+/// What sort of failure an error of the image cache is.
+fn kind_of_image_error(error: &ImageError) -> ErrorKind {
+    match error {
+        ImageError::NoSuchImage { .. } => ErrorKind::NotFound,
+        ImageError::ImageName { .. } => ErrorKind::Usage,
+        ImageError::ImageTaken { .. }
+        | ImageError::ImageInUse { .. }
+        | ImageError::BeingRemoved { .. }
+        | ImageError::Locked { .. } => ErrorKind::State,
+        ImageError::Read { source, .. }
+        | ImageError::Write { source, .. }
+        | ImageError::Lock { source, .. }
+            if source.kind() == io::ErrorKind::PermissionDenied
+                || source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
+        {
+            ErrorKind::Host
+        }
+        _ => ErrorKind::Failed,
+    }
 }
 
 /// Tells whether the switch, and not the request, is what is missing.

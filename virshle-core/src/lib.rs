@@ -7,8 +7,8 @@
 //! Calls from any number of processes and threads may come at once: a machine has one writer at a
 //! time, and readers never see half a machine.
 //!
-//! This crate composes four others, which are useful alone and known here by shorter names:
-//! [`template`], [`disk`], [`net`] and [`hypervisor`].
+//! This crate composes five others, which are useful alone and known here by shorter names:
+//! [`template`], [`disk`], [`image`], [`net`] and [`hypervisor`].
 //!
 //! # Limitations
 //!
@@ -43,7 +43,7 @@ mod fs;
 mod guest;
 mod hardware;
 mod host;
-mod image;
+mod images;
 mod life;
 mod machine;
 mod model;
@@ -66,11 +66,6 @@ pub use host::info::{Machines, NodeInfo};
 pub use host::init::{InitMode, InitOutcome, InitStep};
 pub use host::repair::{Orphan, OrphanKind};
 pub use host::ssh_config::{SshConfig, machine_of_host};
-pub use image::{
-    Checksum, DownloadError, Expected, ImageInfo, ImageListing, ImageName, ImportFormat,
-    ImportProgress, ImportRequest, ImportSource, ImportStep, InvalidChecksum, InvalidImageName,
-    InvalidSource, UnfinishedImport,
-};
 pub use life::create::{CopyProgress, CreateRequest};
 pub use machine::node::{Listing, Node, VmSummary};
 pub use machine::vm::Vm;
@@ -88,10 +83,18 @@ pub use provision::caller_keys::caller_user_data;
 pub use provision::{Provision, read_user_data};
 pub use store::run_record::LastExit;
 
+pub use virshle_image::{
+    Checksum, DownloadError, Expected, ImageError, ImageInfo, ImageListing, ImageName,
+    ImportFormat, ImportProgress, ImportRequest, ImportSource, ImportStep, InvalidChecksum,
+    InvalidImageName, InvalidSource, UnfinishedImport,
+};
+
 #[doc(inline)]
 pub use virshle_disk as disk;
 #[doc(inline)]
 pub use virshle_hypervisor as hypervisor;
+#[doc(inline)]
+pub use virshle_image as image;
 #[doc(inline)]
 pub use virshle_net as net;
 #[doc(inline)]

@@ -52,31 +52,6 @@ impl Lock {
         }
     }
 
-    /// Takes the lock on the file `path`, which is only read, together with others who share it;
-    /// nothing if somebody has it for himself, or the file goes just now.
-    pub(crate) fn share_if_free(path: &Path) -> Result<Option<Self>, CoreError> {
-        Self::read_if_free(path, FlockOperation::NonBlockingLockShared)
-    }
-
-    /// Takes the lock on the file `path`, which is only read, for himself alone.
-    pub(crate) fn exclude_if_free(path: &Path) -> Result<Option<Self>, CoreError> {
-        Self::read_if_free(path, FlockOperation::NonBlockingLockExclusive)
-    }
-
-    fn read_if_free(path: &Path, operation: FlockOperation) -> Result<Option<Self>, CoreError> {
-        let failed = |source| CoreError::Lock { path: path.to_owned(), source };
-        // Not waiting: there may be a FIFO, which has no writer.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
-        match flock(&file, operation) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(errno) => return Err(failed(errno.into())),
-        }
-        let lock = Self { file };
-        Ok(lock.is_at(path)?.then_some(lock))
-    }
-
     /// Tells whether the locked file still stands at `path`: not renamed away, not replaced.
     pub(crate) fn is_at(&self, path: &Path) -> Result<bool, CoreError> {
         let failed = |source| CoreError::Lock { path: path.to_owned(), source };

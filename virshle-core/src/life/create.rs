@@ -10,6 +10,7 @@ use virshle_template::{Boot as TemplateBoot, DiskTemplate, NetTemplate, VmTempla
 
 use crate::error::CoreError;
 use crate::fs::in_parallel::in_parallel;
+use crate::images;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
 use crate::machine::vm::{net_socket, vsock};
@@ -85,8 +86,8 @@ impl Node {
     ) -> Result<Vec<Result<Vm, CoreError>>, CoreError> {
         let template = self.config().template(&request.template)?;
         self.check_files(template)?;
-        // Until the machines are made, and it shows in their definitions what they stand on.
-        let _held = self.hold_images(&self.images_of(template))?;
+        // Until the machines are made, and their definitions name the images they depend on.
+        let _held = images::hold(self, &self.images_of(template))?;
         self.check_sockets(template)?;
         let parts = Parts::read(&request.provision, template)?;
         self.store().sweep()?;
@@ -184,10 +185,7 @@ impl Node {
     /// Makes sure that what the template names can be opened, before anything is made.
     fn check_files(&self, template: &VmTemplate) -> Result<(), CoreError> {
         for name in template.disks.iter().filter_map(|disk| disk.image.as_ref()) {
-            let parsed = name.parse();
-            self.existing_image(
-                &parsed.map_err(|source| CoreError::ImageName { name: name.clone(), source })?,
-            )?;
+            images::existing(self, name)?;
         }
         let mut files = self.images_of(template);
         match &template.boot {
@@ -198,7 +196,7 @@ impl Node {
             }
         }
         for path in files {
-            crate::fs::source_file::check(&path).map_err(|source| CoreError::Image {
+            crate::fs::source_file::check(&path).map_err(|source| CoreError::TemplateImage {
                 template: template.name.clone(),
                 path: path.clone(),
                 source,

@@ -109,7 +109,7 @@ fn a_missing_image_and_an_unknown_template_are_told_before_anything_is_made() {
     let lab = Lab::new(DISK);
     fs::remove_file(lab.path("image.raw")).unwrap();
     let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
-    assert!(matches!(error, CoreError::Image { .. }), "{error:?}");
+    assert!(matches!(error, CoreError::TemplateImage { .. }), "{error:?}");
     let error = lab.node.create(&CreateRequest::new("xxs"), &|_| {}).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(!lab.path("root").exists());
@@ -216,7 +216,7 @@ fn what_is_no_image_is_told_and_never_waited_for() {
     let image = lab.path("image.raw");
     let refused = || {
         let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
-        let CoreError::Image { source, .. } = error else { panic!("{error:?}") };
+        let CoreError::TemplateImage { source, .. } = error else { panic!("{error:?}") };
         source.to_string()
     };
     fs::remove_file(&image).unwrap();

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::ImageName;
-use crate::error::CoreError;
-use crate::store::{Sync, replace};
+use crate::error::ImageError;
+use crate::fs::{read_text, replace};
+use crate::name::ImageName;
 
-/// What begins the name of a record's file: no image is called like that.
-pub(crate) const PREFIX: &str = ".record-";
+/// The prefix of a record's file: no image has such a name.
+const PREFIX: &str = ".record-";
+/// The largest record that is read, in bytes.
+const MAX_RECORD: u64 = 64 << 10;
 
 /// Where an image came from. It is a file of its own in the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,14 +25,14 @@ pub(crate) struct Record {
     pub(crate) sha256: Option<String>,
     /// When: RFC 3339, UTC.
     pub(crate) imported: String,
-    /// The image this is of: another one of that name is none of its business.
+    /// The image that this record is of: it is not valid for another one of that name.
     size_bytes: u64,
     modified: i64,
     modified_nanoseconds: i64,
 }
 
 impl Record {
-    /// The record of the image whose file is as `metadata` says.
+    /// The record of the image whose file has this `metadata`.
     pub(crate) fn new(
         source: String,
         sha256: Option<String>,
@@ -53,20 +55,25 @@ impl Record {
 
     /// The record of the image `name` in `cache`, if there is one, and it is of that image.
     pub(crate) fn read(cache: &Path, name: &ImageName, metadata: &Metadata) -> Option<Self> {
-        let text = std::fs::read_to_string(Self::path(cache, name)).ok()?;
+        let text = read_text(&Self::path(cache, name), MAX_RECORD).ok()?;
         let record: Self = toml::from_str(&text).ok()?;
         let of = |record: &Self| (record.size_bytes, record.modified, record.modified_nanoseconds);
         (of(&record) == (metadata.len(), metadata.mtime(), metadata.mtime_nsec())).then_some(record)
     }
 
-    pub(crate) fn write(&self, cache: &Path, name: &ImageName) -> Result<(), CoreError> {
-        let text = toml::to_string(self).map_err(|source| CoreError::Encode { source })?;
-        replace(&Self::path(cache, name), text.as_bytes(), Sync::Yes)
+    pub(crate) fn write(&self, cache: &Path, name: &ImageName) -> Result<(), ImageError> {
+        let path = Self::path(cache, name);
+        match toml::to_string(self) {
+            Ok(text) => {
+                replace(&path, text.as_bytes()).map_err(|source| ImageError::Write { path, source })
+            }
+            Err(source) => Err(ImageError::Encode { path, source }),
+        }
     }
 
     /// Removes the record of `name`, if there is one.
     pub(crate) fn remove(cache: &Path, name: &ImageName) {
-        // One that stays is of no image, and replaced by the next of that name.
+        // One that stays is valid for no image, and replaced by the next of that name.
         drop(std::fs::remove_file(Self::path(cache, name)));
     }
 }

@@ -5,18 +5,18 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-/// An image's name: what a template says for it, and the name of its file in the cache.
+/// An image's name, which is that of its file in the cache.
 ///
-/// It is made as the names of templates and disks are. A name that does not fit is refused and
+/// It follows the rules for names of templates and disks. A name that does not fit is refused and
 /// never cut.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageName(String);
 
-/// Why a text is not the name of an image.
+/// Why a text is not an image's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidImageName {
-    /// Nothing is in it.
+    /// It is empty.
     #[error("an image's name has at least one character")]
     Empty,
     /// It is longer than the names in a template may be.
@@ -25,9 +25,9 @@ pub enum InvalidImageName {
         /// The length in bytes.
         length: usize,
     },
-    /// It has a character that is not allowed where it stands.
+    /// It has a character that is not allowed at its position.
     #[error(
-        "an image's name is made of letters, digits, '-', '_' and '.', and begins with a letter \
+        "an image's name consists of letters, digits, '-', '_' and '.', and begins with a letter \
          or digit: {character:?} does not fit"
     )]
     Character {
@@ -36,7 +36,7 @@ pub enum InvalidImageName {
     },
 }
 
-/// What the name of an image's file ends with, and its own name doesn't.
+/// Suffixes of an image's file that are not part of the image's name.
 const SUFFIXES: [&str; 8] = ["xz", "zst", "zstd", "gz", "qcow2", "raw", "img", "qcow"];
 
 impl ImageName {
@@ -48,7 +48,7 @@ impl ImageName {
         &self.0
     }
 
-    /// The name that an image gets from its file's: without what tells its format.
+    /// The name of the image in a file of this name: without the suffixes of its format.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Checksums of images, as they are published beside them.
+//! SHA-256 and SHA-512 checksums, as they are published beside images.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -15,8 +15,10 @@ pub struct Checksum(Vec<u8>);
 const SHA256: usize = 32;
 /// The length of a SHA-512 checksum, in bytes.
 const SHA512: usize = 64;
+/// The size of a read.
+const CHUNK: usize = 1 << 20;
 
-/// A text that is no checksum.
+/// A text that is not a checksum.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a checksum has 64 hexadecimal digits (SHA-256) or 128 (SHA-512)")]
 pub struct InvalidChecksum;
@@ -35,7 +37,7 @@ impl FromStr for Checksum {
 }
 
 impl Checksum {
-    /// The name of what it was computed by.
+    /// The name of the algorithm: `SHA-256` or `SHA-512`.
     pub fn algorithm(&self) -> &'static str {
         if self.0.len() == SHA256 { "SHA-256" } else { "SHA-512" }
     }
@@ -51,7 +53,7 @@ impl fmt::Display for Checksum {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Checksums {
     sha256: Sha256,
-    /// Only if somebody wants to know it.
+    /// Only if it is to be compared.
     sha512: Option<Sha512>,
 }
 
@@ -69,19 +71,19 @@ impl Checksums {
         }
     }
 
-    /// Feeds all of `reader`; `heard` is told of each part's length.
+    /// Feeds all of `reader`, and passes each part's length to `on_read`.
     pub(crate) fn feed_all(
         &mut self,
         mut reader: impl Read,
-        mut heard: impl FnMut(u64),
+        mut on_read: impl FnMut(u64),
     ) -> io::Result<()> {
-        let mut buffer = vec![0; 1 << 20];
+        let mut buffer = vec![0; CHUNK];
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(read) => {
                     self.feed(&buffer[..read]);
-                    heard(read as u64);
+                    on_read(read as u64);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -89,7 +91,7 @@ impl Checksums {
         }
     }
 
-    /// The SHA-256, and the one that is to be compared with the expected one.
+    /// The SHA-256, and the checksum that is to be compared with the expected one.
     pub(crate) fn finish(self) -> Finished {
         let sha256 = Checksum(self.sha256.finalize().to_vec());
         let compared = self
@@ -104,38 +106,6 @@ impl Checksums {
 pub(crate) struct Finished {
     pub(crate) sha256: Checksum,
     pub(crate) compared: Checksum,
-}
-
-/// Finds the checksum of `file` in the text of a list: `SHA256SUMS`, `SHA512SUMS`, `CHECKSUM`.
-///
-/// Lines are those of `sha256sum`, of `sha256sum --tag` and of BSD; a list of nothing but one
-/// checksum is that of any file. What else there is, as a signature around it, is passed over.
-pub(crate) fn find(list: &str, file: &str) -> Option<Checksum> {
-    let mut alone = Vec::new();
-    for line in list.lines() {
-        let line = line.trim();
-        if let Some((head, checksum)) = line.rsplit_once(" = ")
-            && let Some((algorithm, name)) = head.split_once(" (")
-            && ["SHA256", "SHA512", "SHA2-256", "SHA2-512"].contains(&algorithm)
-            && name.strip_suffix(')') == Some(file)
-        {
-            return checksum.parse().ok();
-        }
-        let (checksum, name) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-        let Ok(checksum) = checksum.parse::<Checksum>() else { continue };
-        let name = name.trim_start();
-        // An asterisk is for a file that was read as binary.
-        let name = name.strip_prefix('*').unwrap_or(name);
-        let name = name.strip_prefix("./").unwrap_or(name);
-        if name == file {
-            return Some(checksum);
-        }
-        alone.push((checksum, name.is_empty()));
-    }
-    match alone.pop() {
-        Some((checksum, true)) if alone.is_empty() => Some(checksum),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -159,24 +129,5 @@ mod tests {
         let mut checksums = Checksums::for_comparison_with(Some(&sha512));
         checksums.feed_all(&b"abc"[..], |_| {}).unwrap();
         assert!(checksums.finish().compared.to_string().starts_with("ddaf35a193617abacc417349"));
-    }
-
-    #[test]
-    fn lists_of_every_form_are_understood() {
-        for list in [
-            format!("{OTHER}  b.img\n{EMPTY}  a.img\n"),
-            format!("{EMPTY} *a.img\n"),
-            format!("{EMPTY}  ./a.img\r\n"),
-            format!("SHA256 (a.img) = {EMPTY}\n"),
-            format!(
-                "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n# a.img: 5 bytes\nSHA256 (b.img) = {OTHER}\nSHA256 (a.img) = {EMPTY}\n"
-            ),
-            EMPTY.to_owned(),
-        ] {
-            assert_eq!(find(&list, "a.img").unwrap().to_string(), EMPTY, "{list}");
-        }
-        for list in ["", "nonsense", &format!("{EMPTY}  aa.img\n"), &format!("{EMPTY}\n{OTHER}")] {
-            assert_eq!(find(list, "a.img"), None, "{list}");
-        }
     }
 }

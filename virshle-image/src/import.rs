@@ -1,0 +1,262 @@
+//! Importing an image into the cache, whole or not at all.
+
+use std::cell::LazyCell;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+use virshle_disk::{ConvertRequest, DiskError, Format, Progress};
+
+use crate::cache::ImageCache;
+use crate::checksum::{Checksum, Checksums, Finished};
+use crate::checksum_list::{MAX_LIST, find};
+use crate::download::{Download, Downloaded};
+use crate::download_state::partial;
+use crate::error::ImageError;
+use crate::fs::{ensure_directory, read_at_most, sync_directory};
+use crate::http::Http;
+use crate::listing::ImageInfo;
+use crate::name::ImageName;
+use crate::progress::{ImportProgress, ImportStep};
+use crate::record::Record;
+use crate::request::{Expected, ImportFormat, ImportRequest};
+use crate::source::ImportSource;
+use crate::staging::Staging;
+use crate::url::without_credentials;
+
+/// An image in the cache is readable by everyone and writable by no one: cloud-hypervisor takes no
+/// lock on an overlay's backing file.
+const MODE: u32 = 0o444;
+/// The mode of a cache that an import creates.
+const DIRECTORY_MODE: u32 = 0o750;
+
+impl ImageCache {
+    /// Checks what can be checked before anything is created: that the image's name is valid and
+    /// free, and that a file of this host can be opened. Returns the name.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::ImageName`], [`ImageError::ImageTaken`], [`ImageError::Import`].
+    pub fn check_import(&self, request: &ImportRequest) -> Result<ImageName, ImageError> {
+        let name = request.chosen_name()?;
+        self.refuse_taken(&name)?;
+        if let ImportSource::File(file) = &request.source {
+            refuse_unreadable(file, &request.source)?;
+        }
+        Ok(name)
+    }
+
+    /// Imports an image, from a file of this host or from a web server.
+    ///
+    /// What is compressed (gzip, xz, zstd) is decompressed; formats are detected by content. The
+    /// image appears whole or not at all, and is read-only. An interrupted download is kept aside,
+    /// and the same request resumes it.
+    ///
+    /// # Errors
+    ///
+    /// The cache is as it was. [`ImageError::ImageName`], [`ImageError::ImageTaken`],
+    /// [`ImageError::Locked`]; [`ImageError::Download`], [`ImageError::Checksum`] and
+    /// [`ImageError::Unlisted`] are about the source's bytes, [`ImageError::Import`] about what
+    /// they are.
+    pub fn import(
+        &self,
+        request: &ImportRequest,
+        on_progress: &mut dyn FnMut(ImportProgress),
+    ) -> Result<ImageInfo, ImageError> {
+        let name = self.check_import(request)?;
+        ensure_directory(self.directory(), DIRECTORY_MODE)
+            .map_err(|source| ImageError::Write { path: self.directory().to_owned(), source })?;
+        let staging = Staging::begin(self.directory(), &name)?;
+        let result = self.refuse_taken(&name).and_then(|()| {
+            let (ready, sha256) = prepare(request, &staging, on_progress)?;
+            let source = request.source.displayed().to_string();
+            self.publish(&name, &ready, source, sha256)
+        });
+        match &result {
+            Err(error) if is_worth_resuming(error) && has_download(&staging) => staging.keep(),
+            _ => discard(staging),
+        }
+        result?;
+        tracing::info!(image = %name, "imported");
+        self.info(&name, &[])
+    }
+
+    fn refuse_taken(&self, name: &ImageName) -> Result<(), ImageError> {
+        match self.path(name).symlink_metadata() {
+            Ok(_) => Err(ImageError::ImageTaken { name: name.clone() }),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Gives the image its name: from here on it is in the cache.
+    fn publish(
+        &self,
+        name: &ImageName,
+        image: &Path,
+        source: String,
+        sha256: Option<Checksum>,
+    ) -> Result<(), ImageError> {
+        let path = self.path(name);
+        let failed = |source| ImageError::Write { path: path.clone(), source };
+        let file = File::open(image).map_err(failed)?;
+        file.set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        let imported = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let sha256 = sha256.map(|sha256| sha256.to_string());
+        let metadata = file.metadata().map_err(failed)?;
+        // Before the image: a record without an image does no harm.
+        Record::new(source, sha256, imported, &metadata).write(self.directory(), name)?;
+        match rustix::fs::renameat_with(CWD, image, CWD, &path, RenameFlags::NOREPLACE) {
+            Ok(()) => sync_directory(self.directory()).map_err(failed),
+            Err(Errno::EXIST) => Err(ImageError::ImageTaken { name: name.clone() }),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+}
+
+/// Prepares the image in the staging directory: its file, and the checksum of its source.
+fn prepare(
+    request: &ImportRequest,
+    staging: &Staging,
+    on_progress: &mut dyn FnMut(ImportProgress),
+) -> Result<(PathBuf, Option<Checksum>), ImageError> {
+    // Certificates are read only if a server is to be asked.
+    let http = LazyCell::new(|| Http::new(request.silence));
+    let expected = match &request.expected {
+        None => None,
+        Some(Expected::Checksum(checksum)) => Some(checksum.clone()),
+        Some(Expected::Listed(list)) => Some(listed(list, &request.source, || &http)?),
+    };
+    let (source, checksums) = match &request.source {
+        ImportSource::Url(url) => {
+            let directory = staging.directory();
+            let download = Download { http: &http, url, directory, expected: expected.as_ref() };
+            let Downloaded { path, checksums } = download.run(on_progress)?;
+            (path, Some(checksums))
+        }
+        ImportSource::File(path) => {
+            let checksums = match &expected {
+                Some(expected) => Some(checksums_of(path, expected, on_progress)?),
+                None => None,
+            };
+            (path.clone(), checksums)
+        }
+    };
+    if let (Some(expected), Some(found)) = (&expected, &checksums)
+        && *expected != found.compared
+    {
+        return Err(ImageError::Checksum {
+            from: request.source.displayed(),
+            expected: expected.clone(),
+            found: found.compared.clone(),
+        });
+    }
+    let image = convert(request, &source, &staging.image(), on_progress)
+        .map_err(|source| ImageError::Import { from: request.source.displayed(), source })?;
+    Ok((image, checksums.map(|checksums| checksums.sha256)))
+}
+
+/// Makes `image` of `source`, or finds that a download is already what it is to become.
+fn convert(
+    request: &ImportRequest,
+    source: &Path,
+    image: &Path,
+    on_progress: &mut dyn FnMut(ImportProgress),
+) -> Result<PathBuf, DiskError> {
+    let is_download = matches!(request.source, ImportSource::Url(_));
+    let mut report = |progress: Progress| {
+        let Progress { done_bytes, total_bytes, .. } = progress;
+        on_progress(ImportProgress::new(ImportStep::Convert, done_bytes, Some(total_bytes)));
+    };
+    let mut conversion = ConvertRequest::new(source, image).mode(MODE).on_progress(&mut report);
+    conversion = match request.format {
+        ImportFormat::Raw => conversion.format(Format::Raw),
+        ImportFormat::Qcow2 => conversion.format(Format::Qcow2),
+        ImportFormat::Keep => conversion,
+    };
+    if !is_download {
+        conversion = conversion.backing_file(request.backing_file);
+    } else if !conversion.is_needed()? {
+        return Ok(source.to_owned());
+    }
+    conversion.run()?;
+    Ok(image.to_owned())
+}
+
+/// Whether what was downloaded is of use to the next import from there.
+fn is_worth_resuming(error: &ImageError) -> bool {
+    match error {
+        ImageError::Download { source, .. } => source.is_transient(),
+        ImageError::Write { .. } => true,
+        ImageError::Import { source, .. } => {
+            matches!(source, DiskError::NoRoom { .. } | DiskError::Write { .. })
+        }
+        _ => false,
+    }
+}
+
+/// Whether anything was downloaded.
+fn has_download(staging: &Staging) -> bool {
+    partial(staging.directory()).is_some_and(|partial| partial.done_bytes > 0)
+}
+
+/// Removes what was prepared. The import's own result is the one to report.
+fn discard(staging: Staging) {
+    if let Err(error) = staging.discard() {
+        tracing::warn!(error = &error as &dyn std::error::Error, "left behind");
+    }
+}
+
+/// Checks that a file of this host can be opened.
+fn refuse_unreadable(path: &Path, source: &ImportSource) -> Result<(), ImageError> {
+    virshle_disk::inspect(path).map(|_| ()).or_else(|error| match error {
+        // What else it is, is found when it is read.
+        DiskError::Read { .. } | DiskError::NotAnImage { .. } => {
+            Err(ImageError::Import { from: source.displayed(), source: error })
+        }
+        _ => Ok(()),
+    })
+}
+
+/// Computes the checksums of a file of this host.
+fn checksums_of(
+    path: &Path,
+    expected: &Checksum,
+    on_progress: &mut dyn FnMut(ImportProgress),
+) -> Result<Finished, ImageError> {
+    let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    let total_bytes = file.metadata().map_err(unreadable)?.len();
+    let mut done_bytes = 0;
+    let mut checksums = Checksums::for_comparison_with(Some(expected));
+    checksums
+        .feed_all(&file, |read| {
+            done_bytes += read;
+            on_progress(ImportProgress::new(ImportStep::Check, done_bytes, Some(total_bytes)));
+        })
+        .map_err(unreadable)?;
+    Ok(checksums.finish())
+}
+
+/// The checksum that `list` has for the file at `source`.
+fn listed<'a>(
+    list: &ImportSource,
+    source: &ImportSource,
+    http: impl FnOnce() -> &'a Http,
+) -> Result<Checksum, ImageError> {
+    let text = match list {
+        ImportSource::Url(url) => http()
+            .text(url, MAX_LIST)
+            .map_err(|source| ImageError::Download { url: without_credentials(url), source })?,
+        // The caller's own: it may be a link, or a pipe.
+        ImportSource::File(path) => File::open(path)
+            .and_then(|file| read_at_most(file, MAX_LIST))
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .map_err(|source| ImageError::Read { path: path.clone(), source })?,
+    };
+    let file = source.file_name();
+    find(&text, &file).ok_or_else(|| ImageError::Unlisted { file, list: list.displayed() })
+}
