@@ -2,11 +2,10 @@
 
 use std::fs;
 
-use virshle_testkit::{Part, TestKernel, need};
+use virshle_testkit::TestKernel;
+use virshle_testkit_macros::test_on;
 
 use crate::home::Home;
-
-const PARTS: &[Part] = &[Part::Ch, Part::Kvm];
 
 /// A home whose template `xs` boots a few bytes of `kernel`.
 ///
@@ -35,12 +34,8 @@ impl Drop for Lab {
     }
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_machines_go_through_their_life() {
-    if !need(PARTS) {
-        return;
-    }
     let lab = Lab::new(&TestKernel::prints("hello from the guest\n"));
     let home = &lab.0;
     let created = home.json("vm create -t xs --name buzz_matala --start");
@@ -63,12 +58,8 @@ fn ch_machines_go_through_their_life() {
     assert_eq!(home.json("vm ls"), serde_json::json!([]));
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_many_machines_are_worked_on_at_once() {
-    if !need(PARTS) {
-        return;
-    }
     let lab = Lab::new(&TestKernel::halt());
     let home = &lab.0;
     home.ok("vm create -t xs -n 5 --name web");
@@ -85,12 +76,8 @@ fn ch_many_machines_are_worked_on_at_once() {
     assert_eq!(home.ok("vm rm --all").lines().count(), 5);
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_the_power_button_is_pressed_and_waited_for() {
-    if !need(PARTS) {
-        return;
-    }
     let deaf = Lab::new(&TestKernel::halt());
     deaf.0.ok("vm create -t xs --name deaf --start");
     let stop = deaf.0.run("vm stop deaf --timeout 1s");
@@ -102,16 +89,12 @@ fn ch_the_power_button_is_pressed_and_waited_for() {
     assert_eq!(polite.0.json("vm info polite")["last_exit"], "stopped");
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_what_is_typed_at_the_console_reaches_the_guest() {
     use std::io::Write;
     use std::process::Stdio;
     use std::time::{Duration, Instant};
 
-    if !need(PARTS) {
-        return;
-    }
     let lab = Lab::new(&TestKernel::echoes("welcome\n"));
     let home = &lab.0;
     home.run("vm create -t xs --name web");

@@ -11,7 +11,8 @@ use virshle_core::{
     CoreError, CreateRequest, DownloadError, ErrorKind, Expected, Force, ImageInfo, ImageName,
     ImportFormat, ImportProgress, ImportRequest, ImportSource, ImportStep,
 };
-use virshle_testkit::{LoopFilesystem, Part, WebFile, WebServer, need};
+use virshle_testkit::{LoopFilesystem, WebFile, WebServer};
+use virshle_testkit_macros::test_on;
 
 use crate::lab::{DISK, LEAST, Lab};
 
@@ -457,11 +458,8 @@ fn run(program: &str, words: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-#[test]
+#[test_on(QemuImg, Packers)]
 fn a_stock_image_is_unpacked_and_converted_or_kept_as_asked() {
-    if !need(&[Part::QemuImg, Part::Packers]) {
-        return;
-    }
     let lab = Lab::new(LEAST);
     let server = WebServer::start().unwrap();
     let bytes = noise(2 * MIB);
@@ -496,11 +494,8 @@ fn a_stock_image_is_unpacked_and_converted_or_kept_as_asked() {
     assert_eq!(cached(&lab), Vec::<String>::new());
 }
 
-#[test]
+#[test_on(QemuImg)]
 fn a_backing_file_is_followed_on_this_host_only_and_only_when_told() {
-    if !need(&[Part::QemuImg]) {
-        return;
-    }
     let lab = Lab::new(LEAST);
     let server = WebServer::start().unwrap();
     let top = lab.path("top.qcow2");
@@ -522,12 +517,8 @@ fn a_backing_file_is_followed_on_this_host_only_and_only_when_told() {
     assert_eq!(cached(&lab), Vec::<String>::new());
 }
 
-#[test]
-#[ignore = "needs ext4 on a loop device"]
+#[test_on(Reflink, Packers)]
 fn reflink_or_not_a_full_disk_leaves_no_image() {
-    if !need(&[Part::Reflink, Part::Packers]) {
-        return;
-    }
     let lab = Lab::new(LEAST);
     let filesystem = LoopFilesystem::ext4(32 << 20).unwrap();
     fs::create_dir_all(lab.path("root")).unwrap();

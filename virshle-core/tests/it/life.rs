@@ -6,15 +6,23 @@ use std::time::Duration;
 use virshle_core::{
     Change, CoreError, ErrorKind, Force, LastExit, StartOptions, StopRequest, Vm, VmState,
 };
-use virshle_testkit::{Part, TestKernel, need};
+use virshle_testkit::TestKernel;
+use virshle_testkit_macros::test_on;
 
 use crate::lab::{DISK, LEAST, Lab};
 
-const PARTS: &[Part] = &[Part::Ch, Part::Kvm];
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn start(vm: &Vm) -> Result<Change, CoreError> {
     vm.start(&StartOptions::default())
+}
+
+/// A machine of a node of its own, its guest `kernel`, and it runs.
+fn running(config: &str, kernel: &TestKernel) -> (Lab, Vm) {
+    let lab = Lab::with_kernel(config, kernel);
+    let vm = lab.create("xs");
+    assert_eq!(start(&vm).unwrap(), Change::Done);
+    (lab, vm)
 }
 
 /// Waits until the machine's process has ended by itself.
@@ -26,12 +34,8 @@ fn wait_until_stopped(vm: &Vm) {
     }
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_a_machine_starts_pauses_resumes_and_is_cut_off() {
-    if !need(PARTS) {
-        return;
-    }
     let lab = Lab::new(DISK);
     let vm = lab.create("xs");
     assert_eq!(start(&vm).unwrap(), Change::Done);
@@ -55,30 +59,18 @@ fn ch_a_machine_starts_pauses_resumes_and_is_cut_off() {
     lab.assert_no_orphans();
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_a_guest_that_obeys_its_power_button_is_stopped() {
-    if !need(PARTS) {
-        return;
-    }
-    let lab = Lab::with_kernel(LEAST, &TestKernel::obeys());
-    let vm = lab.create("xs");
-    start(&vm).unwrap();
+    let (lab, vm) = running(LEAST, &TestKernel::obeys());
     vm.stop(&StopRequest::power_button(PATIENCE)).unwrap();
     assert_eq!(vm.state(), VmState::Stopped);
     assert_eq!(vm.info().last_exit, Some(LastExit::Stopped));
     lab.assert_no_orphans();
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_a_guest_that_ignores_its_power_button_runs_on() {
-    if !need(PARTS) {
-        return;
-    }
-    let lab = Lab::new(LEAST);
-    let vm = lab.create("xs");
-    start(&vm).unwrap();
+    let (_lab, vm) = running(LEAST, &TestKernel::halt());
     let request = StopRequest::power_button(Duration::from_millis(300));
     let error = vm.stop(&request).unwrap_err();
     assert!(matches!(error, CoreError::StillRunning { .. }), "{error:?}");
@@ -87,15 +79,9 @@ fn ch_a_guest_that_ignores_its_power_button_runs_on() {
     assert_eq!(vm.info().last_exit, Some(LastExit::Forced));
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_how_a_run_ended_is_told() {
-    if !need(PARTS) {
-        return;
-    }
-    let lab = Lab::with_kernel(LEAST, &TestKernel::power_off());
-    let vm = lab.create("xs");
-    start(&vm).unwrap();
+    let (_lab, vm) = running(LEAST, &TestKernel::power_off());
     wait_until_stopped(&vm);
     assert_eq!(vm.info().last_exit, Some(LastExit::Guest));
 
@@ -114,15 +100,9 @@ fn ch_how_a_run_ended_is_told() {
     vm.stop(&StopRequest::force()).unwrap();
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_a_start_whose_starter_died_before_the_boot_is_done_again() {
-    if !need(PARTS) {
-        return;
-    }
-    let lab = Lab::new(LEAST);
-    let vm = lab.create("xs");
-    start(&vm).unwrap();
+    let (_lab, vm) = running(LEAST, &TestKernel::halt());
     let before = vm.info().pid;
     unfinish(&vm);
     client(&vm).shutdown_vm().unwrap();
@@ -133,15 +113,9 @@ fn ch_a_start_whose_starter_died_before_the_boot_is_done_again() {
     vm.stop(&StopRequest::force()).unwrap();
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_a_guest_whose_starter_died_after_the_boot_runs_on() {
-    if !need(PARTS) {
-        return;
-    }
-    let lab = Lab::new(LEAST);
-    let vm = lab.create("xs");
-    start(&vm).unwrap();
+    let (_lab, vm) = running(LEAST, &TestKernel::halt());
     let before = vm.info().pid;
     unfinish(&vm);
     assert_eq!(start(&vm).unwrap(), Change::Done);
@@ -162,12 +136,8 @@ fn client(vm: &Vm) -> virshle_core::hypervisor::Client {
     virshle_core::hypervisor::Client::connect(&vm.api_socket(), PATIENCE).unwrap()
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_a_failed_start_leaves_everything_as_it_was() {
-    if !need(PARTS) {
-        return;
-    }
     let lab = Lab::new(LEAST);
     let vm = lab.create("xs");
     // It can be opened, and is no kernel: only the boot finds out.
@@ -182,12 +152,8 @@ fn ch_a_failed_start_leaves_everything_as_it_was() {
     assert!(matches!(error, CoreError::MissingFile { .. }), "{error:?}");
 }
 
-#[test]
-#[ignore = "needs KVM"]
+#[test_on(Kvm)]
 fn kvm_a_missing_cloud_hypervisor_is_told() {
-    if !need(&[Part::Kvm]) {
-        return;
-    }
     let lab = Lab::new(LEAST);
     let vm = lab.create("xs");
     let mut config = lab.node.config().clone();
@@ -198,12 +164,11 @@ fn kvm_a_missing_cloud_hypervisor_is_told() {
     lab.assert_no_orphans();
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_a_vmm_reaches_no_file_but_its_machines() {
     use virshle_core::hypervisor::{DiskConfig, ImageType, landlock_available};
 
-    if !need(PARTS) || !landlock_available() {
+    if !landlock_available() {
         return;
     }
     let lab = Lab::new(&DISK.replace("name = \"os\"", "name = \"os\"\nclone = \"overlay\""));
@@ -225,15 +190,9 @@ fn ch_a_vmm_reaches_no_file_but_its_machines() {
     vm.stop(&StopRequest::force()).unwrap();
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_a_removal_that_fails_leaves_a_machine_that_is_off() {
-    if !need(PARTS) {
-        return;
-    }
-    let lab = Lab::new(LEAST);
-    let vm = lab.create("xs");
-    start(&vm).unwrap();
+    let (lab, vm) = running(LEAST, &TestKernel::halt());
     // In the way of the rename, and somebody is at work there.
     let gone = lab.path("root/vm").join(format!(".gone-{}", vm.definition().uuid));
     fs::create_dir(&gone).unwrap();
@@ -249,12 +208,8 @@ fn ch_a_removal_that_fails_leaves_a_machine_that_is_off() {
     assert_eq!(lab.machine_folders(), Vec::<String>::new());
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_what_is_typed_reaches_the_guest_and_what_it_writes_is_kept() {
-    if !need(PARTS) {
-        return;
-    }
     let lab = Lab::with_kernel(LEAST, &TestKernel::echoes("hello\n"));
     let vm = lab.create("xs");
     assert_eq!(vm.console().unwrap_err().kind(), ErrorKind::State);

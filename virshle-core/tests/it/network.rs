@@ -4,7 +4,8 @@ use virshle_core::{
     Change, CoreError, ErrorKind, Force, InitMode, InitOutcome, Level, StartOptions, StopRequest,
     VmState,
 };
-use virshle_testkit::{NetNamespace, OpenVswitch, Part, need};
+use virshle_testkit::{NetNamespace, OpenVswitch};
+use virshle_testkit_macros::test_on;
 
 use crate::lab::{Lab, networked, networked_config};
 
@@ -17,12 +18,8 @@ fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
     vm.start(&StartOptions::default())
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_init_makes_what_is_missing_and_may_run_again() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     ovs.vsctl(&["add-br", "vs0", "--", "set", "bridge", "vs0", "datapath_type=netdev"]);
@@ -39,12 +36,8 @@ fn ovs_init_makes_what_is_missing_and_may_run_again() {
     assert_eq!(ovs.vsctl(&["list-br"]).lines().collect::<Vec<_>>(), ["br0", "vs0"]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -64,12 +57,8 @@ fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
     lab.assert_no_orphans();
 }
 
-#[test]
-#[ignore = "needs Open vSwitch with DPDK, cloud-hypervisor and KVM"]
+#[test_on(Dpdk, Ch, Kvm)]
 fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
-    if !need(&[Part::Dpdk, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::with_dpdk();
     let lab = networked(&ovs, "vhost");
@@ -86,12 +75,8 @@ fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
     lab.assert_no_orphans();
 }
 
-#[test]
-#[ignore = "needs Open vSwitch and KVM"]
+#[test_on(Ovs, Kvm)]
 fn ovs_a_switch_that_cannot_is_told_before_anything_is_started() {
-    if !need(&[Part::Ovs, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
     let lab = networked(&ovs, "vhost");
@@ -106,12 +91,8 @@ fn ovs_a_switch_that_cannot_is_told_before_anything_is_started() {
     assert!(!vm.folder().join("ch.log").exists());
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_a_dead_vswitchd_fails_the_start_within_its_deadline() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -128,12 +109,8 @@ fn ovs_a_dead_vswitchd_fails_the_start_within_its_deadline() {
     assert_eq!(vm.state(), VmState::Running);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_silent_database_is_one_finding_and_hides_no_other() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -150,12 +127,8 @@ fn ovs_a_silent_database_is_one_finding_and_hides_no_other() {
     assert_eq!(level("bridge"), None, "{:?}", check.findings);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_orphaned_ports_are_found_and_removed_and_foreign_ones_left() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");

@@ -5,9 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use virshle_core::{Awaited, CoreError, Force, Route, StartOptions};
-use virshle_testkit::{
-    FakeVsock, NetNamespace, OpenVswitch, Part, TestKernel, kea_lease_commands, need,
-};
+use virshle_testkit::{FakeVsock, NetNamespace, OpenVswitch, TestKernel, kea_lease_commands};
+use virshle_testkit_macros::test_on;
 
 use crate::lab::{LEAST, Lab};
 
@@ -85,12 +84,8 @@ fn leased(vm: &virshle_core::Vm, server: &mut Command) -> String {
     expected
 }
 
-#[test]
-#[ignore = "needs dnsmasq, Kea, busybox and root"]
+#[test_on(Root, Dhcp)]
 fn root_a_lease_of_a_real_dnsmasq_is_an_address() {
-    if !need(&[Part::Root, Part::Dhcp]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let lab = Lab::new(&config("unix:/nowhere"));
     let vm = lab.create("xs");
@@ -122,12 +117,8 @@ fn kea(lab: &Lab) -> Command {
     kea
 }
 
-#[test]
-#[ignore = "needs dnsmasq, Kea, busybox and root"]
+#[test_on(Root, Dhcp)]
 fn root_a_lease_of_a_real_kea_is_an_address() {
-    if !need(&[Part::Root, Part::Dhcp]) {
-        return;
-    }
     for leases in ["leases.csv", "control"] {
         let _namespace = NetNamespace::enter().unwrap();
         let lab = Lab::new(&config_with_leases("unix:/nowhere", leases));
@@ -159,12 +150,8 @@ fn a_guest_is_believed_but_not_followed() {
     assert!(error.contains("192.0.2.9 (dhcp)"), "{error}");
 }
 
-#[test]
-#[ignore = "needs root"]
+#[test_on(Root)]
 fn root_what_the_kernel_has_seen_is_an_address() {
-    if !need(&[Part::Root]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let lab = Lab::new(&config("unix:/nowhere"));
     let vm = lab.create("xs");
@@ -236,12 +223,8 @@ fn a_machine_that_is_removed_is_not_waited_for_any_longer() {
     });
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_a_boot_is_heard_of() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let lab = Lab::with_kernel(LEAST, &TestKernel::halt());
     let vm = lab.create("xs");
     std::thread::scope(|scope| {
@@ -255,12 +238,8 @@ fn ch_a_boot_is_heard_of() {
     assert!(error.to_string().contains("vsock: the guest does not answer"), "{error}");
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_an_address_is_heard_of() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = Lab::new(&config(ovs.address().to_string().as_str()));

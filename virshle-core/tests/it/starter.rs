@@ -7,7 +7,8 @@ use virshle_core::{
     Change, CoreError, CreateRequest, Force, StartOptions, Starter, StopRequest, Vm, VmState,
     in_parallel,
 };
-use virshle_testkit::{NetNamespace, OpenVswitch, Part, need};
+use virshle_testkit::{NetNamespace, OpenVswitch};
+use virshle_testkit_macros::test_on;
 
 use crate::lab::{Lab, networked};
 
@@ -32,12 +33,8 @@ fn next_cfg(ovs: &OpenVswitch) -> u64 {
     ovs.vsctl(&["get", "Open_vSwitch", ".", "next_cfg"]).trim().parse().unwrap()
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_machines_that_start_together_ask_the_switch_together() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -63,12 +60,8 @@ fn ovs_machines_that_start_together_ask_the_switch_together() {
     assert_eq!(ports(&ovs), [""; 0]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_one_that_fails_keeps_no_other_from_starting() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -118,12 +111,8 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
     assert_eq!(ports(&ovs), ["vm1-main", "vm2-main", "vm3-main", "vm4-main", "vm5-main"]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_a_dead_vswitchd_is_waited_for_once() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -147,12 +136,8 @@ fn ovs_a_dead_vswitchd_is_waited_for_once() {
     lab.assert_no_orphans();
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_what_was_not_started_after_all_leaves_nothing() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -169,12 +154,8 @@ fn ovs_what_was_not_started_after_all_leaves_nothing() {
     assert_eq!(vms[1].state(), VmState::Running);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_no_more_are_made_ready_than_start_soon() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");

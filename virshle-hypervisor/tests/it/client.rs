@@ -9,7 +9,8 @@ use virshle_hypervisor::{
     Client, DiskConfig, HypervisorError, ImageType, NetConfig, ReceiveMigration, Resize, Restore,
     SendMigration, VmState, VsockConfig,
 };
-use virshle_testkit::{FakeAnswer, FakeHypervisor, Part, need};
+use virshle_testkit::{FakeAnswer, FakeHypervisor};
+use virshle_testkit_macros::test_on;
 
 use crate::machine::{Machine, SOON, chain};
 
@@ -135,12 +136,8 @@ fn an_absent_server_is_told_from_a_silent_one() {
     assert!(!error.nobody_listens());
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_every_endpoint_is_known_to_the_server() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let client = machine.client();
     let folder = machine.folder.path();
@@ -192,12 +189,8 @@ fn ch_every_endpoint_is_known_to_the_server() {
     assert!(machine.vmm.wait_exit(SOON));
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_create_checks_nothing_and_boot_tells_why() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let client = machine.client();
     let mut config = machine.config(&virshle_testkit::TestKernel::halt());

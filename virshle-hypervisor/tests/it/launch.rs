@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use virshle_hypervisor::{Client, HypervisorError, Launch, Vmm};
-use virshle_testkit::{FakeProgram, Part, need};
+use virshle_testkit::FakeProgram;
+use virshle_testkit_macros::test_on;
 
 use crate::machine::{Machine, SOON, chain, launch, program};
 
@@ -127,12 +128,8 @@ fn a_path_too_long_for_a_socket_is_told() {
     assert!(error.hint().unwrap().contains("107 bytes"), "{:?}", error.hint());
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_wrong_arguments_are_told_in_cloud_hypervisors_words() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let error = launch(folder.path()).argument("--nonsense").spawn().unwrap_err();
     let HypervisorError::Died { status, .. } = &error else { panic!("{error:?}") };
@@ -140,12 +137,8 @@ fn ch_wrong_arguments_are_told_in_cloud_hypervisors_words() {
     assert!(chain(&error).iter().any(|line| line.contains("--nonsense")), "{error:?}");
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_a_stale_socket_and_old_logs_dont_hinder() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("ch.sock");
     drop(UnixListener::bind(&socket).unwrap());
@@ -190,12 +183,8 @@ fn ch_starter_that_ends_at_once() {
     drop(leak);
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_the_process_outlives_its_starter() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let starter = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "launch::ch_starter_that_ends_at_once", "--ignored"])
@@ -234,12 +223,8 @@ fn ch_the_process_outlives_its_starter() {
     assert!(["0", "2"].contains(&seccomp));
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_the_kernel_shows_the_process_and_not_its_starter_as_the_server() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let ping = Client::connect(machine.vmm.api_socket(), SOON).unwrap().ping().unwrap();
     assert_eq!(ping.pid, Some(machine.vmm.pid().into()));

@@ -3,16 +3,12 @@
 use std::time::{Duration, Instant};
 
 use virshle_hypervisor::Vmm;
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
 use crate::machine::{Machine, SOON, launch, program};
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_a_killed_process_is_not_found_and_can_be_started_again() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let socket = machine.vmm.api_socket();
     let found = Vmm::find(socket, &program()).unwrap().unwrap();
@@ -32,12 +28,8 @@ fn ch_a_killed_process_is_not_found_and_can_be_started_again() {
     assert!(again.terminate(SOON).unwrap());
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_processes_of_a_root_are_found_without_their_sockets() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let other = Machine::start();
     std::fs::remove_file(machine.vmm.api_socket()).unwrap();
@@ -52,12 +44,8 @@ fn ch_processes_of_a_root_are_found_without_their_sockets() {
     assert!(Vmm::all_under(machine.folder.path()).unwrap().is_empty());
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_a_stopped_process_is_found_and_can_be_killed() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let pid = i32::try_from(machine.vmm.pid()).unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use virshle_net::ovsdb::Address;
 use virshle_net::{Datapath, NetError, Owner, PortRequest, Switch, Tap};
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
 use crate::{Lab, PATIENCE};
 
@@ -18,12 +18,8 @@ fn an_absent_database_is_named_with_a_hint() {
     assert!(error.hint().unwrap().contains("openvswitch-switch"));
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_its_capabilities_are_told() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new();
     let found = switch.capabilities().unwrap();
     assert!(found.version.as_deref().is_some_and(|version| version.contains('.')), "{found:?}");
@@ -32,12 +28,8 @@ fn ovs_its_capabilities_are_told() {
     assert_eq!(switch.peer_uid_gid(), Some((0, 0)));
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_vhost_user_without_dpdk_is_refused_before_anything_is_made() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let error = switch.capabilities().unwrap().require_vhost_user().unwrap_err();
     assert!(error.hint().unwrap().contains("openvswitch-switch-dpdk"));
@@ -49,12 +41,8 @@ fn ovs_vhost_user_without_dpdk_is_refused_before_anything_is_made() {
     assert_eq!(switch.port_names("br0").unwrap(), ["br0"]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_living_vswitchd_answers_and_a_dead_one_does_not() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, mut ovs, _namespace } = Lab::new();
     switch.ping_vswitchd(PATIENCE).unwrap();
     ovs.freeze_vswitchd();
@@ -67,12 +55,8 @@ fn ovs_a_living_vswitchd_answers_and_a_dead_one_does_not() {
     assert!(matches!(switch.ping_vswitchd(short), Err(NetError::SwitchSilent { .. })));
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_link_is_waited_for_and_its_absence_told() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let tap = Tap::create(&"tap0".parse().unwrap()).unwrap();
     let port = PortRequest::tap("tap0".parse().unwrap()).owner(Owner::new("u", "web"));
