@@ -13,6 +13,7 @@ mod kernel;
 mod namespace;
 mod open_vswitch;
 mod requirement;
+mod socket_server;
 mod sshd;
 #[expect(
     unsafe_code,

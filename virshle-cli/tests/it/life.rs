@@ -100,6 +100,14 @@ fn ch_what_is_typed_at_the_console_reaches_the_guest() {
     home.run("vm create -t xs --name web");
     home.run("vm console web").fails_with(6, &["it is stopped", "hint: v vm start web"]);
     home.ok("vm start web");
+    // Once it has spoken, a console shows it, however soon that ends.
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let logs = |words: &str| {
+        while !home.ok("vm logs web").contains(words) {
+            assert!(Instant::now() < deadline, "{}", home.ok("vm logs web"));
+        }
+    };
+    logs("welcome\n");
     let mut console = home.command(&["vm", "console", "web"]);
     let mut console = console
         .stdin(Stdio::piped())
@@ -111,9 +119,6 @@ fn ch_what_is_typed_at_the_console_reaches_the_guest() {
     let output = console.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("welcome"), "{output:?}");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !home.ok("vm logs web").contains("who is there?") {
-        assert!(Instant::now() < deadline, "{}", home.ok("vm logs web"));
-    }
+    logs("who is there?");
     home.ok("vm rm --force web");
 }

@@ -7,7 +7,7 @@ use virshle_core::{
 use virshle_testkit::{NetNamespace, OpenVswitch};
 use virshle_testkit_macros::test_on;
 
-use crate::lab::{Lab, networked, networked_config};
+use crate::lab::{Lab, networked, networked_config, patient};
 
 /// What the switch knows of a column of the port or interface `name`.
 fn column(ovs: &OpenVswitch, table: &str, name: &str, column: &str) -> String {
@@ -15,7 +15,7 @@ fn column(ovs: &OpenVswitch, table: &str, name: &str, column: &str) -> String {
 }
 
 fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
-    vm.start(&StartOptions::default())
+    vm.start(&patient())
 }
 
 #[test_on(Ovs)]
@@ -139,7 +139,7 @@ fn ovs_orphaned_ports_are_found_and_removed_and_foreign_ones_left() {
     let vmm = virshle_core::hypervisor::Vmm::find(&vm.api_socket(), &program).unwrap();
     let vmm = vmm.unwrap();
     vmm.kill().unwrap();
-    assert!(vmm.wait_exit(std::time::Duration::from_secs(10)));
+    assert!(vmm.wait_exit(std::time::Duration::from_secs(120)));
     let orphans = lab.node.check().unwrap().orphans;
     assert!(orphans.iter().any(|orphan| orphan.what.contains("vm1-main")), "{orphans:?}");
     for (orphan, result) in lab.node.repair(orphans) {

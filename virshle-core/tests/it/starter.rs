@@ -10,7 +10,7 @@ use virshle_core::{
 use virshle_testkit::{NetNamespace, OpenVswitch};
 use virshle_testkit_macros::test_on;
 
-use crate::lab::{Lab, networked};
+use crate::lab::{Lab, networked, patient};
 
 /// More than are made ready at once.
 const COUNT: u32 = 20;
@@ -40,9 +40,9 @@ fn ovs_machines_that_start_together_ask_the_switch_together() {
     let lab = networked(&ovs, "tap");
     let vms = create(&lab, COUNT);
     // One runs already: it goes its own way.
-    vms[4].start(&StartOptions::default()).unwrap();
+    vms[4].start(&patient()).unwrap();
     let before = next_cfg(&ovs);
-    let results = start_all(&vms, StartOptions::default());
+    let results = start_all(&vms, patient());
     for (index, result) in results.into_iter().enumerate() {
         let expected = if index == 4 { Change::Unchanged } else { Change::Done };
         assert_eq!(result.unwrap_or_else(|error| panic!("{error:?}")), expected, "{index}");
@@ -82,7 +82,7 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
     // And one that has a device of that name, too.
     let internal = "type=internal";
     ovs.vsctl(&["add-port", "br0", "vm4-main", "--", "set", "interface", "vm4-main", internal]);
-    let results = start_all(&vms, StartOptions::default());
+    let results = start_all(&vms, patient());
     for (index, (vm, result)) in vms.iter().zip(results).enumerate() {
         match index {
             1 => {
@@ -142,7 +142,7 @@ fn ovs_what_was_not_started_after_all_leaves_nothing() {
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
     let vms = create(&lab, 3);
-    let starter = Starter::new(&vms, StartOptions::default());
+    let starter = Starter::new(&vms, patient());
     starter.start(&vms[0]).unwrap();
     assert_eq!(ports(&ovs).len(), 3);
     drop(starter);
@@ -150,7 +150,7 @@ fn ovs_what_was_not_started_after_all_leaves_nothing() {
     lab.assert_no_orphans();
     // Nobody holds them any longer.
     vms[2].clone().remove(Force::No).unwrap();
-    vms[1].start(&StartOptions::default()).unwrap();
+    vms[1].start(&patient()).unwrap();
     assert_eq!(vms[1].state(), VmState::Running);
 }
 
@@ -161,9 +161,9 @@ fn ovs_no_more_are_made_ready_than_start_soon() {
     let lab = networked(&ovs, "tap");
     let vms = create(&lab, 40);
     for vm in &vms[..3] {
-        vm.start(&StartOptions::default()).unwrap();
+        vm.start(&patient()).unwrap();
     }
-    let starter = Starter::new(&vms, StartOptions::default());
+    let starter = Starter::new(&vms, patient());
     // None of these can be made ready, however often it comes; the last comes before its turn.
     for vm in [&vms[0], &vms[1], &vms[2], &vms[0], &vms[1]] {
         assert_eq!(starter.start(vm).unwrap(), Change::Unchanged);
