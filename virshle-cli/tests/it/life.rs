@@ -1,6 +1,7 @@
 //! The life of machines on real cloud-hypervisor, as the command line has it.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use virshle_testkit::TestKernel;
 use virshle_testkit_macros::test_on;
@@ -25,6 +26,20 @@ impl Lab {
              [[template.vm.disk]]\nname = \"os\"\npath = \"image.raw\"\n"
         ));
         Self(home)
+    }
+
+    /// Waits until the guest of `name` has written `words`: only what has gone wrong takes two
+    /// minutes, however busy the host is.
+    #[track_caller]
+    fn wait_for_words(&self, name: &str, words: &str) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let log = self.0.ok(&format!("vm logs {name}"));
+            if log.contains(words) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{words:?} not in {log:?}");
+        }
     }
 }
 
@@ -51,6 +66,7 @@ fn ch_machines_go_through_their_life() {
     assert_eq!(home.ok("vm resume 1"), "resumed buzz_matala\n");
     assert_eq!(home.ok("vm restart --force 1"), "restarted buzz_matala\n");
     assert!(home.ok("vm logs 1 --events").contains("booted"));
+    lab.wait_for_words("buzz_matala", "hello from the guest\n");
     assert_eq!(home.ok("vm stop --force 1"), "stopped buzz_matala\n");
     assert!(home.ok("vm logs 1").contains("hello from the guest"));
     assert_eq!(home.json("vm info 1")["last_exit"], "forced");
@@ -93,7 +109,6 @@ fn ch_the_power_button_is_pressed_and_waited_for() {
 fn ch_what_is_typed_at_the_console_reaches_the_guest() {
     use std::io::Write;
     use std::process::Stdio;
-    use std::time::{Duration, Instant};
 
     let lab = Lab::new(&TestKernel::echoes("welcome\n"));
     let home = &lab.0;
@@ -101,13 +116,7 @@ fn ch_what_is_typed_at_the_console_reaches_the_guest() {
     home.run("vm console web").fails_with(6, &["it is stopped", "hint: v vm start web"]);
     home.ok("vm start web");
     // Once it has spoken, a console shows it, however soon that ends.
-    let deadline = Instant::now() + Duration::from_secs(120);
-    let logs = |words: &str| {
-        while !home.ok("vm logs web").contains(words) {
-            assert!(Instant::now() < deadline, "{}", home.ok("vm logs web"));
-        }
-    };
-    logs("welcome\n");
+    lab.wait_for_words("web", "welcome\n");
     let mut console = home.command(&["vm", "console", "web"]);
     let mut console = console
         .stdin(Stdio::piped())
@@ -119,6 +128,6 @@ fn ch_what_is_typed_at_the_console_reaches_the_guest() {
     let output = console.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("welcome"), "{output:?}");
-    logs("who is there?");
+    lab.wait_for_words("web", "who is there?");
     home.ok("vm rm --force web");
 }
