@@ -161,6 +161,7 @@ fn ch_a_console_is_detached_killed_and_reattached_and_loses_nothing() {
     assert!(lab.home.ok("vm logs web").ends_with("login: first\x03second\x1b[6n"));
 }
 
+/// Regression: what was written between the last read of a log and its cut was lost (9790f6a).
 #[test_on(Ch, Kvm)]
 fn ch_a_log_without_end_is_cut_by_whoever_looks_and_read_on() {
     let lab = Lab::new(&TestKernel::floods("0123456789\n"));

@@ -234,6 +234,7 @@ fn ssh_is_waited_for_while_the_machine_comes_up() {
     assert_eq!(output.stdout, b"reached web\n");
 }
 
+/// Regression: `v vm create --start && v vm ssh` failed (2d4ddb4).
 #[test_on(Sshd)]
 fn ssh_right_after_a_start_waits_for_the_server() {
     let mut lab = Lab::new();

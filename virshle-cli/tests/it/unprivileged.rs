@@ -170,6 +170,7 @@ fn root_unprivileged_user_is_told_what_he_lacks() {
     assert_eq!(host.ovs.vsctl(&["list-ports", "br0"]), "");
 }
 
+/// Regression: who may not read an image was sent to the template (516caab).
 #[test_on(Root, Ovs, Ch, Kvm)]
 fn root_unprivileged_somebody_elses_image_is_not_copied() {
     let host = Host::new("tap", OpenVswitch::start);

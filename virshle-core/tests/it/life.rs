@@ -99,6 +99,7 @@ fn ch_how_a_run_ended_is_told() {
     vm.stop(&StopRequest::force()).unwrap();
 }
 
+/// Regression: a start that was cut short stayed half done (5920310).
 #[test_on(Ch, Kvm)]
 fn ch_a_start_whose_starter_died_before_the_boot_is_done_again() {
     let (_lab, vm) = running(LEAST, &TestKernel::halt());
@@ -112,6 +113,7 @@ fn ch_a_start_whose_starter_died_before_the_boot_is_done_again() {
     vm.stop(&StopRequest::force()).unwrap();
 }
 
+/// Regression: the next start cut the power of a guest that ran (5920310).
 #[test_on(Ch, Kvm)]
 fn ch_a_guest_whose_starter_died_after_the_boot_runs_on() {
     let (_lab, vm) = running(LEAST, &TestKernel::halt());
@@ -189,6 +191,7 @@ fn ch_a_vmm_reaches_no_file_but_its_machines() {
     vm.stop(&StopRequest::force()).unwrap();
 }
 
+/// Regression: a forced removal whose rename failed left a stopped machine with its sockets (d889866).
 #[test_on(Ch, Kvm)]
 fn ch_a_removal_that_fails_leaves_a_machine_that_is_off() {
     let (lab, vm) = running(LEAST, &TestKernel::halt());
@@ -207,6 +210,7 @@ fn ch_a_removal_that_fails_leaves_a_machine_that_is_off() {
     assert_eq!(lab.machine_folders(), Vec::<String>::new());
 }
 
+/// Regression: this test read a line before its end, 4 times of 190 under load (4f07399).
 #[test_on(Ch, Kvm)]
 fn ch_what_is_typed_reaches_the_guest_and_what_it_writes_is_kept() {
     let lab = Lab::with_kernel(LEAST, &TestKernel::echoes("hello\n"));

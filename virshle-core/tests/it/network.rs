@@ -57,6 +57,7 @@ fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
     lab.assert_no_orphans();
 }
 
+/// Regression: the start waited for a link that only the guest's driver brings (a679090).
 #[test_on(Dpdk, Ch, Kvm)]
 fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
     let _namespace = NetNamespace::enter().unwrap();
@@ -109,6 +110,7 @@ fn ovs_a_dead_vswitchd_fails_the_start_within_its_deadline() {
     assert_eq!(vm.state(), VmState::Running);
 }
 
+/// Regression: it cost the check 20 s and all its other findings (8000759).
 #[test_on(Ovs)]
 fn ovs_a_silent_database_is_one_finding_and_hides_no_other() {
     let _namespace = NetNamespace::enter().unwrap();

@@ -197,6 +197,7 @@ fn a_guest_is_reached_by_its_vsock_first() {
     drop(guest);
 }
 
+/// Regression: a vsock silent for a moment made a running machine pass for stopped (c5f5fc4).
 #[test]
 fn a_guest_that_is_slow_to_answer_is_there() {
     let lab = Lab::new(LEAST);

@@ -154,6 +154,7 @@ fn ovs_what_was_not_started_after_all_leaves_nothing() {
     assert_eq!(vms[1].state(), VmState::Running);
 }
 
+/// Regression: machines that ran already had all the others made ready, and locked, at once (0d08180).
 #[test_on(Ovs, Ch, Kvm)]
 fn ovs_no_more_are_made_ready_than_start_soon() {
     let _namespace = NetNamespace::enter().unwrap();

@@ -52,6 +52,7 @@ fn a_program_that_dies_leaves_its_last_words() {
     assert_eq!(chain[1], "Error: no /dev/kvm here");
 }
 
+/// Regression: its usage text was all that was reported (8000759).
 #[test]
 fn a_program_too_old_to_know_its_arguments_is_told_to_be() {
     let folder = tempfile::tempdir().unwrap();
@@ -142,6 +143,7 @@ fn ch_wrong_arguments_are_told_in_cloud_hypervisors_words() {
     assert!(chain(&error).iter().any(|line| line.contains("--nonsense")), "{error:?}");
 }
 
+/// Regression: a second start put the log of a running process aside (ff2043e).
 #[test_on(Ch, Kvm)]
 fn ch_a_stale_socket_and_old_logs_dont_hinder() {
     let folder = tempfile::tempdir().unwrap();
