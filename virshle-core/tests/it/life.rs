@@ -210,7 +210,7 @@ fn ch_a_removal_that_fails_leaves_a_machine_that_is_off() {
     assert_eq!(lab.machine_folders(), Vec::<String>::new());
 }
 
-/// Regression: this test read a line before its end, 4 times of 190 under load (4f07399).
+/// Regression: this test read a line before its end, 4 times of 190 under load (#12).
 #[test_on(Ch, Kvm)]
 fn ch_what_is_typed_reaches_the_guest_and_what_it_writes_is_kept() {
     let lab = Lab::with_kernel(LEAST, &TestKernel::echoes("hello\n"));
