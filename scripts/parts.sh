@@ -12,10 +12,11 @@ is_root() { [ "$(id -u)" = 0 ]; }
 vswitchd_dpdk=/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
 policy=/usr/sbin/policy-rc.d
 
-# Installs Debian packages that are missing, without starting the services they bring.
+# Installs Debian packages that are missing. The services they bring are neither started now nor
+# enabled for the next boot.
 install_packages() {
   if ! command -v apt-get >/dev/null || ! is_root; then return 0; fi
-  local missing=() package
+  local missing=() package had_links
   for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
@@ -25,6 +26,12 @@ install_packages() {
     policy_is_ours=yes
     printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy
   fi
+  # Until its services are disabled, a cloud-init that comes now must keep off this host.
+  if [ ! -e /etc/cloud ]; then
+    cloud_off_is_ours=yes
+    mkdir /etc/cloud && touch /etc/cloud/cloud-init.disabled
+  fi
+  had_links=$(enabled_links)
   apt-get update -qq || true
   # One that this release does not have must not keep the others away.
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null \
@@ -32,12 +39,31 @@ install_packages() {
       DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null \
         || printf 'cannot install %s\n' "$package" >&2
     done
+  disable_what_came "$had_links"
   restore_policy
+  for package in "${missing[@]}"; do
+    ! dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || installed+=("$package")
+  done
+}
+installed=()
+
+# The links by which systemd starts things at boot.
+enabled_links() {
+  find /etc/systemd/system /etc/systemd/user -path '*.wants/*' -type l 2>/dev/null | sort || true
+}
+
+# Disables the units that are enabled now and were not when enabled_links printed $1.
+disable_what_came() {
+  local link
+  comm -13 <(printf '%s\n' "$1") <(enabled_links) | while read -r link; do
+    case $link in
+      /etc/systemd/user/*) systemctl --global --quiet disable "${link##*/}" >/dev/null 2>&1 || rm -f "$link" ;;
+      *) systemctl --quiet disable "${link##*/}" >/dev/null 2>&1 || rm -f "$link" ;;
+    esac
+  done
 }
 
 install_parts() {
-  # The tests run cloud-init in roots of their own; of this host it must keep off when it boots.
-  if is_root && ! [ -e /etc/cloud ]; then mkdir /etc/cloud && touch /etc/cloud/cloud-init.disabled; fi
   install_packages build-essential openvswitch-switch openvswitch-switch-dpdk xfsprogs btrfs-progs \
     e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init \
     gzip xz-utils zstd openssl dnsmasq-base kea-dhcp4-server busybox
@@ -55,6 +81,9 @@ reserve_hugepages() {
 restore_policy() {
   [ -z "${policy_is_ours:-}" ] || rm -f $policy
   policy_is_ours=
+  [ -z "${cloud_off_is_ours:-}" ] || rm -f /etc/cloud/cloud-init.disabled
+  [ -z "${cloud_off_is_ours:-}" ] || rmdir --ignore-fail-on-non-empty /etc/cloud 2>/dev/null || true
+  cloud_off_is_ours=
 }
 
 restore_hugepages() {
@@ -62,10 +91,34 @@ restore_hugepages() {
   hugepages_before=
 }
 
-# Gives the host back as it was but for the packages; for `trap … EXIT`.
+# Makes a folder for everything that is temporary, also for what a killed test can't remove; it goes
+# with restore_host. A script that another runs is in the other's.
+private_tmp() {
+  [ -z "${VIRSHLE_TMP:-}" ] || return 0
+  # Short, for the paths of Unix sockets are; open to all, for tests run as other users, too.
+  private_tmp_is=$(mktemp -d "${TMPDIR:-/tmp}/vt.XXXXXX")
+  chmod 1777 "$private_tmp_is"
+  export TMPDIR=$private_tmp_is VIRSHLE_TMP=$private_tmp_is
+}
+
+remove_private_tmp() {
+  [ -n "${private_tmp_is:-}" ] || return 0
+  # A test that was killed can't unmount.
+  local mounted
+  ! is_root || awk -v below="$private_tmp_is/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r \
+    | while read -r mounted; do umount -q --lazy "$mounted" || true; done
+  rm -rf --one-file-system "$private_tmp_is" || true
+  private_tmp_is=
+}
+
+# Gives the host back as it was but for the packages, which it names; for `trap … EXIT`.
 restore_host() {
   restore_policy
   restore_hugepages
+  remove_private_tmp
+  [ ${#installed[@]} -eq 0 ] \
+    || printf '\nstays on this host, none of it enabled at boot: the packages %s, and what they need\n' "${installed[*]}"
+  installed=()
 }
 
 # Starts an Open vSwitch that keeps its things in the folder $1, with DPDK if that is here. Only for

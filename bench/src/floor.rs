@@ -16,9 +16,9 @@ use virshle_core::net::ovsdb::{
     Address, Client, Condition, MonitorRequest, Mutation, Mutator, Operation, Row, Value,
 };
 
-use crate::failure::{Failure, While, ensure};
 use crate::program;
 use crate::sample::timed;
+use virshle_testkit::{Failure, While, ensure};
 
 const DATABASE: &str = "Open_vSwitch";
 /// How long the database and the switch may take.

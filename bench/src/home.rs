@@ -8,8 +8,8 @@ use std::time::Duration;
 use virshle_core::hypervisor::Vmm;
 use virshle_testkit::TestKernel;
 
-use crate::failure::{Failure, While};
 use crate::program;
+use virshle_testkit::{Failure, While};
 
 /// A node in a folder.
 #[derive(Debug)]

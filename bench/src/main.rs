@@ -5,7 +5,6 @@
 //! Everything is private: roots, filesystems on loop devices, an Open vSwitch in a network
 //! namespace, a libvirt.
 
-mod failure;
 mod floor;
 mod home;
 mod options;

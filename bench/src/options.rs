@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::failure::{Failure, ensure};
 use crate::parts;
+use virshle_testkit::{Failure, ensure};
 
 pub(crate) const HELP: &str = "\
 scripts/bench [OPTIONS] [PART…]: whole commands, each beside its floor, in one run

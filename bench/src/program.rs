@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::failure::{Failure, While, ensure};
 use crate::sample::timed;
 use crate::sys;
+use virshle_testkit::{Failure, While, ensure};
 
 /// The word by which this program is told to measure another one's memory.
 pub(crate) const PEAK_MEMORY: &str = "peak-memory-of";

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::failure::Failure;
+use virshle_testkit::Failure;
 
 /// The times of one thing, in milliseconds, in the order of the rounds.
 #[derive(Clone, Debug, Default)]

@@ -179,52 +179,77 @@ fn boot_once(
         .part(&images.guest);
     cache.part("booted", &key, |out| {
         report.line("booting the nested host for the first time");
-        let assets = run.join("assets");
-        fs::create_dir(&assets).doing(|| format!("cannot make {}", assets.display()))?;
-        for file in [
-            images.kernel.join("vmlinuz"),
-            images.tiny.join("tiny.img"),
-            images.guest.join("guest.qcow2"),
-            images.guest.join("guest.img"),
-        ] {
-            let name = file.file_name().ok_or_else(|| Failure::new("an image without a name"))?;
-            symlink(&file, assets.join(name))
-                .doing(|| format!("cannot link {}", file.display()))?;
-        }
-        let payload = run.join("assets.raw");
-        let resolved = run.join("assets-files");
-        run_ok("cp", [&"-rL".into(), &"--sparse=always".into(), &assets, &resolved], SHORT)?;
-        payload_disk(&payload, &resolved)?;
-        overlay(&images.host.join("root.raw"), "raw", &out.join("root.qcow2"))?;
-        let data = out.join("data.qcow2");
-        let new = ["create", "-q", "-f", "qcow2"].map(OsString::from);
-        run_ok("qemu-img", new.into_iter().chain([data.into(), "20G".into()]), SHORT)?;
-        let mut board =
-            board(images, acceleration, out, &payload, Memory::Kept(out.join("memory")));
-        board.folder = run.to_path_buf();
-        let host = boot(&board, &images.keys)?;
-        // Read and written past the cache: what is in the memory now is in every restored host.
-        host.ok(
-            "set -e
-            mkfs.xfs -q -f -m reflink=1 /dev/vdb
-            mount /dev/vdb /var/lib/virshle
-            mkdir /var/lib/virshle/cache /var/lib/virshle/downloads
-            cd /opt/e2e
-            for file in *.img vmlinuz *.qcow2; do
-                case $file in *.qcow2) place=downloads ;; *) place=cache ;; esac
-                dd if=$file of=/var/lib/virshle/$place/$file bs=4M iflag=direct conv=sparse status=none
-            done
-            cd /
-            printf 'BOOTS 0         \\n' >/var/lib/virshle/cache/boots.raw
-            truncate -s 16M /var/lib/virshle/cache/boots.raw
-            ovs-vsctl --timeout=10 show
-            umount /opt/e2e
-            sync
-            echo 3 >/proc/sys/vm/drop_caches",
-            Duration::from_secs(300),
-        )?;
-        host.save(&out.join("state"))
+        first_boot(images, acceleration, run, out).or_else(|failure| {
+            if failure.is_missing() {
+                return Err(failure);
+            }
+            // All nine scenarios stand on it, and QEMU was once gone before it was asked to go.
+            report.line(&format!("once more, for it failed: {failure}"));
+            for folder in [out, run] {
+                empty(folder)?;
+            }
+            first_boot(images, acceleration, run, out)
+        })
     })
+}
+
+/// Boots a host that has never been up, gives it the images, and writes its state into `out`.
+fn first_boot(
+    images: &Images,
+    acceleration: Acceleration,
+    run: &Path,
+    out: &Path,
+) -> Result<(), Failure> {
+    let assets = run.join("assets");
+    fs::create_dir(&assets).doing(|| format!("cannot make {}", assets.display()))?;
+    for file in [
+        images.kernel.join("vmlinuz"),
+        images.tiny.join("tiny.img"),
+        images.guest.join("guest.qcow2"),
+        images.guest.join("guest.img"),
+    ] {
+        let name = file.file_name().ok_or_else(|| Failure::new("an image without a name"))?;
+        symlink(&file, assets.join(name)).doing(|| format!("cannot link {}", file.display()))?;
+    }
+    let payload = run.join("assets.raw");
+    let resolved = run.join("assets-files");
+    run_ok("cp", [&"-rL".into(), &"--sparse=always".into(), &assets, &resolved], SHORT)?;
+    payload_disk(&payload, &resolved)?;
+    overlay(&images.host.join("root.raw"), "raw", &out.join("root.qcow2"))?;
+    let data = out.join("data.qcow2");
+    let new = ["create", "-q", "-f", "qcow2"].map(OsString::from);
+    run_ok("qemu-img", new.into_iter().chain([data.into(), "20G".into()]), SHORT)?;
+    let mut board = board(images, acceleration, out, &payload, Memory::Kept(out.join("memory")));
+    board.folder = run.to_path_buf();
+    let host = boot(&board, &images.keys)?;
+    // Read and written past the cache: what is in the memory now is in every restored host.
+    host.ok(
+        "set -e
+        mkfs.xfs -q -f -m reflink=1 /dev/vdb
+        mount /dev/vdb /var/lib/virshle
+        mkdir /var/lib/virshle/cache /var/lib/virshle/downloads
+        cd /opt/e2e
+        for file in *.img vmlinuz *.qcow2; do
+            case $file in *.qcow2) place=downloads ;; *) place=cache ;; esac
+            dd if=$file of=/var/lib/virshle/$place/$file bs=4M iflag=direct conv=sparse status=none
+        done
+        cd /
+        printf 'BOOTS 0         \\n' >/var/lib/virshle/cache/boots.raw
+        truncate -s 16M /var/lib/virshle/cache/boots.raw
+        ovs-vsctl --timeout=10 show
+        umount /opt/e2e
+        sync
+        echo 3 >/proc/sys/vm/drop_caches",
+        Duration::from_secs(300),
+    )?;
+    host.save(&out.join("state"))
+}
+
+/// Removes all that is in a folder.
+fn empty(folder: &Path) -> Result<(), Failure> {
+    fs::remove_dir_all(folder)
+        .and_then(|()| fs::create_dir(folder))
+        .doing(|| format!("cannot empty {}", folder.display()))
 }
 
 /// Makes a qcow2 overlay.

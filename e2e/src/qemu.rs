@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -17,6 +17,8 @@ use crate::serial::Serial;
 const MEMORY: &str = "4G";
 /// QMP answers at once; only saving and restoring take a moment.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How long a process may take to end after it has closed its socket.
+const LAST_BREATH: Duration = Duration::from_secs(5);
 
 /// Where the machine's memory comes from.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ pub(crate) struct Board {
 #[derive(Debug)]
 pub(crate) struct Qemu {
     child: Child,
+    /// Its standard error.
+    errors: PathBuf,
     qmp: Qmp,
     pub(crate) serial: Serial,
     /// Of this machine's loopback, leads to the nested host's sshd.
@@ -117,29 +121,63 @@ impl Qemu {
                 return Err(failure);
             }
         };
-        let mut machine = Self { child, qmp, serial, ssh_port };
-        if let Memory::Restored { state, .. } = &board.memory {
-            machine.skip_shared_memory()?;
-            let source = format!("exec:cat {}", state.display());
-            machine.qmp.ask("migrate-incoming", &json!({"uri": source}), ANSWER)?;
-            machine.qmp.wait_for_migration(ANSWER)?;
-        }
-        machine.qmp.ask("cont", &json!({}), ANSWER)?;
+        let mut machine = Self { child, errors, qmp, serial, ssh_port };
+        let running = machine.run(&board.memory);
+        running.map_err(|failure| machine.with_its_end(&failure))?;
         Ok(machine)
+    }
+
+    /// Lets the machine go on from what is in its memory.
+    fn run(&mut self, memory: &Memory) -> Result<(), Failure> {
+        if let Memory::Restored { state, .. } = memory {
+            self.skip_shared_memory()?;
+            let source = format!("exec:cat {}", state.display());
+            self.qmp.ask("migrate-incoming", &json!({"uri": source}), ANSWER)?;
+            self.qmp.wait_for_migration(ANSWER)?;
+        }
+        self.qmp.ask("cont", &json!({}), ANSWER).map(drop)
     }
 
     /// Stops the machine for good and writes its devices' state; its memory is in its file already.
     pub(crate) fn save(mut self, state: &Path) -> Result<(), Failure> {
+        let saved = self.write_state(state);
+        saved.map_err(|failure| self.with_its_end(&failure))?;
+        let status = self.child.wait().doing(|| "cannot wait for QEMU".to_owned())?;
+        ensure!(status.success(), "QEMU ended with {status}: {}", self.last_lines());
+        Ok(())
+    }
+
+    fn write_state(&mut self, state: &Path) -> Result<(), Failure> {
         self.qmp.ask("stop", &json!({}), ANSWER)?;
         self.skip_shared_memory()?;
         let target = format!("exec:cat > {}", state.display());
         self.qmp.ask("migrate", &json!({"uri": target}), ANSWER)?;
         self.qmp.wait_for_migration(ANSWER)?;
         // In its own words, so that every block it holds is in the disks' files.
-        self.qmp.ask("quit", &json!({}), ANSWER)?;
-        let status = self.child.wait().doing(|| "cannot wait for QEMU".to_owned())?;
-        ensure!(status.success(), "QEMU ended with {status}");
-        Ok(())
+        self.qmp.ask("quit", &json!({}), ANSWER).map(drop)
+    }
+
+    /// A failure to talk to QEMU, with how it ended: a broken socket alone doesn't say why.
+    fn with_its_end(&mut self, failure: &Failure) -> Failure {
+        let end = Instant::now() + LAST_BREATH;
+        // The socket is closed a moment before the process has ended.
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break format!("QEMU ended with {status}"),
+                Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(10)),
+                Ok(None) => break "QEMU runs on".to_owned(),
+                Err(error) => break format!("cannot ask for QEMU's status: {error}"),
+            }
+        };
+        Failure::new(format!("{failure}; {status}; its last log lines: {}", self.last_lines()))
+    }
+
+    /// The end of QEMU's standard error, in one line.
+    fn last_lines(&self) -> String {
+        let text = fs::read_to_string(&self.errors).unwrap_or_else(|error| error.to_string());
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines[lines.len().saturating_sub(10)..].join(" | ");
+        if last.is_empty() { "none".to_owned() } else { last }
     }
 
     /// Memory that is a shared file stays where it is: nothing of it is in the state.

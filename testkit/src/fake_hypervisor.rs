@@ -2,18 +2,18 @@
 //! that fail to become one.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use crate::socket_server::SocketServer;
 
 /// What a [`FakeHypervisor`] does with a request.
 #[derive(Clone, Debug)]
@@ -59,10 +59,8 @@ impl FakeRequest {
 /// A server at an API socket that answers as it is told. It ends when it is dropped.
 #[derive(Debug)]
 pub struct FakeHypervisor {
-    socket: PathBuf,
     requests: Arc<Mutex<Vec<FakeRequest>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _server: SocketServer,
 }
 
 impl FakeHypervisor {
@@ -73,44 +71,22 @@ impl FakeHypervisor {
     ///
     /// If the socket can't be made.
     pub fn start(socket: &Path, answers: &[(&str, FakeAnswer)]) -> io::Result<Self> {
-        let listener = UnixListener::bind(socket)?;
         let answers: HashMap<String, FakeAnswer> = answers
             .iter()
             .map(|(name, answer)| (format!("/api/v1/{name}"), answer.clone()))
             .collect();
         let answers = Arc::new(answers);
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = thread::spawn({
-            let (requests, stop) = (Arc::clone(&requests), Arc::clone(&stop));
-            move || {
-                let mut connections = Vec::new();
-                for stream in listener.incoming() {
-                    if stop.load(Ordering::SeqCst) {
-                        break;
-                    }
-                    let Ok(stream) = stream else { continue };
-                    let Ok(ours) = stream.try_clone() else { continue };
-                    let (answers, requests) = (Arc::clone(&answers), Arc::clone(&requests));
-                    // The client that goes away is told to this thread by an error: its end.
-                    let thread = thread::spawn(move || {
-                        drop(serve(stream, &|request| {
-                            let answer = answers.get(request.path()).cloned();
-                            let mut requests =
-                                requests.lock().unwrap_or_else(PoisonError::into_inner);
-                            requests.push(request);
-                            answer.unwrap_or_else(FakeAnswer::not_found)
-                        }));
-                    });
-                    connections.push((ours, thread));
-                }
-                for (stream, thread) in connections {
-                    drop(stream.shutdown(std::net::Shutdown::Both));
-                    drop(thread.join());
-                }
-            }
-        });
-        Ok(Self { socket: socket.to_owned(), requests, stop, thread: Some(thread) })
+        let taken = Arc::clone(&requests);
+        // A client that goes away is an error: the connection's end.
+        let server = SocketServer::start(socket, move |stream| {
+            drop(serve(stream, &|request| {
+                let answer = answers.get(request.path()).cloned();
+                taken.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                answer.unwrap_or_else(FakeAnswer::not_found)
+            }));
+        })?;
+        Ok(Self { requests, _server: server })
     }
 
     /// Answers at `listener` for as long as the process lives.
@@ -127,18 +103,6 @@ impl FakeHypervisor {
     /// The requests so far.
     pub fn requests(&self) -> Vec<FakeRequest> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Drop for FakeHypervisor {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if UnixStream::connect(&self.socket).is_ok()
-            && let Some(thread) = self.thread.take()
-        {
-            drop(thread.join());
-        }
-        drop(fs::remove_file(&self.socket));
     }
 }
 

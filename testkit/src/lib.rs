@@ -4,6 +4,7 @@
 //! Everything made here is undone when its guard is dropped, also when a test fails.
 
 mod cloud_init;
+mod failure;
 mod fake_hypervisor;
 mod fake_ovsdb;
 mod fake_vsock;
@@ -13,6 +14,7 @@ mod kernel;
 mod namespace;
 mod open_vswitch;
 mod requirement;
+mod socket_server;
 mod sshd;
 #[expect(
     unsafe_code,
@@ -23,6 +25,7 @@ mod tap;
 mod web_server;
 
 pub use cloud_init::CloudInitGuest;
+pub use failure::{Failure, While};
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};
 pub use fake_vsock::FakeVsock;

@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use crate::audit;
 use crate::call::{Call, errno_name, shorten};
-use crate::failure::{Failure, While, ensure};
 use crate::home::{Home, LIMIT};
 use crate::program::Outcome;
 use crate::scenario::{Effect, Progress, Scenario, Seen};
 use crate::stepper::{self, Begin, Plan, Trace};
+use virshle_testkit::{Failure, While, ensure};
 
 /// What is done to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

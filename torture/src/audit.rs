@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::failure::{Failure, While};
 use crate::home::Home;
 use crate::machine::Machines;
 use crate::program::tool;
 use crate::sys::Tid;
+use virshle_testkit::{Failure, While};
 
 /// How long the kernel may take to finish what was begun: the end of a process, of its tap.
 const SETTLING: Duration = Duration::from_secs(2);

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use crate::attempt::{Attempt, Record};
 use crate::call::Call;
-use crate::failure::Failure;
 use crate::race::Race;
 use crate::scenario::Scenario;
 use crate::trial::Trial;
+use virshle_testkit::Failure;
 
 /// A piece of work.
 #[derive(Clone, Copy, Debug)]

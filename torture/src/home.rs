@@ -12,10 +12,10 @@ use tempfile::TempDir;
 use virshle_testkit::{LoopFilesystem, TestKernel};
 
 use crate::audit;
-use crate::failure::{Failure, While, ensure};
 use crate::machine::{Machines, named};
 use crate::options::Programs;
 use crate::program::{self, Outcome};
+use virshle_testkit::{Failure, While, ensure};
 
 /// How long one `v` may take for anything at all.
 pub(crate) const LIMIT: Duration = Duration::from_secs(100);

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use virshle_testkit::{FakeAnswer, FakeHypervisor, FakeRequest};
 
-use crate::failure::{Failure, While};
 use crate::sys;
+use virshle_testkit::{Failure, While};
 
 /// The name by which it is known, and how a program knows that it is one.
 const NAME: &str = "cloud-hypervisor";

@@ -4,9 +4,9 @@ use virshle_testkit::{NetNamespace, OpenVswitch};
 
 use crate::attempt::survey;
 use crate::board::{Board, Done, Job};
-use crate::failure::{Failure, While};
 use crate::home::{Ground, Home};
 use crate::options::Programs;
+use virshle_testkit::{Failure, While};
 
 /// The parts that a lane works on.
 #[derive(Debug)]

@@ -10,7 +10,6 @@ mod audit;
 mod board;
 mod call;
 mod dice;
-mod failure;
 mod home;
 mod impostor;
 mod lane;

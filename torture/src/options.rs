@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::attempt::Mode;
-use crate::failure::{Failure, While, ensure};
+use virshle_testkit::{Failure, While, ensure};
 
 /// The programs under test.
 #[derive(Clone, Debug)]

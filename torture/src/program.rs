@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::failure::{Failure, While, ensure};
 use crate::stepper::Trace;
+use virshle_testkit::{Failure, While, ensure};
 
 /// How a program ended, and what it said.
 #[derive(Clone, Debug)]

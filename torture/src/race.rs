@@ -9,10 +9,10 @@ use virshle_core::{CreateRequest, ErrorKind, Force, Node, StartOptions, StopRequ
 
 use crate::audit;
 use crate::dice::Dice;
-use crate::failure::{Failure, While, ensure};
 use crate::home::{self, Home, LIMIT, SUBJECT};
 use crate::machine::{Machines, named};
 use crate::program::{self, Outcome};
+use virshle_testkit::{Failure, While, ensure};
 
 /// How many processes are let loose at once.
 const MANY: usize = 64;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::attempt::{Record, Verdict};
-use crate::failure::Failure;
 use crate::options::Options;
+use virshle_testkit::Failure;
 
 /// A line of the table.
 #[derive(Clone, Debug, Default)]

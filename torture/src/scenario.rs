@@ -5,10 +5,10 @@ use std::process::Command;
 use virshle_testkit::Part;
 
 use crate::audit;
-use crate::failure::{Failure, ensure};
 use crate::home::{Ground, Home, INIT_BRIDGE, KEEPER, RUNNER, SUBJECT, UPLINK};
 use crate::machine::{Machine, Machines, named};
 use crate::program::{Outcome, tool};
+use virshle_testkit::{Failure, ensure};
 
 /// A command under test.
 #[derive(Debug)]

@@ -7,12 +7,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::audit;
-use crate::failure::{Failure, While, ensure};
 use crate::home::{BRIDGE, Home, KEEPER, RUNNER, SUBJECT};
 use crate::impostor::{self, Impostor};
 use crate::lane::Lane;
 use crate::machine::{Machine, named};
 use crate::program::{Outcome, tool};
+use virshle_testkit::{Failure, While, ensure};
 
 /// A trial.
 #[derive(Debug)]

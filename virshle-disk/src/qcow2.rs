@@ -277,6 +277,7 @@ mod tests {
         Header::read(&file)
     }
 
+    /// Regression: growing a stranger's qcow2 wrote over its header; found by fuzzing (beee360).
     #[test]
     fn a_table_that_cannot_be_where_it_is_said_to_be_is_not_extended() {
         for offset in [0, 8, 1 << 9, 1 << 16, u64::MAX - 7, u64::MAX << 16] {

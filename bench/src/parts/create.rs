@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use virshle_testkit::{LoopFilesystem, Part, has};
 
-use crate::failure::{Failure, While, ensure};
 use crate::floor;
 use crate::home::Home;
 use crate::options::Options;
@@ -16,6 +15,7 @@ use crate::parts::{needs, v};
 use crate::program;
 use crate::report::{Budget, Report};
 use crate::sample::{Sample, side_by_side};
+use virshle_testkit::{Failure, While, ensure};
 
 const GIB: u64 = 1 << 30;
 /// The size of a filesystem: what is written to it takes room, and nothing else.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use virshle_testkit::{LoopFilesystem, Part};
 
-use crate::failure::{Failure, While, ensure};
 use crate::home::Home;
 use crate::options::Options;
 use crate::parts::{needs, v};
 use crate::program;
 use crate::report::{Budget, Report};
 use crate::sample::{Sample, side_by_side};
+use virshle_testkit::{Failure, While, ensure};
 
 const COUNT: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,12 +1,12 @@
 //! Listings, and how they grow.
 
-use crate::failure::Failure;
 use crate::floor;
 use crate::home::Home;
 use crate::options::Options;
 use crate::parts::{VMM, needs, node};
 use crate::report::{Budget, Report};
 use crate::sample::{Sample, side_by_side};
+use virshle_testkit::Failure;
 
 /// How many machines, and how many times the floor (a process, and reading as many small files)
 /// `v vm ls` may take: 2, 3 and 12 ms where the floors were 0.8, 1.5 and 7.8 ms.

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use virshle_testkit::OpenVswitch;
 
-use crate::failure::Failure;
 use crate::home::Home;
 use crate::options::Options;
 use crate::parts::{VMM, needs, networked, node};
 use crate::report::{Budget, Report};
 use crate::sample::{Sample, side_by_side};
+use virshle_testkit::Failure;
 
 pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
     if !needs(report, "many", &VMM) {

@@ -15,11 +15,11 @@ use std::process::Command;
 use tempfile::TempDir;
 use virshle_testkit::{LoopFilesystem, NetNamespace, OpenVswitch, Part, has};
 
-use crate::failure::{Failure, While};
 use crate::home::Home;
 use crate::options::Options;
 use crate::program;
 use crate::report::Report;
+use virshle_testkit::{Failure, While};
 
 /// A part: measures, and tells.
 pub(crate) type Run = fn(&Options, &Report) -> Result<(), Failure>;

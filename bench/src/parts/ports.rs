@@ -6,13 +6,13 @@ use virshle_core::net::ovsdb::{Address, Row, Value};
 use virshle_core::net::{InterfaceName, NetError, Owner, PortRequest, Switch, Tap};
 use virshle_testkit::{OpenVswitch, Part};
 
-use crate::failure::{Failure, While};
 use crate::floor::{self, PATIENCE, Wait};
 use crate::options::Options;
 use crate::parts::{needs, networked};
 use crate::program;
 use crate::report::{Budget, Report};
 use crate::sample::{side_by_side, timed};
+use virshle_testkit::{Failure, While};
 
 const OWNER: &str = "5f4b2c7e-0000-4000-8000-000000000000";
 

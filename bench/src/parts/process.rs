@@ -1,12 +1,12 @@
 //! The program itself: how fast it starts, how large it is, how much memory it takes.
 
-use crate::failure::{Failure, While};
 use crate::floor;
 use crate::options::Options;
 use crate::parts::node;
 use crate::program::peak_memory;
 use crate::report::{Budget, Report};
 use crate::sample::side_by_side;
+use virshle_testkit::{Failure, While};
 
 /// MiB.
 const MOST_BINARY: f64 = 5.0;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use virshle_core::net::ovsdb::{Row, Value};
 use virshle_testkit::{OpenVswitch, Part, has};
 
-use crate::failure::{Failure, While, ensure};
 use crate::floor::{self, BareVmm, Wait};
 use crate::home::Home;
 use crate::options::Options;
@@ -14,6 +13,7 @@ use crate::parts::{VMM, needs, networked, node};
 use crate::program;
 use crate::report::{Budget, Report};
 use crate::sample::{side_by_side, timed};
+use virshle_testkit::{Failure, While, ensure};
 
 pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
     if !needs(report, "start", &VMM) {

@@ -1,24 +1,16 @@
 //! A guest restarts itself and stays the same machine; a guest powers itself off and `v` knows it.
 
-use super::{expect_state, make_lan, port_works, remove_all, wait_for_address};
+use super::{expect_state, port_works, remove_all, start_buzz, wait_for_address};
 use crate::failure::{Failure, ensure};
 use crate::host::{COMMAND, Host};
-use crate::scenario::{SYSTEM_BRIDGE, Stage, TINY};
+use crate::scenario::Stage;
 
 pub(super) fn run(stage: &Stage<'_>) -> Result<(), Failure> {
     stage.on_host(play)
 }
 
 fn play(host: &Host) -> Result<(), Failure> {
-    host.configure(&format!(
-        "{SYSTEM_BRIDGE}\n[[template.vm]]\nname = \"xs\"\n{TINY}\n\
-         [[template.vm.disk]]\nname = \"os\"\npath = \"/var/lib/virshle/cache/boots.raw\"\n\
-         [[template.vm.net]]\nname = \"main\"\n[template.vm.net.type.tap]\n"
-    ))?;
-    make_lan(host)?;
-    host.v("vm create -t xs --name buzz --start")?;
-    let first = host.machine("buzz")?;
-    let address = wait_for_address(host, &first)?;
+    let (first, address) = start_buzz(host)?;
     let port = port_works(host, &first)?;
 
     // The answer to the command may be lost with the guest.

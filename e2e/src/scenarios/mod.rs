@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::failure::{Failure, ensure};
 use crate::host::{COMMAND, Host};
 use crate::machine::Machine;
-use crate::scenario::{Scenario, Stage};
+use crate::scenario::{SYSTEM_BRIDGE, Scenario, Stage, TINY};
 
 /// All of them, the longest first, so that two at a time end together.
 pub(crate) const ALL: [Scenario; 9] = [
@@ -47,6 +47,20 @@ const UP: Duration = Duration::from_secs(300);
 fn wait_for_address(host: &Host, machine: &Machine) -> Result<String, Failure> {
     host.wait_for_serial(machine, "^tiny: address", UP)?;
     host.address(machine)
+}
+
+/// A small guest that counts its boots, with an address on the host's bridge: the machine `buzz`.
+fn start_buzz(host: &Host) -> Result<(Machine, String), Failure> {
+    host.configure(&format!(
+        "{SYSTEM_BRIDGE}\n[[template.vm]]\nname = \"xs\"\n{TINY}\n\
+         [[template.vm.disk]]\nname = \"os\"\npath = \"/var/lib/virshle/cache/boots.raw\"\n\
+         [[template.vm.net]]\nname = \"main\"\n[template.vm.net.type.tap]\n"
+    ))?;
+    make_lan(host)?;
+    host.v("vm create -t xs --name buzz --start")?;
+    let machine = host.machine("buzz")?;
+    let address = wait_for_address(host, &machine)?;
+    Ok((machine, address))
 }
 
 /// Waits until a small guest answers on vsock.

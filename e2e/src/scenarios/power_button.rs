@@ -1,24 +1,16 @@
 //! `v vm stop` presses the power button: the guest shuts itself down, and `v` knows how it ended.
 
-use super::{expect_state, make_lan, remove_all, wait_for_address};
+use super::{expect_state, remove_all, start_buzz, wait_for_address};
 use crate::failure::{Failure, ensure};
 use crate::host::{COMMAND, Host};
-use crate::scenario::{SYSTEM_BRIDGE, Stage, TINY};
+use crate::scenario::Stage;
 
 pub(super) fn run(stage: &Stage<'_>) -> Result<(), Failure> {
     stage.on_host(play)
 }
 
 fn play(host: &Host) -> Result<(), Failure> {
-    host.configure(&format!(
-        "{SYSTEM_BRIDGE}\n[[template.vm]]\nname = \"xs\"\n{TINY}\n\
-         [[template.vm.disk]]\nname = \"os\"\npath = \"/var/lib/virshle/cache/boots.raw\"\n\
-         [[template.vm.net]]\nname = \"main\"\n[template.vm.net.type.tap]\n"
-    ))?;
-    make_lan(host)?;
-    host.v("vm create -t xs --name buzz --start")?;
-    let machine = host.machine("buzz")?;
-    wait_for_address(host, &machine)?;
+    let (machine, _) = start_buzz(host)?;
     host.v("vm stop buzz")?;
     let serial = host.ok(&format!("cat {}/serial.log", machine.dir), COMMAND)?;
     for words in ["tiny: power button", "tiny: poweroff"] {

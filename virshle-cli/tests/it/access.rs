@@ -5,7 +5,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use virshle_testkit::{Part, TestKernel, need};
+use virshle_testkit::TestKernel;
+use virshle_testkit_macros::test_on;
 
 use crate::home::{Home, Ran, ran};
 
@@ -98,13 +99,9 @@ fn user_data_is_in_the_seed_and_nowhere_else() {
     assert_eq!(holders, ["seed"]);
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_a_running_machine_is_open_to_nobody_and_tells_no_secret() {
     const SECRET: &str = "hunter2-correct-horse";
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let home = Home::new();
     let written = TestKernel::halt().write(&home.path("")).unwrap();
     fs::rename(written, home.path("kernel")).unwrap();

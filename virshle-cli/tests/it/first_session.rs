@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use serde_json::Value;
-use virshle_testkit::{NetNamespace, OpenVswitch, Part, TestKernel, need};
+use virshle_testkit::{NetNamespace, OpenVswitch, TestKernel};
+use virshle_testkit_macros::test_on;
 
 use crate::home::{Home, machines_below};
 
@@ -115,12 +116,8 @@ fn image(home: &Home) -> Image {
     Image { content: fs::read(path).unwrap(), modified }
 }
 
-#[test]
-#[ignore = "needs Open vSwitch with DPDK, cloud-hypervisor and KVM"]
+#[test_on(Dpdk, Ch, Kvm)]
 fn dpdk_the_first_users_session_works_as_they_typed_it() {
-    if !need(&[Part::Dpdk, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let host = Host::new(OpenVswitch::with_dpdk(), FIRST);
     let home = &host.home;
@@ -152,12 +149,8 @@ fn dpdk_the_first_users_session_works_as_they_typed_it() {
     host.assert_nothing_left();
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_each_command_answers_programs_in_one_document() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let host = Host::new(OpenVswitch::start(), TAP);
     let home = &host.home;
@@ -182,12 +175,8 @@ fn ovs_each_command_answers_programs_in_one_document() {
     host.assert_nothing_left();
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_ten_machines_leave_their_image_as_it_was() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let host = Host::new(OpenVswitch::start(), TAP);
     let home = &host.home;

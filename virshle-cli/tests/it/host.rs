@@ -2,9 +2,8 @@
 
 use std::process::Command;
 
-use virshle_testkit::{
-    FakeProgram, LoopFilesystem, NetNamespace, OpenVswitch, Part, TestKernel, need,
-};
+use virshle_testkit::{FakeProgram, LoopFilesystem, NetNamespace, OpenVswitch, TestKernel};
+use virshle_testkit_macros::test_on;
 
 use crate::home::{Home, Ran, machines_below, ran};
 
@@ -42,12 +41,8 @@ fn refused(home: &Home, start: &Ran, texts: &[&str]) {
     }
 }
 
-#[test]
-#[ignore = "needs KVM"]
+#[test_on(Kvm)]
 fn kvm_a_vmm_that_is_absent_too_old_or_dying_is_told() {
-    if !need(&[Part::Kvm]) {
-        return;
-    }
     let home = home("unix:HOME/no-ovsdb.sock", "HOME/cloud-hypervisor");
     home.ok("vm create -t alone");
     refused(&home, &home.run("vm start 1"), &["cannot run", "install cloud-hypervisor"]);
@@ -62,12 +57,8 @@ fn kvm_a_vmm_that_is_absent_too_old_or_dying_is_told() {
     assert_eq!(home.json("vm info 1")["state"], "stopped");
 }
 
-#[test]
-#[ignore = "needs root"]
+#[test_on(Root)]
 fn root_a_host_without_kvm_is_told() {
-    if !need(&[Part::Root]) {
-        return;
-    }
     let home = home("unix:HOME/no-ovsdb.sock", &real_program());
     home.ok("vm create -t alone");
     // A mount namespace of its own, in which /dev has next to nothing.
@@ -78,12 +69,8 @@ fn root_a_host_without_kvm_is_told() {
     refused(&home, &ran(&mut without), &["/dev/kvm cannot be opened"]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_a_switch_that_is_gone_or_dead_is_told_and_leaves_nothing() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
     let home = home(&ovs.address(), &real_program());
@@ -102,12 +89,8 @@ fn ovs_a_switch_that_is_gone_or_dead_is_told_and_leaves_nothing() {
     assert_eq!(ovs.vsctl(&["list-ports", "br0"]), "");
 }
 
-#[test]
-#[ignore = "needs loop filesystems"]
+#[test_on(Reflink)]
 fn root_a_full_disk_makes_no_machine() {
-    if !need(&[Part::Reflink]) {
-        return;
-    }
     let home = home("unix:HOME/no-ovsdb.sock", &real_program());
     std::fs::write(home.path("big.raw"), vec![7; 48 << 20]).unwrap();
     let small = LoopFilesystem::ext4(32 << 20).unwrap();

@@ -5,7 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
-use virshle_testkit::{Part, TestAuthority, WebFile, WebServer, need};
+use virshle_testkit::{TestAuthority, WebFile, WebServer};
+use virshle_testkit_macros::test_on;
 
 use crate::home::{Home, ran};
 
@@ -153,11 +154,8 @@ fn sha256(home: &Home, file: &str) -> String {
     String::from_utf8(output).unwrap().split(' ').next().unwrap().to_owned()
 }
 
-#[test]
+#[test_on(Openssl)]
 fn https_is_believed_if_the_certificate_is() {
-    if !need(&[Part::Openssl]) {
-        return;
-    }
     let home = Home::new();
     let authority = TestAuthority::new().unwrap();
     let server = WebServer::start_tls(&authority).unwrap();

@@ -1,12 +1,12 @@
 //! The life of machines on real cloud-hypervisor, as the command line has it.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
-use virshle_testkit::{Part, TestKernel, need};
+use virshle_testkit::TestKernel;
+use virshle_testkit_macros::test_on;
 
 use crate::home::Home;
-
-const PARTS: &[Part] = &[Part::Ch, Part::Kvm];
 
 /// A home whose template `xs` boots a few bytes of `kernel`.
 ///
@@ -27,6 +27,20 @@ impl Lab {
         ));
         Self(home)
     }
+
+    /// Waits until the guest of `name` has written `words`: only what has gone wrong takes two
+    /// minutes, however busy the host is.
+    #[track_caller]
+    fn wait_for_words(&self, name: &str, words: &str) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let log = self.0.ok(&format!("vm logs {name}"));
+            if log.contains(words) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{words:?} not in {log:?}");
+        }
+    }
 }
 
 impl Drop for Lab {
@@ -35,12 +49,8 @@ impl Drop for Lab {
     }
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_machines_go_through_their_life() {
-    if !need(PARTS) {
-        return;
-    }
     let lab = Lab::new(&TestKernel::prints("hello from the guest\n"));
     let home = &lab.0;
     let created = home.json("vm create -t xs --name buzz_matala --start");
@@ -56,6 +66,7 @@ fn ch_machines_go_through_their_life() {
     assert_eq!(home.ok("vm resume 1"), "resumed buzz_matala\n");
     assert_eq!(home.ok("vm restart --force 1"), "restarted buzz_matala\n");
     assert!(home.ok("vm logs 1 --events").contains("booted"));
+    lab.wait_for_words("buzz_matala", "hello from the guest\n");
     assert_eq!(home.ok("vm stop --force 1"), "stopped buzz_matala\n");
     assert!(home.ok("vm logs 1").contains("hello from the guest"));
     assert_eq!(home.json("vm info 1")["last_exit"], "forced");
@@ -63,12 +74,8 @@ fn ch_machines_go_through_their_life() {
     assert_eq!(home.json("vm ls"), serde_json::json!([]));
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_many_machines_are_worked_on_at_once() {
-    if !need(PARTS) {
-        return;
-    }
     let lab = Lab::new(&TestKernel::halt());
     let home = &lab.0;
     home.ok("vm create -t xs -n 5 --name web");
@@ -85,12 +92,8 @@ fn ch_many_machines_are_worked_on_at_once() {
     assert_eq!(home.ok("vm rm --all").lines().count(), 5);
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_the_power_button_is_pressed_and_waited_for() {
-    if !need(PARTS) {
-        return;
-    }
     let deaf = Lab::new(&TestKernel::halt());
     deaf.0.ok("vm create -t xs --name deaf --start");
     let stop = deaf.0.run("vm stop deaf --timeout 1s");
@@ -102,21 +105,18 @@ fn ch_the_power_button_is_pressed_and_waited_for() {
     assert_eq!(polite.0.json("vm info polite")["last_exit"], "stopped");
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor and KVM"]
+#[test_on(Ch, Kvm)]
 fn ch_what_is_typed_at_the_console_reaches_the_guest() {
     use std::io::Write;
     use std::process::Stdio;
-    use std::time::{Duration, Instant};
 
-    if !need(PARTS) {
-        return;
-    }
     let lab = Lab::new(&TestKernel::echoes("welcome\n"));
     let home = &lab.0;
     home.run("vm create -t xs --name web");
     home.run("vm console web").fails_with(6, &["it is stopped", "hint: v vm start web"]);
     home.ok("vm start web");
+    // Once it has spoken, a console shows it, however soon that ends.
+    lab.wait_for_words("web", "welcome\n");
     let mut console = home.command(&["vm", "console", "web"]);
     let mut console = console
         .stdin(Stdio::piped())
@@ -128,9 +128,6 @@ fn ch_what_is_typed_at_the_console_reaches_the_guest() {
     let output = console.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("welcome"), "{output:?}");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !home.ok("vm logs web").contains("who is there?") {
-        assert!(Instant::now() < deadline, "{}", home.ok("vm logs web"));
-    }
+    lab.wait_for_words("web", "who is there?");
     home.ok("vm rm --force web");
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
-use virshle_testkit::{NetNamespace, OpenVswitch, Part, TestKernel, need};
+use virshle_testkit::{NetNamespace, OpenVswitch, TestKernel};
+use virshle_testkit_macros::test_on;
 
 use crate::access::assert_private;
 use crate::home::{Home, Ran, ran};
@@ -16,8 +17,6 @@ const USER: u32 = 65534;
 const STRANGER: u32 = 65533;
 /// A group as `virshle` and `kvm` would be.
 const GROUP: u32 = 60123;
-
-const PARTS: &[Part] = &[Part::Root, Part::Ovs, Part::Ch, Part::Kvm];
 
 /// A host as an administrator would set it up, with a `v` of its own.
 struct Host {
@@ -144,12 +143,8 @@ fn status(pid: u64, name: &str) -> String {
     line.trim_start_matches(':').trim().to_owned()
 }
 
-#[test]
-#[ignore = "needs root, Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Root, Ovs, Ch, Kvm)]
 fn root_unprivileged_user_is_told_what_he_lacks() {
-    if !need(PARTS) {
-        return;
-    }
     let host = Host::new("tap", OpenVswitch::start);
     fs::set_permissions(host.home.path("v"), fs::Permissions::from_mode(0o755)).unwrap();
     let alone = |words: &str| host.v(&["--clear-groups"], words);
@@ -175,12 +170,9 @@ fn root_unprivileged_user_is_told_what_he_lacks() {
     assert_eq!(host.ovs.vsctl(&["list-ports", "br0"]), "");
 }
 
-#[test]
-#[ignore = "needs root, Open vSwitch, cloud-hypervisor and KVM"]
+/// Regression: who may not read an image was sent to the template (516caab).
+#[test_on(Root, Ovs, Ch, Kvm)]
 fn root_unprivileged_somebody_elses_image_is_not_copied() {
-    if !need(PARTS) {
-        return;
-    }
     let host = Host::new("tap", OpenVswitch::start);
     let image = host.home.path("image.raw");
     chown(&image, Some(STRANGER), Some(STRANGER)).unwrap();
@@ -200,12 +192,8 @@ fn root_unprivileged_somebody_elses_image_is_not_copied() {
     assert_private(&host.root());
 }
 
-#[test]
-#[ignore = "needs root, Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Root, Ovs, Ch, Kvm)]
 fn root_unprivileged_machines_are_their_users_alone() {
-    if !need(PARTS) {
-        return;
-    }
     let host = Host::new("tap", OpenVswitch::start);
     let made = host.member_can("vm create -t bare --name web --start");
     assert_eq!(made[0]["state"], "running");
@@ -253,12 +241,8 @@ fn tap_machine(host: &Host, privileges: &[&str]) {
     user("vm rm web");
 }
 
-#[test]
-#[ignore = "needs root, Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Root, Ovs, Ch, Kvm)]
 fn root_unprivileged_taps_take_one_capability() {
-    if !need(PARTS) {
-        return;
-    }
     let host = Host::new("tap", OpenVswitch::start);
     let groups = format!("--groups={GROUP}");
     // Of the session, as a service manager gives it;
@@ -271,12 +255,8 @@ fn root_unprivileged_taps_take_one_capability() {
     }
 }
 
-#[test]
-#[ignore = "needs root, Open vSwitch with DPDK, cloud-hypervisor and KVM"]
+#[test_on(Root, Dpdk, Ch, Kvm)]
 fn dpdk_unprivileged_vhost_takes_no_capability() {
-    if !need(&[Part::Root, Part::Dpdk, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let host = Host::new("vhost", OpenVswitch::with_dpdk);
     let made = host.member_can("vm create -t net --name web --start");
     assert_eq!(made[0]["state"], "running");

@@ -249,12 +249,7 @@ mod tests {
             prefix_len: Some(24),
             ends: u64::MAX,
         };
-        let seen = |mac, ip: &str| Neighbour {
-            mac,
-            ip: ip.parse().unwrap(),
-            device: "br0".into(),
-            reachable: true,
-        };
+        let seen = |mac, ip: &str| Neighbour::new(mac, ip.parse().unwrap(), "br0");
         Sightings {
             leases: vec![lease(other, "192.0.2.12"), lease(mac, "192.0.2.11")],
             neighbours: vec![seen(mac, "fe80::1"), seen(mac, "192.0.2.13"), seen(other, "::1")],

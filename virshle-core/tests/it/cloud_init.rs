@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 use virshle_core::{CreateRequest, Provision, Vm, VmName, read_user_data};
-use virshle_testkit::{CloudInitGuest, Part, need};
+use virshle_testkit::CloudInitGuest;
+use virshle_testkit_macros::test_on;
 
 use crate::lab::Lab;
 
@@ -59,12 +60,8 @@ fn lines(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }
 
-#[test]
-#[ignore = "needs root and cloud-init"]
+#[test_on(Root, CloudInit)]
 fn root_cloud_init_makes_what_our_own_words_say() {
-    if !need(&[Part::Root, Part::CloudInit]) {
-        return;
-    }
     let lab = Lab::new(TEMPLATE);
     let me = format!(
         "hostname = \"web.example.org\"\ntimezone = \"Europe/Athens\"\n\
@@ -93,12 +90,8 @@ fn root_cloud_init_makes_what_our_own_words_say() {
     assert_eq!(mode.mode() & 0o777, 0o600);
 }
 
-#[test]
-#[ignore = "needs root and cloud-init"]
+#[test_on(Root, CloudInit)]
 fn root_cloud_init_takes_all_three_kinds_at_once_and_the_addresses() {
-    if !need(&[Part::Root, Part::CloudInit]) {
-        return;
-    }
     let lab = Lab::new(TEMPLATE);
     let me = format!("[[user]]\nname = \"ada\"\nssh.authorized_keys = ['{KEY}']\n");
     let files = [

@@ -158,6 +158,7 @@ fn a_copied_definition_is_no_second_machine() {
     assert!(matches!(error, CoreError::Definition { .. }), "{error:?}");
 }
 
+/// Regression: after a power cut the file was empty, and ids were given twice (7965246).
 #[test]
 fn the_next_id_is_written_in_its_place() {
     let lab = Lab::new(LEAST);

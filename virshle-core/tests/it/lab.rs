@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use virshle_core::template::Config;
-use virshle_core::{CreateRequest, Force, InitMode, Node, Selection, Vm};
+use virshle_core::{CreateRequest, Force, InitMode, Node, Selection, StartOptions, Vm};
 use virshle_testkit::{OpenVswitch, TestKernel};
+
+/// Only what has gone wrong takes that long.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A node in a temporary folder. Machines that a failed test leaves running are ended with it.
 pub(crate) struct Lab {
@@ -88,8 +92,26 @@ impl Drop for Lab {
 /// A node on the switch `ovs`, its bridge made, with a template of a network of `kind`.
 pub(crate) fn networked(ovs: &OpenVswitch, kind: &str) -> Lab {
     let lab = Lab::new(&networked_config(ovs, kind));
-    lab.node.init(InitMode::Apply).unwrap();
+    init(&lab.node);
     lab
+}
+
+/// Makes what the node is missing. The switch of a busy host may take longer for a bridge than `init`
+/// waits; it may run again, as a user would.
+pub(crate) fn init(node: &Node) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = node.init(InitMode::Apply) {
+        let silent = format!("{error:?}").contains("SwitchSilent");
+        assert!(silent && Instant::now() < deadline, "{error:?}");
+    }
+}
+
+/// Options of a start that only what has gone wrong makes fail, however busy the host is.
+pub(crate) fn patient() -> StartOptions {
+    let mut options = StartOptions::default();
+    options.boot_timeout = PATIENCE;
+    options.answer_timeout = PATIENCE;
+    options
 }
 
 /// The configuration of such a node.

@@ -4,9 +4,10 @@ use virshle_core::{
     Change, CoreError, ErrorKind, Force, InitMode, InitOutcome, Level, StartOptions, StopRequest,
     VmState,
 };
-use virshle_testkit::{NetNamespace, OpenVswitch, Part, need};
+use virshle_testkit::{NetNamespace, OpenVswitch};
+use virshle_testkit_macros::test_on;
 
-use crate::lab::{Lab, networked, networked_config};
+use crate::lab::{Lab, networked, networked_config, patient};
 
 /// What the switch knows of a column of the port or interface `name`.
 fn column(ovs: &OpenVswitch, table: &str, name: &str, column: &str) -> String {
@@ -14,15 +15,11 @@ fn column(ovs: &OpenVswitch, table: &str, name: &str, column: &str) -> String {
 }
 
 fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
-    vm.start(&StartOptions::default())
+    vm.start(&patient())
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_init_makes_what_is_missing_and_may_run_again() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     ovs.vsctl(&["add-br", "vs0", "--", "set", "bridge", "vs0", "datapath_type=netdev"]);
@@ -39,12 +36,8 @@ fn ovs_init_makes_what_is_missing_and_may_run_again() {
     assert_eq!(ovs.vsctl(&["list-br"]).lines().collect::<Vec<_>>(), ["br0", "vs0"]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -64,12 +57,9 @@ fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
     lab.assert_no_orphans();
 }
 
-#[test]
-#[ignore = "needs Open vSwitch with DPDK, cloud-hypervisor and KVM"]
+/// Regression: the start waited for a link that only the guest's driver brings (a679090).
+#[test_on(Dpdk, Ch, Kvm)]
 fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
-    if !need(&[Part::Dpdk, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::with_dpdk();
     let lab = networked(&ovs, "vhost");
@@ -86,12 +76,8 @@ fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
     lab.assert_no_orphans();
 }
 
-#[test]
-#[ignore = "needs Open vSwitch and KVM"]
+#[test_on(Ovs, Kvm)]
 fn ovs_a_switch_that_cannot_is_told_before_anything_is_started() {
-    if !need(&[Part::Ovs, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
     let lab = networked(&ovs, "vhost");
@@ -106,12 +92,8 @@ fn ovs_a_switch_that_cannot_is_told_before_anything_is_started() {
     assert!(!vm.folder().join("ch.log").exists());
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_a_dead_vswitchd_fails_the_start_within_its_deadline() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -128,12 +110,9 @@ fn ovs_a_dead_vswitchd_fails_the_start_within_its_deadline() {
     assert_eq!(vm.state(), VmState::Running);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+/// Regression: it cost the check 20 s and all its other findings (8000759).
+#[test_on(Ovs)]
 fn ovs_a_silent_database_is_one_finding_and_hides_no_other() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -150,12 +129,8 @@ fn ovs_a_silent_database_is_one_finding_and_hides_no_other() {
     assert_eq!(level("bridge"), None, "{:?}", check.findings);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_orphaned_ports_are_found_and_removed_and_foreign_ones_left() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -166,7 +141,7 @@ fn ovs_orphaned_ports_are_found_and_removed_and_foreign_ones_left() {
     let vmm = virshle_core::hypervisor::Vmm::find(&vm.api_socket(), &program).unwrap();
     let vmm = vmm.unwrap();
     vmm.kill().unwrap();
-    assert!(vmm.wait_exit(std::time::Duration::from_secs(10)));
+    assert!(vmm.wait_exit(std::time::Duration::from_secs(120)));
     let orphans = lab.node.check().unwrap().orphans;
     assert!(orphans.iter().any(|orphan| orphan.what.contains("vm1-main")), "{orphans:?}");
     for (orphan, result) in lab.node.repair(orphans) {

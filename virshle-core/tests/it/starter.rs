@@ -7,9 +7,10 @@ use virshle_core::{
     Change, CoreError, CreateRequest, Force, StartOptions, Starter, StopRequest, Vm, VmState,
     in_parallel,
 };
-use virshle_testkit::{NetNamespace, OpenVswitch, Part, need};
+use virshle_testkit::{NetNamespace, OpenVswitch};
+use virshle_testkit_macros::test_on;
 
-use crate::lab::{Lab, networked};
+use crate::lab::{Lab, networked, patient};
 
 /// More than are made ready at once.
 const COUNT: u32 = 20;
@@ -32,20 +33,16 @@ fn next_cfg(ovs: &OpenVswitch) -> u64 {
     ovs.vsctl(&["get", "Open_vSwitch", ".", "next_cfg"]).trim().parse().unwrap()
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_machines_that_start_together_ask_the_switch_together() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
     let vms = create(&lab, COUNT);
     // One runs already: it goes its own way.
-    vms[4].start(&StartOptions::default()).unwrap();
+    vms[4].start(&patient()).unwrap();
     let before = next_cfg(&ovs);
-    let results = start_all(&vms, StartOptions::default());
+    let results = start_all(&vms, patient());
     for (index, result) in results.into_iter().enumerate() {
         let expected = if index == 4 { Change::Unchanged } else { Change::Done };
         assert_eq!(result.unwrap_or_else(|error| panic!("{error:?}")), expected, "{index}");
@@ -63,12 +60,8 @@ fn ovs_machines_that_start_together_ask_the_switch_together() {
     assert_eq!(ports(&ovs), [""; 0]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_one_that_fails_keeps_no_other_from_starting() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -89,7 +82,7 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
     // And one that has a device of that name, too.
     let internal = "type=internal";
     ovs.vsctl(&["add-port", "br0", "vm4-main", "--", "set", "interface", "vm4-main", internal]);
-    let results = start_all(&vms, StartOptions::default());
+    let results = start_all(&vms, patient());
     for (index, (vm, result)) in vms.iter().zip(results).enumerate() {
         match index {
             1 => {
@@ -118,12 +111,8 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
     assert_eq!(ports(&ovs), ["vm1-main", "vm2-main", "vm3-main", "vm4-main", "vm5-main"]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_a_dead_vswitchd_is_waited_for_once() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -147,17 +136,13 @@ fn ovs_a_dead_vswitchd_is_waited_for_once() {
     lab.assert_no_orphans();
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_what_was_not_started_after_all_leaves_nothing() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
     let vms = create(&lab, 3);
-    let starter = Starter::new(&vms, StartOptions::default());
+    let starter = Starter::new(&vms, patient());
     starter.start(&vms[0]).unwrap();
     assert_eq!(ports(&ovs).len(), 3);
     drop(starter);
@@ -165,24 +150,21 @@ fn ovs_what_was_not_started_after_all_leaves_nothing() {
     lab.assert_no_orphans();
     // Nobody holds them any longer.
     vms[2].clone().remove(Force::No).unwrap();
-    vms[1].start(&StartOptions::default()).unwrap();
+    vms[1].start(&patient()).unwrap();
     assert_eq!(vms[1].state(), VmState::Running);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
+/// Regression: machines that ran already had all the others made ready, and locked, at once (0d08180).
+#[test_on(Ovs, Ch, Kvm)]
 fn ovs_no_more_are_made_ready_than_start_soon() {
-    if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
     let vms = create(&lab, 40);
     for vm in &vms[..3] {
-        vm.start(&StartOptions::default()).unwrap();
+        vm.start(&patient()).unwrap();
     }
-    let starter = Starter::new(&vms, StartOptions::default());
+    let starter = Starter::new(&vms, patient());
     // None of these can be made ready, however often it comes; the last comes before its turn.
     for vm in [&vms[0], &vms[1], &vms[2], &vms[0], &vms[1]] {
         assert_eq!(starter.start(vm).unwrap(), Change::Unchanged);

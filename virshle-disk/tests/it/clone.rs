@@ -7,7 +7,8 @@ use std::path::Path;
 use virshle_disk::{
     CloneMethod, CloneMode, CloneRequest, DiskError, allocated_bytes, supports_reflink,
 };
-use virshle_testkit::{LoopFilesystem, Part, need};
+use virshle_testkit::LoopFilesystem;
+use virshle_testkit_macros::test_on;
 
 const MIB: u64 = 1 << 20;
 
@@ -51,12 +52,8 @@ fn ten_copies(folder: &Path, mode: CloneMode) -> CloneMethod {
     method.unwrap()
 }
 
-#[test]
-#[ignore = "needs XFS and btrfs on loop devices"]
+#[test_on(Reflink)]
 fn reflink_shares_the_images_extents_and_leaves_it_alone() {
-    if !need(&[Part::Reflink]) {
-        return;
-    }
     for filesystem in
         [LoopFilesystem::xfs(512 * MIB).unwrap(), LoopFilesystem::btrfs(512 * MIB).unwrap()]
     {
@@ -70,12 +67,8 @@ fn reflink_shares_the_images_extents_and_leaves_it_alone() {
     }
 }
 
-#[test]
-#[ignore = "needs ext4 on a loop device"]
+#[test_on(Reflink)]
 fn reflink_that_cannot_be_is_an_error_or_a_sparse_copy_as_asked() {
-    if !need(&[Part::Reflink]) {
-        return;
-    }
     let filesystem = LoopFilesystem::ext4(256 * MIB).unwrap();
     let folder = filesystem.path();
     assert!(!supports_reflink(&folder).unwrap());
@@ -91,12 +84,8 @@ fn reflink_that_cannot_be_is_an_error_or_a_sparse_copy_as_asked() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), before);
 }
 
-#[test]
-#[ignore = "needs ext4 on a loop device"]
+#[test_on(Reflink)]
 fn reflink_less_a_full_disk_leaves_nothing() {
-    if !need(&[Part::Reflink]) {
-        return;
-    }
     let elsewhere = tempfile::tempdir().unwrap();
     let source = elsewhere.path().join("image.raw");
     fs::write(&source, vec![7; 64 << 20]).unwrap();

@@ -8,7 +8,8 @@ use std::process::Command;
 use virshle_disk::{
     BackingFile, Compression, ConvertRequest, DiskError, Format, allocated_bytes, check, inspect,
 };
-use virshle_testkit::{LoopFilesystem, Part, need};
+use virshle_testkit::LoopFilesystem;
+use virshle_testkit_macros::test_on;
 
 use crate::qcow2::qemu_img;
 
@@ -90,11 +91,8 @@ impl Bench {
     }
 }
 
-#[test]
+#[test_on(QemuImg)]
 fn every_qcow2_of_qemu_img_becomes_the_raw_image_that_qemu_img_makes_of_it() {
-    if !need(&[Part::QemuImg]) {
-        return;
-    }
     let bench = Bench::new();
     bench.raw("raw");
     for (options, words) in [
@@ -129,11 +127,8 @@ fn every_qcow2_of_qemu_img_becomes_the_raw_image_that_qemu_img_makes_of_it() {
     }
 }
 
-#[test]
+#[test_on(QemuImg)]
 fn a_qcow2_on_another_is_refused_or_becomes_whole() {
-    if !need(&[Part::QemuImg]) {
-        return;
-    }
     let bench = Bench::new();
     bench.raw("raw");
     bench.qcow2("base", "compat=1.1", &["-c"]);
@@ -227,11 +222,8 @@ fn a_qcow2_on_another_is_refused_or_becomes_whole() {
     assert!(matches!(error, DiskError::Broken { .. }), "{error:?}");
 }
 
-#[test]
+#[test_on(QemuImg)]
 fn what_cannot_be_read_right_is_refused_with_the_reason() {
-    if !need(&[Part::QemuImg]) {
-        return;
-    }
     let bench = Bench::new();
     let create = |name: &str, words: &[&str]| {
         let path = bench.text(name);
@@ -273,11 +265,8 @@ fn what_cannot_be_read_right_is_refused_with_the_reason() {
     bench.assert_as_qemu_img_does(&source, BackingFile::Refuse);
 }
 
-#[test]
+#[test_on(QemuImg)]
 fn a_qcow2_that_was_cut_short_is_broken_and_leaves_nothing() {
-    if !need(&[Part::QemuImg]) {
-        return;
-    }
     let bench = Bench::new();
     bench.raw("raw");
     for words in [&[][..], &["-c"]] {
@@ -298,11 +287,8 @@ fn a_qcow2_that_was_cut_short_is_broken_and_leaves_nothing() {
     bench.assert_nothing_but(&["raw", "source"]);
 }
 
-#[test]
+#[test_on(QemuImg)]
 fn no_table_of_a_hostile_qcow2_makes_it_panic_or_endless() {
-    if !need(&[Part::QemuImg]) {
-        return;
-    }
     let bench = Bench::new();
     let file = File::create(bench.path("raw")).unwrap();
     file.write_all_at(&[7; 200_000], 100_000).unwrap();
@@ -334,11 +320,8 @@ fn packed(program: &str, words: &[&str], path: &Path) -> Vec<u8> {
     output.stdout
 }
 
-#[test]
+#[test_on(QemuImg, Packers)]
 fn compressed_images_are_unpacked_whatever_they_are_called() {
-    if !need(&[Part::QemuImg, Part::Packers]) {
-        return;
-    }
     let bench = Bench::new();
     let raw = bench.raw("raw");
     let bytes = fs::read(&raw).unwrap();
@@ -387,11 +370,8 @@ fn compressed_images_are_unpacked_whatever_they_are_called() {
     bench.assert_nothing_but(&["raw", "qcow2", "image.vmdk"]);
 }
 
-#[test]
+#[test_on(Packers)]
 fn what_is_no_image_is_refused_also_if_it_is_compressed() {
-    if !need(&[Part::Packers]) {
-        return;
-    }
     let bench = Bench::new();
     let source = bench.path("source");
     let ours = bench.path("ours");
@@ -412,12 +392,8 @@ fn what_is_no_image_is_refused_also_if_it_is_compressed() {
     bench.assert_nothing_but(&["source"]);
 }
 
-#[test]
-#[ignore = "needs XFS and ext4 on loop devices"]
+#[test_on(Reflink, QemuImg, Packers)]
 fn reflink_or_not_a_full_disk_leaves_nothing_of_a_conversion() {
-    if !need(&[Part::Reflink, Part::QemuImg, Part::Packers]) {
-        return;
-    }
     let bench = Bench::new();
     fs::write(bench.path("raw"), b"all work and no play ".repeat(3 << 20)).unwrap();
     let qcow2 = bench.qcow2("qcow2", "compat=1.1", &["-c"]);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use virshle_disk::{CloneMethod, CloneMode, CloneRequest, DiskError, Format, grow, inspect};
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
 pub(crate) fn qemu_img(words: &[&str]) -> String {
     let output = Command::new("qemu-img").args(words).output().unwrap();
@@ -20,11 +20,8 @@ fn info(path: &Path) -> Value {
     serde_json::from_str(&qemu_img(&["info", "--output=json", path.to_str().unwrap()])).unwrap()
 }
 
-#[test]
+#[test_on(QemuImg)]
 fn an_overlay_is_what_qemu_img_takes_for_one() {
-    if !need(&[Part::QemuImg]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image.raw");
     fs::write(&image, vec![7; 3 << 20]).unwrap();
@@ -48,11 +45,8 @@ fn an_overlay_is_what_qemu_img_takes_for_one() {
     assert_eq!(fs::read(flat).unwrap(), fs::read(image).unwrap());
 }
 
-#[test]
+#[test_on(QemuImg)]
 fn a_qcow2_is_cloned_and_grown_and_keeps_its_data() {
-    if !need(&[Part::QemuImg]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let raw = folder.path().join("image.raw");
     fs::write(&raw, vec![7; 5 << 20]).unwrap();
@@ -80,11 +74,8 @@ fn a_qcow2_is_cloned_and_grown_and_keeps_its_data() {
     }
 }
 
-#[test]
+#[test_on(QemuImg)]
 fn what_cannot_be_copied_is_refused_with_the_command_that_helps() {
-    if !need(&[Part::QemuImg]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let text = |name: &str| at(name).to_str().unwrap().to_owned();

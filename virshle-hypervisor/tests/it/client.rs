@@ -9,9 +9,10 @@ use virshle_hypervisor::{
     Client, DiskConfig, HypervisorError, ImageType, Launch, NetConfig, ReceiveMigration, Resize,
     Restore, SendMigration, VmState, VsockConfig,
 };
-use virshle_testkit::{FakeAnswer, FakeHypervisor, Part, need};
+use virshle_testkit::{FakeAnswer, FakeHypervisor};
+use virshle_testkit_macros::test_on;
 
-use crate::machine::{Machine, SOON, chain, launch, program};
+use crate::machine::{IN_TIME, Machine, SOON, chain, launch, program};
 
 fn ask(answer: FakeAnswer, timeout: Duration) -> HypervisorError {
     let folder = tempfile::tempdir().unwrap();
@@ -47,7 +48,7 @@ fn half_an_answer_is_a_broken_connection() {
 fn silence_ends_at_the_deadline_and_says_what_was_awaited() {
     let before = Instant::now();
     let error = ask(FakeAnswer::Silence, Duration::from_millis(100));
-    assert!(before.elapsed() < Duration::from_secs(5));
+    assert!(before.elapsed() < IN_TIME);
     assert!(error.timed_out());
     let message = error.to_string();
     assert!(message.starts_with("no answer to vmm.ping from "), "{message}");
@@ -66,12 +67,8 @@ fn no_timeout_is_too_long() {
     client.within(Duration::MAX).start_boot().unwrap().wait(Duration::MAX).unwrap();
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_no_timeout_is_too_long() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let vmm = launch(folder.path()).start_timeout(Duration::MAX).spawn().unwrap();
     vmm.client(Duration::MAX).ping().unwrap();
@@ -161,12 +158,8 @@ fn an_absent_server_is_told_from_a_silent_one() {
     assert!(!error.nobody_listens());
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_every_endpoint_is_known_to_the_server() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let client = machine.client();
     let folder = machine.folder.path();
@@ -219,12 +212,8 @@ fn ch_every_endpoint_is_known_to_the_server() {
     assert!(machine.vmm.wait_exit(SOON));
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_create_checks_nothing_and_boot_tells_why() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let client = machine.client();
     let mut config = machine.config(&virshle_testkit::TestKernel::halt());
@@ -243,12 +232,8 @@ fn ch_create_checks_nothing_and_boot_tells_why() {
 
 /// The hints that only cloud-hypervisor's text can tell, from what it really writes; those on locks,
 /// on shared memory and on an incomplete machine have tests of their own.
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_a_remedy_is_found_in_what_cloud_hypervisor_really_writes() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let client = machine.client();
     let socket = machine.path("vsock");
@@ -264,12 +249,8 @@ fn ch_a_remedy_is_found_in_what_cloud_hypervisor_really_writes() {
     assert!(error.hint().unwrap().contains("socket of an earlier run"), "{:?}", chain(&error));
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm, Root)]
 fn ch_a_host_without_kvm_is_named() {
-    if !need(&[Part::Ch, Part::Kvm, Part::Root]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let wrapper = folder.path().join("cloud-hypervisor");
     let script = format!(

@@ -8,7 +8,8 @@ use virshle_hypervisor::{
     Client, ConsoleConfig, DiskConfig, HotplugMethod, ImageType, LandlockAccess, LandlockRule,
     NetConfig, PlatformConfig, VhostMode, VmConfig, VmState, VsockConfig,
 };
-use virshle_testkit::{Part, TestKernel, TestTap, need};
+use virshle_testkit::{TestKernel, TestTap};
+use virshle_testkit_macros::test_on;
 
 use crate::machine::{Machine, SOON, program};
 use crate::qcow2::empty;
@@ -57,12 +58,8 @@ fn both(machine: &Machine, config: &VmConfig) -> (VmConfig, VmConfig) {
     (by_api, by_hand)
 }
 
-#[test]
-#[ignore = "needs KVM, cloud-hypervisor and root"]
+#[test_on(Ch, Kvm, Root)]
 fn kvm_the_command_line_makes_the_same_machine() {
-    if !need(&[Part::Ch, Part::Kvm, Part::Root]) {
-        return;
-    }
     let machine = Machine::start();
     let disk = machine.path("odd, [name]");
     std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
@@ -95,10 +92,9 @@ fn kvm_the_command_line_makes_the_same_machine() {
     assert_eq!(json(&by_api), json(&by_hand));
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_the_command_line_confines_the_same_machine() {
-    if !need(&[Part::Ch, Part::Kvm]) || !virshle_hypervisor::landlock_available() {
+    if !virshle_hypervisor::landlock_available() {
         return;
     }
     let machine = Machine::start();
@@ -112,12 +108,8 @@ fn kvm_the_command_line_confines_the_same_machine() {
     assert_eq!(json(&by_api), json(&by_hand));
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_the_command_line_waits_at_a_vhost_user_socket() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("net.sock");
     let mut config = crate::machine::small(folder.path(), &TestKernel::halt());

@@ -4,16 +4,13 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 
 use virshle_hypervisor::{ConsoleConfig, EventReader, ExitReason, read_events};
-use virshle_testkit::{Part, TestKernel, need};
+use virshle_testkit::TestKernel;
+use virshle_testkit_macros::test_on;
 
 use crate::machine::{Machine, SOON};
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_an_end_by_api_or_signal_is_the_hosts() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     machine.client().shutdown_vmm().unwrap();
     assert_eq!(machine.exit_reason(), ExitReason::HostShutdown);
@@ -23,12 +20,8 @@ fn ch_an_end_by_api_or_signal_is_the_hosts() {
     assert_eq!(machine.exit_reason(), ExitReason::HostShutdown);
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_a_guest_that_powers_off_is_told_from_one_that_is_cut_off() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     machine.boot(&machine.config(&TestKernel::power_off()));
     assert_eq!(machine.exit_reason(), ExitReason::GuestPowerOff);
@@ -39,12 +32,8 @@ fn kvm_a_guest_that_powers_off_is_told_from_one_that_is_cut_off() {
     assert_eq!(machine.exit_reason(), ExitReason::HostShutdown);
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_a_vcpu_that_fails_and_a_kill_are_crashes() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     machine.boot(&machine.config(&TestKernel::breaks()));
     assert_eq!(machine.exit_reason(), ExitReason::Crashed, "{}", machine.log());
@@ -55,24 +44,16 @@ fn kvm_a_vcpu_that_fails_and_a_kill_are_crashes() {
     assert_eq!(machine.exit_reason(), ExitReason::Crashed);
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_the_power_button_ends_in_a_power_off_by_the_guest() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let client = machine.boot(&machine.config(&TestKernel::obeys()));
     client.power_button().unwrap();
     assert_eq!(machine.exit_reason(), ExitReason::GuestPowerOff);
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_a_guest_that_reboots_stays_in_its_process_and_events_tell() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let serial = machine.path("serial.sock");
     let config = machine.config(&TestKernel::obeys()).serial(ConsoleConfig::socket(&serial));

@@ -8,7 +8,8 @@ use virshle_hypervisor::{
     ConsoleConfig, DiskConfig, ImageType, LandlockAccess, LandlockRule, NetConfig, VhostMode,
     VmState, VsockConfig, landlock_abi, landlock_available,
 };
-use virshle_testkit::{Part, TestKernel, TestTap, need};
+use virshle_testkit::{TestKernel, TestTap};
+use virshle_testkit_macros::test_on;
 
 use crate::machine::{Machine, SOON};
 use crate::qcow2::{empty, over};
@@ -19,10 +20,9 @@ fn the_kernels_landlock_is_asked_for_its_version() {
     assert_eq!(landlock_available(), abi.is_some_and(|abi| abi >= 3));
 }
 
-#[test]
-#[ignore = "needs KVM, cloud-hypervisor and root"]
+#[test_on(Ch, Kvm, Root)]
 fn kvm_a_confined_machine_boots_reboots_and_opens_nothing_else() {
-    if !need(&[Part::Ch, Part::Kvm, Part::Root]) || !landlock_available() {
+    if !landlock_available() {
         return;
     }
     let machine = Machine::start();
@@ -59,10 +59,9 @@ fn kvm_a_confined_machine_boots_reboots_and_opens_nothing_else() {
     assert!(machine.vmm.wait_exit(SOON));
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_a_confined_machine_needs_a_rule_for_its_backing_file() {
-    if !need(&[Part::Ch, Part::Kvm]) || !landlock_available() {
+    if !landlock_available() {
         return;
     }
     let cache = tempfile::tempdir().unwrap();
@@ -83,10 +82,9 @@ fn kvm_a_confined_machine_needs_a_rule_for_its_backing_file() {
     assert_eq!(boot(vec![rule]).unwrap(), VmState::Running);
 }
 
-#[test]
-#[ignore = "needs KVM, cloud-hypervisor and root"]
+#[test_on(Ch, Kvm, Root)]
 fn kvm_a_confined_machine_reads_its_named_tap_and_makes_its_vhost_user_socket() {
-    if !need(&[Part::Ch, Part::Kvm, Part::Root]) || !landlock_available() {
+    if !landlock_available() {
         return;
     }
     let tap = PersistentTap::create();

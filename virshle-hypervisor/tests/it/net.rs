@@ -4,16 +4,13 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use virshle_hypervisor::{NetConfig, VhostMode, VmState};
-use virshle_testkit::{Part, TestKernel, TestTap, need};
+use virshle_testkit::{TestKernel, TestTap};
+use virshle_testkit_macros::test_on;
 
-use crate::machine::{Machine, SOON};
+use crate::machine::{IN_TIME, Machine, SOON};
 
-#[test]
-#[ignore = "needs KVM, cloud-hypervisor and root"]
+#[test_on(Ch, Kvm, Root)]
 fn kvm_a_passed_tap_is_the_machines_over_reboots() {
-    if !need(&[Part::Ch, Part::Kvm, Part::Root]) {
-        return;
-    }
     let machine = Machine::start();
     let tap = TestTap::create().unwrap();
     let client = machine.client();
@@ -39,12 +36,8 @@ fn kvm_a_passed_tap_is_the_machines_over_reboots() {
     assert!(carrier(&name).is_err(), "the tap stays");
 }
 
-#[test]
-#[ignore = "needs KVM, cloud-hypervisor and root"]
+#[test_on(Ch, Kvm, Root)]
 fn kvm_a_tap_is_plugged_into_a_running_machine() {
-    if !need(&[Part::Ch, Part::Kvm, Part::Root]) {
-        return;
-    }
     let machine = Machine::start();
     let tap = TestTap::create().unwrap();
     let client = machine.boot(&machine.config(&TestKernel::halt()));
@@ -54,12 +47,8 @@ fn kvm_a_tap_is_plugged_into_a_running_machine() {
     assert!(client.info().unwrap().device_tree.contains_key("late"));
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_a_boot_without_its_vhost_user_peer_ends_at_the_deadline() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let socket = machine.path("net.sock");
     let mut config = machine.config(&TestKernel::halt());
@@ -72,7 +61,7 @@ fn kvm_a_boot_without_its_vhost_user_peer_ends_at_the_deadline() {
     let error = pending.wait(Duration::from_millis(300)).unwrap_err();
     assert!(error.timed_out(), "{error:?}");
     assert!(error.hint().unwrap().contains("vhost-user"), "{error:?}");
-    assert!(before.elapsed() < Duration::from_secs(5));
+    assert!(before.elapsed() < IN_TIME);
     assert!(socket.exists());
     // Neither a ping nor SIGTERM is heard.
     assert!(machine.vmm.client(Duration::from_millis(100)).ping().unwrap_err().timed_out());
@@ -81,12 +70,8 @@ fn kvm_a_boot_without_its_vhost_user_peer_ends_at_the_deadline() {
     assert!(machine.vmm.wait_exit(SOON));
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_vhost_user_without_shared_memory_is_refused_at_boot() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let net = NetConfig::vhost_user(machine.path("net.sock"), VhostMode::Server);
     let client = machine.client();

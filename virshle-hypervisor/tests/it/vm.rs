@@ -5,16 +5,13 @@ use std::time::{Duration, Instant};
 use virshle_hypervisor::{
     Client, ConsoleConfig, DiskConfig, ImageType, Launch, Restore, VmState, Vmm,
 };
-use virshle_testkit::{Part, TestKernel, need};
+use virshle_testkit::TestKernel;
+use virshle_testkit_macros::test_on;
 
 use crate::machine::{Machine, SOON, chain, launch};
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_a_machine_boots_pauses_resumes_and_boots_again() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let disk = machine.path("disk");
     std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
@@ -64,12 +61,8 @@ fn kvm_a_machine_boots_pauses_resumes_and_boots_again() {
     client.delete().unwrap();
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_a_halted_guest_takes_no_time_from_the_host() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     machine.boot(&machine.config(&TestKernel::halt()));
     let ticks = || {
@@ -82,12 +75,8 @@ fn kvm_a_halted_guest_takes_no_time_from_the_host() {
     assert!(ticks() - before < 10, "{} ticks in half a second", ticks() - before);
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_a_disk_in_use_elsewhere_is_told() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let first = Machine::start();
     let disk = first.path("disk");
     std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
@@ -102,12 +91,8 @@ fn kvm_a_disk_in_use_elsewhere_is_told() {
     assert_eq!(error.hint().unwrap(), "another process uses a disk of this machine", "{error:?}");
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_a_snapshot_comes_up_in_another_process() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let client = machine.boot(&machine.config(&TestKernel::halt()));
     client.pause().unwrap();
@@ -128,12 +113,8 @@ fn kvm_a_snapshot_comes_up_in_another_process() {
     assert_eq!(client.info().unwrap().state, VmState::Running);
 }
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_no_shutdown_keeps_the_process_when_the_guest_powers_off() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let vmm = launch(folder.path()).argument("--no-shutdown").spawn().unwrap();
     let machine = Machine { folder, vmm };
@@ -142,12 +123,8 @@ fn kvm_no_shutdown_keeps_the_process_when_the_guest_powers_off() {
     assert_eq!(client.info().unwrap().state, VmState::Created);
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_older_options_and_no_files_at_all_work() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("odd, name.sock");
     let vmm = Launch::new(&crate::machine::program(), &socket)

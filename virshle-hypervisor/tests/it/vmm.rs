@@ -6,16 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use virshle_hypervisor::{HypervisorError, Vmm};
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
 use crate::machine::{Machine, SOON, launch, program};
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_a_killed_process_is_not_found_and_can_be_started_again() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let socket = machine.vmm.api_socket();
     let found = Vmm::find(socket, &program()).unwrap().unwrap();
@@ -35,12 +31,8 @@ fn ch_a_killed_process_is_not_found_and_can_be_started_again() {
     assert!(again.terminate(SOON).unwrap());
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_processes_of_a_root_are_found_without_their_sockets() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let other = Machine::start();
     std::fs::remove_file(machine.vmm.api_socket()).unwrap();
@@ -55,12 +47,8 @@ fn ch_processes_of_a_root_are_found_without_their_sockets() {
     assert!(Vmm::all_under(machine.folder.path()).unwrap().is_empty());
 }
 
-#[test]
-#[ignore = "needs cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn ch_a_stopped_process_is_found_and_can_be_killed() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let pid = i32::try_from(machine.vmm.pid()).unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
@@ -86,15 +74,11 @@ fn ch_a_stopped_process_is_found_and_can_be_killed() {
 const FOREIGN_SOCKET: &str = "VIRSHLE_TEST_FOREIGN_SOCKET";
 
 /// A wrapper that can't express a process id of 0 took this one for an answer that never came.
-#[test]
-#[ignore = "needs root"]
+#[test_on(Root)]
 fn root_a_process_of_another_namespace_is_foreign() {
     if let Some(socket) = std::env::var_os(FOREIGN_SOCKET) {
         let found = Vmm::find(Path::new(&socket), &program());
         assert!(matches!(found, Err(HypervisorError::Foreign { pid: 0, .. })), "{found:?}");
-        return;
-    }
-    if !need(&[Part::Root]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

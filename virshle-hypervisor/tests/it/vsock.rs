@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use virshle_hypervisor::{HypervisorError, VsockConfig, connect_vsock};
-use virshle_testkit::{Part, TestKernel, need};
+use virshle_testkit::TestKernel;
+use virshle_testkit_macros::test_on;
 
 use crate::machine::Machine;
 
-#[test]
-#[ignore = "needs KVM and cloud-hypervisor"]
+#[test_on(Ch, Kvm)]
 fn kvm_a_guest_without_driver_is_silent_or_refuses() {
-    if !need(&[Part::Ch, Part::Kvm]) {
-        return;
-    }
     let machine = Machine::start();
     let socket = machine.path("vsock");
     let config = machine.config(&TestKernel::halt()).vsock(VsockConfig::new(3, &socket));

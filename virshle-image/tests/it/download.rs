@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use virshle_image::{DownloadError, Expected, ImageError, ImportProgress, ImportStep};
-use virshle_testkit::{Part, TestAuthority, WebFile, WebServer, need};
+use virshle_testkit::{TestAuthority, WebFile, WebServer};
+use virshle_testkit_macros::test_on;
 
 use crate::lab::{Lab, MIB, name, noise, sha256, url};
 
@@ -184,11 +185,8 @@ fn one_process_imports_an_image_and_others_are_refused() {
     assert_eq!(lab.entries(), [".import-a"]);
 }
 
-#[test]
+#[test_on(Openssl)]
 fn a_server_is_asked_only_if_its_certificate_is_trusted() {
-    if !need(&[Part::Openssl]) {
-        return;
-    }
     let lab = Lab::new();
     let server = WebServer::start_tls(&TestAuthority::new().unwrap()).unwrap();
     server.put("/a.raw", WebFile::new(noise(MIB)));

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use virshle_image::disk::{BackingFile, allocated_bytes};
 use virshle_image::{Expected, ImageError, ImportFormat};
-use virshle_testkit::{LoopFilesystem, Part, WebFile, WebServer, need};
+use virshle_testkit::{LoopFilesystem, WebFile, WebServer};
+use virshle_testkit_macros::test_on;
 
 use crate::lab::{Lab, MIB, file, name, noise, run, sha256, url};
 
@@ -116,11 +117,8 @@ fn what_is_not_what_it_should_be_leaves_nothing() {
     assert_eq!(lab.entries(), Vec::<String>::new());
 }
 
-#[test]
+#[test_on(QemuImg, Packers)]
 fn a_stock_image_is_decompressed_and_converted_or_kept_as_asked() {
-    if !need(&[Part::QemuImg, Part::Packers]) {
-        return;
-    }
     let lab = Lab::new();
     let server = WebServer::start().unwrap();
     let bytes = noise(2 * MIB);
@@ -155,11 +153,8 @@ fn a_stock_image_is_decompressed_and_converted_or_kept_as_asked() {
     assert_eq!(lab.entries(), Vec::<String>::new());
 }
 
-#[test]
+#[test_on(QemuImg)]
 fn a_backing_file_is_followed_on_this_host_only_and_only_when_asked() {
-    if !need(&[Part::QemuImg]) {
-        return;
-    }
     let lab = Lab::new();
     let server = WebServer::start().unwrap();
     let top = lab.path("top.qcow2");
@@ -181,12 +176,8 @@ fn a_backing_file_is_followed_on_this_host_only_and_only_when_asked() {
     assert_eq!(lab.entries(), Vec::<String>::new());
 }
 
-#[test]
-#[ignore = "needs ext4 on a loop device"]
+#[test_on(Reflink, Packers)]
 fn reflink_or_not_a_full_disk_leaves_no_image() {
-    if !need(&[Part::Reflink, Part::Packers]) {
-        return;
-    }
     let lab = Lab::new();
     let filesystem = LoopFilesystem::ext4(32 << 20).unwrap();
     fs::create_dir_all(lab.path("root")).unwrap();

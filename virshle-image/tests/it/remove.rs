@@ -3,7 +3,7 @@
 use std::fs;
 
 use virshle_image::{Dependent, ImageError};
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
 use crate::lab::{Lab, file, name, run};
 
@@ -74,11 +74,8 @@ fn an_image_is_kept_while_it_is_held_and_not_held_while_it_is_removed() {
         .unwrap();
 }
 
-#[test]
+#[test_on(QemuImg)]
 fn an_image_is_kept_while_another_image_depends_on_it() {
-    if !need(&[Part::QemuImg]) {
-        return;
-    }
     let lab = Lab::new();
     lab.import(&file(&lab.path("image.raw")).name(name("base"))).unwrap();
     let top = lab.cache.path(&name("top"));

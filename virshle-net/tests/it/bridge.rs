@@ -1,16 +1,12 @@
 use std::time::{Duration, Instant};
 
 use virshle_net::{Change, Datapath, NetError, PortRequest};
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
-use crate::{Lab, PATIENCE};
+use crate::{IN_TIME, Lab, PATIENCE};
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_bridge_is_made_once_and_deleted() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new();
     assert_eq!(switch.bridge("br0").unwrap(), None);
     assert_eq!(switch.ensure_bridge("br0", Datapath::Netdev, PATIENCE).unwrap(), Change::Made);
@@ -25,23 +21,15 @@ fn ovs_a_bridge_is_made_once_and_deleted() {
     assert!(matches!(switch.port_names("br0"), Err(NetError::NoBridge { .. })));
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_bridge_of_another_datapath_is_an_error() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let error = switch.ensure_bridge("br0", Datapath::System, PATIENCE).unwrap_err();
     assert_eq!(error.to_string(), "bridge br0 has the netdev datapath, not system");
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_foreign_bridge_is_used_and_never_deleted() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new();
     ovs.vsctl(&["add-br", "vs0", "--", "set", "Bridge", "vs0", "datapath_type=netdev"]);
     assert_eq!(switch.ensure_bridge("vs0", Datapath::Netdev, PATIENCE).unwrap(), Change::Unchanged);
@@ -50,12 +38,8 @@ fn ovs_a_foreign_bridge_is_used_and_never_deleted() {
     assert_eq!(ovs.vsctl(&["list-br"]), "vs0\n");
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_bridge_with_ports_is_not_deleted() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let port = PortRequest::internal("in0".parse().unwrap());
     switch.add_ports("br0", &[port], PATIENCE).unwrap();
@@ -64,12 +48,8 @@ fn ovs_a_bridge_with_ports_is_not_deleted() {
     assert!(switch.bridge("br0").unwrap().is_some());
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_bridge_that_a_device_is_in_the_way_of_is_an_error_and_leaves_nothing() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new();
     let lo = switch.ensure_bridge("lo", Datapath::Netdev, PATIENCE).unwrap_err();
     assert!(matches!(lo, NetError::BridgeFailed { .. }), "{lo}");
@@ -78,12 +58,8 @@ fn ovs_a_bridge_that_a_device_is_in_the_way_of_is_an_error_and_leaves_nothing() 
     assert!(matches!(long, Err(NetError::InvalidInterfaceName { .. })));
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_the_kernel_datapath_works_or_says_what_is_missing() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new();
     let made = switch.ensure_bridge("br0", Datapath::System, PATIENCE);
     if std::path::Path::new("/sys/module/openvswitch").exists() {
@@ -97,18 +73,14 @@ fn ovs_the_kernel_datapath_works_or_says_what_is_missing() {
     }
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_dead_vswitchd_is_named_within_the_deadline_and_no_bridge_stays() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, mut ovs, _namespace } = Lab::new();
     ovs.kill_vswitchd();
     let begin = Instant::now();
     let error =
         switch.ensure_bridge("br0", Datapath::Netdev, Duration::from_millis(300)).unwrap_err();
-    assert!(begin.elapsed() < Duration::from_secs(3));
+    assert!(begin.elapsed() < IN_TIME);
     assert!(error.to_string().starts_with("ovs-vswitchd has not applied the new bridge br0"));
     assert_eq!(switch.bridge("br0").unwrap(), None);
 }

@@ -6,7 +6,7 @@ use virshle_net::ovsdb::{
     Address, Client, Condition, MonitorRequest, Mutation, Mutator, Operation, Row, RowChange,
     Until, Value,
 };
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
 use crate::{Lab, PATIENCE};
 
@@ -16,12 +16,8 @@ fn connect(lab: &Lab) -> Client {
     Client::connect(&lab.ovs.address().parse().unwrap(), PATIENCE).unwrap()
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_databases_and_schemas_are_listed() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let lab = Lab::new();
     let mut client = connect(&lab);
     assert!(client.list_dbs().unwrap().contains(&DB.to_owned()));
@@ -34,12 +30,8 @@ fn ovs_databases_and_schemas_are_listed() {
     assert!(client.peer().is_some());
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_every_operation_does_what_it_says() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let lab = Lab::new();
     let mut client = connect(&lab);
     // A table whose rows need nobody to refer to them.
@@ -94,12 +86,8 @@ fn ovs_every_operation_does_what_it_says() {
     assert!(outcomes[6].rows.is_empty());
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_failed_operation_is_named_and_nothing_is_done() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let lab = Lab::new();
     let mut client = connect(&lab);
     let failures: [(Operation, &str); 5] = [
@@ -122,12 +110,8 @@ fn ovs_a_failed_operation_is_named_and_nothing_is_done() {
     assert!(client.transact(DB, &[select]).unwrap()[0].rows.is_empty());
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_monitor_tells_of_what_others_change_until_it_is_cancelled() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let lab = Lab::new();
     let (mut client, mut other) = (connect(&lab), connect(&lab));
     let request = || [("QoS", MonitorRequest::new(&["type"]))];
@@ -154,12 +138,8 @@ fn ovs_a_monitor_tells_of_what_others_change_until_it_is_cancelled() {
     assert_eq!(client.next_update(Duration::from_millis(50)).unwrap(), None);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_tcp_works_as_well() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let lab = Lab::new();
     let control = lab.ovs.folder().join("ovsdb-server.ctl");
     // It listens after it has answered: the second answer says that it does.
@@ -175,12 +155,8 @@ fn ovs_tcp_works_as_well() {
     assert_eq!(client.peer(), None);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_an_answer_given_up_on_does_not_disturb_the_next() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let lab = Lab::new();
     let mut client = connect(&lab);
     client.set_timeout(Duration::from_millis(100));

@@ -2,7 +2,8 @@ use std::os::fd::AsFd;
 use std::process::Command;
 
 use virshle_net::{Device, InterfaceName, Macvtap, NetError, Tap};
-use virshle_testkit::{NetNamespace, Part, need};
+use virshle_testkit::NetNamespace;
+use virshle_testkit_macros::test_on;
 
 fn name(text: &str) -> InterfaceName {
     text.parse().unwrap()
@@ -15,12 +16,8 @@ fn kernel_has_macvtap() -> bool {
     made.is_ok_and(|made| made.status.success()) && Macvtap::delete(&name("probe")).unwrap()
 }
 
-#[test]
-#[ignore = "needs root"]
+#[test_on(Root)]
 fn root_a_macvtap_is_made_or_its_absence_told() {
-    if !need(&[Part::Root]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let lower = Tap::create(&name("tap0")).unwrap();
     lower.set_up().unwrap();
@@ -46,12 +43,8 @@ fn root_a_macvtap_is_made_or_its_absence_told() {
     assert!(!Macvtap::delete(&name("mv0")).unwrap());
 }
 
-#[test]
-#[ignore = "needs root"]
+#[test_on(Root)]
 fn root_a_macvtap_needs_its_lower_device() {
-    if !need(&[Part::Root]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let mac = "52:54:00:00:00:07".parse().unwrap();
     let error = Macvtap::create(&name("mv0"), "eth7", mac).unwrap_err();

@@ -18,8 +18,11 @@ use std::time::Duration;
 use virshle_net::{Datapath, Switch};
 use virshle_testkit::{NetNamespace, OpenVswitch};
 
-/// What every wait that must succeed is given.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// What every wait that must succeed is given: only what has gone wrong takes that long, however busy
+/// the host is.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What keeps a deadline far below [`PATIENCE`] has ended by then, on a busy host too.
+const IN_TIME: Duration = Duration::from_secs(30);
 
 /// A private Open vSwitch, a connection to it, and the namespace of its bridges.
 struct Lab {

@@ -1,14 +1,10 @@
 use virshle_net::{Change, Datapath, NetError};
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
 use crate::{Lab, PATIENCE};
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_two_bridges_are_linked_once_and_unlinked() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     ovs.vsctl(&["add-br", "vs0", "--", "set", "Bridge", "vs0", "datapath_type=netdev"]);
     assert!(!switch.is_patched("br0", "vs0").unwrap());
@@ -23,12 +19,8 @@ fn ovs_two_bridges_are_linked_once_and_unlinked() {
     assert_eq!(switch.port_names("br0").unwrap(), ["br0"]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_half_a_link_is_made_whole() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     switch.ensure_bridge("vs0", Datapath::Netdev, PATIENCE).unwrap();
     switch.ensure_patch("br0", "vs0", PATIENCE).unwrap();
@@ -40,12 +32,8 @@ fn ovs_half_a_link_is_made_whole() {
     assert_eq!(switch.delete_bridge("vs0", PATIENCE).unwrap(), Change::Removed);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_foreign_link_is_good_enough_and_never_removed() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     switch.ensure_bridge("vs0", Datapath::Netdev, PATIENCE).unwrap();
     let end = |bridge: &str, name: &str, peer: &str| {
@@ -62,24 +50,16 @@ fn ovs_a_foreign_link_is_good_enough_and_never_removed() {
     assert!(matches!(switch.remove_patch("br0", "vs0"), Err(NetError::NotOurs { .. })));
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_an_absent_bridge_is_not_linked() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let error = switch.ensure_patch("br0", "vs0", PATIENCE).unwrap_err();
     assert_eq!(error.to_string(), "there is no bridge vs0");
     assert!(!switch.is_patched("br0", "vs0").unwrap());
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_bridges_of_two_datapaths_are_not_linked() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     // Without the kernel module it never works, but it is in the database.
     ovs.vsctl(&["--no-wait", "add-br", "vs0"]);

@@ -2,9 +2,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use virshle_net::{InterfaceName, NetError, Owner, PortKind, PortRequest, Switch, Tap};
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
-use crate::{Lab, PATIENCE};
+use crate::{IN_TIME, Lab, PATIENCE};
 
 const UUID: &str = "6a6f1bc4-3c26-4a0e-a4a5-6a5d1c4e9c01";
 
@@ -16,12 +16,8 @@ fn internal(text: &str) -> PortRequest {
     PortRequest::internal(name(text)).owner(Owner::new(UUID, "web"))
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_the_ports_of_a_machine_are_added_listed_and_removed() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     let tap = Tap::create(&name("tap0")).unwrap();
     tap.set_up().unwrap();
@@ -59,12 +55,8 @@ fn ovs_the_ports_of_a_machine_are_added_listed_and_removed() {
     assert_eq!(switch.owned_ports().unwrap(), []);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_tap_that_does_not_exist_is_an_error_and_leaves_nothing() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let ports = [internal("in0"), PortRequest::tap(name("nope"))];
     let error = switch.add_ports("br0", &ports, PATIENCE).unwrap_err();
@@ -74,24 +66,16 @@ fn ovs_a_tap_that_does_not_exist_is_an_error_and_leaves_nothing() {
     assert_eq!(switch.port_names("br0").unwrap(), ["br0"]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_an_absent_bridge_is_an_error() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new();
     let error = switch.add_ports("br9", &[internal("in0")], PATIENCE).unwrap_err();
     assert_eq!(error.to_string(), "there is no bridge br9");
     assert_eq!(ovs.vsctl(&["list", "Interface"]), "");
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_port_of_somebody_else_is_left_alone() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     let foreign = ["type=internal", "external_ids:virshle-uuid=forged"];
     ovs.vsctl(
@@ -119,12 +103,8 @@ fn ovs_a_port_of_somebody_else_is_left_alone() {
     assert_eq!(switch.port_names("br0").unwrap(), ["br0", "other", "theirs"]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_port_of_the_same_machine_is_replaced() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     switch.add_ports("br0", &[internal("in0").vlan(7)], PATIENCE).unwrap();
     let ports = switch.add_ports("br0", &[internal("in0"), internal("in1")], PATIENCE).unwrap();
@@ -135,12 +115,8 @@ fn ovs_a_port_of_the_same_machine_is_replaced() {
     assert!(!switch.remove_port("in0", PATIENCE).unwrap());
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_the_two_halves_may_be_apart() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let first = switch.submit_ports("br0", &[internal("in0")], PATIENCE).unwrap();
     let second = switch.submit_ports("br0", &[internal("in1")], PATIENCE).unwrap();
@@ -150,12 +126,8 @@ fn ovs_the_two_halves_may_be_apart() {
     assert_eq!(switch.confirm_ports(first, PATIENCE).unwrap()[0].name, "in0");
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_dead_or_frozen_vswitchd_is_named_within_the_deadline_and_no_port_stays() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, mut ovs, _namespace } = Lab::new().bridged();
     for dead in [false, true] {
         if dead {
@@ -167,7 +139,7 @@ fn ovs_a_dead_or_frozen_vswitchd_is_named_within_the_deadline_and_no_port_stays(
         let begin = Instant::now();
         let error =
             switch.add_ports("br0", &[internal("in0")], Duration::from_millis(300)).unwrap_err();
-        assert!(begin.elapsed() < Duration::from_secs(3));
+        assert!(begin.elapsed() < IN_TIME);
         assert!(matches!(error, NetError::SwitchSilent { .. }), "{error}");
         assert!(error.to_string().contains("ovs-vswitchd"), "{error}");
         assert!(error.hint().unwrap().contains("ovs-vswitchd"));
@@ -179,28 +151,20 @@ fn ovs_a_dead_or_frozen_vswitchd_is_named_within_the_deadline_and_no_port_stays(
     assert!(switch.add_ports("br0", &[internal("in0")], PATIENCE).unwrap()[0].ofport > 0);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_restarted_database_is_found_again() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, mut ovs, _namespace } = Lab::new().bridged();
     switch.add_ports("br0", &[internal("in0")], PATIENCE).unwrap();
     let pending = switch.submit_ports("br0", &[internal("in2")], PATIENCE).unwrap();
     ovs.restart_ovsdb();
     // vswitchd waits a second or more before it tries again.
-    switch.add_ports("br0", &[internal("in1")], Duration::from_secs(20)).unwrap();
+    switch.add_ports("br0", &[internal("in1")], PATIENCE).unwrap();
     assert!(switch.confirm_ports(pending, PATIENCE).is_err());
     assert_eq!(switch.owned_ports().unwrap().iter().filter(|port| port.name != "in2").count(), 2);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_frozen_database_is_an_error_within_the_deadline() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { switch: _switch, ovs, _namespace } = Lab::new().bridged();
     let short = Duration::from_millis(300);
     let mut switch = Switch::connect(&ovs.address().parse().unwrap(), short).unwrap();
@@ -219,19 +183,15 @@ fn ovs_a_frozen_database_is_an_error_within_the_deadline() {
         assert!(connected.len() < 10_000);
     };
     assert!(matches!(error, NetError::Connect { .. }), "{error}");
-    assert!(begin.elapsed() < Duration::from_secs(3));
+    assert!(begin.elapsed() < IN_TIME);
     ovs.thaw_ovsdb();
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_hundred_ports_cost_no_more_each_than_the_first() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let requests: Vec<_> = (0..100).map(|n| internal(&format!("in{n}"))).collect();
-    let ports = switch.add_ports("br0", &requests, Duration::from_secs(30)).unwrap();
+    let ports = switch.add_ports("br0", &requests, PATIENCE).unwrap();
     assert_eq!(ports.len(), 100);
     let numbers: std::collections::BTreeSet<_> = ports.iter().map(|port| port.ofport).collect();
     assert_eq!(numbers.len(), 100);
@@ -245,12 +205,8 @@ fn ovs_a_hundred_ports_cost_no_more_each_than_the_first() {
     assert_eq!(switch.port_names("br0").unwrap(), ["br0", "one"]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_many_clients_at_once_get_their_own_ports() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     let address = ovs.address();
     thread::scope(|scope| {
@@ -262,7 +218,7 @@ fn ovs_many_clients_at_once_get_their_own_ports() {
                 for round in 0..5 {
                     let request = PortRequest::internal(name(&format!("p{client}-{round}")))
                         .owner(Owner::new(&uuid, "vm"));
-                    switch.add_ports("br0", &[request], Duration::from_secs(30)).unwrap();
+                    switch.add_ports("br0", &[request], PATIENCE).unwrap();
                 }
                 if client % 2 == 0 {
                     assert_eq!(switch.remove_ports_of(&uuid, PATIENCE).unwrap(), 5);
@@ -273,12 +229,8 @@ fn ovs_many_clients_at_once_get_their_own_ports() {
     assert_eq!(switch.owned_ports().unwrap().len(), 20);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_of_two_clients_that_want_one_name_one_gets_it() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     let address = ovs.address();
     let won = thread::scope(|scope| {
@@ -289,7 +241,7 @@ fn ovs_of_two_clients_that_want_one_name_one_gets_it() {
                     let mut switch = Switch::connect(&address, PATIENCE).unwrap();
                     let request = PortRequest::internal(name("prize"))
                         .owner(Owner::new(format!("u{client}"), format!("vm{client}")));
-                    match switch.add_ports("br0", &[request], Duration::from_secs(30)) {
+                    match switch.add_ports("br0", &[request], PATIENCE) {
                         Ok(_) => true,
                         Err(NetError::PortTaken { owner: Some(_), .. }) => false,
                         Err(other) => panic!("{other}"),

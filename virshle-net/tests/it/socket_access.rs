@@ -7,7 +7,7 @@ use std::thread;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use virshle_net::{NetError, grant_socket_access};
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
 /// A user and group that own nothing.
 const NOBODY: u32 = 65534;
@@ -33,12 +33,8 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-#[test]
-#[ignore = "needs root"]
+#[test_on(Root)]
 fn root_the_switchs_user_reaches_the_socket_and_nothing_else() {
-    if !need(&[Part::Root]) {
-        return;
-    }
     let outside = tempfile::tempdir().unwrap();
     mode(outside.path(), 0o755);
     let root = outside.path().join("virshle");
@@ -63,12 +59,8 @@ fn root_the_switchs_user_reaches_the_socket_and_nothing_else() {
     assert!(!as_user(NOBODY, || fs::write(folder.join("new"), "").is_ok()));
 }
 
-#[test]
-#[ignore = "needs root"]
+#[test_on(Root)]
 fn root_a_user_who_has_access_is_given_no_list() {
-    if !need(&[Part::Root]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("main.sock");
     let _listener = UnixListener::bind(&socket).unwrap();

@@ -2,9 +2,9 @@ use std::time::{Duration, Instant};
 
 use virshle_net::ovsdb::Address;
 use virshle_net::{Datapath, NetError, Owner, PortRequest, Switch, Tap};
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
-use crate::{Lab, PATIENCE};
+use crate::{IN_TIME, Lab, PATIENCE};
 
 #[test]
 fn an_absent_database_is_named_with_a_hint() {
@@ -18,12 +18,8 @@ fn an_absent_database_is_named_with_a_hint() {
     assert!(error.hint().unwrap().contains("openvswitch-switch"));
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_its_capabilities_are_told() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new();
     let found = switch.capabilities().unwrap();
     assert!(found.version.as_deref().is_some_and(|version| version.contains('.')), "{found:?}");
@@ -32,12 +28,8 @@ fn ovs_its_capabilities_are_told() {
     assert_eq!(switch.peer_uid_gid(), Some((0, 0)));
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_vhost_user_without_dpdk_is_refused_before_anything_is_made() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let error = switch.capabilities().unwrap().require_vhost_user().unwrap_err();
     assert!(error.hint().unwrap().contains("openvswitch-switch-dpdk"));
@@ -45,16 +37,12 @@ fn ovs_vhost_user_without_dpdk_is_refused_before_anything_is_made() {
     let begin = Instant::now();
     let error = switch.add_ports("br0", &[port], PATIENCE).unwrap_err();
     assert!(matches!(error, NetError::NoDpdk), "{error}");
-    assert!(begin.elapsed() < Duration::from_secs(1));
+    assert!(begin.elapsed() < IN_TIME);
     assert_eq!(switch.port_names("br0").unwrap(), ["br0"]);
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_living_vswitchd_answers_and_a_dead_one_does_not() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, mut ovs, _namespace } = Lab::new();
     switch.ping_vswitchd(PATIENCE).unwrap();
     ovs.freeze_vswitchd();
@@ -67,12 +55,8 @@ fn ovs_a_living_vswitchd_answers_and_a_dead_one_does_not() {
     assert!(matches!(switch.ping_vswitchd(short), Err(NetError::SwitchSilent { .. })));
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_no_timeout_is_too_long() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { ovs, _namespace, .. } = Lab::new();
     let mut switch = Switch::connect(&ovs.address().parse().unwrap(), Duration::MAX).unwrap();
     for bridge in ["br0", "br1"] {
@@ -93,12 +77,8 @@ fn ovs_no_timeout_is_too_long() {
     switch.delete_bridge("br1", Duration::MAX).unwrap();
 }
 
-#[test]
-#[ignore = "needs Open vSwitch"]
+#[test_on(Ovs)]
 fn ovs_a_link_is_waited_for_and_its_absence_told() {
-    if !need(&[Part::Ovs]) {
-        return;
-    }
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let tap = Tap::create(&"tap0".parse().unwrap()).unwrap();
     let port = PortRequest::tap("tap0".parse().unwrap()).owner(Owner::new("u", "web"));
@@ -107,7 +87,7 @@ fn ovs_a_link_is_waited_for_and_its_absence_told() {
     let begin = Instant::now();
     let error = switch.wait_for_link(&["tap0"], Duration::from_millis(300)).unwrap_err();
     assert_eq!(error.to_string(), "port tap0 has no link after 300ms");
-    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert!(begin.elapsed() < IN_TIME);
     tap.set_up().unwrap();
     switch.wait_for_link(&["tap0"], PATIENCE).unwrap();
 }

@@ -1,16 +1,13 @@
 use virshle_net::{Device, InterfaceName, NetError, Tap};
-use virshle_testkit::{NetNamespace, Part, need};
+use virshle_testkit::NetNamespace;
+use virshle_testkit_macros::test_on;
 
 fn name(text: &str) -> InterfaceName {
     text.parse().unwrap()
 }
 
-#[test]
-#[ignore = "needs root"]
+#[test_on(Root)]
 fn root_a_tap_lives_as_long_as_its_descriptor() {
-    if !need(&[Part::Root]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let tap0 = name("tap0");
     assert_eq!(Device::find(&tap0).unwrap(), None);
@@ -27,12 +24,8 @@ fn root_a_tap_lives_as_long_as_its_descriptor() {
     assert_eq!(Device::find(&tap0).unwrap(), None);
 }
 
-#[test]
-#[ignore = "needs root"]
+#[test_on(Root)]
 fn root_a_persistent_tap_stays_until_it_is_deleted() {
-    if !need(&[Part::Root]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let tap0 = name("tap0");
     let tap = Tap::create(&tap0).unwrap();
@@ -45,12 +38,8 @@ fn root_a_persistent_tap_stays_until_it_is_deleted() {
     assert!(!Tap::delete(&tap0).unwrap());
 }
 
-#[test]
-#[ignore = "needs root"]
+#[test_on(Root)]
 fn root_a_tap_that_is_there_is_not_taken_over() {
-    if !need(&[Part::Root]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let first = Tap::create(&name("tap0")).unwrap();
     first.persist().unwrap();
@@ -63,12 +52,8 @@ fn root_a_tap_that_is_there_is_not_taken_over() {
     assert!(first.set_up().is_err());
 }
 
-#[test]
-#[ignore = "needs root"]
+#[test_on(Root)]
 fn root_a_tap_can_have_several_queues() {
-    if !need(&[Part::Root]) {
-        return;
-    }
     let _namespace = NetNamespace::enter().unwrap();
     let tap = Tap::create_multi_queue(&name("tap0"), 3).unwrap();
     assert_eq!(tap.as_fds().len(), 3);

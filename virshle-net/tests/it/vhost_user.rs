@@ -2,16 +2,12 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use virshle_net::{Datapath, NetError, Owner, PortKind, PortRequest};
-use virshle_testkit::{Part, need};
+use virshle_testkit_macros::test_on;
 
 use crate::{Lab, PATIENCE};
 
-#[test]
-#[ignore = "needs Open vSwitch with DPDK"]
+#[test_on(Dpdk)]
 fn dpdk_a_vhost_user_port_connects_to_its_socket() {
-    if !need(&[Part::Dpdk]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::with_dpdk().bridged();
     let found = switch.capabilities().unwrap();
     found.require_vhost_user().unwrap();
@@ -42,12 +38,8 @@ fn dpdk_a_vhost_user_port_connects_to_its_socket() {
     switch.ping_vswitchd(PATIENCE).unwrap();
 }
 
-#[test]
-#[ignore = "needs Open vSwitch with DPDK"]
+#[test_on(Dpdk)]
 fn dpdk_a_vhost_user_port_on_a_kernel_bridge_is_refused() {
-    if !need(&[Part::Dpdk]) {
-        return;
-    }
     let Lab { mut switch, ovs, _namespace } = Lab::with_dpdk();
     ovs.vsctl(&["--no-wait", "add-br", "vs0"]);
     let port = PortRequest::vhost_user("vm1", "/nowhere.sock".as_ref());

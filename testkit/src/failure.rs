@@ -1,14 +1,14 @@
-//! What went wrong, as a text for a person.
+//! What went wrong in a program that tries or measures `v`, as a text for a person.
 
 use std::fmt;
 
-/// The reason why something could not be measured.
+/// The reason why something failed, or could not be tried or measured.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure(String);
+pub struct Failure(String);
 
 impl Failure {
     /// Makes a failure of a text.
-    pub(crate) fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }
@@ -20,8 +20,12 @@ impl fmt::Display for Failure {
 }
 
 /// Says what was being done when something failed.
-pub(crate) trait While<T> {
+pub trait While<T> {
     /// Puts `doing` before the cause.
+    ///
+    /// # Errors
+    ///
+    /// The cause, if there is one.
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T, Failure>;
 }
 
@@ -31,12 +35,12 @@ impl<T, E: fmt::Display> While<T> for Result<T, E> {
     }
 }
 
-/// Ends the work with a failure unless the condition holds.
+/// Ends the work with a [`Failure`] unless the condition holds.
+#[macro_export]
 macro_rules! ensure {
     ($condition:expr, $($text:tt)+) => {
         if !$condition {
-            return Err($crate::failure::Failure::new(format!($($text)+)));
+            return Err($crate::Failure::new(format!($($text)+)));
         }
     };
 }
-pub(crate) use ensure;
