@@ -28,7 +28,7 @@ dns = ["192.0.2.53"]
 mtu = 1400
 [template.vm.net.type.tap]
 [[template.vm.net]]
-name = "a_name_that_no_kernel_would_take"
+name = "no_name_of_a_kernel"
 [template.vm.net.type.tap]
 "#;
 
