@@ -1,4 +1,5 @@
-//! A host that lacks something, or whose parts misbehave: told, within a deadline, and nothing left.
+//! A host that lacks a requirement, or whose parts misbehave: reported within a deadline, and nothing is left
+//! behind.
 
 use std::process::Command;
 
@@ -28,7 +29,7 @@ fn real_program() -> String {
     std::env::var("CLOUD_HYPERVISOR").unwrap_or("cloud-hypervisor".into())
 }
 
-/// The start failed for want of `texts`, and left the machine as it was.
+/// Asserts that the start failed with `texts`, and left the machine as it was.
 #[track_caller]
 fn refused(home: &Home, start: &Ran, texts: &[&str]) {
     start.fails_with(5, &["error: ", "hint: "]);
@@ -44,7 +45,7 @@ fn refused(home: &Home, start: &Ran, texts: &[&str]) {
 
 #[test]
 #[ignore = "needs KVM"]
-fn kvm_a_vmm_that_is_absent_too_old_or_dying_is_told() {
+fn kvm_a_vmm_that_is_absent_too_old_or_dying_is_reported() {
     if !need(&[Part::Kvm]) {
         return;
     }
@@ -64,7 +65,7 @@ fn kvm_a_vmm_that_is_absent_too_old_or_dying_is_told() {
 
 #[test]
 #[ignore = "needs root"]
-fn root_a_host_without_kvm_is_told() {
+fn root_a_host_without_kvm_is_reported() {
     if !need(&[Part::Root]) {
         return;
     }
@@ -80,7 +81,7 @@ fn root_a_host_without_kvm_is_told() {
 
 #[test]
 #[ignore = "needs Open vSwitch, cloud-hypervisor and KVM"]
-fn ovs_a_switch_that_is_gone_or_dead_is_told_and_leaves_nothing() {
+fn ovs_a_switch_that_is_gone_or_dead_is_reported_and_leaves_nothing() {
     if !need(&[Part::Ovs, Part::Ch, Part::Kvm]) {
         return;
     }
@@ -104,7 +105,7 @@ fn ovs_a_switch_that_is_gone_or_dead_is_told_and_leaves_nothing() {
 
 #[test]
 #[ignore = "needs loop filesystems"]
-fn root_a_full_disk_makes_no_machine() {
+fn root_a_full_disk_creates_no_machine() {
     if !need(&[Part::Reflink]) {
         return;
     }

@@ -1,4 +1,4 @@
-//! The life of machines on real cloud-hypervisor, as the command line has it.
+//! The life of machines on a real cloud-hypervisor.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ const PARTS: &[Part] = &[Part::Ch, Part::Kvm];
 
 /// A home whose template `xs` boots a few bytes of `kernel`.
 ///
-/// Its machines are cut off with it: a test that fails must not leave them running.
+/// Its machines end with it: a test that fails must not leave them running.
 struct Lab(Home);
 
 impl Lab {
@@ -65,7 +65,7 @@ fn ch_machines_go_through_their_life() {
 
 #[test]
 #[ignore = "needs cloud-hypervisor and KVM"]
-fn ch_many_machines_are_worked_on_at_once() {
+fn ch_many_machines_are_operated_on_in_parallel() {
     if !need(PARTS) {
         return;
     }
@@ -87,7 +87,7 @@ fn ch_many_machines_are_worked_on_at_once() {
 
 #[test]
 #[ignore = "needs cloud-hypervisor and KVM"]
-fn ch_the_power_button_is_pressed_and_waited_for() {
+fn ch_stop_sends_the_power_button_event_and_waits() {
     if !need(PARTS) {
         return;
     }
