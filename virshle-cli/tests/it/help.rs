@@ -109,7 +109,7 @@ fn the_summary_of_a_command_is_one_line() {
 fn an_option_is_below_its_own_heading() {
     let home = Home::new();
     let below = |command: &str, heading: &str| -> Vec<String> {
-        let help = home.ok(&format!("{command} -h"));
+        let help = home.ok(format!("{command} -h").trim());
         let lines = help.lines().skip_while(|line| *line != heading).skip(1);
         let options = lines.take_while(|line| !line.is_empty());
         let names = options.flat_map(str::split_whitespace).filter(|text| text.starts_with("--"));
