@@ -6,7 +6,7 @@ fn main() {
     let is = |what: &str, wanted: &str| std::env::var(what).is_ok_and(|found| found == wanted);
     if is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu") {
         // A part of each gcc, which links the program. A linker that reads its libraries once, in
-        // their order, goes on using the shared one.
+        // their order, still uses the shared one.
         println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
     }
 }

@@ -23,7 +23,7 @@ Configuration, the first file that exists:
 Machines:
   /var/lib/virshle, or $XDG_DATA_HOME/virshle when not root";
 
-/// Create and run virtual machines from templates, on cloud-hypervisor and Open vSwitch
+/// Run virtual machines from templates, on cloud-hypervisor and Open vSwitch
 #[derive(Debug, Parser)]
 #[command(
     name = "v",

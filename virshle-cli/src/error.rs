@@ -108,10 +108,9 @@ impl CliError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Core(error) => error.hint(),
-            Self::NoneNamed => Some(
-                "specify ids, names or uuids, select with --state or --template, or use --all"
-                    .into(),
-            ),
+            Self::NoneNamed => {
+                Some("give ids, names or uuids, or select with --state, --template or --all".into())
+            }
             Self::SeveralNamed => Some("this command takes exactly one machine".into()),
             Self::Ssh { .. } => Some("install the OpenSSH client, in a directory of PATH".into()),
             Self::Lacking { .. } => Some("the suggested fix is shown below each item".into()),

@@ -12,12 +12,14 @@ const HEADING: &str = "Global options";
 const VERBOSE: &str = "\
 Print more; repeat for more log messages
 
-  (none)  warnings and errors
-  -v      more columns in `v vm ls`; what is created, changed and removed (info)
-  -vv     each request to cloud-hypervisor and Open vSwitch (debug)
-  -vvv    the contents of each message to and from Open vSwitch (trace)
+Without it, only warnings and errors are logged
 
-Log messages go to stderr, in place of progress bars";
+  -v    info: what is created, changed, removed
+  -vv   debug: each request to other programs
+  -vvv  trace: the text of each message
+
+Log messages go to stderr, in place of progress bars. Other programs are cloud-hypervisor and \
+Open vSwitch. With -v, `v vm ls` also has more columns";
 
 /// The options that every command has.
 #[derive(Args, Debug)]

@@ -21,7 +21,7 @@ const MACHINE: &str = "Machine";
 #[derive(Args, Clone, Debug, Default)]
 #[command(globals_last())]
 pub(crate) struct Machines {
-    /// Machine ids, names, or uuids (a unique prefix will do)
+    /// Machine ids, names, uuids or unique uuid prefixes
     #[arg(value_name = "MACHINE")]
     machines: Vec<String>,
     /// Select the machine with this id; may be repeated
@@ -63,7 +63,7 @@ pub(crate) struct Filter {
 #[command(globals_last())]
 #[group(required = true, multiple = false)]
 pub(crate) struct Machine {
-    /// Machine id, name, or uuid (a unique prefix will do)
+    /// Machine id, name, uuid or unique uuid prefix
     #[arg(value_name = "MACHINE")]
     machine: Option<String>,
     /// Select the machine with this id

@@ -98,7 +98,7 @@ fn the_summary_of_a_command_is_one_line() {
     for command in commands(&home) {
         let [short, long] = HELPS.map(|(option, _)| home.ok(format!("{command} {option}").trim()));
         let (summary, rest) = short.split_once("\n\n").unwrap();
-        assert!(!summary.contains('\n') && summary.len() <= 84, "{command}: {summary:?}");
+        assert!(!summary.contains('\n') && summary.len() <= 80, "{command}: {summary:?}");
         assert!(rest.starts_with("Usage: "), "{command}: {short}");
         assert!(long.starts_with(summary), "{command}: {long}");
         assert!(long.lines().count() > short.lines().count(), "{command}: {long}");

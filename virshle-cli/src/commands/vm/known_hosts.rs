@@ -8,7 +8,7 @@ use crate::error::CliError;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Machine id, name, or uuid (a unique prefix will do), also as vm/MACHINE or vm+MACHINE
+    /// Machine id, name, uuid or unique uuid prefix, also as vm/MACHINE or vm+MACHINE
     #[arg(value_name = "MACHINE")]
     machine: String,
     /// Print them as the keys of HOST [default: MACHINE]

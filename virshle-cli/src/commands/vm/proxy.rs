@@ -18,7 +18,7 @@ pub(super) const TIMEOUT: &str = "60s";
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Machine id, name, or uuid (a unique prefix will do), also as vm/MACHINE or vm+MACHINE
+    /// Machine id, name, uuid or unique uuid prefix, also as vm/MACHINE or vm+MACHINE
     #[arg(value_name = "MACHINE")]
     machine: String,
     /// Pass the connection's file descriptor to stdout instead of relaying its bytes
