@@ -158,7 +158,7 @@ fn ch_a_console_is_detached_killed_and_reattached_and_loses_nothing() {
     let pid = lab.home.json("vm info web")["pid"].as_i64().unwrap();
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
     for mut terminal in [one, other] {
-        terminal.shows("the machine has ended");
+        terminal.shows("the machine has stopped");
         terminal.ends();
     }
     assert!(lab.home.ok("vm logs web").ends_with("login: first\x03second\x1b[6n"));
