@@ -1,4 +1,4 @@
-//! One act on many machines: in parallel, a line for each as it is done, past failures.
+//! Runs one operation on many machines in parallel, and reports each as it is done.
 
 use serde::Serialize;
 use virshle_core::{Change, CoreError, Selection, Vm, in_parallel};
@@ -8,16 +8,16 @@ use crate::error::CliError;
 use crate::escape::escape;
 use crate::report::ErrorDocument;
 
-/// The words for an act.
+/// How the outcome of an operation is worded.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Words {
+pub(crate) struct Wording {
     /// What was done: `started`.
     pub(crate) done: &'static str,
-    /// What the machine is if there was nothing to do: `running`.
+    /// The machine's state if there was nothing to do: `running`.
     pub(crate) already: &'static str,
 }
 
-/// A machine after the act, as JSON: as everywhere, and what went wrong.
+/// A machine after the operation, and its error, as JSON.
 #[derive(Serialize)]
 pub(crate) struct Acted<T> {
     #[serde(flatten)]
@@ -26,24 +26,25 @@ pub(crate) struct Acted<T> {
     pub(crate) error: Option<ErrorDocument>,
 }
 
-/// Does `work` on every machine of the selection. Programs get each of them as `show` has it
-/// afterwards.
+/// Runs `work` on every machine of the selection, and continues past failures.
+///
+/// With `--json`, `show` is the machine afterwards.
 ///
 /// # Errors
 ///
-/// The machine's own error if one is meant, [`CliError::Several`] if some of more failed.
+/// The machine's own error if one is selected, [`CliError::Several`] if some of several failed.
 pub(crate) fn act<T: Serialize + Send>(
     context: &Context,
     selection: &Selection,
-    words: Words,
+    wording: Wording,
     work: impl Fn(&Vm) -> Result<Change, CoreError> + Sync,
     show: impl Fn(&Vm) -> T + Sync,
 ) -> Result<(), CliError> {
     let vms = context.node()?.select(selection)?;
-    act_on(context, &vms, words, work, show)
+    act_on(context, &vms, wording, work, show)
 }
 
-/// Does what [`act`] does on these machines.
+/// Runs `work` on these machines, as [`act`] does.
 ///
 /// # Errors
 ///
@@ -51,17 +52,17 @@ pub(crate) fn act<T: Serialize + Send>(
 pub(crate) fn act_on<T: Serialize + Send>(
     context: &Context,
     vms: &[Vm],
-    words: Words,
+    wording: Wording,
     work: impl Fn(&Vm) -> Result<Change, CoreError> + Sync,
     show: impl Fn(&Vm) -> T + Sync,
 ) -> Result<(), CliError> {
     if vms.is_empty() {
-        context.output.note("no machine fits");
+        context.output.note("no machine matches");
     }
     let total = vms.len();
     let results = in_parallel(vms.iter().collect(), |vm| {
         let result = work(vm).map_err(CliError::from);
-        tell(context, vm, words, &result, total);
+        report(context, vm, wording, &result, total);
         let shown = context
             .output
             .json
@@ -72,14 +73,14 @@ pub(crate) fn act_on<T: Serialize + Send>(
     if context.output.json {
         context.output.json(&shown.into_iter().flatten().collect::<Vec<_>>())?;
     }
-    outcome(errors.into_iter().flatten().collect(), total, words.done)
+    outcome(errors.into_iter().flatten().collect(), total, wording.done)
 }
 
-/// What a command on `total` machines ends with.
+/// The result of a command on `total` machines.
 ///
 /// # Errors
 ///
-/// The machine's own error if there is one machine, [`CliError::Several`] if some of more failed.
+/// The machine's own error if there is one machine, [`CliError::Several`] if some of several failed.
 pub(crate) fn outcome(
     mut errors: Vec<CliError>,
     total: usize,
@@ -92,16 +93,23 @@ pub(crate) fn outcome(
     }
 }
 
-fn tell(context: &Context, vm: &Vm, words: Words, result: &Result<Change, CliError>, total: usize) {
+/// Reports the outcome for one machine.
+fn report(
+    context: &Context,
+    vm: &Vm,
+    wording: Wording,
+    result: &Result<Change, CliError>,
+    total: usize,
+) {
     let name = escape(vm.name().as_str());
     match result {
-        // The one machine's error ends the command, and is told then.
+        // A single machine's error ends the command, and is reported there.
         Err(error) if total > 1 => context.report.draw_one_of_several(error),
         Err(_) => {}
         Ok(_) if context.output.json => {}
         Ok(Change::Unchanged) => {
-            context.output.done(&format!("{name} is {} already", words.already));
+            context.output.done(&format!("{name} is {} already", wording.already));
         }
-        Ok(_) => context.output.done(&format!("{} {name}", words.done)),
+        Ok(_) => context.output.done(&format!("{} {name}", wording.done)),
     }
 }

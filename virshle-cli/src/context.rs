@@ -1,4 +1,4 @@
-//! What every command is given: the words that hold for all, and the places to write to.
+//! What every command is given: the global options, and where results and errors go.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use virshle_core::Node;
 use virshle_core::template::{Config, TemplateError};
 
-use crate::cli::Globals;
 use crate::error::CliError;
+use crate::globals::Globals;
 use crate::output::Output;
 use crate::own_path::own_path;
 use crate::paint;
@@ -19,8 +19,8 @@ const ROOT: &str = "VIRSHLE_ROOT";
 /// The environment variable that names the configuration.
 const CONFIG: &str = "VIRSHLE_CONFIG";
 
-/// The path that an environment variable names, if it does.
-fn named(variable: &str) -> Option<PathBuf> {
+/// The path in an environment variable, unless it is unset or empty.
+fn path_in(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|path| !path.is_empty()).map(Into::into)
 }
 
@@ -29,8 +29,10 @@ fn named(variable: &str) -> Option<PathBuf> {
 pub(crate) struct Context {
     config: Option<PathBuf>,
     root: Option<PathBuf>,
-    /// How often `-v` was said.
+    /// How often `-v` was given.
     pub(crate) verbose: u8,
+    /// Builds the definition of the whole command line: for completions and the manual.
+    pub(crate) command_line: fn() -> clap::Command,
     /// Where results go.
     pub(crate) output: Output,
     /// Where errors go.
@@ -38,10 +40,15 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(globals: Globals, report: Report) -> Self {
+    pub(crate) fn new(
+        globals: Globals,
+        report: Report,
+        command_line: fn() -> clap::Command,
+    ) -> Self {
         Self {
+            command_line,
             config: globals.config,
-            root: globals.root.or_else(|| named(ROOT)),
+            root: globals.root.or_else(|| path_in(ROOT)),
             verbose: globals.verbose,
             output: Output::new(globals.json, globals.quiet, paint::stdout(globals.color)),
             report,
@@ -52,7 +59,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// If there is a configuration, and it is wrong or can't be read.
+    /// If there is a configuration, and it is invalid or can't be read.
     pub(crate) fn node(&self) -> Result<Node, CliError> {
         let config = match self.config() {
             Err(TemplateError::NoFile { .. }) => Config::default(),
@@ -65,36 +72,36 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// If there is no configuration, or it is wrong or can't be read.
+    /// If there is no configuration, or it is invalid or can't be read.
     pub(crate) fn node_with_templates(&self) -> Result<Node, CliError> {
         Ok(self.node_of(self.config()?))
     }
 
-    /// The configuration's file: `explicit`, or the one that this command reads.
+    /// The path of the configuration: `explicit`, or the one that this command reads.
     ///
     /// # Errors
     ///
-    /// If none is in any of the usual places.
+    /// If none exists in any of the usual places.
     pub(crate) fn config_path(&self, explicit: Option<&Path>) -> Result<PathBuf, CliError> {
         Ok(Config::locate(explicit.or(self.config.as_deref()))?)
     }
 
-    /// The words by which this program is run on the same node, from anywhere.
+    /// The command line that runs this program on the same node, from any directory.
     ///
     /// # Errors
     ///
     /// If a path is given that can't be made absolute.
     pub(crate) fn own_command(&self) -> Result<Vec<OsString>, CliError> {
-        let mut words = vec![own_path().into_os_string()];
-        let config = self.config.clone().or_else(|| named(CONFIG));
+        let mut arguments = vec![own_path().into_os_string()];
+        let config = self.config.clone().or_else(|| path_in(CONFIG));
         for (option, path) in [("--config", &config), ("--root", &self.root)] {
             if let Some(path) = path {
                 let absolute = std::path::absolute(path)
                     .map_err(|source| CliError::Path { path: path.clone(), source })?;
-                words.extend([option.into(), absolute.into_os_string()]);
+                arguments.extend([option.into(), absolute.into_os_string()]);
             }
         }
-        Ok(words)
+        Ok(arguments)
     }
 
     fn config(&self) -> Result<Config, TemplateError> {

@@ -1,4 +1,4 @@
-//! What can go wrong with a command.
+//! The errors of the commands.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,58 +8,58 @@ use virshle_core::template::{Mistake, TemplateError};
 
 use crate::{exit_code, remedy};
 
-/// What failed. The cause is in `source`, the next step in [`hint`](Self::hint).
+/// A command that failed. The cause is in `source`, the next step in [`hint`](Self::hint).
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     /// An operation on the node or a machine.
     #[error(transparent)]
     Core(#[from] CoreError),
-    /// The configuration has mistakes, which were told already.
+    /// The configuration has mistakes, which are reported already.
     #[error("{mistakes} in {}", .path.display())]
     Configuration { path: PathBuf, mistakes: String },
-    /// Some machines of several failed, and each was told of already.
+    /// Some of several machines failed, and each is reported already.
     #[error("{failed} of {total} machines could not be {done}")]
     Several { failed: usize, total: usize, done: &'static str },
-    /// Some definitions can't be read, and each was told of already.
-    #[error("{count} of the machines cannot be read")]
+    /// Some definitions can't be read, and each is reported already.
+    #[error("cannot read the definitions of {}", counted(*.count, "machine"))]
     Unreadable { count: usize },
-    /// No machine is named.
-    #[error("no machine is named")]
+    /// The command line selects no machine.
+    #[error("no machine specified")]
     NoneNamed,
-    /// More than one machine is named, where one is meant.
-    #[error("more than one machine is named")]
+    /// The command line selects several machines, and the command takes one.
+    #[error("more than one machine specified")]
     SeveralNamed,
-    /// The host lacks something, which was told already.
-    #[error("{} missing on this host", things(*.count))]
+    /// The host lacks requirements, which are reported already.
+    #[error("this host lacks {}", counted(*.count, "requirement"))]
     Lacking { count: usize },
-    /// Some orphans could not be removed, and each was told of already.
-    #[error("{failed} of {total} orphans could not be removed")]
+    /// Some orphaned resources could not be removed, and each is reported already.
+    #[error("{failed} of {total} orphaned resources could not be removed")]
     Orphans { failed: usize, total: usize },
     /// A log can't be read.
     #[error("cannot read {}", .path.display())]
     Log { path: PathBuf, source: io::Error },
-    /// The growth of logs can't be heard of.
-    #[error("cannot wait for logs to grow")]
+    /// A log can't be watched for changes.
+    #[error("cannot watch for new log lines")]
     Follow { source: io::Error },
     /// The system's ssh can't be run.
     #[error("cannot run ssh")]
     Ssh { source: io::Error },
-    /// A connection to a machine can't be passed on.
-    #[error("the connection to machine {vm} cannot be passed on")]
+    /// A connection to a machine can't be relayed.
+    #[error("cannot relay the connection to machine {vm}")]
     Proxy { vm: String, source: io::Error },
-    /// Nobody says where the user's files are.
-    #[error("no home folder: HOME is not set to an absolute path")]
+    /// The home directory of the caller is unknown.
+    #[error("no home directory: HOME is not set to an absolute path")]
     NoHome,
-    /// A path has no absolute form.
-    #[error("cannot tell where {} is", .path.display())]
+    /// A path can't be made absolute.
+    #[error("cannot make {} an absolute path", .path.display())]
     Path { path: PathBuf, source: io::Error },
     /// A manual page can't be written.
     #[error("cannot write {}", .path.display())]
     Manual { path: PathBuf, source: io::Error },
     /// A value can't be written as JSON.
-    #[error("cannot write as JSON")]
+    #[error("cannot encode the result as JSON")]
     Json { source: serde_json::Error },
-    /// The standard output takes nothing more.
+    /// The standard output can't be written to.
     #[error("cannot write to the standard output")]
     Output { source: io::Error },
 }
@@ -82,7 +82,7 @@ impl CliError {
         }
     }
 
-    /// A short word for the failure, for programs.
+    /// The stable identifier of the failure, for programs.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Core(error) => error.code(),
@@ -104,22 +104,21 @@ impl CliError {
         }
     }
 
-    /// What to do next, when something can be said.
+    /// The suggested next step, if there is one.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Core(error) => remedy::hint(error),
-            Self::NoneNamed => Some(
-                "give ids, names or uuids, or choose with --state or --template, or take --all"
-                    .into(),
-            ),
-            Self::SeveralNamed => Some("this takes one".into()),
-            Self::Ssh { .. } => Some("install OpenSSH's client, and have it in PATH".into()),
-            Self::Lacking { .. } => Some("each has the line that mends it".into()),
+            Self::NoneNamed => {
+                Some("give ids, names or uuids, or select with --state, --template or --all".into())
+            }
+            Self::SeveralNamed => Some("this command takes exactly one machine".into()),
+            Self::Ssh { .. } => Some("install the OpenSSH client, in a directory of PATH".into()),
+            Self::Lacking { .. } => Some("the suggested fix is shown below each item".into()),
             _ => None,
         }
     }
 
-    /// What the causes don't say: the end of cloud-hypervisor's log.
+    /// The last lines of cloud-hypervisor's log, which no cause contains.
     pub(crate) fn details(&self) -> &[String] {
         match self {
             Self::Core(error) => error.details(),
@@ -127,7 +126,7 @@ impl CliError {
         }
     }
 
-    /// The mistakes of the configuration, if it is for them.
+    /// The mistakes of the configuration, if they are the failure.
     pub(crate) fn mistakes(&self) -> &[Mistake] {
         match self {
             Self::Core(CoreError::Template(error)) => error.mistakes(),
@@ -136,6 +135,6 @@ impl CliError {
     }
 }
 
-fn things(count: usize) -> String {
-    if count == 1 { "1 thing is".into() } else { format!("{count} things are") }
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

@@ -1,9 +1,9 @@
-//! Text from elsewhere, made fit for a terminal.
+//! Escapes control characters in text for a terminal.
 
 use std::borrow::Cow;
 
-/// Shows what a terminal would act on instead of printing it: control characters, and those that
-/// turn the direction of the text around.
+/// Escapes the characters that a terminal would act on: control characters, and those that change the
+/// direction of the text.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hostile) {
         return Cow::Borrowed(text);
@@ -19,7 +19,7 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same for text of several lines, which stay.
+/// Escapes text of several lines, and keeps the line breaks.
 pub(crate) fn escape_lines(text: &str) -> String {
     let lines: Vec<Cow<'_, str>> = text.split('\n').map(escape).collect();
     lines.join("\n")

@@ -1,16 +1,16 @@
-//! The exit codes: what a script decides on.
+//! The exit codes.
 
 use virshle_core::ErrorKind;
 
-/// Something failed.
+/// A failure that has no code of its own.
 pub(crate) const FAILED: u8 = 1;
-/// The words on the command line were wrong.
+/// Invalid command-line arguments.
 pub(crate) const USAGE: u8 = 2;
-/// There is no such machine, template or image.
+/// No such machine, template or image.
 pub(crate) const NOT_FOUND: u8 = 3;
-/// The configuration is wrong.
+/// Invalid configuration.
 pub(crate) const CONFIG: u8 = 4;
-/// The host lacks something.
+/// The host lacks a requirement.
 pub(crate) const HOST: u8 = 5;
 /// Refused in this state.
 pub(crate) const STATE: u8 = 6;
@@ -18,13 +18,13 @@ pub(crate) const STATE: u8 = 6;
 /// The table at the end of `v --help`.
 pub(crate) const TABLE: &str = "\
 Exit codes:
-  0  All done
-  1  Something failed (of several machines: at least one)
-  2  Wrong words on the command line
+  0  Success
+  1  Failure (of several machines: at least one failed)
+  2  Invalid command-line arguments
   3  No such machine, template or image
-  4  The configuration is wrong
-  5  The host lacks something: the message says what, `v node check` says all
-  6  Refused in this state: running, locked by another, exists already";
+  4  Invalid configuration
+  5  The host lacks a requirement, which the message names; `v node check` lists all
+  6  Refused in this state: running, locked by another process, exists already";
 
 /// The exit code for a failure of that kind.
 pub(crate) fn of(kind: ErrorKind) -> u8 {

@@ -1,4 +1,4 @@
-//! Files that grow, and the wait for them to: by inotify(7), never by looking again and again.
+//! Follows files that grow, and waits for changes with inotify(7) instead of polling.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,7 +15,7 @@ use virshle_core::LOG_CUT;
 /// How much of a file is read at once.
 const PIECE: usize = 64 << 10;
 
-/// A file that somebody else writes to, and how far it was read.
+/// A file that another process appends to, and how far it was read.
 #[derive(Debug)]
 pub(crate) struct Growing {
     path: PathBuf,
@@ -24,17 +24,17 @@ pub(crate) struct Growing {
 }
 
 impl Growing {
-    /// The file `path`, from its beginning. It need not be there yet.
+    /// The file `path`, from its beginning. It need not exist yet.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, file: None, read: 0 }
     }
 
-    /// The same, but of what is there already only the last lines, and at most `most` bytes of them;
-    /// and how much that is.
+    /// The file `path` from its last whole lines, at most `most` bytes of them; and how many bytes those
+    /// are.
     ///
     /// # Errors
     ///
-    /// If the file can't be read; one that isn't there has no end.
+    /// If the file can't be read; one that doesn't exist has no lines.
     pub(crate) fn from_end(path: PathBuf, most: u64) -> io::Result<(Self, u64)> {
         let mut growing = Self::new(path);
         growing.reopen()?;
@@ -44,7 +44,7 @@ impl Growing {
         if start > 0 {
             let mut piece = vec![0; PIECE];
             let read = file.read_at(&mut piece, start)?;
-            // Behind the line that would be cut; in one that is endless, anywhere.
+            // After the partial line; a line longer than a piece is cut anywhere.
             let line = piece[..read].iter().position(|byte| *byte == b'\n');
             start += line.map_or(0, |end| end as u64 + 1);
         }
@@ -57,14 +57,15 @@ impl Growing {
         &self.path
     }
 
-    /// Hands over what is new, piece by piece, until there is no more or nobody wants it. A file
-    /// that was replaced is new from its beginning; in one that was cut as logs are, by
-    /// [`LOG_CUT`], it goes on where it was.
+    /// Passes what is new to `sink`, piece by piece, until there is no more or `sink` returns false.
+    ///
+    /// A file that was replaced is new from its beginning. In a log that was cut at its beginning, by a
+    /// multiple of [`LOG_CUT`], reading continues where it was.
     ///
     /// # Errors
     ///
-    /// If the file can't be read; one that isn't there has nothing new.
-    pub(crate) fn read_new(&mut self, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+    /// If the file can't be read; one that doesn't exist has nothing new.
+    pub(crate) fn read_new(&mut self, mut sink: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
         self.reopen()?;
         let Some(file) = &mut self.file else { return Ok(()) };
         let mut piece = vec![0; PIECE];
@@ -73,7 +74,7 @@ impl Growing {
                 Ok(0) => return Ok(()),
                 Ok(length) => {
                     self.read += length as u64;
-                    if !take(&piece[..length]) {
+                    if !sink(&piece[..length]) {
                         return Ok(());
                     }
                 }
@@ -105,51 +106,51 @@ impl Growing {
     }
 }
 
-/// What a wait ended with.
+/// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
-    /// Something happened in one of the folders.
+    /// A file in one of the directories changed.
     Changed,
-    /// Every folder is gone: nothing will happen any more.
+    /// Every directory is gone: nothing will change any more.
     Gone,
-    /// Nobody reads the standard output any more.
+    /// The reader of the standard output has closed it.
     Unread,
-    /// One of the other descriptors can be read: its place among them.
+    /// One of the other descriptors is readable: its index.
     Readable(usize),
 }
 
-/// Folders whose files are watched.
+/// Directories whose files are watched.
 #[derive(Debug)]
-pub(crate) struct Folders {
+pub(crate) struct Directories {
     inotify: OwnedFd,
     watched: HashMap<i32, PathBuf>,
 }
 
-impl Folders {
+impl Directories {
     pub(crate) fn new() -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         Ok(Self { inotify, watched: HashMap::new() })
     }
 
-    /// Watches the files in `folder`.
-    pub(crate) fn watch(&mut self, folder: &Path) -> io::Result<()> {
+    /// Watches the files in `directory`.
+    pub(crate) fn watch(&mut self, directory: &Path) -> io::Result<()> {
         let flags = WatchFlags::MODIFY
             | WatchFlags::CREATE
             | WatchFlags::MOVED_TO
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
-        let watch = inotify::add_watch(&self.inotify, folder, flags)?;
-        self.watched.insert(watch, folder.to_owned());
+        let watch = inotify::add_watch(&self.inotify, directory, flags)?;
+        self.watched.insert(watch, directory.to_owned());
         Ok(())
     }
 
-    /// Waits until something happens.
+    /// Waits until a file changes.
     pub(crate) fn wait(&mut self) -> io::Result<Woken> {
         self.wait_or(&[])
     }
 
-    /// Waits until something happens, or one of `others` can be read.
+    /// Waits until a file changes, or one of `others` is readable.
     pub(crate) fn wait_or(&mut self, others: &[BorrowedFd<'_>]) -> io::Result<Woken> {
         let stdout = io::stdout();
         loop {
@@ -158,7 +159,7 @@ impl Folders {
             }
             let mut fds = vec![
                 PollFd::new(&self.inotify, PollFlags::IN),
-                // Nothing is asked for: an error, the reader's end, is always told.
+                // Nothing is requested: that the reader has closed it is always reported.
                 PollFd::new(&stdout, PollFlags::empty()),
             ];
             fds.extend(others.iter().map(|other| PollFd::new(other, PollFlags::IN)));
@@ -170,8 +171,8 @@ impl Folders {
                 return Ok(Woken::Unread);
             }
             let readable = fds[2..].iter().position(|other| !other.revents().is_empty());
-            if let Some(place) = readable {
-                return Ok(Woken::Readable(place));
+            if let Some(index) = readable {
+                return Ok(Woken::Readable(index));
             }
             if self.drain()? {
                 return Ok(Woken::Changed);
@@ -179,7 +180,9 @@ impl Folders {
         }
     }
 
-    /// Takes what was told. Removing a machine begins with moving its folder away.
+    /// Reads the pending events. Returns whether a file changed.
+    ///
+    /// Removing a machine begins with moving its directory, which ends the watch.
     fn drain(&mut self) -> io::Result<bool> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
@@ -218,8 +221,8 @@ mod tests {
 
     #[test]
     fn only_what_is_new_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
         let mut file = Growing::new(path.clone());
         assert_eq!(new_text(&mut file), "");
         std::fs::write(&path, "one\n").unwrap();
@@ -229,15 +232,15 @@ mod tests {
         assert_eq!(new_text(&mut file), "two\n");
         std::fs::write(&path, "cut\n").unwrap();
         assert_eq!(new_text(&mut file), "cut\n");
-        std::fs::write(folder.path().join("new"), "replaced by a longer one\n").unwrap();
-        std::fs::rename(folder.path().join("new"), &path).unwrap();
+        std::fs::write(directory.path().join("new"), "replaced by a longer one\n").unwrap();
+        std::fs::rename(directory.path().join("new"), &path).unwrap();
         assert_eq!(new_text(&mut file), "replaced by a longer one\n");
     }
 
     #[test]
-    fn a_log_that_is_cut_at_its_beginning_is_read_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
+    fn reading_continues_in_a_log_that_was_cut_at_its_beginning() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
         let cut = usize::try_from(LOG_CUT).unwrap();
         let mut text = vec![b'x'; cut];
         text.extend_from_slice(b"kept\nread\n");
@@ -251,26 +254,26 @@ mod tests {
 
     #[test]
     fn the_end_of_a_file_begins_with_a_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
         std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
         for (most, text) in [(100, "one\ntwo\nthree\n"), (12, "two\nthree\n"), (9, "three\n")] {
             let (mut file, length) = Growing::from_end(path.clone(), most).unwrap();
             assert_eq!((new_text(&mut file).as_str(), length), (text, text.len() as u64));
         }
-        assert_eq!(Growing::from_end(folder.path().join("absent"), 1).unwrap().1, 0);
+        assert_eq!(Growing::from_end(directory.path().join("absent"), 1).unwrap().1, 0);
     }
 
     #[test]
-    fn a_write_and_the_end_of_the_folder_end_the_wait() {
+    fn a_write_and_the_end_of_the_directory_end_the_wait() {
         let parent = tempfile::tempdir().unwrap();
-        let folder = parent.path().join("vm");
-        std::fs::create_dir(&folder).unwrap();
-        let mut folders = Folders::new().unwrap();
-        folders.watch(&folder).unwrap();
-        std::fs::write(folder.join("log"), "x").unwrap();
-        assert_eq!(folders.wait().unwrap(), Woken::Changed);
-        std::fs::rename(&folder, parent.path().join(".gone")).unwrap();
-        assert_eq!(folders.wait().unwrap(), Woken::Gone);
+        let directory = parent.path().join("vm");
+        std::fs::create_dir(&directory).unwrap();
+        let mut directories = Directories::new().unwrap();
+        directories.watch(&directory).unwrap();
+        std::fs::write(directory.join("log"), "x").unwrap();
+        assert_eq!(directories.wait().unwrap(), Woken::Changed);
+        std::fs::rename(&directory, parent.path().join(".gone")).unwrap();
+        assert_eq!(directories.wait().unwrap(), Woken::Gone);
     }
 }

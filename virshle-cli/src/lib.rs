@@ -1,10 +1,10 @@
 //! The `v` command: virtual machines from templates, on cloud-hypervisor and Open vSwitch.
 //!
-//! Words in, tables out. Each subcommand parses its words, calls one operation of
-//! [`virshle_core`], and hands the value to be shown as a table for people, or as JSON for
-//! programs. Everything it can do can be done from Rust with `virshle_core`.
+//! Arguments in, tables out. Each subcommand parses its arguments, calls one operation of
+//! [`virshle_core`], and prints the value as a table for people, or as JSON for programs. Everything
+//! it can do can be done from Rust with `virshle_core`.
 //!
-//! This library is what the programs `v` and `virshle`, which are the same, have in common.
+//! This library is the whole program; `v` and `virshle` are two names of it.
 //!
 //! # Limitations
 //!
@@ -29,6 +29,7 @@ mod error;
 mod escape;
 mod exit_code;
 mod follow;
+mod globals;
 mod logging;
 mod machines;
 mod output;

@@ -1,8 +1,10 @@
-//! Log lines, on stderr.
+//! Prints log messages on stderr.
 
 use tracing::level_filters::LevelFilter;
 
-/// Starts to print what the libraries tell: warnings, more with each `-v`, only errors with `-q`.
+/// Starts logging on stderr: warnings, more with each `-v`, only errors with `-q`.
+///
+/// The help of `-v` says what each level shows.
 pub(crate) fn start(verbose: u8, quiet: bool) {
     let level = match (quiet, verbose) {
         (true, _) => LevelFilter::ERROR,

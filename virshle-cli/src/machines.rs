@@ -1,63 +1,79 @@
-//! Which machines are meant: `<machines>` of the command line.
+//! The arguments that select machines.
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use virshle_core::{Node, Selection, Selector, Vm, VmState};
 
-use crate::cli::GlobalsLast;
 use crate::error::CliError;
+use crate::globals::GlobalsLast;
 
-// Which machines are meant, any number of them. Nothing said is nobody meant. (clap would take
-// documentation of this and of the next two for their commands'.)
+/// The heading of the options that select any number of machines.
+pub(crate) const MACHINES: &str = "Machines";
+
+/// The heading of the options that select one machine.
+const MACHINE: &str = "Machine";
+
+// Any number of machines. Without an argument none is selected, and never all. (clap would take a doc
+// comment of this and of the next two for their commands' help.)
+//
+// Each option names its heading: `next_help_heading` would be the heading of the options after these
+// as well.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Machines", globals_last())]
+#[command(globals_last())]
 pub(crate) struct Machines {
-    /// Ids, names, uuids or beginnings of uuids
-    #[arg(value_name = "MACHINE", help_heading = None)]
-    words: Vec<String>,
-    /// The machine with this id; may be repeated
-    #[arg(long, value_name = "N")]
+    /// Machine ids, names, uuids or unique uuid prefixes
+    #[arg(value_name = "MACHINE")]
+    machines: Vec<String>,
+    /// Select the machine with this id; may be repeated
+    #[arg(long, value_name = "N", help_heading = MACHINES)]
     id: Vec<u64>,
-    /// The machine of this name; may be repeated
-    #[arg(long, value_name = "NAME")]
+    /// Select the machine with this name; may be repeated
+    #[arg(long, value_name = "NAME", help_heading = MACHINES)]
     name: Vec<String>,
-    /// The machine with this uuid, or the beginning of it; may be repeated
-    #[arg(long, value_name = "UUID")]
+    /// Select the machine with this uuid or prefix; may be repeated
+    #[arg(long, value_name = "UUID", help_heading = MACHINES)]
     uuid: Vec<String>,
     #[command(flatten)]
     filter: Filter,
-    /// Every machine, as far as it fits --state and --template
-    #[arg(long, conflicts_with_all = ["words", "id", "name", "uuid"])]
+    /// Select every machine, or with --state or --template, every match
+    #[arg(long, conflicts_with_all = ["machines", "id", "name", "uuid"], help_heading = MACHINES)]
     all: bool,
 }
 
-// What narrows the machines down.
+// A filter of machines.
 #[derive(Args, Clone, Debug, Default)]
+#[command(globals_last())]
 pub(crate) struct Filter {
-    /// Only machines in this state; may be repeated
-    #[arg(long, value_name = "STATE", value_parser = state_parser(), ignore_case = true)]
+    /// Select only machines in this state; may be repeated
+    #[arg(
+        long,
+        value_name = "STATE",
+        value_parser = state_parser(),
+        ignore_case = true,
+        help_heading = MACHINES
+    )]
     state: Vec<VmState>,
-    /// Only machines made from this template; may be repeated
-    #[arg(long, value_name = "TEMPLATE")]
+    /// Select only machines created from this template; may be repeated
+    #[arg(long, value_name = "TEMPLATE", help_heading = MACHINES)]
     template: Vec<String>,
 }
 
-// The one machine that is meant.
+// Exactly one machine.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Machine by", globals_last())]
+#[command(globals_last())]
 #[group(required = true, multiple = false)]
 pub(crate) struct Machine {
-    /// An id, a name, a uuid or the beginning of one
-    #[arg(value_name = "MACHINE", help_heading = None)]
-    word: Option<String>,
-    /// The machine with this id
-    #[arg(long, value_name = "N")]
+    /// Machine id, name, uuid or unique uuid prefix
+    #[arg(value_name = "MACHINE")]
+    machine: Option<String>,
+    /// Select the machine with this id
+    #[arg(long, value_name = "N", help_heading = MACHINE)]
     id: Option<u64>,
-    /// The machine of this name
-    #[arg(long, value_name = "NAME")]
+    /// Select the machine with this name
+    #[arg(long, value_name = "NAME", help_heading = MACHINE)]
     name: Option<String>,
-    /// The machine with this uuid, or the beginning of it
-    #[arg(long, value_name = "UUID")]
+    /// Select the machine with this uuid or prefix
+    #[arg(long, value_name = "UUID", help_heading = MACHINE)]
     uuid: Option<String>,
 }
 
@@ -67,19 +83,19 @@ fn state_parser() -> impl TypedValueParser<Value = VmState> {
 }
 
 impl Machines {
-    /// The selection, if anything was said.
+    /// The selection, if there is any argument.
     ///
     /// # Errors
     ///
-    /// [`CliError::NoneNamed`]: no machine is stopped because nothing was said.
+    /// [`CliError::NoneNamed`] otherwise: no machine is stopped by default.
     pub(crate) fn selection(self) -> Result<Selection, CliError> {
-        if !self.all && self.is_silent() {
+        if !self.all && self.is_empty() {
             return Err(CliError::NoneNamed);
         }
         Ok(self.into_selection())
     }
 
-    /// The selection, if anything was said or `autostart`, which narrows it further.
+    /// The selection, if there is any argument or `autostart`, which narrows it further.
     ///
     /// # Errors
     ///
@@ -93,9 +109,9 @@ impl Machines {
         Ok(selection)
     }
 
-    fn is_silent(&self) -> bool {
-        let Self { words, id, name, uuid, filter, all: _ } = self;
-        words.is_empty()
+    fn is_empty(&self) -> bool {
+        let Self { machines, id, name, uuid, filter, all: _ } = self;
+        machines.is_empty()
             && id.is_empty()
             && name.is_empty()
             && uuid.is_empty()
@@ -106,7 +122,7 @@ impl Machines {
     fn into_selection(self) -> Selection {
         let mut selection = self.filter.selection();
         let named = &mut selection.named;
-        named.extend(self.words.into_iter().map(Selector::Word));
+        named.extend(self.machines.into_iter().map(Selector::Word));
         named.extend(self.id.into_iter().map(Selector::Id));
         named.extend(self.name.into_iter().map(Selector::Name));
         named.extend(self.uuid.into_iter().map(Selector::Uuid));
@@ -115,7 +131,7 @@ impl Machines {
 }
 
 impl Filter {
-    /// All machines that fit.
+    /// The selection of all machines that match.
     pub(crate) fn selection(self) -> Selection {
         let mut selection = Selection::default();
         selection.states = self.state;
@@ -129,11 +145,11 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// If there is no such machine, or more than one could be meant.
+    /// If there is no such machine, or more than one matches.
     pub(crate) fn find(self, node: &Node) -> Result<Vm, CliError> {
-        let Self { word, id, name, uuid } = self;
+        let Self { machine, id, name, uuid } = self;
         let mut selection = Selection::default();
-        selection.named.extend(word.map(Selector::Word));
+        selection.named.extend(machine.map(Selector::Word));
         selection.named.extend(id.map(Selector::Id));
         selection.named.extend(name.map(Selector::Name));
         selection.named.extend(uuid.map(Selector::Uuid));
@@ -158,18 +174,18 @@ mod tests {
         machines: Machines,
     }
 
-    fn selection(words: &[&str]) -> Result<Selection, CliError> {
-        Line::parse_from([&["v"], words].concat()).machines.selection()
+    fn selection(arguments: &[&str]) -> Result<Selection, CliError> {
+        Line::parse_from([&["v"], arguments].concat()).machines.selection()
     }
 
     #[test]
-    fn nothing_said_is_nobody_meant() {
+    fn no_argument_selects_no_machine() {
         assert!(matches!(selection(&[]), Err(CliError::NoneNamed)));
         assert!(selection(&["--all"]).unwrap().is_all());
     }
 
     #[test]
-    fn words_and_options_name_machines_together() {
+    fn arguments_and_options_select_machines_together() {
         let selection = selection(&["--id", "1", "web", "--name", "db", "--id=2", "--uuid", "ab"]);
         assert_eq!(
             selection.unwrap().named,

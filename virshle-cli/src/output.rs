@@ -1,9 +1,9 @@
-//! The standard output: what was asked for, and nothing else.
+//! The standard output: results, and nothing else.
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
 
-use serde::{Serialize, Serializer};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
 
 use crate::error::CliError;
 use crate::paint::Paint;
@@ -17,8 +17,8 @@ pub(crate) struct Output {
     quiet: bool,
     /// The colours of the text.
     pub(crate) paint: Paint,
-    /// The first write that failed. The work goes on: nobody listening is no reason to leave half
-    /// of the machines unstarted.
+    /// The first write that failed. The command continues: a closed pipe must not leave half of the
+    /// machines unstarted.
     failed: Mutex<Option<io::Error>>,
 }
 
@@ -32,7 +32,7 @@ impl Output {
         self.bytes(text.as_bytes());
     }
 
-    /// Writes `bytes` as they are, at once. Tells whether somebody still listens.
+    /// Writes `bytes` as they are, at once. Returns whether they could be written.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> bool {
         let mut stdout = io::stdout().lock();
         let result = stdout.write_all(bytes).and_then(|()| stdout.flush());
@@ -54,17 +54,17 @@ impl Output {
         self.text(&format!("{line}\n"));
     }
 
-    /// Writes what was done, unless only what was asked for is to be told.
+    /// Writes a confirmation of what was done, unless `--quiet`.
     pub(crate) fn done(&self, line: &str) {
         if !self.quiet {
             self.line(line);
         }
     }
 
-    /// Tells something beside the result, on stderr.
+    /// Writes a note beside the result on stderr, unless `--quiet`.
     pub(crate) fn note(&self, line: &str) {
         if !self.quiet {
-            // There is no one to tell that nobody can be told.
+            // A failure to write to stderr can't be reported.
             drop(writeln!(io::stderr(), "{line}"));
         }
     }
@@ -78,7 +78,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// If the value has no JSON; a failed write is told by [`Output::finish`].
+    /// If the value has no JSON form; a failed write is reported by [`Output::finish`].
     pub(crate) fn json<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), CliError> {
         let mut stdout = BufWriter::new(io::stdout().lock());
         let result = match serde_json::to_writer_pretty(&mut stdout, value) {
@@ -90,18 +90,24 @@ impl Output {
         Ok(())
     }
 
-    /// Writes `values` as one JSON array, each as it comes: a long one is never whole in memory.
+    /// Writes one JSON array of the values that `fill` pushes.
+    ///
+    /// Each is written at once: a long array is never whole in memory.
     ///
     /// # Errors
     ///
     /// As [`Output::json`].
     pub(crate) fn json_list<T: Serialize>(
         &self,
-        values: impl Iterator<Item = T>,
+        fill: impl FnOnce(&mut dyn FnMut(T) -> serde_json::Result<()>) -> serde_json::Result<()>,
     ) -> Result<(), CliError> {
         let mut stdout = BufWriter::new(io::stdout().lock());
-        let mut array = serde_json::Serializer::pretty(&mut stdout);
-        let result = match array.collect_seq(values) {
+        let mut serializer = serde_json::Serializer::pretty(&mut stdout);
+        let filled = serializer.serialize_seq(None).and_then(|mut array| {
+            fill(&mut |value| array.serialize_element(&value))?;
+            array.end()
+        });
+        let result = match filled {
             Ok(()) => stdout.write_all(b"\n").and_then(|()| stdout.flush()),
             Err(source) if source.is_io() => Err(source.into()),
             Err(source) => return Err(CliError::Json { source }),
@@ -110,7 +116,7 @@ impl Output {
         Ok(())
     }
 
-    /// Tells of the first write that failed. A reader who closed the pipe has what he wanted.
+    /// Reports the first write that failed. A closed pipe is no failure: its reader wanted no more.
     ///
     /// # Errors
     ///

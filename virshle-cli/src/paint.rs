@@ -1,10 +1,10 @@
-//! Colours, or none.
+//! The colours of the output.
 
 use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::cli::Color;
+use crate::globals::Color;
 
 /// Paints text for one stream.
 #[derive(Clone, Copy, Debug)]
@@ -12,31 +12,31 @@ pub(crate) struct Paint {
     on: bool,
 }
 
-/// For what goes to stdout.
+/// The painter of stdout.
 pub(crate) fn stdout(color: Color) -> Paint {
     Paint::new(color, std::io::stdout().is_terminal())
 }
 
-/// For what goes to stderr.
+/// The painter of stderr.
 pub(crate) fn stderr(color: Color) -> Paint {
     Paint::new(color, std::io::stderr().is_terminal())
 }
 
 /// The node's alias.
 pub(crate) const ALIAS: Style = AnsiColor::Magenta.on_default().bold();
-/// The host, and what is as it should be.
+/// The host's name.
 pub(crate) const HOST: Style = AnsiColor::Green.on_default().bold();
-/// What runs, or is right.
+/// What runs, or is valid.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
-/// What deserves a look.
+/// A warning.
 pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
-/// What failed.
+/// A failure.
 pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
-/// What to do next.
+/// A suggested fix or next step.
 pub(crate) const HINT: Style = AnsiColor::Cyan.on_default();
-/// What stands out.
+/// Emphasized text.
 pub(crate) const STRONG: Style = Style::new().bold();
-/// What steps back.
+/// De-emphasized text.
 pub(crate) const FAINT: Style = Style::new().dimmed();
 
 impl Paint {
@@ -66,8 +66,7 @@ impl Paint {
     }
 }
 
-/// Whether the environment asks for no colours: <https://no-color.org>, and a terminal that
-/// knows none.
+/// Whether the environment disables colours: <https://no-color.org>, or a terminal without any.
 fn unwanted() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_some_and(|term| term == "dumb")

@@ -4,26 +4,26 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::cli::{Cli, Words};
+use crate::cli::Cli;
 use crate::context::Context;
+use crate::globals::UsageErrorFormat;
 use crate::report::Report;
 use crate::{logging, paint};
 
-/// Does what the words of the command line say.
+/// Runs the command that the arguments of this process ask for.
 pub fn main() -> ExitCode {
-    // A wrong word is told in the way that the other words ask for.
-    let words = Words::of_this_process();
-    let report = Report::new(words.json, paint::stderr(words.color));
+    let format = UsageErrorFormat::from_env();
+    let report = Report::new(format.json, paint::stderr(format.color));
     let parsed = Cli::command()
-        .color(words.color.into())
+        .color(format.color.into())
         .try_get_matches()
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return report.words(&error),
+        Err(error) => return report.usage(&error),
     };
     logging::start(cli.globals.verbose, cli.globals.quiet);
-    let context = Context::new(cli.globals, report);
+    let context = Context::new(cli.globals, report, Cli::command);
     let result = cli.command.run(&context);
     match result.and_then(|()| context.output.finish()) {
         Ok(()) => ExitCode::SUCCESS,

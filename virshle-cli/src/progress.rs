@@ -1,4 +1,4 @@
-//! Progress bars for what takes its time: copies of disks, imports of images.
+//! Progress bars for copies of disks and imports of images.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, stderr};
@@ -10,12 +10,12 @@ use virshle_core::{CopyProgress, ImportProgress, ImportStep};
 
 use crate::context::Context;
 
-/// How long a copy lasts before it gets a bar: a shorter one would only flicker.
+/// How long a copy takes before it gets a bar: the bar of a shorter one would only flicker.
 const DELAY: Duration = Duration::from_millis(150);
 /// How often the bars are drawn, per second.
 const FRAMES: u8 = 10;
 
-/// The bars of one command, on stderr, or none where nobody looks.
+/// The progress bars of one command, on stderr; none if that is no terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bars: Option<MultiProgress>,
@@ -30,7 +30,7 @@ struct Copy {
 
 impl Progress {
     pub(crate) fn new(context: &Context) -> Self {
-        // Log lines would run into the bars.
+        // Log messages would mix with the bars.
         let wanted = stderr().is_terminal() && !context.output.is_quiet() && context.verbose == 0;
         let target = || ProgressDrawTarget::stderr_with_hz(FRAMES);
         Self {
@@ -39,13 +39,13 @@ impl Progress {
         }
     }
 
-    /// Moves the bar of one copy.
+    /// Advances the bar of one copy.
     pub(crate) fn show(&self, progress: &CopyProgress<'_>) {
         let prefix = format!("{} {}", progress.vm, progress.disk);
         self.advance(prefix, progress.done_bytes, Some(progress.total_bytes));
     }
 
-    /// Moves the bar of one step of an import.
+    /// Advances the bar of one step of an import.
     pub(crate) fn show_import(&self, progress: &ImportProgress) {
         let prefix = match progress.step {
             ImportStep::Download => "download",
@@ -55,8 +55,8 @@ impl Progress {
         self.advance(prefix.to_owned(), progress.done_bytes, progress.total_bytes);
     }
 
-    /// Moves a bar. The working thread comes through here: it never waits for a frame, as the bar
-    /// is drawn only if the last frame was long enough ago.
+    /// Advances a bar. The copying thread calls this, and never waits for a frame: the bar is drawn
+    /// only if the last frame was long enough ago.
     fn advance(&self, prefix: String, done_bytes: u64, total_bytes: Option<u64>) {
         let Some(bars) = &self.bars else { return };
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,7 +66,7 @@ impl Progress {
         if copy.bar.is_none() && copy.began.elapsed() >= DELAY {
             let bar = bars.add(match total_bytes {
                 Some(total_bytes) => ProgressBar::new(total_bytes).with_style(style()),
-                None => ProgressBar::no_length().with_style(style_without_end()),
+                None => ProgressBar::no_length().with_style(style_without_total()),
             });
             bar.set_prefix(prefix);
             copy.bar = Some(bar);
@@ -79,10 +79,10 @@ impl Progress {
         }
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub(crate) fn end(self) {
         if let Some(bars) = self.bars {
-            // A terminal that can't be written to has no bars to take away.
+            // A terminal that can't be written to has no bars to remove.
             drop(bars.clear());
         }
     }
@@ -95,8 +95,8 @@ fn style() -> ProgressStyle {
     .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// For what nobody knows the end of.
-fn style_without_end() -> ProgressStyle {
+/// The style for an unknown total.
+fn style_without_total() -> ProgressStyle {
     ProgressStyle::with_template("{prefix} {binary_bytes} {binary_bytes_per_sec}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_of_the_bar_is_right() {
+    fn the_template_of_the_bar_is_valid() {
         assert!(ProgressStyle::with_template("{prefix}").is_ok());
         drop(style());
     }

@@ -1,4 +1,4 @@
-//! The caller's terminal in raw mode: keys go through as they are, and it is put back as it was.
+//! Puts the caller's terminal in raw mode, and restores it.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -7,13 +7,13 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 
 /// The terminal on the standard input, raw until this is dropped.
 #[derive(Debug)]
-#[must_use = "the terminal is put back when this is dropped"]
+#[must_use = "the terminal is restored when this is dropped"]
 pub(crate) struct RawTerminal {
     before: Arc<Mutex<Option<Termios>>>,
 }
 
 impl RawTerminal {
-    /// Sets it raw; `None` if the standard input is no terminal.
+    /// Enters raw mode; `None` if the standard input is no terminal.
     pub(crate) fn enter() -> io::Result<Option<Self>> {
         let input = io::stdin();
         if !isatty(&input) {
@@ -44,7 +44,7 @@ fn restore(before: &Mutex<Option<Termios>>) {
     if let Ok(mut before) = before.lock()
         && let Some(settings) = before.take()
     {
-        // A terminal that is gone needs nothing any more.
+        // A terminal that is gone needs no restoring.
         tcsetattr(io::stdin(), OptionalActions::Now, &settings).unwrap_or_default();
     }
 }

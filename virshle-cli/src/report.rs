@@ -1,4 +1,4 @@
-//! Errors, drawn for people or written for programs. On stderr, and nowhere else.
+//! Reports errors on stderr: as text for people, as JSON for programs.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use crate::escape::{escape, escape_lines};
 use crate::exit_code;
 use crate::paint::{self, Paint};
 
-/// Where errors go.
+/// Reports errors on stderr.
 #[derive(Debug)]
 pub(crate) struct Report {
     json: bool,
@@ -24,20 +24,20 @@ pub(crate) struct Report {
 /// An error as JSON. Fields are added, never renamed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct ErrorDocument {
-    /// A short word that stays as it is.
+    /// The stable identifier of the failure.
     code: &'static str,
-    /// The exit code that it has by itself.
+    /// The exit code of a command that ends with it.
     exit: u8,
     /// What failed.
     message: String,
-    /// Why, cause by cause.
+    /// The causes, outermost first.
     causes: Vec<String>,
-    /// What to do next.
+    /// The suggested next step.
     help: Option<String>,
     /// The mistakes in the configuration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mistakes: Vec<Mistake>,
-    /// The end of cloud-hypervisor's log.
+    /// The last lines of cloud-hypervisor's log.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     log: Vec<String>,
 }
@@ -79,7 +79,7 @@ fn place(mistake: &Mistake) -> String {
     format!("{}:{line}:{column}: {message}", path.display())
 }
 
-/// What is behind `error`, each cause once: a message may have its source's text in it.
+/// The causes of `error`, outermost first.
 fn causes(error: &CliError) -> Vec<String> {
     let mut causes = Vec::new();
     let mut next = error.source();
@@ -95,7 +95,7 @@ impl Report {
         Self { json, paint }
     }
 
-    /// Tells of a failure: as the one document of this command, or drawn.
+    /// Reports the failure that ends this command.
     pub(crate) fn draw(&self, error: &CliError) {
         if self.json {
             write_document(&ErrorDocument::new(error));
@@ -104,14 +104,14 @@ impl Report {
         }
     }
 
-    /// Tells of one failure of several: programs find it in the document on stdout.
+    /// Reports one failure of several: with `--json` it is in the document on stdout instead.
     pub(crate) fn draw_one_of_several(&self, error: &CliError) {
         if !self.json {
             write(&self.drawing(error));
         }
     }
 
-    /// Tells of mistakes in a configuration.
+    /// Reports the mistakes of a configuration.
     pub(crate) fn draw_mistakes(&self, mistakes: &[Mistake]) {
         if !self.json {
             let mut drawing = String::new();
@@ -120,12 +120,12 @@ impl Report {
         }
     }
 
-    /// Tells what is odd, and kept nothing from being done.
+    /// Reports something odd that prevented nothing.
     pub(crate) fn warn(&self, message: &str) {
         write(&format!("{} {}\n", self.paint.paint(paint::WARNING, "warning:"), escape(message)));
     }
 
-    /// Tells of a failure that kept nothing else from being done.
+    /// Reports a failure that prevented nothing else, as a warning.
     pub(crate) fn warn_of(&self, error: &CliError) {
         let mut message = error.to_string();
         for cause in causes(error) {
@@ -134,11 +134,11 @@ impl Report {
         self.warn(&message);
     }
 
-    /// Tells of wrong words, or prints the help that was asked for.
-    pub(crate) fn words(&self, error: &clap::Error) -> ExitCode {
+    /// Reports a usage error, or prints the help or version that was asked for.
+    pub(crate) fn usage(&self, error: &clap::Error) -> ExitCode {
         let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
         if asked || !self.json {
-            // A closed pipe is success, and nobody else could be told.
+            // A closed pipe is success, and another failure can't be reported.
             drop(error.print());
         } else {
             let text = error.to_string();
@@ -157,7 +157,7 @@ impl Report {
         if asked { ExitCode::SUCCESS } else { ExitCode::from(exit_code::USAGE) }
     }
 
-    /// What failed, why, and what to do next.
+    /// The text of an error: what failed, why, and what to do next.
     fn drawing(&self, error: &CliError) -> String {
         let mut drawing = String::new();
         let mistakes = error.mistakes();
@@ -207,9 +207,9 @@ fn write_document(error: &ErrorDocument) {
     write(&format!("{text}\n"));
 }
 
-/// Writes at once, so that the lines of two threads don't mix.
+/// Writes `text` at once, so that the lines of two threads don't mix.
 fn write(text: &str) {
-    // There is no one to tell that nobody can be told.
+    // A failure to write to stderr can't be reported.
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 

@@ -1,4 +1,4 @@
-//! What is known of one thing: a label and a value to a line.
+//! A sheet of labels and values, one line each.
 
 use anstyle::Style;
 
@@ -34,7 +34,7 @@ impl Sheet {
         self.lines.push((label.to_owned(), value.into(), style));
     }
 
-    /// The sheet as text, with the line's end.
+    /// The sheet as text, each line with its end.
     pub(crate) fn draw(&self) -> String {
         let width = self.lines.iter().map(|(label, ..)| label.chars().count()).max().unwrap_or(0);
         self.lines
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_stand_below_each_other() {
+    fn values_are_aligned() {
         let mut sheet = Sheet::new(Paint::plain());
         sheet.line("id", "1");
         sheet.maybe("pid", None::<String>);

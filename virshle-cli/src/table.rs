@@ -1,4 +1,4 @@
-//! Tables with round corners.
+//! Tables with rounded corners.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -30,7 +30,7 @@ impl Table {
         Self { rows, styles, paint }
     }
 
-    /// Adds a row, each cell in its style. What a terminal would act on is escaped.
+    /// Adds a row, each cell in its style. Control characters are escaped.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = (String, Style)>) {
         let row = self.rows.count_records();
         let texts: Vec<String> = cells
@@ -50,7 +50,7 @@ impl Table {
         self.rows.push_record(texts);
     }
 
-    /// Writes the table, with the line's end. A long one is never whole in memory as text.
+    /// Writes the table, with its last line's end. A long one is never whole in memory as text.
     pub(crate) fn write(self, out: &mut dyn Write) -> io::Result<()> {
         let mut table = self.rows.build();
         if table.count_rows() > 1 {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_round_corners_and_no_lines_between_rows() {
+    fn a_table_has_rounded_corners_and_no_lines_between_rows() {
         let mut table = Table::new(Paint::plain(), ["id", "name"]);
         table.row([("1".into(), Style::new()), ("büro\n".into(), Style::new())]);
         table.row([("20".into(), Style::new()), ("x".into(), paint::GOOD)]);

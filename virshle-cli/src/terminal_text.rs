@@ -1,9 +1,9 @@
-//! What a guest wrote, made fit for the terminal of somebody else.
+//! Removes control sequences from a guest's output before it reaches a terminal.
 //!
-//! A guest must not clear its host's screen, retitle its window or type into its shell. Colours
-//! pass, and so do the ends of lines; whatever else a terminal would act on is left away.
+//! A guest must not clear its host's screen, retitle its window or type into its shell. Colours and
+//! line feeds pass; whatever else a terminal would act on is removed.
 
-/// Filters a stream, piece by piece: a sequence may begin in one and end in the next.
+/// Filters a stream, piece by piece: a sequence may begin in one piece and end in the next.
 #[derive(Debug, Default)]
 pub(crate) struct TerminalText {
     state: State,
@@ -25,17 +25,17 @@ enum State {
     /// After ESC in a control string.
     StringEscape,
     /// After the byte that begins U+0080 to U+00BF in UTF-8. The first half are control
-    /// characters, on some terminals as mighty as ESC.
+    /// characters, which some terminals obey like ESC.
     Latin,
 }
 
 /// Begins U+0080 to U+00BF in UTF-8.
 const LATIN: u8 = 0xc2;
-/// The longest sequence of colours that passes.
+/// The longest colour sequence that passes, in bytes.
 const MAX_SEQUENCE: usize = 64;
 
 impl TerminalText {
-    /// What of `bytes` may be shown.
+    /// Returns the part of `bytes` that may be printed.
     pub(crate) fn filter(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut shown = Vec::with_capacity(bytes.len());
         for &byte in bytes {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_or_renames_the_terminal_does_not() {
+    fn sequences_that_move_the_cursor_or_retitle_the_window_are_removed() {
         assert_eq!(
             filter("\x1b[2J\x1b[01;01Ha\x1b]0;title\x07b\x1b]0;x\x1b\\c\x1bcd\x07\x08"),
             "abcd"

@@ -15,7 +15,7 @@ pub(crate) fn heading(node: &Node, paint: Paint) -> String {
     format!("{alias} {} {host}\n", paint.paint(paint::STRONG, "on"))
 }
 
-/// The machines of a listing.
+/// A table of the machines of a listing.
 pub(crate) fn of_summaries<'a>(
     vms: impl IntoIterator<Item = &'a VmSummary>,
     paint: Paint,
@@ -27,29 +27,28 @@ pub(crate) fn of_summaries<'a>(
     table
 }
 
-/// The same with all that is known.
-pub(crate) fn detailed(vms: impl Iterator<Item = VmInfo>, paint: Paint) -> Table {
-    let more = ["template", "pid", "nets", "addresses", "created", "uuid"];
-    let mut table = Table::new(paint, COLUMNS.into_iter().chain(more));
-    for vm in vms {
-        let nets: Vec<String> =
-            vm.nets.iter().map(|net| format!("{} {}", net.name, net.mac)).collect();
-        let addresses = addresses(&vm);
-        let first = cells(vm.id, vm.name.as_str(), vm.vcpu, vm.vram, vm.state);
-        let more = [
-            vm.template,
-            vm.pid.map(|pid| pid.to_string()).unwrap_or_default(),
-            nets.join(", "),
-            addresses,
-            vm.created,
-            vm.uuid.to_string(),
-        ];
-        table.row(first.into_iter().chain(more.map(|cell| (cell, Style::new()))));
-    }
-    table
+/// A detailed table, to be filled by [`push_detailed`].
+pub(crate) fn detailed(paint: Paint) -> Table {
+    Table::new(paint, COLUMNS.into_iter().chain(DETAILS))
 }
 
-/// The addresses that are sure enough to be shown without their sources.
+/// Adds a machine to a detailed table.
+pub(crate) fn push_detailed(table: &mut Table, vm: VmInfo) {
+    let nets: Vec<String> = vm.nets.iter().map(|net| format!("{} {}", net.name, net.mac)).collect();
+    let addresses = addresses(&vm);
+    let first = cells(vm.id, vm.name.as_str(), vm.vcpu, vm.vram, vm.state);
+    let details: [String; DETAILS.len()] = [
+        vm.template,
+        vm.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+        nets.join(", "),
+        addresses,
+        vm.created,
+        vm.uuid.to_string(),
+    ];
+    table.row(first.into_iter().chain(details.map(|cell| (cell, Style::new()))));
+}
+
+/// The addresses that are certain enough to be shown without their sources.
 fn addresses(vm: &VmInfo) -> String {
     let known = vm.nets.iter().flat_map(|net| &net.addresses);
     let shown = known.filter(|address| address.source != AddressSource::Mac);
@@ -57,6 +56,9 @@ fn addresses(vm: &VmInfo) -> String {
 }
 
 const COLUMNS: [&str; 5] = ["id", "name", "vcpu", "vram", "state"];
+
+/// The further columns of a detailed table.
+const DETAILS: [&str; 6] = ["template", "pid", "nets", "addresses", "created", "uuid"];
 
 fn cells(id: u64, name: &str, vcpus: u32, bytes: u64, state: VmState) -> [(String, Style); 5] {
     [

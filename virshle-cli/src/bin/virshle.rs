@@ -1,4 +1,4 @@
-//! The program `virshle`: `v` by its long name.
+//! The program `virshle`: the long name of `v`.
 
 fn main() -> std::process::ExitCode {
     virshle_cli::main()

@@ -1,17 +1,17 @@
-//! `v man`
+//! `v man`: prints or writes the manual pages.
 
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
 use clap_mangen::Man;
 
-use crate::cli::Cli;
 use crate::context::Context;
 use crate::error::CliError;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Write the page of every command into DIR instead, as v.1, v-vm.1, v-vm-ls.1 …
+    /// Write the pages of all commands to DIR
+    ///
+    /// One file each: v.1, v-vm.1, v-vm-ls.1 …
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -19,13 +19,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     match &args.dir {
         None => {
-            context.output.bytes(&page(Cli::command(), Path::new("v.1"))?);
+            context.output.bytes(&page((context.command_line)(), Path::new("v.1"))?);
             Ok(())
         }
         Some(dir) => {
             std::fs::create_dir_all(dir)
                 .map_err(|source| CliError::Manual { path: dir.clone(), source })?;
-            let mut command = Cli::command();
+            let mut command = (context.command_line)();
             command.build();
             write_pages(dir, &command, "v")
         }

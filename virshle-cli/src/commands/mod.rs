@@ -12,25 +12,27 @@ use clap::Subcommand;
 use crate::context::Context;
 use crate::error::CliError;
 
-/// What can be done.
+/// The commands.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
-    /// Look at the templates that machines are made from
+    /// Inspect the templates that machines are created from
     #[command(subcommand, arg_required_else_help = true)]
     Template(template::Command),
-    /// Make machines, and look after them
+    /// Create and manage machines
     #[command(subcommand, arg_required_else_help = true)]
     Vm(vm::Command),
-    /// Keep images that machines are made from
+    /// Manage the images that machines are created from
     #[command(subcommand, arg_required_else_help = true)]
     Image(image::Command),
     /// Prepare and check this host
     #[command(subcommand, arg_required_else_help = true)]
     Node(node::Command),
-    /// Print the completions for a shell; for bash: source <(v completions bash)
+    /// Print a shell's completion script
+    ///
+    /// For the current bash: source <(v completions bash)
     Completions(completions::Args),
-    /// Print the manual page
+    /// Print the manual page, or write all pages to a directory
     Man(man::Args),
 }
 

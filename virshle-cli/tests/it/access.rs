@@ -1,4 +1,4 @@
-//! Who may see what: modes under every umask, and secrets that stay where they belong.
+//! Permissions under every umask, and secrets that must not leak.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -11,15 +11,15 @@ use virshle_testkit_macros::test_on;
 use crate::home::{Home, Ran, ran};
 
 /// Runs `v` under another umask.
-fn under(umask: &str, home: &Home, words: &str) -> Ran {
-    let inner = home.command(&words.split(' ').collect::<Vec<_>>());
+fn under(umask: &str, home: &Home, arguments: &str) -> Ran {
+    let inner = home.command(&arguments.split(' ').collect::<Vec<_>>());
     let mut command = Command::new("sh");
     command.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask]);
     command.arg(inner.get_program()).args(inner.get_args()).env_clear();
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.current_dir(home.path(""));
     let ran = ran(&mut command);
-    assert_eq!(ran.code, 0, "umask {umask}, v {words}: {ran:?}");
+    assert_eq!(ran.code, 0, "umask {umask}, v {arguments}: {ran:?}");
     ran
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn everything_below(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Folders can be entered by the group, files and sockets are the owner's alone.
+/// Asserts that directories can be entered by the group, and that files and sockets are private.
 #[track_caller]
 pub(crate) fn assert_private(root: &Path) {
     for path in everything_below(root) {
@@ -63,7 +63,7 @@ fn modes_do_not_depend_on_the_umask() {
 }
 
 #[test]
-fn the_folders_above_the_root_are_no_slate_for_everybody() {
+fn directories_above_the_root_are_not_writable_by_all() {
     let home = Home::new();
     let root = home.path("a/b/root");
     under("000", &home, &format!("vm create -t bare --root {}", root.display()));
@@ -79,8 +79,8 @@ fn user_data_is_in_the_seed_and_nowhere_else() {
     const SECRET: &str = "hunter2-correct-horse";
     let home = Home::new();
     fs::write(home.path("me"), format!("#cloud-config\npassword: {SECRET}\n")).unwrap();
-    let words = ["-vvvv", "vm", "create", "-t", "disk", "--name", "web", "--user-data", "me"];
-    let made = ran(home.command(&words).env("RUST_LOG", "trace"));
+    let arguments = ["-vvvv", "vm", "create", "-t", "disk", "--name", "web", "--user-data", "me"];
+    let made = ran(home.command(&arguments).env("RUST_LOG", "trace"));
     assert_eq!(made.code, 0, "{made:?}");
     assert!(made.stderr.contains("DEBUG"), "{made:?}");
     let shown = home.run("-vvvv vm info web");
@@ -100,7 +100,7 @@ fn user_data_is_in_the_seed_and_nowhere_else() {
 }
 
 #[test_on(Ch, Kvm)]
-fn ch_a_running_machine_is_open_to_nobody_and_tells_no_secret() {
+fn ch_a_running_machine_is_private_and_leaks_no_secret() {
     const SECRET: &str = "hunter2-correct-horse";
     let home = Home::new();
     let written = TestKernel::halt().write(&home.path("")).unwrap();

@@ -1,13 +1,13 @@
-//! Wrong words, wrong files, a host that lacks something: each has its exit code and a sentence.
+//! Invalid arguments and files, and a host that lacks a requirement: each has its exit code and message.
 
 use std::path::Path;
 
 use crate::home::{Home, machines_below, ran};
 
 #[test]
-fn wrong_words_are_2() {
+fn invalid_arguments_are_2() {
     let home = Home::new();
-    for words in [
+    for arguments in [
         "vm",
         "nonsense",
         "vm ls --nonsense",
@@ -27,27 +27,27 @@ fn wrong_words_are_2() {
         "completions tcsh",
         "--color red vm ls",
     ] {
-        home.run(words).fails_with(2, &[]);
+        home.run(arguments).fails_with(2, &[]);
     }
     ran(&mut home.command(&[])).fails_with(2, &["Usage: v"]);
 }
 
 #[test]
-fn acting_on_nobody_named_is_2_and_tells_how_to_name_somebody() {
+fn no_machine_specified_is_2_with_a_hint() {
     let home = Home::new();
     home.ok("vm create -t bare");
     for verb in ["start", "stop", "restart", "pause", "resume", "rm", "logs"] {
-        home.run(&format!("vm {verb}")).fails_with(2, &["no machine is named", "--all"]);
+        home.run(&format!("vm {verb}")).fails_with(2, &["no machine specified", "--all"]);
     }
 }
 
 #[test]
-fn acting_on_nobody_that_fits_succeeds_with_a_note() {
+fn no_match_is_success_with_a_note() {
     let home = Home::new();
     for verb in ["start", "stop", "restart", "pause", "resume", "rm"] {
         let ran = home.run(&format!("vm {verb} --state running"));
         assert_eq!((ran.code, ran.stdout.as_str()), (0, ""));
-        assert_eq!(ran.stderr, "no machine fits\n");
+        assert_eq!(ran.stderr, "no machine matches\n");
         assert_eq!(home.json(&format!("vm {verb} --all")), serde_json::json!([]));
     }
 }
@@ -61,7 +61,7 @@ fn no_such_machine_is_3() {
     home.run("vm start --id 9").fails_with(3, &["no machine"]);
     home.run("vm rm --name nobody").fails_with(3, &["no machine"]);
     home.run("vm info --uuid ffffffff").fails_with(3, &["no machine"]);
-    // Nothing is done if one of the words is wrong.
+    // Nothing is done if one of the arguments is invalid.
     home.run("vm rm web nobody").fails_with(3, &["nobody"]);
     assert_eq!(home.json("vm ls").as_array().unwrap().len(), 1);
 }
@@ -75,7 +75,7 @@ fn no_such_template_is_3() {
 }
 
 #[test]
-fn a_wrong_configuration_is_4_with_the_line() {
+fn an_invalid_configuration_is_4_with_the_line() {
     let home = Home::new();
     home.write_config("[node]\nroot = 7\n");
     home.run("vm ls").fails_with(4, &["error: ", "config.toml:2:8", "2 | root = 7"]);
@@ -84,7 +84,7 @@ fn a_wrong_configuration_is_4_with_the_line() {
 }
 
 #[test]
-fn a_wrong_template_is_4_and_the_others_work() {
+fn an_invalid_template_is_4_and_the_others_work() {
     let home = Home::new();
     home.write_config(
         "[[template.vm]]\nname = \"right\"\nvcpu = 1\nvram = 1\n\
@@ -97,35 +97,35 @@ fn a_wrong_template_is_4_and_the_others_work() {
     let ran = home.run("template ls");
     assert_eq!(ran.code, 0);
     assert!(ran.stdout.contains("right") && !ran.stdout.contains("wrong"), "{ran:?}");
-    assert!(ran.stderr.contains("warning: template \"wrong\" is wrong"), "{ran:?}");
+    assert!(ran.stderr.contains("warning: template \"wrong\" is invalid"), "{ran:?}");
 }
 
 #[test]
-fn a_configuration_that_is_named_has_to_be_there() {
+fn an_explicit_configuration_must_exist() {
     let home = Home::new();
     home.run("--config nowhere.toml vm ls").fails_with(4, &["nowhere.toml"]);
     home.run("template check nowhere.toml").fails_with(4, &["nowhere.toml"]);
 }
 
 #[test]
-fn without_any_configuration_all_works_but_templates() {
+fn without_a_configuration_all_but_templates_work() {
     if Path::new("/etc/virshle/config.toml").exists() {
         return;
     }
     let home = Home::new();
     let root = home.root().display().to_string();
-    let bare = |words: &[&str]| ran(home.bare_command(words).env("VIRSHLE_ROOT", &root));
+    let bare = |arguments: &[&str]| ran(home.bare_command(arguments).env("VIRSHLE_ROOT", &root));
     assert_eq!(bare(&["vm", "ls"]).code, 0);
     assert_eq!(bare(&["node", "info"]).code, 0);
-    for words in [&["vm", "create", "-t", "xs"][..], &["template", "ls"]] {
-        bare(words).fails_with(4, &["/etc/virshle/config.toml", "hint: "]);
+    for arguments in [&["vm", "create", "-t", "xs"][..], &["template", "ls"]] {
+        bare(arguments).fails_with(4, &["/etc/virshle/config.toml", "hint: "]);
     }
 }
 
 #[test]
 fn a_root_that_cannot_be_written_is_5() {
     let home = Home::new();
-    // Nobody can make a folder there, not even root.
+    // No user can create a directory there, not even root.
     home.run("vm create -t bare --root /sys/virshle").fails_with(5, &["/sys/virshle"]);
     home.run("node init --root /sys/virshle").fails_with(5, &["/sys/virshle"]);
     // Nor is there anything to list.
@@ -133,7 +133,7 @@ fn a_root_that_cannot_be_written_is_5() {
 }
 
 #[test]
-fn a_host_that_lacks_something_is_5() {
+fn a_host_that_lacks_a_requirement_is_5() {
     let home = Home::new();
     home.ok("vm create -t bare -n 2");
     home.run("vm start 1").fails_with(5, &["error: ", "hint: "]);
@@ -141,7 +141,7 @@ fn a_host_that_lacks_something_is_5() {
     let check = home.run("node check");
     assert_eq!(check.code, 5, "{check:?}");
     assert!(check.stdout.contains("no-cloud-hypervisor"), "{check:?}");
-    // Each of several is told of, and none keeps the other from being tried.
+    // Each of several is reported, and none keeps the other from being tried.
     let both = home.run("vm start --all");
     both.fails_with(1, &["error: 2 of 2 machines could not be started"]);
     assert_eq!(both.stderr.matches("error: cannot").count(), 2, "{both:?}");
@@ -156,7 +156,7 @@ fn a_name_that_is_taken_is_6() {
 }
 
 #[test]
-fn what_does_not_fit_the_state_is_6() {
+fn an_operation_refused_in_this_state_is_6() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
     home.run("vm pause web").fails_with(6, &["cannot pause machine web: it is stopped"]);
@@ -165,7 +165,7 @@ fn what_does_not_fit_the_state_is_6() {
 }
 
 #[test]
-fn images_that_do_not_fit_leave_nothing() {
+fn unsuitable_images_leave_nothing_behind() {
     let home = Home::new();
     let short = home.run("vm create -t short");
     short.fails_with(short.code, &["cannot make disk \"os\""]);
@@ -177,7 +177,7 @@ fn images_that_do_not_fit_leave_nothing() {
 }
 
 #[test]
-fn a_broken_definition_is_told_of_and_hides_no_other() {
+fn a_broken_definition_is_reported_and_hides_no_other() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
     let broken = home.root().join("vm/00000000-0000-4000-8000-000000000000");
@@ -200,11 +200,14 @@ fn a_terminal_is_attached_to_one_machine() {
     let home = Home::new();
     home.ok("vm create -t bare -n 2");
     let ran = home.run("vm start --all --attach");
-    ran.fails_with(2, &["more than one machine is named", "hint: this takes one"]);
+    ran.fails_with(
+        2,
+        &["more than one machine specified", "hint: this command takes exactly one machine"],
+    );
 }
 
 #[test]
-fn who_has_no_key_is_told_so_and_his_guest_its_name() {
+fn a_missing_key_is_noted_and_the_guest_still_gets_its_name() {
     let home = Home::new();
     let seed = |name: &str| {
         let disk =
@@ -212,11 +215,11 @@ fn who_has_no_key_is_told_so_and_his_guest_its_name() {
         disk.filter(|disk| disk["clone"] == "seed" && disk["readonly"] == true)
     };
     let ran = home.run("vm create -t disk --name web");
-    assert!(ran.code == 0 && ran.stderr.contains("nobody will be let in by ssh"), "{ran:?}");
+    assert!(ran.code == 0 && ran.stderr.contains("no ssh access will be possible"), "{ran:?}");
     let bytes = std::fs::read(seed("web").unwrap()["path"].as_str().unwrap()).unwrap();
     let name = b"local-hostname: \"web\"\n";
     assert!(bytes.windows(name.len()).any(|part| part == name));
-    // Who wished for nothing, has a key, or has a machine without disks hears nothing of it.
+    // There is no note with --no-user-data, with a key, or for a machine without disks.
     let silent = home.run("vm create -t disk --no-user-data --name nothing");
     assert!(seed("nothing").is_none() && !silent.stderr.contains("nobody"), "{silent:?}");
     assert!(!home.run("vm create -t bare").stderr.contains("nobody"));
@@ -246,7 +249,7 @@ fn a_definition_of_a_newer_version_is_left_alone() {
 }
 
 #[test]
-fn hostile_words_make_nothing_and_name_nobody() {
+fn hostile_names_create_and_select_nothing() {
     let home = Home::new();
     let long = "x".repeat(300);
     let names =
@@ -255,8 +258,8 @@ fn hostile_words_make_nothing_and_name_nobody() {
         let name_is = format!("--name={name}");
         let made = ran(&mut home.command(&["vm", "create", "-t", "bare", &name_is]));
         assert_eq!(made.code, 2, "{name:?}: {made:?}");
-        for words in [["vm", "info", "--name", name], ["vm", "rm", "--uuid", name]] {
-            let found = ran(&mut home.command(&words));
+        for arguments in [["vm", "info", "--name", name], ["vm", "rm", "--uuid", name]] {
+            let found = ran(&mut home.command(&arguments));
             assert!([2, 3].contains(&found.code), "{name:?}: {found:?}");
             assert!(!found.stderr.contains('\x1b'), "{found:?}");
         }
@@ -267,13 +270,13 @@ fn hostile_words_make_nothing_and_name_nobody() {
 }
 
 #[test]
-fn user_data_that_is_none_of_the_three_kinds_makes_no_machine() {
+fn invalid_user_data_creates_no_machine() {
     let home = Home::new();
     let me = home.path("me");
     let create = format!("vm create -t bare --user-data {}", me.display());
     home.run(&create).fails_with(1, &["cannot read", "me"]);
-    for (text, words) in [
-        (&b"just some words\n"[..], ["this is not user data", "me:1:1"]),
+    for (text, messages) in [
+        (&b"just some text\n"[..], ["this is not user data", "me:1:1"]),
         (b"\x7fELF\x02\xff", ["not UTF-8", "me:1:6"]),
         (b"#cloud-config\na: [1\nb: }\n", ["not YAML", "me:3:2"]),
         (b"packages = [\"htop\n", ["unclosed array", "me:1:18"]),
@@ -283,7 +286,7 @@ fn user_data_that_is_none_of_the_three_kinds_makes_no_machine() {
         ),
     ] {
         std::fs::write(&me, text).unwrap();
-        home.run(&create).fails_with(4, &words);
+        home.run(&create).fails_with(4, &messages);
     }
     // Each may be large; a seed holds no more than its disk.
     std::fs::write(&me, format!("#!/bin/sh\n#{}\n", "x".repeat(1 << 20))).unwrap();

@@ -1,4 +1,4 @@
-//! Colours where they are wanted, and nowhere else.
+//! When the output has colours.
 
 use crate::home::{Home, ran};
 
@@ -12,7 +12,7 @@ fn a_pipe_gets_no_colours() {
 }
 
 #[test]
-fn colours_can_be_asked_for_and_refused() {
+fn colours_can_be_forced_and_disabled() {
     let home = Home::new();
     home.ok("vm create -t bare");
     let table = home.ok("vm ls --color always");
@@ -38,9 +38,9 @@ fn the_table_is_as_wide_with_colours_as_without() {
 }
 
 #[test]
-fn no_color_is_heard_unless_colours_are_asked_for() {
+fn no_color_is_honoured_unless_colours_are_forced() {
     let home = Home::new();
-    let run = |words: &[&str]| ran(home.command(words).env("NO_COLOR", "1")).stdout;
+    let run = |arguments: &[&str]| ran(home.command(arguments).env("NO_COLOR", "1")).stdout;
     assert!(!run(&["vm", "ls"]).contains('\x1b'));
     assert!(run(&["vm", "ls", "--color", "always"]).contains('\x1b'));
 }

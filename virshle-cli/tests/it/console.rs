@@ -54,12 +54,12 @@ struct Terminal {
     upper: File,
     lower: OwnedFd,
     child: Child,
-    /// What it showed since it was last asked.
+    /// The output since the last call.
     screen: String,
 }
 
 impl Terminal {
-    fn run(home: &Home, words: &str) -> Self {
+    fn run(home: &Home, arguments: &str) -> Self {
         let upper = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         unlockpt(&upper).unwrap();
         let path = ptsname(&upper, Vec::new()).unwrap().into_string().unwrap();
@@ -67,24 +67,24 @@ impl Terminal {
         let size = Winsize { ws_row: 31, ws_col: 97, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&lower, size).unwrap();
         let end = || Stdio::from(lower.try_clone().unwrap());
-        let mut command = home.command(&words.split(' ').collect::<Vec<_>>());
+        let mut command = home.command(&arguments.split(' ').collect::<Vec<_>>());
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         Self { upper: upper.into(), lower, child, screen: String::new() }
     }
 
-    /// Waits until `words` are shown, and gives what was shown up to them since it was last asked.
+    /// Waits for `text` in the output, and returns the output up to it since the last call.
     #[track_caller]
-    fn shows(&mut self, words: &str) -> String {
+    fn shows(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(at) = self.screen.find(words) {
-                let after = self.screen.split_off(at + words.len());
+            if let Some(at) = self.screen.find(text) {
+                let after = self.screen.split_off(at + text.len());
                 return std::mem::replace(&mut self.screen, after);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let mut heard = [PollFd::new(&self.upper, PollFlags::IN)];
             let ready = poll(&mut heard, Some(&Timespec::try_from(left).unwrap())).unwrap();
-            assert!(ready > 0, "{words:?} not in {:?}", self.screen);
+            assert!(ready > 0, "{text:?} not in {:?}", self.screen);
             let mut piece = [0; 4096];
             let length = self.upper.read(&mut piece).unwrap();
             self.screen.push_str(&String::from_utf8_lossy(&piece[..length]));
@@ -155,7 +155,7 @@ fn ch_a_console_is_detached_killed_and_reattached_and_loses_nothing() {
     let pid = lab.home.json("vm info web")["pid"].as_i64().unwrap();
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
     for mut terminal in [one, other] {
-        terminal.shows("the machine has ended");
+        terminal.shows("the machine has stopped");
         terminal.ends();
     }
     assert!(lab.home.ok("vm logs web").ends_with("login: first\x03second\x1b[6n"));
@@ -163,7 +163,7 @@ fn ch_a_console_is_detached_killed_and_reattached_and_loses_nothing() {
 
 /// Regression: what was written between the last read of a log and its cut was lost (9790f6a).
 #[test_on(Ch, Kvm)]
-fn ch_a_log_without_end_is_cut_by_whoever_looks_and_read_on() {
+fn ch_an_endless_log_is_cut_by_its_readers_who_continue_in_it() {
     let lab = Lab::new(&TestKernel::floods("0123456789\n"));
     lab.home.ok("vm start web");
     let log = lab.serial_log();
@@ -173,16 +173,16 @@ fn ch_a_log_without_end_is_cut_by_whoever_looks_and_read_on() {
     let mut follower = lab.home.command(&["vm", "logs", "-f", "web"]);
     let mut follower = follower.stdout(Stdio::piped()).spawn().unwrap();
     let size = || fs::metadata(&log).unwrap().len();
-    for words in ["vm ls", "vm info web"] {
+    for arguments in ["vm ls", "vm info web"] {
         file.write_all(&vec![b'\n'; 17 << 20]).unwrap();
-        lab.home.ok(words);
-        assert!(size() <= 16 << 20, "{words}: {}", size());
+        lab.home.ok(arguments);
+        assert!(size() <= 16 << 20, "{arguments}: {}", size());
     }
     file.write_all(b"the last word\n").unwrap();
-    // It goes on for whoever follows, and for the guest.
+    // Following continues, and so does the guest.
     let mut shown = follower.stdout.take().unwrap();
     let (mut seen, mut piece) = (Vec::new(), vec![0; 1 << 20]);
-    let has = |seen: &[u8], words: &[u8]| seen.windows(words.len()).any(|part| part == words);
+    let has = |seen: &[u8], text: &[u8]| seen.windows(text.len()).any(|part| part == text);
     while !has(&seen, b"the last word\n") {
         let length = shown.read(&mut piece).unwrap();
         let kept = seen.len().saturating_sub(100);

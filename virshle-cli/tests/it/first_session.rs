@@ -10,7 +10,7 @@ use virshle_testkit_macros::test_on;
 
 use crate::home::{Home, machines_below};
 
-/// The file that the first users have; only the image's folder is ours.
+/// The configuration of the first users; only the image's directory is the test's.
 const FIRST: &str = r#"
 [[template.vm]]
 name = "xs"
@@ -48,7 +48,7 @@ struct Host {
     image: Image,
 }
 
-/// What must never change of an image.
+/// The attributes of an image that must never change.
 #[derive(Debug, PartialEq)]
 struct Image {
     content: Vec<u8>,
@@ -79,7 +79,7 @@ impl Host {
         self.ovs.vsctl(&["get", "Interface", name, column]).trim().to_owned()
     }
 
-    /// Whatever a machine has while it runs, seen with other eyes than `v`'s.
+    /// Everything that a running machine has, found without `v`.
     fn assert_nothing_left(&self) {
         assert_eq!(machines_below(&self.home.root()), 0);
         assert_eq!(self.ovs.vsctl(&["list-ports", "br0"]), "");

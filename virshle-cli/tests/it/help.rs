@@ -1,61 +1,129 @@
-//! The help of every command, as it is printed. `UPDATE_SNAPSHOTS=1 cargo test` writes it anew.
+//! The help of every command, short and long, as it is printed. `UPDATE_SNAPSHOTS=1 cargo test` writes
+//! it anew.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::home::Home;
 
+/// The options that print help, each with the name of its snapshots.
+const HELPS: [(&str, &str); 2] = [("-h", "short"), ("--help", "long")];
+
+/// The commands that no help lists.
+const HIDDEN: [&str; 2] = ["vm proxy", "vm known-hosts"];
+
+/// The widest line of short help, in columns: what a terminal has at least.
+const WIDTH: usize = 100;
+
+/// Every command, as its arguments separated by spaces, from `v` itself on.
+fn commands(home: &Home) -> Vec<String> {
+    let mut commands = vec![String::new()];
+    let mut next = 0;
+    while let Some(command) = commands.get(next).cloned() {
+        let help = home.ok(format!("{command} -h").trim());
+        commands.extend(subcommands(&help).map(|name| format!("{command} {name}").trim().into()));
+        next += 1;
+    }
+    commands.extend(HIDDEN.map(String::from));
+    commands
+}
+
+/// The names below `Commands:`.
+fn subcommands(help: &str) -> impl Iterator<Item = &str> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let entries = lines.take_while(|line| !line.is_empty());
+    // A line that is indented further continues the one before.
+    let entries = entries.filter_map(|line| line.strip_prefix("  "));
+    entries.filter(|line| !line.starts_with(' ')).filter_map(|line| line.split(' ').next())
+}
+
+fn snapshots() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/snapshots")
+}
+
 #[test]
-fn the_help_of_every_command_is_as_it_was() {
+fn the_help_of_every_command_matches_its_snapshot() {
     let home = Home::new();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/snapshots");
+    let directory = snapshots();
     let update = std::env::var_os("UPDATE_SNAPSHOTS").is_some();
     let mut expected = BTreeSet::new();
-    let mut commands = vec![Vec::<String>::new()];
-    while let Some(command) = commands.pop() {
-        let words: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
-        let help = home.ok(&words.join(" "));
-        let file = format!("{}.txt", [&["v".to_owned()], &command[..]].concat().join("-"));
-        let path = folder.join(&file);
-        if update {
-            std::fs::write(&path, &help).unwrap();
-        }
-        let before = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(help, before, "{file}; UPDATE_SNAPSHOTS=1 writes it anew");
-        expected.insert(file);
-        for below in subcommands(&help) {
-            commands.push([&command[..], &[below]].concat());
+    for command in commands(&home) {
+        for (option, kind) in HELPS {
+            let help = home.ok(format!("{command} {option}").trim());
+            let name = format!("v {command}").trim().replace(' ', "-");
+            let file = format!("{name}.{kind}.txt");
+            let path = directory.join(&file);
+            if update {
+                std::fs::write(&path, &help).unwrap();
+            }
+            let before = std::fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(help, before, "{file}; UPDATE_SNAPSHOTS=1 writes it anew");
+            expected.insert(file);
         }
     }
-    assert!(expected.len() > 18, "{expected:?}");
-    for entry in std::fs::read_dir(&folder).unwrap() {
+    assert!(expected.len() > 36, "{expected:?}");
+    for entry in std::fs::read_dir(&directory).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if update && !expected.contains(&name) {
-            std::fs::remove_file(folder.join(&name)).unwrap();
+            std::fs::remove_file(directory.join(&name)).unwrap();
         } else {
             assert!(expected.contains(&name), "{name} is of no command");
         }
     }
 }
 
-/// The words below `Commands:`.
-fn subcommands(help: &str) -> Vec<String> {
-    help.lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.split_whitespace().next())
-        .map(ToOwned::to_owned)
-        .collect()
+#[test]
+fn help_has_no_final_periods_and_fits_a_terminal() {
+    let home = Home::new();
+    for command in commands(&home) {
+        for (option, kind) in HELPS {
+            let help = home.ok(format!("{command} {option}").trim());
+            let footer = help.find("\n`v <COMMAND> -h`").unwrap_or(help.len());
+            for line in help[..footer].lines() {
+                assert!(
+                    !line.ends_with('.') || line.ends_with("..."),
+                    "{command} {kind}: {line:?}"
+                );
+                let width = line.chars().count();
+                assert!(line.starts_with("Usage") || width <= WIDTH, "{command} {kind}: {line:?}");
+            }
+        }
+    }
+}
+
+/// Long help says what short help does, and more.
+#[test]
+fn the_summary_of_a_command_is_one_line() {
+    let home = Home::new();
+    for command in commands(&home) {
+        let [short, long] = HELPS.map(|(option, _)| home.ok(format!("{command} {option}").trim()));
+        let (summary, rest) = short.split_once("\n\n").unwrap();
+        assert!(!summary.contains('\n') && summary.len() <= 80, "{command}: {summary:?}");
+        assert!(rest.starts_with("Usage: "), "{command}: {short}");
+        assert!(long.starts_with(summary), "{command}: {long}");
+        assert!(long.lines().count() > short.lines().count(), "{command}: {long}");
+    }
 }
 
 #[test]
-fn every_line_of_help_is_without_a_period() {
+fn an_option_is_below_its_own_heading() {
     let home = Home::new();
-    for words in ["--help", "vm --help", "vm create --help", "vm logs --help", "node --help"] {
-        for line in home.ok(words).lines() {
-            assert!(!line.ends_with('.') || line.ends_with("..."), "{line:?}");
-        }
+    let below = |command: &str, heading: &str| -> Vec<String> {
+        let help = home.ok(format!("{command} -h").trim());
+        let lines = help.lines().skip_while(|line| *line != heading).skip(1);
+        let options = lines.take_while(|line| !line.is_empty());
+        let names = options.flat_map(str::split_whitespace).filter(|text| text.starts_with("--"));
+        names.map(ToOwned::to_owned).collect()
+    };
+    assert_eq!(below("vm config", "Machine:"), ["--id", "--name", "--uuid"]);
+    assert_eq!(below("vm config", "Options:"), ["--command", "--vmm", "--help"]);
+    assert_eq!(below("vm ls", "Machines:"), ["--state", "--template"]);
+    let globals = ["--config", "--root", "--json", "--verbose...", "--quiet", "--color"];
+    for command in commands(&home) {
+        assert_eq!(below(&command, "Global options:"), globals, "{command}");
+        let help = home.ok(format!("{command} -h").trim());
+        let last = help.lines().rfind(|line| line.ends_with(':'));
+        assert_eq!(last, Some("Global options:"), "{command}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A home of its own for each test: configuration, root, and nothing of the host's.
+//! A home directory for each test: configuration, root, and nothing of the host's.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Templates that need nothing but a folder: `bare` has no disk, `disk` has two.
+/// Templates that need nothing but a directory: `bare` has no disk, `disk` has two.
 const CONFIG: &str = r#"
 [node]
 alias = "deku"
@@ -57,12 +57,12 @@ name = "os"
 path = "no-such-image.raw"
 "#;
 
-/// A home with a configuration, in a temporary folder.
+/// A home with a configuration, in a temporary directory.
 pub(crate) struct Home {
     folder: TempDir,
 }
 
-/// What a command came to.
+/// The outcome of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -97,18 +97,18 @@ impl Home {
         std::fs::write(self.config(), text.replace("HOME", &home)).unwrap();
     }
 
-    /// `v` with these words, the home's configuration and root.
-    pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.bare_command(words);
+    /// `v` with these arguments, the home's configuration and root.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.bare_command(arguments);
         command.env("VIRSHLE_CONFIG", self.config()).env("VIRSHLE_ROOT", self.root());
         command
     }
 
-    /// `v` with these words, and an environment that says nothing of virshle.
-    pub(crate) fn bare_command(&self, words: &[&str]) -> Command {
+    /// `v` with these arguments, and an environment without Virshle's variables.
+    pub(crate) fn bare_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_v"));
         command
-            .args(words)
+            .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.folder.path())
@@ -119,21 +119,21 @@ impl Home {
         command
     }
 
-    /// Runs `v` with these words, parted by spaces.
-    pub(crate) fn run(&self, words: &str) -> Ran {
-        ran(&mut self.command(&words.split(' ').collect::<Vec<_>>()))
+    /// Runs `v` with these arguments, separated by spaces.
+    pub(crate) fn run(&self, arguments: &str) -> Ran {
+        ran(&mut self.command(&arguments.split(' ').collect::<Vec<_>>()))
     }
 
-    /// The same, and it has to succeed. Gives its standard output.
-    pub(crate) fn ok(&self, words: &str) -> String {
-        let ran = self.run(words);
-        assert_eq!(ran.code, 0, "v {words}: {ran:?}");
+    /// The same, and it has to succeed. Returns its standard output.
+    pub(crate) fn ok(&self, arguments: &str) -> String {
+        let ran = self.run(arguments);
+        assert_eq!(ran.code, 0, "v {arguments}: {ran:?}");
         ran.stdout
     }
 
     /// The same with `--json`: one document, and nothing else.
-    pub(crate) fn json(&self, words: &str) -> Value {
-        serde_json::from_str(&self.ok(&format!("{words} --json"))).unwrap()
+    pub(crate) fn json(&self, arguments: &str) -> Value {
+        serde_json::from_str(&self.ok(&format!("{arguments} --json"))).unwrap()
     }
 }
 
@@ -168,7 +168,7 @@ impl Ran {
     }
 }
 
-/// How many entries a folder has that are machines, or were meant to be.
+/// The number of machines below a root, complete or not.
 pub(crate) fn machines_below(root: &Path) -> usize {
     std::fs::read_dir(root.join("vm")).map_or(0, Iterator::count)
 }

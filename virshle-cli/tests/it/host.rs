@@ -1,4 +1,5 @@
-//! A host that lacks something, or whose parts misbehave: told, within a deadline, and nothing left.
+//! A host that lacks a requirement, or whose parts misbehave: reported within a deadline, and nothing is left
+//! behind.
 
 use std::process::Command;
 
@@ -27,7 +28,7 @@ fn real_program() -> String {
     std::env::var("CLOUD_HYPERVISOR").unwrap_or("cloud-hypervisor".into())
 }
 
-/// The start failed for want of `texts`, and left the machine as it was.
+/// Asserts that the start failed with `texts`, and left the machine as it was.
 #[track_caller]
 fn refused(home: &Home, start: &Ran, texts: &[&str]) {
     start.fails_with(5, &["error: ", "hint: "]);
@@ -42,7 +43,7 @@ fn refused(home: &Home, start: &Ran, texts: &[&str]) {
 }
 
 #[test_on(Kvm)]
-fn kvm_a_vmm_that_is_absent_too_old_or_dying_is_told() {
+fn kvm_a_vmm_that_is_absent_too_old_or_dying_is_reported() {
     let home = home("unix:HOME/no-ovsdb.sock", "HOME/cloud-hypervisor");
     home.ok("vm create -t alone");
     refused(&home, &home.run("vm start 1"), &["cannot run", "install cloud-hypervisor"]);
@@ -58,7 +59,7 @@ fn kvm_a_vmm_that_is_absent_too_old_or_dying_is_told() {
 }
 
 #[test_on(Root)]
-fn root_a_host_without_kvm_is_told() {
+fn root_a_host_without_kvm_is_reported() {
     let home = home("unix:HOME/no-ovsdb.sock", &real_program());
     home.ok("vm create -t alone");
     // A mount namespace of its own, in which /dev has next to nothing.
@@ -70,7 +71,7 @@ fn root_a_host_without_kvm_is_told() {
 }
 
 #[test_on(Ovs, Ch, Kvm)]
-fn ovs_a_switch_that_is_gone_or_dead_is_told_and_leaves_nothing() {
+fn ovs_a_switch_that_is_gone_or_dead_is_reported_and_leaves_nothing() {
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
     let home = home(&ovs.address(), &real_program());
@@ -90,7 +91,7 @@ fn ovs_a_switch_that_is_gone_or_dead_is_told_and_leaves_nothing() {
 }
 
 #[test_on(Reflink)]
-fn root_a_full_disk_makes_no_machine() {
+fn root_a_full_disk_creates_no_machine() {
     let home = home("unix:HOME/no-ovsdb.sock", &real_program());
     std::fs::write(home.path("big.raw"), vec![7; 48 << 20]).unwrap();
     let small = LoopFilesystem::ext4(32 << 20).unwrap();

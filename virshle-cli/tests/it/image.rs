@@ -14,7 +14,7 @@ fn sevens() -> Vec<u8> {
     vec![7; 1 << 20]
 }
 
-/// What is in the cache, hidden or not.
+/// The files in the cache, hidden or not.
 fn cached(home: &Home) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(home.root().join("cache"))
         .map(|entries| {
@@ -67,13 +67,13 @@ fn an_image_is_imported_listed_shown_used_and_removed() {
 }
 
 #[test]
-fn what_cannot_be_imported_is_told_and_leaves_nothing() {
+fn a_failed_import_is_reported_and_leaves_nothing() {
     let home = Home::new();
     let server = WebServer::start().unwrap();
     let at = |path: &str| server.url(path);
     server.put("/a.raw", WebFile::new(sevens()));
     server.put("/SHA256SUMS", WebFile::new(format!("{}  a.raw\n", "0".repeat(64))));
-    for (words, code, texts) in [
+    for (arguments, code, texts) in [
         ("image import nothing.raw".to_owned(), 1, ["nothing.raw", "hint: "]),
         ("image import".into(), 2, ["FILE-OR-URL", ""]),
         ("image import ftp://there/a".into(), 2, ["ftp: is not supported", "https:"]),
@@ -100,7 +100,7 @@ fn what_cannot_be_imported_is_told_and_leaves_nothing() {
         ),
         ("image rm nothing".into(), 3, ["no image", "hint: "]),
     ] {
-        home.run(&words).fails_with(code, &texts);
+        home.run(&arguments).fails_with(code, &texts);
     }
     assert_eq!(cached(&home), Vec::<String>::new());
     home.ok("image import image.raw");
@@ -117,18 +117,18 @@ fn what_cannot_be_imported_is_told_and_leaves_nothing() {
 }
 
 #[test]
-fn a_download_that_was_killed_is_taken_up_again_by_the_same_command() {
+fn an_interrupted_download_is_resumed_by_the_same_command() {
     let home = Home::new();
     let bytes = sevens();
     let server = WebServer::start().unwrap();
     let file = || WebFile::new(bytes.clone()).etag("\"1\"");
-    let words = format!("image import {} --format keep", server.url("/a.raw"));
+    let arguments = format!("image import {} --format keep", server.url("/a.raw"));
     server.put("/a.raw", file().cut_after(300_000));
-    home.run(&words).fails_with(1, &["ended after 300000 of 1048576 bytes", "resumes"]);
+    home.run(&arguments).fails_with(1, &["ended after 300000 of 1048576 bytes", "resumes"]);
     server.put("/a.raw", file().stall_after(100_000));
     // Not INT, which shells let their background jobs ignore, and so what those start.
     for signal in [Signal::KILL, Signal::TERM] {
-        let command = &mut home.command(&words.split(' ').collect::<Vec<_>>());
+        let command = &mut home.command(&arguments.split(' ').collect::<Vec<_>>());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         server.wait_for_stall();
         kill_process(Pid::from_child(&child), signal).unwrap();
@@ -136,11 +136,14 @@ fn a_download_that_was_killed_is_taken_up_again_by_the_same_command() {
         assert_eq!(cached(&home), [".import-a"]);
     }
     let listed = home.run("image ls");
-    assert!(listed.stderr.contains("of 1 MiB of a are downloaded"), "{listed:?}");
+    assert!(
+        listed.stderr.contains(" of 1 MiB; resume with `v image import --name a "),
+        "{listed:?}"
+    );
     assert!(listed.stderr.contains(&server.url("/a.raw")), "{listed:?}");
     server.take_requests();
     server.put("/a.raw", file());
-    home.ok(&words);
+    home.ok(&arguments);
     let asked = server.take_requests();
     assert!(asked[0].range.is_some(), "{asked:?}");
     assert!(fs::read(home.root().join("cache/a")).unwrap() == bytes);
@@ -155,7 +158,7 @@ fn sha256(home: &Home, file: &str) -> String {
 }
 
 #[test_on(Openssl)]
-fn https_is_believed_if_the_certificate_is() {
+fn https_needs_a_trusted_certificate() {
     let home = Home::new();
     let authority = TestAuthority::new().unwrap();
     let server = WebServer::start_tls(&authority).unwrap();

@@ -1,4 +1,4 @@
-//! What programs get: one document on stdout, errors on stderr.
+//! JSON: one document on stdout, errors on stderr.
 
 use serde_json::{Value, json};
 
@@ -87,7 +87,7 @@ fn a_machine_that_failed_carries_its_error() {
 }
 
 #[test]
-fn what_is_made_of_what_is_json_too() {
+fn definitions_and_vmm_configurations_are_json() {
     let home = Home::new();
     home.ok("vm create -t disk --name web");
     let definition = home.json("vm config web");
@@ -96,8 +96,8 @@ fn what_is_made_of_what_is_json_too() {
     // Whether there is a firmware is up to the host.
     let command = home.run("vm config web --command --json");
     if command.code == 0 {
-        let words: Vec<String> = serde_json::from_str(&command.stdout).unwrap();
-        assert!(words.iter().any(|word| word == "--api-socket"), "{words:?}");
+        let arguments: Vec<String> = serde_json::from_str(&command.stdout).unwrap();
+        assert!(arguments.iter().any(|argument| argument == "--api-socket"), "{arguments:?}");
         let config = home.json("vm config web --vmm");
         assert_eq!(config["cpus"]["boot_vcpus"], 2);
     } else {
@@ -157,14 +157,14 @@ fn the_node_is_json() {
 #[test]
 fn errors_are_json_whatever_is_wrong() {
     let home = Home::new();
-    for (words, code, exit) in [
+    for (arguments, code, exit) in [
         ("vm start nobody", "vm-not-found", 3),
         ("vm start", "usage", 2),
         ("vm nonsense", "usage", 2),
         ("vm create -t nothing", "template-not-found", 3),
         ("vm create -t bare --root /sys/virshle", "write-failed", 5),
     ] {
-        let ran = home.run(&format!("{words} --json"));
+        let ran = home.run(&format!("{arguments} --json"));
         assert_eq!(ran.code, exit, "{ran:?}");
         assert_eq!(ran.stdout, "", "{ran:?}");
         assert_eq!(ran.error()["code"], code, "{ran:?}");

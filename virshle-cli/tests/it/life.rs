@@ -1,4 +1,4 @@
-//! The life of machines on real cloud-hypervisor, as the command line has it.
+//! The life of machines on a real cloud-hypervisor.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::home::Home;
 
 /// A home whose template `xs` boots a few bytes of `kernel`.
 ///
-/// Its machines are cut off with it: a test that fails must not leave them running.
+/// Its machines end with it: a test that fails must not leave them running.
 struct Lab(Home);
 
 impl Lab {
@@ -75,7 +75,7 @@ fn ch_machines_go_through_their_life() {
 }
 
 #[test_on(Ch, Kvm)]
-fn ch_many_machines_are_worked_on_at_once() {
+fn ch_many_machines_are_operated_on_in_parallel() {
     let lab = Lab::new(&TestKernel::halt());
     let home = &lab.0;
     home.ok("vm create -t xs -n 5 --name web");
@@ -93,7 +93,7 @@ fn ch_many_machines_are_worked_on_at_once() {
 }
 
 #[test_on(Ch, Kvm)]
-fn ch_the_power_button_is_pressed_and_waited_for() {
+fn ch_stop_sends_the_power_button_event_and_waits() {
     let deaf = Lab::new(&TestKernel::halt());
     deaf.0.ok("vm create -t xs --name deaf --start");
     let stop = deaf.0.run("vm stop deaf --timeout 1s");

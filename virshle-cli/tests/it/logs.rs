@@ -1,4 +1,4 @@
-//! Logs, at once and as they grow.
+//! Logs, printed and followed.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -37,7 +37,7 @@ fn a_pipe_gets_a_log_as_it_is() {
 }
 
 #[test]
-fn a_log_without_anything_says_where_else_to_look() {
+fn an_empty_log_suggests_the_other_logs() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
     let ran = home.run("vm logs web");
@@ -46,7 +46,7 @@ fn a_log_without_anything_says_where_else_to_look() {
 }
 
 #[test]
-fn logs_of_several_machines_say_whose_they_are() {
+fn logs_of_several_machines_are_headed_by_their_names() {
     let home = Home::new();
     home.ok("vm create -t bare -n 2 --name web");
     for name in ["web-1", "web-2"] {
@@ -59,7 +59,7 @@ fn logs_of_several_machines_say_whose_they_are() {
 }
 
 #[test]
-fn following_goes_on_until_nobody_listens() {
+fn following_continues_until_the_reader_is_gone() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
     let path = folder(&home, "web").join("serial.log");

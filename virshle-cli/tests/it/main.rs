@@ -1,4 +1,4 @@
-//! The program itself, run as people and scripts run it, each time in a home of its own.
+//! The program itself, run as users and scripts run it, each time in a home of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on must fail")]
 
@@ -16,7 +16,7 @@ mod life;
 mod logs;
 mod manual;
 mod pipe;
+mod selection;
 mod ssh;
 mod table;
 mod unprivileged;
-mod words;

@@ -1,4 +1,4 @@
-//! Readers that go away, and disks that are full.
+//! Closed pipes and full disks.
 
 use std::fs::File;
 use std::io::pipe;
@@ -9,7 +9,7 @@ use crate::home::{Home, ran};
 fn a_closed_pipe_is_success() {
     let home = Home::new();
     home.ok("vm create -t bare -n 3");
-    for words in [
+    for arguments in [
         "vm ls",
         "vm ls --json",
         "vm info 1",
@@ -23,14 +23,14 @@ fn a_closed_pipe_is_success() {
     ] {
         let (reader, writer) = pipe().unwrap();
         drop(reader);
-        let words: Vec<&str> = words.split(' ').collect();
-        let child = home.command(&words).stdout(writer).status().unwrap();
-        assert_eq!(child.code(), Some(0), "{words:?}");
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let child = home.command(&arguments).stdout(writer).status().unwrap();
+        assert_eq!(child.code(), Some(0), "{arguments:?}");
     }
 }
 
 #[test]
-fn nobody_listening_keeps_no_machine_from_its_turn() {
+fn a_closed_pipe_keeps_no_machine_from_its_turn() {
     let home = Home::new();
     home.ok("vm create -t bare -n 5");
     let (reader, writer) = pipe().unwrap();
@@ -41,12 +41,12 @@ fn nobody_listening_keeps_no_machine_from_its_turn() {
 }
 
 #[test]
-fn an_output_that_takes_nothing_is_an_error() {
+fn a_full_output_is_an_error() {
     let home = Home::new();
     let full = || File::options().write(true).open("/dev/full").unwrap();
-    for words in [&["vm", "ls"][..], &["vm", "ls", "--json"], &["man"]] {
-        let output = home.command(words).stdout(full()).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{words:?}");
+    for arguments in [&["vm", "ls"][..], &["vm", "ls", "--json"], &["man"]] {
+        let output = home.command(arguments).stdout(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(stderr.contains("cannot write to the standard output"), "{stderr}");
     }

@@ -16,7 +16,7 @@ use virshle_testkit_macros::test_on;
 
 use crate::home::{Home, Ran, ran};
 
-/// A home with the machine `web`, into which a real ssh server lets by its vsock.
+/// A home with the machine `web`, whose vsock leads to a real ssh server.
 struct Lab {
     home: Home,
     sshd: Arc<Sshd>,
@@ -30,7 +30,7 @@ impl Lab {
         lab
     }
 
-    /// The same, its ssh server there.
+    /// The same, with its ssh server listening.
     fn up() -> Self {
         let mut lab = Self::new();
         lab.listen(22);
@@ -49,20 +49,20 @@ impl Lab {
         self.home.json("vm info web")["vsock"].as_str().unwrap().into()
     }
 
-    /// The one setting that a user has in his own files: the key he is let in by.
+    /// The one setting that users have in their own files: the key they log in with.
     fn identity(&self) -> String {
         format!("IdentityFile={}", self.sshd.identity().display())
     }
 
-    /// `v vm ssh web` with more words.
-    fn ssh(&self, words: &[&str]) -> Ran {
+    /// `v vm ssh web` with more arguments.
+    fn ssh(&self, arguments: &[&str]) -> Ran {
         let identity = self.identity();
         let first = ["vm", "ssh", "web", "-o", &identity, "-o", "BatchMode=yes"];
-        ran(&mut self.home.command(&[&first[..], words].concat()))
+        ran(&mut self.home.command(&[&first[..], arguments].concat()))
     }
 
     /// A program of OpenSSH whose whole configuration is what `v node ssh-config` prints.
-    fn openssh(&self, program: &str, words: &[&str]) -> Ran {
+    fn openssh(&self, program: &str, arguments: &[&str]) -> Ran {
         let config = self.home.path("ssh_config");
         let lines = self.home.ok("node ssh-config");
         fs::write(&config, format!("{lines}{}\nBatchMode yes\n", self.identity())).unwrap();
@@ -70,7 +70,7 @@ impl Lab {
         command
             .arg("-F")
             .arg(config)
-            .args(words)
+            .args(arguments)
             .env("HOME", self.home.path(""))
             .stdin(Stdio::null());
         ran(&mut command)
@@ -112,9 +112,14 @@ fn ssh_input_of_any_size_comes_back_whole() {
         (0..5_000_000_u32).map(|n| n.to_le_bytes()[usize::from(n % 3 == 0)]).collect();
     for option in ["ProxyUseFdpass=yes", "ProxyUseFdpass=no"] {
         let identity = lab.identity();
-        let words = ["vm", "ssh", "web", "-o", option, "-o", &identity, "--", "cat"];
-        let mut child =
-            lab.home.command(&words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let arguments = ["vm", "ssh", "web", "-o", option, "-o", &identity, "--", "cat"];
+        let mut child = lab
+            .home
+            .command(&arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut input = child.stdin.take().unwrap();
         let sent = bytes.clone();
         let writer = std::thread::spawn(move || input.write_all(&sent));
@@ -143,7 +148,8 @@ fn ssh_the_printed_configuration_serves_ssh_scp_and_rsync() {
     let mirror = lab.home.path("mirror");
     let remote = format!("vm+web:{}/", mirror.display());
     let shell = format!("ssh -F {}", lab.home.path("ssh_config").display());
-    let rsync = |words: &[&str]| ran(Command::new("rsync").args(["-a", "-e", &shell]).args(words));
+    let rsync =
+        |arguments: &[&str]| ran(Command::new("rsync").args(["-a", "-e", &shell]).args(arguments));
     fs::create_dir(lab.home.path("site")).unwrap();
     fs::write(lab.home.path("site/index.html"), "mirrored").unwrap();
     says(&rsync(&[lab.home.path("site/").to_str().unwrap(), &remote]), "");
@@ -157,7 +163,7 @@ fn ssh_the_printed_configuration_serves_ssh_scp_and_rsync() {
 }
 
 #[test_on(Sshd)]
-fn ssh_the_same_machine_is_known_and_another_of_its_name_is_no_impostor() {
+fn ssh_host_keys_are_recorded_per_machine_not_per_name() {
     let mut lab = Lab::up();
     says(&lab.openssh("ssh", &["vm/web", "true"]), "");
     // What one way has learnt the other knows.
@@ -247,7 +253,7 @@ fn ssh_right_after_a_start_waits_for_the_server() {
     lab.vsock = Some(guest.unwrap());
     for ran in [lab.ssh(&["--", "echo there"]), lab.openssh("ssh", &["vm/web", "echo there"])] {
         says(&ran, "there\n");
-        // Nobody is at a terminal: there are no words but ssh's own.
+        // stderr is no terminal: there is no text but ssh's own.
         assert!(!ran.stderr.contains("waiting"), "{ran:?}");
     }
     // Whoever does not wait gets what there is: nothing.
@@ -255,7 +261,7 @@ fn ssh_right_after_a_start_waits_for_the_server() {
 }
 
 #[test]
-fn a_machine_that_is_off_is_not_entered_nor_reached() {
+fn a_stopped_machine_cannot_be_connected_to() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
     home.run("vm ssh web").fails_with(6, &["cannot connect to machine web: it is stopped"]);
@@ -272,7 +278,7 @@ fn a_machine_that_is_off_is_not_entered_nor_reached() {
 }
 
 #[test]
-fn the_proxy_carries_bytes_both_ways_and_passes_ends_on() {
+fn the_proxy_relays_bytes_and_their_ends_both_ways() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
     let vsock: PathBuf = home.json("vm info web")["vsock"].as_str().unwrap().into();
@@ -284,12 +290,12 @@ fn the_proxy_carries_bytes_both_ways_and_passes_ends_on() {
         stream.write_all(&heard)
     })
     .unwrap();
-    for words in [
+    for arguments in [
         &["vm", "proxy", "web", "--port", "7"][..],
         &["vm", "proxy", "--fdpass", "vm+web", "--port", "7"],
     ] {
         let mut child =
-            home.command(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            home.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
         let writer = std::thread::spawn(move || input.write_all(&vec![b'a'; 1 << 20]));
         let mut answer = Vec::new();
@@ -307,13 +313,18 @@ fn the_configuration_of_ssh_is_installed_once() {
     let root = format!("--root {}", home.root().display());
     assert!(lines.contains("\nHost vm/* vm+*\n") && lines.contains(&root), "{lines}");
     let would = home.ok("node ssh-config --install --dry-run");
-    assert_eq!(would.lines().filter(|line| line.starts_with("would make")).count(), 2, "{would}");
+    assert_eq!(
+        would.lines().filter(|line| line.starts_with("would create ")).count(),
+        2,
+        "{would}"
+    );
     assert!(!home.path(".ssh").exists());
-    let made = home.ok("node ssh-config --install");
-    assert_eq!(made.lines().filter(|line| line.starts_with("made")).count(), 2, "{made}");
+    let created = home.ok("node ssh-config --install");
+    let count = created.lines().filter(|line| line.starts_with("created ")).count();
+    assert_eq!(count, 2, "{created}");
     assert_eq!(fs::read_to_string(home.path(".ssh/config.d/virshle")).unwrap(), lines);
     let again = home.ok("node ssh-config --install");
-    assert_eq!(again.lines().filter(|line| line.starts_with("there already")).count(), 2);
+    assert_eq!(again.lines().filter(|line| line.starts_with("exists ")).count(), 2);
     assert_eq!(home.json("node ssh-config --install")[0]["outcome"], "there");
     let mut homeless = home.command(&["node", "ssh-config", "--install"]);
     ran(homeless.env_remove("HOME")).fails_with(5, &["HOME is not set"]);

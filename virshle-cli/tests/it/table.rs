@@ -1,4 +1,4 @@
-//! What people see.
+//! Tables and sheets, as people see them.
 
 use crate::home::Home;
 
@@ -56,7 +56,7 @@ fn an_empty_listing_is_an_empty_table() {
 }
 
 #[test]
-fn more_is_told_when_asked() {
+fn verbose_adds_columns() {
     let home = Home::new();
     let uuid = home.json("vm create -t bare --name web")[0]["uuid"].as_str().unwrap().to_owned();
     let table = home.ok("vm ls -v");
@@ -66,7 +66,7 @@ fn more_is_told_when_asked() {
 }
 
 #[test]
-fn one_machine_is_told_of_line_by_line() {
+fn details_of_a_machine_are_a_line_each() {
     let home = Home::new();
     home.ok("vm create -t disk --name web");
     let info = home.ok("vm info web");
@@ -94,11 +94,11 @@ fn templates_are_a_table_and_a_sheet() {
     );
     let show = home.ok("template show disk");
     assert!(show.contains("vcpu       2, up to 4\n"), "{show}");
-    assert!(home.ok("template check").contains("is right: 4 templates"));
+    assert!(home.ok("template check").contains("is valid: 4 templates"));
 }
 
 #[test]
-fn quiet_leaves_only_what_was_asked_for() {
+fn quiet_leaves_only_results_and_errors() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
     assert!(home.ok("vm ls -q").contains("web"));

@@ -68,7 +68,7 @@ impl Host {
         Self { home, ovs, _namespace: namespace }
     }
 
-    /// A command as that user, with these words for setpriv(1), before devices of the host's own.
+    /// A command as that user, with these arguments for setpriv(1), before devices of the host's own.
     fn as_user(&self, privileges: &[&str]) -> Command {
         let mut command = Command::new("unshare");
         command
@@ -88,24 +88,24 @@ impl Host {
         command
     }
 
-    fn v(&self, privileges: &[&str], words: &str) -> Ran {
+    fn v(&self, privileges: &[&str], arguments: &str) -> Ran {
         let user = format!("--reuid={USER}");
         let mut all = vec![user.as_str(), "--regid=65534"];
         all.extend(privileges);
         let mut command = self.as_user(&all);
-        command.arg(self.home.path("v")).args(words.split(' '));
+        command.arg(self.home.path("v")).args(arguments.split(' '));
         ran(&mut command)
     }
 
     /// As a member of the group.
-    fn member(&self, words: &str) -> Ran {
-        self.v(&[&format!("--groups={GROUP}")], words)
+    fn member(&self, arguments: &str) -> Ran {
+        self.v(&[&format!("--groups={GROUP}")], arguments)
     }
 
     #[track_caller]
-    fn member_can(&self, words: &str) -> serde_json::Value {
-        let ran = self.member(&format!("{words} --json"));
-        assert_eq!(ran.code, 0, "v {words}: {ran:?}");
+    fn member_can(&self, arguments: &str) -> serde_json::Value {
+        let ran = self.member(&format!("{arguments} --json"));
+        assert_eq!(ran.code, 0, "v {arguments}: {ran:?}");
         serde_json::from_str(&ran.stdout).unwrap()
     }
 
@@ -117,8 +117,8 @@ impl Host {
     ///
     /// `struct vfs_cap_data` of `linux/capability.h`: revision 2, effective; CAP_NET_ADMIN is 12.
     fn set_capability(&self) {
-        let words: [u32; 5] = [0x0200_0001, 1 << 12, 0, 0, 0];
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let data: [u32; 5] = [0x0200_0001, 1 << 12, 0, 0, 0];
+        let bytes: Vec<u8> = data.iter().flat_map(|word| word.to_le_bytes()).collect();
         let name = "security.capability";
         setxattr(self.home.path("v"), name, &bytes, XattrFlags::empty()).unwrap();
     }
@@ -136,7 +136,7 @@ impl Drop for Host {
     }
 }
 
-/// What the kernel says of a process: the line that begins with `name`.
+/// The line that begins with `name` in the kernel's status of a process.
 fn status(pid: u64, name: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -144,14 +144,14 @@ fn status(pid: u64, name: &str) -> String {
 }
 
 #[test_on(Root, Ovs, Ch, Kvm)]
-fn root_unprivileged_user_is_told_what_he_lacks() {
+fn root_unprivileged_user_gets_the_missing_requirements_reported() {
     let host = Host::new("tap", OpenVswitch::start);
     fs::set_permissions(host.home.path("v"), fs::Permissions::from_mode(0o755)).unwrap();
-    let alone = |words: &str| host.v(&["--clear-groups"], words);
+    let alone = |arguments: &str| host.v(&["--clear-groups"], arguments);
     // What touches nothing but his files he can do as he is.
-    for words in ["vm create -t bare --name web", "vm ls", "vm info web", "template ls"] {
-        let ran = alone(words);
-        assert_eq!(ran.code, 0, "v {words}: {ran:?}");
+    for arguments in ["vm create -t bare --name web", "vm ls", "vm info web", "template ls"] {
+        let ran = alone(arguments);
+        assert_eq!(ran.code, 0, "v {arguments}: {ran:?}");
     }
     assert_private(&host.root());
     let start = alone("vm start web");
@@ -172,7 +172,7 @@ fn root_unprivileged_user_is_told_what_he_lacks() {
 
 /// Regression: who may not read an image was sent to the template (516caab).
 #[test_on(Root, Ovs, Ch, Kvm)]
-fn root_unprivileged_somebody_elses_image_is_not_copied() {
+fn root_unprivileged_image_of_another_user_is_not_copied() {
     let host = Host::new("tap", OpenVswitch::start);
     let image = host.home.path("image.raw");
     chown(&image, Some(STRANGER), Some(STRANGER)).unwrap();
@@ -193,7 +193,7 @@ fn root_unprivileged_somebody_elses_image_is_not_copied() {
 }
 
 #[test_on(Root, Ovs, Ch, Kvm)]
-fn root_unprivileged_machines_are_their_users_alone() {
+fn root_unprivileged_machines_are_private_to_their_user() {
     let host = Host::new("tap", OpenVswitch::start);
     let made = host.member_can("vm create -t bare --name web --start");
     assert_eq!(made[0]["state"], "running");
@@ -223,9 +223,9 @@ fn root_unprivileged_machines_are_their_users_alone() {
 
 /// A machine with a tap comes and goes, and its VMM has no privilege.
 fn tap_machine(host: &Host, privileges: &[&str]) {
-    let user = |words: &str| {
-        let ran = host.v(privileges, &format!("{words} --json"));
-        assert_eq!(ran.code, 0, "v {words}: {ran:?}");
+    let user = |arguments: &str| {
+        let ran = host.v(privileges, &format!("{arguments} --json"));
+        assert_eq!(ran.code, 0, "v {arguments}: {ran:?}");
         serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap()
     };
     let made = user("vm create -t net --name web --start");

@@ -1,4 +1,4 @@
-//! `v image import`
+//! `v image import`: imports an image into the cache.
 
 use clap::ValueEnum;
 use virshle_core::disk::BackingFile;
@@ -11,32 +11,44 @@ use crate::progress::Progress;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The image: a file, or an http: or https: address
+    /// Import this file, or http: or https: URL
     #[arg(value_name = "FILE-OR-URL")]
     source: ImportSource,
-    /// Call it NAME [default: the file's name without .qcow2, .img, .raw, .xz, .zst, .gz]
+    /// Store it as NAME [default: the file name without suffixes]
+    ///
+    /// The suffixes that are left out are .qcow2, .img, .raw, .xz, .zst and .gz
     #[arg(long)]
     name: Option<ImageName>,
-    /// Keep it raw, whatever it is; as a qcow2, which it has to be; or as it is
+    /// Store it in this format
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Raw)]
     format: Format,
-    /// Take it only if its bytes, as they are downloaded, have this checksum
+    /// Require the file to have this SHA-256 or SHA-512 checksum
+    ///
+    /// The checksum is that of the file as downloaded, before it is decompressed
     #[arg(long, visible_alias = "sha512", value_name = "HEX", conflicts_with = "sha256sums")]
     sha256: Option<Checksum>,
-    /// Take it only if its bytes have the checksum that this list has for the file's name
+    /// Require the checksum that this list has for the file
+    ///
+    /// A list such as SHA256SUMS or SHA512SUMS, as it is published beside images; the file is looked
+    /// up by its name
     #[arg(long, visible_alias = "sha512sums", value_name = "FILE-OR-URL")]
     sha256sums: Option<ImportSource>,
-    /// Make a raw image of a qcow2 file and the image that it stands on; its header may name any
-    /// file of this host for that, so do it with files you trust
+    /// Accept a qcow2 image that has a backing file
+    ///
+    /// The stored image contains both. The header of a qcow2 image may name any file of this host as
+    /// its backing file: import only images that you trust
     #[arg(long)]
     allow_backing_file: bool,
 }
 
-/// The formats by their words.
+/// The format in which an image is stored.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
+    /// Raw, converted if necessary
     Raw,
+    /// qcow2; the image must be qcow2
     Qcow2,
+    /// Unchanged
     Keep,
 }
 

@@ -1,4 +1,4 @@
-//! `v image info`
+//! `v image info`: shows details of an image.
 
 use virshle_core::ImageName;
 use virshle_core::template::ByteSize;
@@ -10,7 +10,7 @@ use crate::sheet::Sheet;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The image's name
+    /// Show this image
     name: ImageName,
 }
 

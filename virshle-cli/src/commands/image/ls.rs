@@ -1,4 +1,4 @@
-//! `v image ls`
+//! `v image ls`: lists the images in the cache.
 
 use anstyle::Style;
 use virshle_core::template::ByteSize;
@@ -12,7 +12,7 @@ use crate::table::Table;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {}
 
-/// An image, or what kept a file from being one.
+/// An image, or the error of a file that is none.
 #[derive(serde::Serialize)]
 #[serde(untagged)]
 enum Listed<'a> {
@@ -43,7 +43,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> Result<(), CliError> {
             table.row(cells.map(|cell| (cell, Style::new())));
         }
         output.table("", table);
-        // The folder is the user's, too: what he keeps there is no failure.
+        // Users keep files of their own in this directory: one that is no image is no failure.
         broken.iter().for_each(|error| context.report.warn_of(error));
     }
     for import in listing.unfinished {
@@ -51,8 +51,8 @@ pub(crate) fn run(_: &Args, context: &Context) -> Result<(), CliError> {
         let of = import.total.map(|total| format!(" of {}", ByteSize::from_bytes(total)));
         let name = &import.name;
         output.note(&crate::escape::escape(&format!(
-            "{done}{} of {name} are downloaded: v image import --name {name} {} goes on, \
-             v image rm {name} gives up",
+            "{name}: incomplete download, {done}{}; resume with `v image import --name {name} {}`, \
+             discard with `v image rm {name}`",
             of.unwrap_or_default(),
             import.source,
         )));

@@ -1,4 +1,4 @@
-//! `v image`
+//! `v image`: the commands for the image cache.
 
 mod import;
 mod info;
@@ -13,15 +13,19 @@ use crate::error::CliError;
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
-    /// List the images of the cache
+    /// List the images in the cache
     Ls(ls::Args),
-    /// Take an image into the cache: unpacked, read-only, whole or not at all; templates name it by
-    /// image = "NAME", and the same command goes on with a download that was interrupted
+    /// Import an image into the cache
+    ///
+    /// The image is decompressed, checked and stored read-only; it appears in the cache only when it
+    /// is complete. A template uses it with image = "NAME". To resume an interrupted download, run the
+    /// same command again
     Import(import::Args),
-    /// Show everything about an image of the cache
+    /// Show details of an image
     Info(info::Args),
-    /// Remove an image from the cache, or a download of it that was interrupted; refused if a machine
-    /// stands on it (clone = "overlay")
+    /// Remove an image, or an interrupted download of one
+    ///
+    /// Refused while a machine uses the image as a backing file (clone = "overlay")
     Rm(rm::Args),
 }
 

@@ -1,4 +1,4 @@
-//! `v image rm`
+//! `v image rm`: removes an image.
 
 use serde::Serialize;
 use virshle_core::ImageName;
@@ -8,11 +8,11 @@ use crate::error::CliError;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The image's name
+    /// Remove this image
     name: ImageName,
 }
 
-/// What is left to say of an image that was removed.
+/// A removed image, as JSON.
 #[derive(Serialize)]
 struct Identity<'a> {
     name: &'a ImageName,

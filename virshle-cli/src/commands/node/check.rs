@@ -1,4 +1,4 @@
-//! `v node check`
+//! `v node check`: checks the host's requirements, and removes orphaned resources.
 
 use serde::Serialize;
 use virshle_core::{CoreError, Finding, Level, Node, Orphan};
@@ -11,18 +11,20 @@ use crate::report::ErrorDocument;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Remove what belongs to no machine: processes, ports, folders and sockets left behind
+    /// Remove orphaned resources
+    ///
+    /// Processes, ports, directories and sockets that belong to no running machine
     #[arg(long)]
     repair: bool,
 }
 
-/// What was found and done, as JSON.
+/// The findings and repairs, as JSON.
 #[derive(Serialize)]
 struct Checked<'a> {
     findings: &'a [Finding],
-    /// What belongs to no machine, and was not removed.
+    /// Orphaned resources that were left.
     orphans: &'a [Orphan],
-    /// What belonged to no machine, with what kept it from being removed.
+    /// Orphaned resources that were removed, or could not be.
     repaired: Vec<Repaired<'a>>,
 }
 
@@ -88,9 +90,9 @@ fn show_findings(context: &Context, findings: &[Finding]) {
         let mark = paint.paint(style, mark);
         let (subject, message) = (escape(&finding.subject), escape(&finding.message));
         context.output.line(&format!("{mark} {subject:width$}  {message}"));
-        if let Some(mend) = &finding.mend {
-            let mend = paint.paint(paint::HINT, &escape(mend));
-            context.output.line(&format!("  {:width$}  {mend}", ""));
+        if let Some(fix) = &finding.mend {
+            let fix = paint.paint(paint::HINT, &escape(fix));
+            context.output.line(&format!("  {:width$}  {fix}", ""));
         }
     }
 }
@@ -99,13 +101,13 @@ fn show_orphans(context: &Context, orphans: &[Orphan]) {
     if orphans.is_empty() {
         return;
     }
-    context.output.line("\nbelongs to no running machine; `v node check --repair` removes it:");
+    context.output.line("\norphaned resources (`v node check --repair` removes them):");
     for orphan in orphans {
         context.output.line(&format!("  {}", escape(&orphan.to_string())));
     }
 }
 
-/// Tells what was removed, and how many were not.
+/// Prints what was removed; returns how many resources could not be.
 fn show_repaired(context: &Context, repaired: &[(Orphan, Option<CliError>)]) -> usize {
     for (orphan, error) in repaired {
         match error {

@@ -1,4 +1,4 @@
-//! `v node info`
+//! `v node info`: shows the node's location, capacity and machine counts.
 
 use virshle_core::NodeInfo;
 use virshle_core::template::ByteSize;
@@ -61,7 +61,7 @@ fn of(available: u64, total: u64) -> String {
     format!("{} of {} available", rounded(available), rounded(total))
 }
 
-/// An amount that nobody set, to a tenth of its unit.
+/// A measured amount, rounded down to a tenth of its unit.
 fn rounded(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut tenths = u128::from(bytes) * 10;

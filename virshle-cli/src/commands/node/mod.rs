@@ -1,9 +1,10 @@
-//! `v node`
+//! `v node`: the commands for this host.
 
 mod check;
 mod info;
 mod init;
 mod ssh_config;
+mod steps;
 
 use clap::Subcommand;
 
@@ -13,16 +14,21 @@ use crate::error::CliError;
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
-    /// Make the folders, the bridge and the link to the uplink, as far as they aren't there
+    /// Create the node's directories, bridge and uplink if missing
     ///
-    /// Ends by printing the lines that ~/.ssh/config lacks for ssh vm/NAME
+    /// Also prints the lines that ~/.ssh/config needs for `ssh vm/NAME`, if they are missing
     Init(init::Args),
-    /// Tell what this host lacks and how to mend it, and what belongs to no machine
+    /// Check this host for missing requirements and orphaned resources
+    ///
+    /// Below each missing requirement is the suggested fix. Orphaned resources are processes, ports,
+    /// directories and sockets that belong to no running machine
     Check(check::Args),
-    /// Show where this node is, what room it has, and how many machines
+    /// Show this node's location, capacity and machine counts
     Info(info::Args),
-    /// Print the lines of ~/.ssh/config by which ssh vm/NAME is a session in a machine, and scp and
-    /// rsync reach it as vm+NAME
+    /// Print the ssh configuration for `ssh vm/NAME`
+    ///
+    /// With these lines in ~/.ssh/config, `ssh vm/NAME` opens a session in a machine; scp and rsync
+    /// reach it as vm+NAME
     SshConfig(ssh_config::Args),
 }
 

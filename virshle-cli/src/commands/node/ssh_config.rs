@@ -1,19 +1,21 @@
-//! `v node ssh-config`
+//! `v node ssh-config`: prints or installs the lines for ssh.
 
 use std::path::PathBuf;
 
 use virshle_core::{InitMode, InitOutcome, SshConfig};
 
-use super::init;
+use super::steps;
 use crate::context::Context;
 use crate::error::CliError;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Write them to ~/.ssh/config.d/virshle, which ~/.ssh/config then includes
+    /// Add the lines to your ssh configuration
+    ///
+    /// They are written to ~/.ssh/config.d/virshle, and ~/.ssh/config includes that file
     #[arg(long)]
     install: bool,
-    /// Only say what would be written
+    /// Print what would be written, and write nothing
     #[arg(long, requires = "install")]
     dry_run: bool,
 }
@@ -26,10 +28,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     }
     let home = home().ok_or(CliError::NoHome)?;
     let mode = if args.dry_run { InitMode::DryRun } else { InitMode::Apply };
-    init::show(&config.install(&home, mode)?, context)
+    steps::show(&config.install(&home, mode)?, context)
 }
 
-/// The lines, if the caller's ssh does not know them yet.
+/// The lines, if they are missing in the caller's ssh configuration.
 pub(super) fn missing_lines(context: &Context) -> Option<String> {
     let config = SshConfig::new(context.own_command().ok()?).ok()?;
     let steps = config.install(&home()?, InitMode::DryRun).ok()?;

@@ -1,4 +1,4 @@
-//! `v template check`
+//! `v template check`: reports every mistake of a configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,15 @@ use crate::escape::escape;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The file [default: the configuration that the other commands read]
+    /// Check FILE [default: the configuration that is in use]
     file: Option<PathBuf>,
 }
 
-/// What was found, as JSON.
+/// The result of a check, as JSON.
 #[derive(Serialize)]
 struct Checked<'a> {
     path: &'a Path,
-    /// The templates that can be used.
+    /// The names of the valid templates.
     templates: Vec<&'a str>,
     mistakes: &'a [Mistake],
 }
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     } else if mistakes.is_empty() {
         let path = path.display().to_string();
         context.output.done(&format!(
-            "{} is right: {}",
+            "{} is valid: {}",
             escape(&path),
             count(templates.len(), "template")
         ));

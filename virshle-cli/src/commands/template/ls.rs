@@ -1,11 +1,11 @@
-//! `v template ls`
+//! `v template ls`: lists the templates.
 
 use std::collections::BTreeSet;
 
 use anstyle::Style;
 use virshle_core::template::{DiskTemplate, NetTemplate, VmTemplate};
 
-use super::net_kind;
+use super::keyword::net_kind;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::table::Table;
@@ -33,10 +33,10 @@ pub(crate) fn run(_: &Args, context: &Context) -> Result<(), CliError> {
         }
         context.output.table("", table);
     }
-    let wrong: BTreeSet<&str> =
+    let invalid: BTreeSet<&str> =
         config.mistakes().iter().filter_map(|mistake| mistake.template.as_deref()).collect();
-    for name in wrong {
-        context.report.warn(&format!("template {name:?} is wrong; `v template check` tells why"));
+    for name in invalid {
+        context.report.warn(&format!("template {name:?} is invalid; `v template check` shows why"));
     }
     Ok(())
 }

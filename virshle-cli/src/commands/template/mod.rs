@@ -1,11 +1,11 @@
-//! `v template`
+//! `v template`: the commands for templates.
 
 mod check;
+mod keyword;
 mod ls;
 mod show;
 
 use clap::Subcommand;
-use virshle_core::template::{CloneMode, NetKind};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -15,9 +15,9 @@ use crate::error::CliError;
 pub(crate) enum Command {
     /// List the templates
     Ls(ls::Args),
-    /// Show a template with everything that its defaults fill in
+    /// Show a template, defaults included
     Show(show::Args),
-    /// Check a configuration, and tell every mistake in it
+    /// Check a configuration and report every mistake
     Check(check::Args),
 }
 
@@ -28,24 +28,5 @@ impl Command {
             Self::Show(args) => show::run(&args, context),
             Self::Check(args) => check::run(&args, context),
         }
-    }
-}
-
-/// The word for a kind of network interface, as in the configuration.
-fn net_kind(kind: NetKind) -> &'static str {
-    match kind {
-        NetKind::Vhost => "vhost",
-        NetKind::Tap => "tap",
-        NetKind::Macvtap => "macvtap",
-    }
-}
-
-/// The word for a way of copying an image, as in the configuration.
-fn clone_mode(mode: CloneMode) -> &'static str {
-    match mode {
-        CloneMode::Auto => "auto",
-        CloneMode::Reflink => "reflink",
-        CloneMode::Copy => "copy",
-        CloneMode::Overlay => "overlay",
     }
 }

@@ -1,15 +1,15 @@
-//! `v template show`
+//! `v template show`: shows a template, defaults included.
 
 use virshle_core::template::{Boot, DiskTemplate, NetTemplate, VmTemplate};
 
-use super::{clone_mode, net_kind};
+use super::keyword::{clone_mode, net_kind};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::sheet::Sheet;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The template's name
+    /// Show this template
     name: String,
 }
 

@@ -1,4 +1,4 @@
-//! `v vm config`
+//! `v vm config`: prints a machine's definition.
 
 use std::ffi::OsStr;
 
@@ -11,10 +11,10 @@ use crate::machines::Machine;
 pub(crate) struct Args {
     #[command(flatten)]
     machine: Machine,
-    /// Print the command line that would run it, quoted for a shell
+    /// Print the cloud-hypervisor command line, quoted for a shell
     #[arg(long)]
     command: bool,
-    /// Print the configuration that cloud-hypervisor is given, as JSON
+    /// Print the cloud-hypervisor configuration, as JSON
     #[arg(long, conflicts_with = "command")]
     vmm: bool,
 }
@@ -25,11 +25,12 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     if args.command {
         let command = vm.command_line()?;
         if output.json {
-            let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-            return output.json(&words);
+            let arguments: Vec<_> =
+                command.iter().map(|argument| argument.to_string_lossy()).collect();
+            return output.json(&arguments);
         }
-        let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
-        output.line(&words.join(" "));
+        let arguments: Vec<String> = command.iter().map(|argument| quoted(argument)).collect();
+        output.line(&arguments.join(" "));
     } else if args.vmm {
         output.json(&vm.vmm_config()?)?;
     } else if output.json {
@@ -40,14 +41,14 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A word as a shell takes it (POSIX, Shell Command Language, 2.2.2).
-fn quoted(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
+/// An argument, quoted for a shell if necessary (POSIX, Shell Command Language, 2.2.2).
+fn quoted(argument: &OsStr) -> String {
+    let argument = argument.to_string_lossy();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,=@%+".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.into_owned()
+    if !argument.is_empty() && argument.bytes().all(plain) {
+        argument.into_owned()
     } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+        format!("'{}'", argument.replace('\'', r"'\''"))
     }
 }
 
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_where_a_shell_would_split_or_change_them() {
+    fn arguments_are_quoted_where_a_shell_would_split_or_change_them() {
         assert_eq!(quoted("--cpus".as_ref()), "--cpus");
         assert_eq!(quoted("boot=1,max=2".as_ref()), "boot=1,max=2");
         assert_eq!(quoted("root=/dev/vda1 quiet".as_ref()), "'root=/dev/vda1 quiet'");

@@ -1,4 +1,4 @@
-//! `v vm console`
+//! `v vm console`: attaches to a machine's serial console.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use virshle_core::{Console, Vm};
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::follow::{Folders, Growing, Woken};
+use crate::follow::{Directories, Growing, Woken};
 use crate::machines::Machine;
 use crate::raw_terminal::RawTerminal;
 use crate::terminal_text::TerminalText;
@@ -30,24 +30,24 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     attach(&vm, context)
 }
 
-/// How much of what the guest wrote before is shown, in bytes.
+/// How much of the guest's earlier output is printed, in bytes.
 const BEFORE: u64 = 256 << 10;
 
-/// Attaches the caller's terminal to the machine's console until he detaches, or it ends.
+/// Attaches the caller's terminal to the machine's console until they detach or the machine stops.
 pub(crate) fn attach(vm: &Vm, context: &Context) -> Result<(), CliError> {
     let console = vm.console()?;
     vm.bound_logs();
     let failed = |source| CliError::Follow { source };
-    // A serial line has no size: whoever wants the guest to know it has to tell it himself.
+    // A serial line has no size: users have to set it in the guest themselves.
     let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 0);
     let size = size.map_or_else(String::new, |size| {
         format!("; this window: stty rows {} cols {}", size.ws_row, size.ws_col)
     });
     context.output.note(&format!("attached to {}; Ctrl-] detaches{size}", vm.name()));
-    let end = talk(vm, console).map_err(failed)?;
+    let end = relay(vm, console).map_err(failed)?;
     context.output.note(match end {
         End::Detached => "\ndetached",
-        End::Ended => "\nthe machine has ended",
+        End::Ended => "\nthe machine has stopped",
     });
     Ok(())
 }
@@ -57,14 +57,14 @@ enum End {
     Ended,
 }
 
-fn talk(vm: &Vm, mut console: Console) -> io::Result<End> {
-    // A signal ends the loop in order, so that the terminal is put back.
+fn relay(vm: &Vm, mut console: Console) -> io::Result<End> {
+    // A signal ends the loop in order, so that the terminal is restored.
     let (signals, sender) = UnixStream::pair()?;
     for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT] {
         signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
     }
-    let mut folders = Folders::new()?;
-    folders.watch(vm.folder())?;
+    let mut directories = Directories::new()?;
+    directories.watch(vm.folder())?;
     let mut shown = Shown::new(vm)?;
     let raw = RawTerminal::enter()?;
     let mut stdin = io::stdin();
@@ -73,7 +73,7 @@ fn talk(vm: &Vm, mut console: Console) -> io::Result<End> {
         shown.show()?;
         vm.bound_logs();
         let others = [stdin.as_fd(), console.as_fd(), signals.as_fd()];
-        match folders.wait_or(&others)? {
+        match directories.wait_or(&others)? {
             Woken::Changed => {}
             Woken::Gone | Woken::Unread | Woken::Readable(2..) => return Ok(End::Detached),
             Woken::Readable(1) => {
@@ -95,10 +95,10 @@ fn talk(vm: &Vm, mut console: Console) -> io::Result<End> {
     }
 }
 
-/// What the guest writes, on its way to the standard output.
+/// Prints the guest's output.
 struct Shown {
     log: Growing,
-    /// How much is left of what was written before, in bytes.
+    /// How much is left of the earlier output, in bytes.
     before: u64,
     filter: TerminalText,
     is_terminal: bool,
@@ -107,7 +107,7 @@ struct Shown {
 impl Shown {
     fn new(vm: &Vm) -> io::Result<Self> {
         let is_terminal = io::stdout().is_terminal();
-        // A program gets all of it, as it was.
+        // A program gets all of it, unchanged.
         let (log, before) = match is_terminal {
             true => Growing::from_end(vm.serial_log(), BEFORE)?,
             false => (Growing::new(vm.serial_log()), 0),
@@ -122,8 +122,8 @@ impl Shown {
             let old = usize::try_from(*before).unwrap_or(piece.len()).min(piece.len());
             *before -= old as u64;
             let (old, new) = piece.split_at(old);
-            // A terminal would answer old questions of the guest, as where its cursor is, and so
-            // type at it. It is raw: nobody else returns its carriage.
+            // The terminal would answer old queries of the guest, for example for the cursor's
+            // position, and so type into it. It is raw: line feeds need their carriage returns.
             let mut text = Vec::with_capacity(piece.len());
             for byte in filter.filter(old) {
                 text.extend_from_slice(if byte == b'\n' {
@@ -144,8 +144,8 @@ impl Shown {
 impl Drop for Shown {
     fn drop(&mut self) {
         if self.is_terminal {
-            // Colours off, cursor on: what the guest left them at is not for the shell that follows.
-            // A terminal that is gone needs neither.
+            // Colours off, cursor on: the guest's settings are not for the shell that follows. A
+            // terminal that is gone needs neither.
             let mut stdout = io::stdout().lock();
             drop(stdout.write_all(b"\x1b[0m\x1b[?25h").and_then(|()| stdout.flush()));
         }

@@ -1,4 +1,4 @@
-//! `v vm create`
+//! `v vm create`: creates machines from a template.
 
 use std::path::PathBuf;
 
@@ -17,10 +17,10 @@ use crate::vm_table;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The template
+    /// Create them from this template
     #[arg(short, long, value_name = "TEMPLATE")]
     template: String,
-    /// How many machines
+    /// Create COUNT machines
     #[arg(
         short = 'n',
         long,
@@ -29,28 +29,32 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     count: u32,
-    /// Call the machine NAME, or several NAME-1, NAME-2 … [default: a random name]
+    /// Name the machine NAME [default: a random name]
+    ///
+    /// With --count, the machines are named NAME-1, NAME-2 …
     #[arg(long)]
     name: Option<VmName>,
-    /// Tell the guest at its first boot what FILE says: users, keys and packages in TOML, a
-    /// #cloud-config, or a script; may be repeated [default: the template's user_data, else your own
-    /// public keys, in ~/.ssh and in your agent]
+    /// Provide FILE as cloud-init user data; may be repeated
+    ///
+    /// FILE is a #cloud-config, a script, or a list of users, keys and packages in TOML, and is applied
+    /// at the first boot. Without this option it is the template's user_data, or else your public keys
+    /// in ~/.ssh and in your ssh agent
     #[arg(long, value_name = "FILE")]
     user_data: Vec<PathBuf>,
-    /// Tell the guest nothing, not even your public keys
+    /// Provide no user data, not even your public keys
     #[arg(long, conflicts_with = "user_data")]
     no_user_data: bool,
-    /// Start them, too
+    /// Start them as well
     #[arg(long)]
     start: bool,
 }
 
-/// A machine that was made, as far as it was.
+/// The outcome of one creation, as JSON.
 #[derive(serde::Serialize)]
 struct Created {
     #[serde(flatten)]
     vm: Option<VmInfo>,
-    /// The name of a machine that was not made.
+    /// The name of a machine that could not be created.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,14 +63,14 @@ struct Created {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let node = context.node_with_templates()?;
-    let made = make(&node, args, context)?;
-    let total = made.len();
+    let created = create(&node, args, context)?;
+    let total = created.len();
     let new: Vec<Vm> = match args.start {
-        true => made.iter().flatten().cloned().collect(),
+        true => created.iter().flatten().cloned().collect(),
         false => Vec::new(),
     };
     let starter = Starter::new(&new, StartOptions::default());
-    let begin = |made| match made {
+    let start = |created| match created {
         Ok(vm) if args.start => {
             let failed = starter.start(&vm).err();
             (Some(vm), failed)
@@ -74,13 +78,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
         Ok(vm) => (Some(vm), None),
         Err(error) => (None, Some(error)),
     };
-    let results: Vec<(Option<Vm>, Option<CoreError>)> =
-        if args.start { in_parallel(made, begin) } else { made.into_iter().map(begin).collect() };
+    let results: Vec<(Option<Vm>, Option<CoreError>)> = if args.start {
+        in_parallel(created, start)
+    } else {
+        created.into_iter().map(start).collect()
+    };
     let (vms, errors): (Vec<Option<Vm>>, Vec<Option<CliError>>) =
         results.into_iter().map(|(vm, error)| (vm, error.map(CliError::from))).unzip();
     if context.output.json {
         let sightings = node.sightings();
-        let created: Vec<Created> = vms
+        let documents: Vec<Created> = vms
             .into_iter()
             .zip(&errors)
             .map(|(vm, error)| Created {
@@ -94,7 +101,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
                 error: error.as_ref().map(ErrorDocument::new),
             })
             .collect();
-        context.output.json(&created)?;
+        context.output.json(&documents)?;
     } else if vms.iter().any(Option::is_some) {
         let paint = context.output.paint;
         let summaries: Vec<VmSummary> = vms.iter().flatten().map(Vm::summary).collect();
@@ -108,7 +115,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     outcome(errors, total, if args.start { "created and started" } else { "created" })
 }
 
-fn make(
+fn create(
     node: &Node,
     args: &Args,
     context: &Context,
@@ -119,37 +126,38 @@ fn make(
     }
     request = request.provision(provision(args)?);
     let progress = Progress::new(context);
-    let made = node.create(&request, &|copy| progress.show(&copy));
+    let created = node.create(&request, &|copy| progress.show(&copy));
     progress.end();
-    let made = made?;
-    if let Some(Ok(vm)) = made.first()
-        && is_locked_to_all(node, vm, args)
+    let created = created?;
+    if let Some(Ok(vm)) = created.first()
+        && is_inaccessible(node, vm, args)
     {
         context.output.note(
-            "nobody will be let in by ssh: there is no public key of yours in ~/.ssh (ssh-keygen makes \
-             one) or in an agent, and no --user-data",
+            "no ssh access will be possible: no public key found in ~/.ssh (ssh-keygen creates one) or in \
+             the ssh agent, and no --user-data given",
         );
     }
-    Ok(made)
+    Ok(created)
 }
 
-/// Whether the machine is told of nobody who may enter it, without anybody having wished so.
-fn is_locked_to_all(node: &Node, vm: &Vm, args: &Args) -> bool {
-    let is_silent = args.user_data.is_empty() && !args.no_user_data;
+/// Whether nobody can log in to the machine, though nothing on the command line or in the template
+/// asked for that.
+fn is_inaccessible(node: &Node, vm: &Vm, args: &Args) -> bool {
+    let is_default = args.user_data.is_empty() && !args.no_user_data;
     let names_none = node.config().template(&args.template).is_ok_and(|t| t.user_data.is_none());
     let has_seed = vm.definition().disks.iter().any(|disk| disk.clone == "seed");
-    is_silent && names_none && has_seed && vm.ssh_user().is_none()
+    is_default && names_none && has_seed && vm.ssh_user().is_none()
 }
 
-/// What the guest is told. Without a word about it, whoever makes the machine can enter it.
+/// The user data of the machines. By default, the caller can log in to them.
 fn provision(args: &Args) -> Result<Provision, CoreError> {
     if args.no_user_data {
         return Ok(Provision::Nothing);
     }
     if args.user_data.is_empty() {
-        // Also who has no key wants his guest to know its name, and not to look for a cloud.
-        let nobody = || UserData::Settings(UserSettings::default());
-        return Ok(Provision::TemplateOr(caller_user_data().unwrap_or_else(nobody)));
+        // Without a key, too, the guest gets its name from the seed, and does not look for a cloud.
+        let no_keys = || UserData::Settings(UserSettings::default());
+        return Ok(Provision::TemplateOr(caller_user_data().unwrap_or_else(no_keys)));
     }
     let read: Result<Vec<_>, _> = args.user_data.iter().map(|path| read_user_data(path)).collect();
     read.map(Provision::With)

@@ -1,4 +1,4 @@
-//! `v vm info`
+//! `v vm info`: shows details of a machine.
 
 use virshle_core::template::ByteSize;
 use virshle_core::{Address, DiskInfo, NetInfo, VmInfo};
@@ -39,7 +39,7 @@ fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
     sheet.line("vcpu", info.vcpu.to_string());
     sheet.line("vram", ByteSize::from_bytes(info.vram).to_string());
     sheet.line("autostart", if info.autostart { "yes" } else { "no" });
-    sheet.line("folder", info.dir.display().to_string());
+    sheet.line("directory", info.dir.display().to_string());
     for disk in &info.disks {
         sheet.line("disk", disk_line(disk));
     }

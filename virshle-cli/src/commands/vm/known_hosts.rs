@@ -1,4 +1,4 @@
-//! `v vm known-hosts`
+//! `v vm known-hosts`: prints and records a machine's host keys, for ssh.
 
 use virshle_core::HostKey;
 
@@ -8,13 +8,13 @@ use crate::error::CliError;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// An id, a name, a uuid or the beginning of one; vm/MACHINE and vm+MACHINE are taken, too
+    /// Machine id, name, uuid or unique uuid prefix, also as vm/MACHINE or vm+MACHINE
     #[arg(value_name = "MACHINE")]
     machine: String,
-    /// Print them as keys of HOST [default: MACHINE]
+    /// Print them as the keys of HOST [default: MACHINE]
     #[arg(long = "as", value_name = "HOST")]
     host: Option<String>,
-    /// Remember this key if it is the first one
+    /// Record this key if none is recorded yet
     #[arg(long, value_name = "KIND:BASE64")]
     offered: Option<String>,
 }

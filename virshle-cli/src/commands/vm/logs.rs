@@ -1,4 +1,4 @@
-//! `v vm logs`
+//! `v vm logs`: prints the logs of machines.
 
 use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use virshle_core::Vm;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::escape::escape;
-use crate::follow::{Folders, Growing, Woken};
+use crate::follow::{Directories, Growing, Woken};
 use crate::machines::Machines;
 use crate::terminal_text::TerminalText;
 
@@ -17,22 +17,21 @@ use crate::terminal_text::TerminalText;
 pub(crate) struct Args {
     #[command(flatten)]
     log: Log,
-    /// Go on as the log grows, until interrupted
+    /// Keep printing what is appended, until interrupted
     #[arg(short, long, conflicts_with = "json")]
     follow: bool,
-    // Last: its heading would be that of all that follow.
     #[command(flatten)]
     machines: Machines,
 }
 
-// Which log. (clap would take documentation for the command's.)
+// The log to print. (clap would take a doc comment for the command's help.)
 #[derive(clap::Args, Clone, Copy, Debug)]
 #[group(multiple = false)]
 struct Log {
-    /// Print what the guest wrote to its serial console; this is the default
+    /// Print the guest's output on its serial console (default)
     #[arg(long)]
     serial: bool,
-    /// Print what cloud-hypervisor wrote
+    /// Print the log of cloud-hypervisor
     #[arg(long)]
     vmm: bool,
     /// Print the events of cloud-hypervisor
@@ -67,7 +66,7 @@ struct Document {
     /// Which log.
     log: &'static str,
     path: PathBuf,
-    /// Everything in it; null if there is none yet.
+    /// Its contents; null if there is no log yet.
     text: Option<String>,
 }
 
@@ -75,20 +74,20 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let selection = args.machines.selection()?;
     let vms = context.node()?.select(&selection)?;
     if vms.is_empty() {
-        context.output.note("no machine fits");
+        context.output.note("no machine matches");
     }
     if context.output.json {
         return document(&vms, args.log, context);
     }
-    let mut folders = None;
+    let mut directories = None;
     if args.follow {
-        // Before the first look: nothing that is written from now on is missed.
-        folders = Some(watch(&vms).map_err(|source| CliError::Follow { source })?);
+        // Before the first read: nothing that is written from now on is missed.
+        directories = Some(watch(&vms).map_err(|source| CliError::Follow { source })?);
     }
     vms.iter().for_each(Vm::bound_logs);
     let mut logs: Vec<Shown> = vms.iter().map(|vm| Shown::new(vm, args.log)).collect();
     let several = logs.len() > 1;
-    let mut printer = Printer { context, last: None, several, wanted: true };
+    let mut printer = Printer { context, last: None, several, is_open: true };
     for (index, log) in logs.iter_mut().enumerate() {
         let any = printer.print(index, log)?;
         if !any && !args.follow {
@@ -98,15 +97,14 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
                 .collect::<Vec<_>>()
                 .join(" or ");
             let name = escape(&log.name).into_owned();
-            context.output.note(&format!(
-                "nothing in the {} log of {name} yet; {others} may have something",
-                args.log.name()
-            ));
+            context
+                .output
+                .note(&format!("the {} log of {name} is empty; try {others}", args.log.name()));
         }
     }
-    let Some(mut folders) = folders else { return Ok(()) };
+    let Some(mut directories) = directories else { return Ok(()) };
     loop {
-        match folders.wait().map_err(|source| CliError::Follow { source })? {
+        match directories.wait().map_err(|source| CliError::Follow { source })? {
             Woken::Changed | Woken::Readable(_) => {}
             Woken::Gone | Woken::Unread => return Ok(()),
         }
@@ -114,18 +112,18 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
             printer.print(index, log)?;
         }
         vms.iter().for_each(Vm::bound_logs);
-        if !printer.wanted {
+        if !printer.is_open {
             return Ok(());
         }
     }
 }
 
-fn watch(vms: &[Vm]) -> std::io::Result<Folders> {
-    let mut folders = Folders::new()?;
+fn watch(vms: &[Vm]) -> std::io::Result<Directories> {
+    let mut directories = Directories::new()?;
     for vm in vms {
-        folders.watch(vm.folder())?;
+        directories.watch(vm.folder())?;
     }
-    Ok(folders)
+    Ok(directories)
 }
 
 fn document(vms: &[Vm], log: Log, context: &Context) -> Result<(), CliError> {
@@ -149,11 +147,11 @@ fn document(vms: &[Vm], log: Log, context: &Context) -> Result<(), CliError> {
     context.output.json(&documents)
 }
 
-/// One log, and how far it was shown.
+/// A log, and how much of it was printed.
 struct Shown {
     name: String,
     file: Growing,
-    /// On a terminal, what may be shown of it.
+    /// Removes control sequences, for a terminal.
     filter: Option<TerminalText>,
 }
 
@@ -167,17 +165,17 @@ impl Shown {
     }
 }
 
-/// Prints logs, and says whose it is where the next one begins.
+/// Prints logs, each below its machine's name.
 struct Printer<'a> {
     context: &'a Context,
     last: Option<usize>,
     several: bool,
-    /// Somebody reads what is printed.
-    wanted: bool,
+    /// Whether the standard output can still be written to.
+    is_open: bool,
 }
 
 impl Printer<'_> {
-    /// Prints what is new in a log. Tells whether there was anything.
+    /// Prints what is new in a log. Returns whether there was anything.
     fn print(&mut self, index: usize, log: &mut Shown) -> Result<bool, CliError> {
         let output = &self.context.output;
         let mut any = false;
@@ -190,11 +188,11 @@ impl Printer<'_> {
                 output.text(&format!("{gap}==> {} <==\n", escape(name)));
                 self.last = Some(index);
             }
-            self.wanted = match filter {
+            self.is_open = match filter {
                 Some(filter) => output.bytes(&filter.filter(piece)),
                 None => output.bytes(piece),
             };
-            self.wanted
+            self.is_open
         });
         result.map_err(|source| CliError::Log { path, source })?;
         Ok(any)

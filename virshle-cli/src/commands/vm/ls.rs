@@ -1,8 +1,6 @@
-//! `v vm ls`
+//! `v vm ls`: lists machines.
 
-use std::cell::RefCell;
-
-use virshle_core::{Listing, VmInfo, VmState};
+use virshle_core::{Listing, Node, VmInfo, VmState, VmSummary};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -16,7 +14,7 @@ pub(crate) struct Args {
     filter: Filter,
 }
 
-/// A machine, or what kept it from being read.
+/// A machine, or the error of one whose definition can't be read.
 #[derive(serde::Serialize)]
 #[serde(untagged)]
 enum Listed {
@@ -27,36 +25,50 @@ enum Listed {
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let node = context.node()?;
     let Listing { vms, broken, .. } = node.list(&args.filter.selection())?;
-    for vm in vms.iter().filter(|vm| vm.state != VmState::Stopped) {
-        node.bound_logs(vm.uuid);
-    }
-    let unreadable: RefCell<Vec<CliError>> =
-        RefCell::new(broken.into_iter().map(CliError::from).collect());
+    bound_logs(&node, &vms);
+    let mut errors: Vec<CliError> = broken.into_iter().map(CliError::from).collect();
     let output = &context.output;
-    if output.json || context.verbose > 0 {
-        // One that can't be read is told after all those that can.
-        let readable = node.infos(&vms).filter_map(|info| {
-            info.map_err(|error| unreadable.borrow_mut().push(error.into())).ok()
-        });
-        if output.json {
-            let errors = || -> Vec<ErrorDocument> {
-                unreadable.borrow().iter().map(ErrorDocument::new).collect()
-            };
-            let errors =
-                std::iter::once_with(errors).flatten().map(|error| Listed::Unreadable { error });
-            output.json_list(readable.map(|vm| Listed::Vm(Box::new(vm))).chain(errors))?;
-        } else {
-            let table = vm_table::detailed(readable, output.paint);
-            output.table(&vm_table::heading(&node, output.paint), table);
-        }
+    if output.json {
+        // One machine at a time: a long listing is never whole in memory.
+        output.json_list(|push| {
+            for info in node.infos(&vms) {
+                match info {
+                    Ok(vm) => push(Listed::Vm(Box::new(vm)))?,
+                    Err(error) => errors.push(error.into()),
+                }
+            }
+            for error in &errors {
+                push(Listed::Unreadable { error: ErrorDocument::new(error) })?;
+            }
+            Ok(())
+        })?;
     } else {
-        let table = vm_table::of_summaries(&vms, output.paint);
+        let mut table;
+        if context.verbose > 0 {
+            table = vm_table::detailed(output.paint);
+            for info in node.infos(&vms) {
+                match info {
+                    Ok(vm) => vm_table::push_detailed(&mut table, vm),
+                    Err(error) => errors.push(error.into()),
+                }
+            }
+        } else {
+            table = vm_table::of_summaries(&vms, output.paint);
+        }
         output.table(&vm_table::heading(&node, output.paint), table);
     }
-    let unreadable = unreadable.into_inner();
-    unreadable.iter().for_each(|error| context.report.draw_one_of_several(error));
-    match unreadable.len() {
+    errors.iter().for_each(|error| context.report.draw_one_of_several(error));
+    match errors.len() {
         0 => Ok(()),
         count => Err(CliError::Unreadable { count }),
+    }
+}
+
+/// Cuts the logs of running machines that have grown too long.
+///
+/// No process stands between a guest and its log, so the commands that look at machines do it.
+fn bound_logs(node: &Node, vms: &[VmSummary]) {
+    for vm in vms.iter().filter(|vm| vm.state != VmState::Stopped) {
+        node.bound_logs(vm.uuid);
     }
 }

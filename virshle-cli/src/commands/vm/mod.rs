@@ -1,4 +1,4 @@
-//! `v vm`
+//! `v vm`: the commands for machines.
 
 mod config;
 mod console;
@@ -25,45 +25,58 @@ use crate::error::CliError;
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
-    /// Make machines from a template, each with private copies of its images
+    /// Create machines from a template
+    ///
+    /// Each machine gets disks of its own, cloned from the template's images
     Create(create::Args),
-    /// List the machines; with -v also their template, process, interfaces, addresses, age and uuid
+    /// List machines
+    ///
+    /// With -v also template, process, networks, addresses, creation time and uuid. A log of a running
+    /// machine that exceeds 16 MiB is cut at its beginning
     Ls(ls::Args),
     /// Start machines, and wait until they run
     Start(start::Args),
-    /// Press the power button of machines, and wait until they are off
+    /// Shut down machines, and wait until they are off
+    ///
+    /// Each guest is sent an ACPI power button event, and shuts down by itself
     Stop(stop::Args),
-    /// Stop machines and start them again; start those that are stopped
+    /// Restart machines; start those that are stopped
     Restart(restart::Args),
-    /// Let machines stand still, with all that is in their memory
+    /// Pause machines, keeping their memory
     Pause(pause::Args),
-    /// Let paused machines go on
+    /// Resume paused machines
     Resume(resume::Args),
-    /// Remove machines with their disks, for good
+    /// Remove machines and their disks permanently
     Rm(rm::Args),
-    /// Show everything about a machine
+    /// Show details of a machine
     Info(info::Args),
-    /// Print what a machine is made of: its definition, as it lies in its folder
+    /// Print a machine's definition
+    ///
+    /// As it is stored in its directory (vm.toml); or, with an option, as it is passed to
+    /// cloud-hypervisor
     Config(config::Args),
-    /// Open a session in a machine, or run a command there, with the system's ssh
+    /// Open an ssh session in a machine, or run a command there
     Ssh(ssh::Args),
-    /// Type at a machine's serial console, and see what it writes; Ctrl-] detaches
+    /// Attach to a machine's serial console (Ctrl-] detaches)
     ///
-    /// What the guest wrote last is shown first. Any number of consoles may be open. A serial line has no
-    /// window size: `stty rows N cols N` tells the guest.
+    /// The guest's latest output is printed first. Any number of terminals may be attached at once. A
+    /// serial line has no window size: set it in the guest with `stty rows N cols N`
     Console(console::Args),
-    /// Wait until machines run, have an address, or can be entered by ssh
+    /// Wait until machines run, have an address or accept ssh
     Wait(wait::Args),
-    /// Print the logs of machines; to a terminal only text and colours
-    Logs(logs::Args),
-    /// Connect the standard input and output to the ssh server of a machine
+    /// Print the logs of machines
     ///
-    /// For `ProxyCommand` of ssh_config(5), which `v node ssh-config` prints
+    /// On a terminal only text and colours are printed: other control sequences, which a guest may
+    /// have written, are left out
+    Logs(logs::Args),
+    /// Connect stdin and stdout to the ssh server of a machine
+    ///
+    /// For `ProxyCommand` of ssh_config(5), as `v node ssh-config` prints it
     #[command(hide = true)]
     Proxy(proxy::Args),
-    /// Print the keys of a machine's ssh server, and remember the first one
+    /// Print the host keys of a machine, and record the first one
     ///
-    /// For `KnownHostsCommand` of ssh_config(5), which `v node ssh-config` prints
+    /// For `KnownHostsCommand` of ssh_config(5), as `v node ssh-config` prints it
     #[command(hide = true)]
     KnownHosts(known_hosts::Args),
 }

@@ -1,8 +1,8 @@
-//! `v vm pause`
+//! `v vm pause`: pauses machines.
 
 use virshle_core::Vm;
 
-use crate::action::{Words, act};
+use crate::action::{Wording, act};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
@@ -15,6 +15,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let selection = args.machines.selection()?;
-    let words = Words { done: "paused", already: "paused" };
-    act(context, &selection, words, Vm::pause, Vm::info)
+    let wording = Wording { done: "paused", already: "paused" };
+    act(context, &selection, wording, Vm::pause, Vm::info)
 }

@@ -1,4 +1,4 @@
-//! `v vm proxy`
+//! `v vm proxy`: connects stdin and stdout to a machine, for ssh.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, stderr, stdin, stdout};
@@ -13,22 +13,25 @@ use crate::error::CliError;
 use crate::escape::escape;
 use crate::timeout;
 
-/// How long a machine that has just been started may take until it answers.
+/// How long to wait for a machine that has just been started.
 pub(super) const TIMEOUT: &str = "60s";
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// An id, a name, a uuid or the beginning of one; vm/MACHINE and vm+MACHINE are taken, too
+    /// Machine id, name, uuid or unique uuid prefix, also as vm/MACHINE or vm+MACHINE
     #[arg(value_name = "MACHINE")]
     machine: String,
-    /// Hand the connection over instead of carrying its bytes, where the standard output is a
-    /// socket that takes it, as with `ProxyUseFdpass` of ssh_config(5)
+    /// Pass the connection's file descriptor to stdout instead of relaying its bytes
+    ///
+    /// For `ProxyUseFdpass` of ssh_config(5). Bytes are relayed if stdout is no Unix socket
     #[arg(long)]
     fdpass: bool,
     /// Connect to this port of the machine
     #[arg(long, value_name = "PORT", default_value_t = SSH_PORT)]
     port: u16,
-    /// How long to wait for a machine that is coming up; a bare number is seconds
+    /// Wait at most TIME for the machine to answer
+    ///
+    /// A time such as 30s, 2m or 1m30s; a number without a unit is seconds
     #[arg(long, value_name = "TIME", default_value = TIMEOUT, value_parser = timeout::parse)]
     timeout: Duration,
 }
@@ -36,7 +39,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let vm = find(&args.machine, context)?;
     let stream = vm.connect_when_up(args.port, args.timeout, |tried| {
-        // A program that reads stderr has not asked for this.
+        // For a person only: a program that reads stderr expects errors there.
         if stderr().is_terminal() {
             let tried = tried.join("; ");
             let line = format!("waiting for machine {} to answer ({})", vm.name(), escape(&tried));
@@ -50,7 +53,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     relay(stream).map_err(failed)
 }
 
-/// The machine that a host name of ssh, or a word of the command line means.
+/// Finds the machine by ssh's name of the host, or by an argument.
 pub(super) fn find(host: &str, context: &Context) -> Result<Vm, CliError> {
     let selection = Selection::word(machine_of_host(host));
     context.node()?.select(&selection)?.pop().ok_or(CliError::NoneNamed)
@@ -59,7 +62,7 @@ pub(super) fn find(host: &str, context: &Context) -> Result<Vm, CliError> {
 fn relay(stream: GuestStream) -> io::Result<()> {
     let input = stdin().as_fd().try_clone_to_owned()?;
     let output = stdout().as_fd().try_clone_to_owned()?;
-    // The relay has them alone: what it closes is closed.
+    // The relay has the only descriptors: what it closes is closed.
     let nothing = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&nothing)?;
     rustix::stdio::dup2_stdout(&nothing)?;

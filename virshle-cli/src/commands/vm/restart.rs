@@ -1,9 +1,9 @@
-//! `v vm restart`
+//! `v vm restart`: restarts machines.
 
 use virshle_core::{StartOptions, Vm};
 
 use super::stop::How;
-use crate::action::{Words, act};
+use crate::action::{Wording, act};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
@@ -12,14 +12,13 @@ use crate::machines::Machines;
 pub(crate) struct Args {
     #[command(flatten)]
     how: How,
-    // Last: its heading would be that of all that follow.
     #[command(flatten)]
     machines: Machines,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let selection = args.machines.selection()?;
-    let words = Words { done: "restarted", already: "running" };
+    let wording = Wording { done: "restarted", already: "running" };
     let (request, options) = (args.how.request(), StartOptions::default());
-    act(context, &selection, words, |vm| vm.restart(&request, &options), Vm::info)
+    act(context, &selection, wording, |vm| vm.restart(&request, &options), Vm::info)
 }

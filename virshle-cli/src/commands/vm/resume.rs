@@ -1,8 +1,8 @@
-//! `v vm resume`
+//! `v vm resume`: resumes paused machines.
 
 use virshle_core::Vm;
 
-use crate::action::{Words, act};
+use crate::action::{Wording, act};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
@@ -15,6 +15,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let selection = args.machines.selection()?;
-    let words = Words { done: "resumed", already: "running" };
-    act(context, &selection, words, Vm::resume, Vm::info)
+    let wording = Wording { done: "resumed", already: "running" };
+    act(context, &selection, wording, Vm::resume, Vm::info)
 }

@@ -1,24 +1,23 @@
-//! `v vm rm`
+//! `v vm rm`: removes machines.
 
 use serde::Serialize;
 use virshle_core::{Change, Force, Vm};
 
-use crate::action::{Words, act};
+use crate::action::{Wording, act};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Cut the power of machines that are on, which are refused otherwise
+    /// Power off running machines first, which are refused otherwise
     #[arg(long)]
     force: bool,
-    // Last: its heading would be that of all that follow.
     #[command(flatten)]
     machines: Machines,
 }
 
-/// What is left to say of a machine that was removed.
+/// A removed machine, as JSON.
 #[derive(Serialize)]
 struct Identity {
     id: u64,
@@ -28,7 +27,7 @@ struct Identity {
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let selection = args.machines.selection()?;
-    let words = Words { done: "removed", already: "removed" };
+    let wording = Wording { done: "removed", already: "removed" };
     let force = if args.force { Force::Yes } else { Force::No };
     let remove = |vm: &Vm| vm.remove(force).map(|()| Change::Done);
     let identity = |vm: &Vm| Identity {
@@ -36,5 +35,5 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
         name: vm.name().to_string(),
         uuid: vm.definition().uuid.to_string(),
     };
-    act(context, &selection, words, remove, identity)
+    act(context, &selection, wording, remove, identity)
 }

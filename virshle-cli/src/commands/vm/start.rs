@@ -1,36 +1,39 @@
-//! `v vm start`
+//! `v vm start`: starts machines.
 
 use virshle_core::{StartOptions, Starter, Vm};
 
 use super::console;
-use crate::action::{Words, act_on};
+use crate::action::{Wording, act_on};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::machines::Machines;
+use crate::machines::{MACHINES, Machines};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Attach the terminal to its serial console, as v vm console does; takes one machine
+    /// Attach to the machine's serial console (Ctrl-] detaches)
+    ///
+    /// As `v vm console` does, for one machine only
     #[arg(long, conflicts_with = "json")]
     attach: bool,
-    /// Only machines whose template says autostart; a host runs this when it boots
-    #[arg(long, help_heading = "Machines")]
+    /// Select only machines whose template sets autostart
+    ///
+    /// virshle-autostart.service runs `v vm start --autostart` when the host boots
+    #[arg(long, help_heading = MACHINES)]
     autostart: bool,
-    // Last: its heading would be that of all that follow.
     #[command(flatten)]
     machines: Machines,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let selection = args.machines.selection_with_autostart(args.autostart)?;
-    let words = Words { done: "started", already: "running" };
+    let wording = Wording { done: "started", already: "running" };
     let vms = context.node()?.select(&selection)?;
-    // Before anything is started: a terminal has room for one.
+    // Before anything is started: a terminal attaches to one machine.
     if args.attach && vms.len() > 1 {
         return Err(CliError::SeveralNamed);
     }
     let starter = Starter::new(&vms, StartOptions::default());
-    act_on(context, &vms, words, |vm| starter.start(vm), Vm::info)?;
+    act_on(context, &vms, wording, |vm| starter.start(vm), Vm::info)?;
     match vms.first() {
         Some(vm) if args.attach => console::attach(vm, context),
         _ => Ok(()),

@@ -1,10 +1,10 @@
-//! `v vm stop`
+//! `v vm stop`: shuts down machines.
 
 use std::time::Duration;
 
 use virshle_core::{StopRequest, Vm};
 
-use crate::action::{Words, act};
+use crate::action::{Wording, act};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
@@ -14,18 +14,20 @@ use crate::timeout;
 pub(crate) struct Args {
     #[command(flatten)]
     how: How,
-    // Last: its heading would be that of all that follow.
     #[command(flatten)]
     machines: Machines,
 }
 
-// How machines are stopped. (clap would take documentation for the command's.)
+// How to stop. (clap would take a doc comment for the command's help.)
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct How {
-    /// Cut the power instead: the guest is not asked
+    /// Power off at once, without a shutdown of the guest
     #[arg(long)]
     force: bool,
-    /// Wait so long for each guest, then fail and leave it on; a bare number is seconds
+    /// Wait at most TIME for each guest to shut down
+    ///
+    /// A guest that has not shut down by then keeps running, and the command fails. A time such as 30s,
+    /// 2m or 1m30s; a number without a unit is seconds
     #[arg(
         long,
         value_name = "TIME",
@@ -37,7 +39,7 @@ pub(crate) struct How {
 }
 
 impl How {
-    /// The request that says so.
+    /// The request for the core.
     pub(crate) fn request(&self) -> StopRequest {
         if self.force { StopRequest::force() } else { StopRequest::power_button(self.timeout) }
     }
@@ -45,7 +47,7 @@ impl How {
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let selection = args.machines.selection()?;
-    let words = Words { done: "stopped", already: "stopped" };
+    let wording = Wording { done: "stopped", already: "stopped" };
     let request = args.how.request();
-    act(context, &selection, words, |vm| vm.stop(&request), Vm::info)
+    act(context, &selection, wording, |vm| vm.stop(&request), Vm::info)
 }

@@ -1,11 +1,11 @@
-//! `v vm wait`
+//! `v vm wait`: waits until machines are ready.
 
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use virshle_core::{Awaited, Change, Vm};
 
-use crate::action::{Words, act};
+use crate::action::{Wording, act};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machines;
@@ -13,8 +13,7 @@ use crate::timeout;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// What to wait for. boot: it runs; address: one is known, link-local ones aside; ssh: its ssh
-    /// server answers
+    /// Wait for this
     #[arg(
         long = "for",
         value_name = "WHAT",
@@ -22,7 +21,10 @@ pub(crate) struct Args {
         value_parser = awaited_parser()
     )]
     awaited: Awaited,
-    /// How long to wait for each machine before it counts as failed; a bare number is seconds
+    /// Wait at most TIME for each machine
+    ///
+    /// A machine that is not ready by then counts as failed. A time such as 30s, 2m or 1m30s; a number
+    /// without a unit is seconds
     #[arg(
         long,
         value_name = "TIME",
@@ -30,14 +32,22 @@ pub(crate) struct Args {
         value_parser = timeout::parse
     )]
     timeout: Duration,
-    // Last: its heading would be that of all that follow.
     #[command(flatten)]
     machines: Machines,
 }
 
 fn awaited_parser() -> impl TypedValueParser<Value = Awaited> {
-    PossibleValuesParser::new(Awaited::ALL.map(Awaited::word)).try_map(|word| {
-        Awaited::ALL.into_iter().find(|awaited| awaited.word() == word).ok_or("no such thing")
+    PossibleValuesParser::new(Awaited::ALL.map(possible_value)).try_map(|value| {
+        let awaited = Awaited::ALL.into_iter().find(|awaited| awaited.word() == value);
+        awaited.ok_or("not one of the possible values")
+    })
+}
+
+fn possible_value(awaited: Awaited) -> PossibleValue {
+    PossibleValue::new(awaited.word()).help(match awaited {
+        Awaited::Boot => "The machine runs",
+        Awaited::Address => "An address is known that is not link-local",
+        _ => "The ssh server answers",
     })
 }
 
@@ -49,5 +59,5 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
         _ => "reached",
     };
     let wait = |vm: &Vm| vm.wait(args.awaited, args.timeout).map(|()| Change::Done);
-    act(context, &selection, Words { done, already: done }, wait, Vm::info)
+    act(context, &selection, Wording { done, already: done }, wait, Vm::info)
 }
