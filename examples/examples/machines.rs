@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::Path;
 
 use virshle_core::template::Config;
-use virshle_core::{CreateRequest, Force, Node, StartOptions, Starter, in_parallel};
+use virshle_core::{CreateRequest, Force, Node, StartOptions, start_many};
 
 const OWN: &str = r#"
 [[template.vm]]
@@ -33,9 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let node = Node::new(config, Some(&folder.path().join("node")));
 
     let made = node.create(&CreateRequest::new(template).count(count), &|_| {})?;
-    let machines = made.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let starter = Starter::new(&machines, StartOptions::default());
-    let started = in_parallel(machines.iter().collect(), |vm| starter.start(vm));
+    let machines = made.into_iter().map(|created| created.result).collect::<Result<Vec<_>, _>>()?;
+    let started = start_many(&machines, &StartOptions::default(), |_, result| result);
     for (vm, result) in machines.iter().zip(&started) {
         match result {
             Ok(_) => println!("{} is {}", vm.name(), vm.state()),

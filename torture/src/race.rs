@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use virshle_core::template::Config;
-use virshle_core::{CreateRequest, ErrorKind, Force, Node, StartOptions, StopRequest};
+use virshle_core::{CoreError, CreateRequest, ErrorKind, Force, Node, StartOptions, StopRequest};
 
 use crate::audit;
 use crate::dice::Dice;
@@ -253,8 +253,8 @@ fn threads(home: &Home) -> Result<(), Failure> {
     let request = CreateRequest::new("tap").name(name()?);
     let kinds =
         at_once(MANY, |_| match node.create(&request, &quiet).map(|mut made| made.pop()) {
-            Ok(Some(Ok(_))) => Ok(()),
-            Ok(Some(Err(error))) | Err(error) => Err(error),
+            Ok(Some(created)) => created.result.map(drop).map_err(CoreError::from),
+            Err(error) => Err(error.into()),
             Ok(None) => unreachable!("one machine was asked for"),
         })?;
     let winners = kinds.iter().filter(|result| result.is_ok()).count();
@@ -270,10 +270,13 @@ fn threads(home: &Home) -> Result<(), Failure> {
     let uuid = uuid.parse().doing(|| "the subject's uuid".into())?;
     let vm = node.vm(uuid).doing(|| "the subject".into())?;
     let results = at_once(MANY, |turn| match turn % 4 {
-        0 => vm.start(&StartOptions::default()).map(drop),
-        1 => vm.stop(&StopRequest::force()).map(drop),
-        2 => vm.restart(&StopRequest::force(), &StartOptions::default()).map(drop),
-        _ => vm.pause().and_then(|_| vm.resume()).map(drop),
+        0 => vm.start(&StartOptions::default()).map(drop).map_err(CoreError::from),
+        1 => vm.stop(&StopRequest::force()).map(drop).map_err(CoreError::from),
+        2 => vm
+            .restart(&StopRequest::force(), &StartOptions::default())
+            .map(drop)
+            .map_err(CoreError::from),
+        _ => vm.pause().and_then(|_| vm.resume()).map(drop).map_err(CoreError::from),
     })?;
     for error in results.into_iter().filter_map(Result::err) {
         ensure!(error.kind() == ErrorKind::State, "a thread lost by {error}");
@@ -282,6 +285,7 @@ fn threads(home: &Home) -> Result<(), Failure> {
     let winners = results.iter().filter(|result| result.is_ok()).count();
     ensure!(winners == 1, "{winners} threads removed it");
     for error in results.into_iter().filter_map(Result::err) {
+        let error = CoreError::from(error);
         ensure!(error.kind() == ErrorKind::NotFound, "a thread lost by {error}");
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Runs one operation on many machines in parallel, and reports each as it is done.
 
 use serde::Serialize;
-use virshle_core::{Change, CoreError, Selection, Vm, in_parallel};
+use virshle_core::{Change, Selection, StartError, StartOptions, Vm, in_parallel, start_many};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -33,47 +33,64 @@ pub(crate) struct Acted<T> {
 /// # Errors
 ///
 /// The machine's own error if one is selected, [`CliError::Several`] if some of several failed.
-pub(crate) fn act<T: Serialize + Send>(
+pub(crate) fn act<T: Serialize + Send, E: Into<CliError>>(
     context: &Context,
     selection: &Selection,
     wording: Wording,
-    work: impl Fn(&Vm) -> Result<Change, CoreError> + Sync,
+    work: impl Fn(&Vm) -> Result<Change, E> + Sync,
     show: impl Fn(&Vm) -> T + Sync,
 ) -> Result<(), CliError> {
     let vms = context.node()?.select(selection)?;
-    act_on(context, &vms, wording, work, show)
+    let action = Action { context, wording, total: vms.len(), show };
+    let acted = in_parallel(vms.iter().collect(), |vm| action.done(vm, work(vm)));
+    action.end(acted)
 }
 
-/// Runs `work` on these machines, as [`act`] does.
+/// Starts these machines, and reports each as [`act`] does.
 ///
 /// # Errors
 ///
 /// As [`act`].
-pub(crate) fn act_on<T: Serialize + Send>(
-    context: &Context,
-    vms: &[Vm],
+pub(crate) fn start(context: &Context, vms: &[Vm], options: &StartOptions) -> Result<(), CliError> {
+    let wording = Wording { done: "started", already: "running" };
+    let action = Action { context, wording, total: vms.len(), show: Vm::info };
+    let done = |vm: &Vm, result: Result<Change, StartError>| action.done(vm, result);
+    action.end(start_many(vms, options, done))
+}
+
+/// An operation on machines, of which each is reported as it is done.
+struct Action<'a, S> {
+    context: &'a Context,
     wording: Wording,
-    work: impl Fn(&Vm) -> Result<Change, CoreError> + Sync,
-    show: impl Fn(&Vm) -> T + Sync,
-) -> Result<(), CliError> {
-    if vms.is_empty() {
-        context.output.note("no machine matches");
-    }
-    let total = vms.len();
-    let results = in_parallel(vms.iter().collect(), |vm| {
-        let result = work(vm).map_err(CliError::from);
-        report(context, vm, wording, &result, total);
-        let shown = context
-            .output
-            .json
-            .then(|| Acted { vm: show(vm), error: result.as_ref().err().map(ErrorDocument::new) });
+    total: usize,
+    show: S,
+}
+
+/// One machine after the operation: its error, and what `--json` shows of it.
+type Done<T> = (Option<CliError>, Option<Acted<T>>);
+
+impl<T: Serialize, S: Fn(&Vm) -> T> Action<'_, S> {
+    /// Reports one machine.
+    fn done(&self, vm: &Vm, result: Result<Change, impl Into<CliError>>) -> Done<T> {
+        let result = result.map_err(Into::into);
+        report(self.context, vm, self.wording, &result, self.total);
+        let error = || result.as_ref().err().map(ErrorDocument::new);
+        let json = self.context.output.json;
+        let shown = json.then(|| Acted { vm: (self.show)(vm), error: error() });
         (result.err(), shown)
-    });
-    let (errors, shown): (Vec<_>, Vec<_>) = results.into_iter().unzip();
-    if context.output.json {
-        context.output.json(&shown.into_iter().flatten().collect::<Vec<_>>())?;
     }
-    outcome(errors.into_iter().flatten().collect(), total, wording.done)
+
+    /// Ends the command.
+    fn end(&self, acted: Vec<Done<T>>) -> Result<(), CliError> {
+        if acted.is_empty() {
+            self.context.output.note("no machine matches");
+        }
+        let (errors, shown): (Vec<_>, Vec<_>) = acted.into_iter().unzip();
+        if self.context.output.json {
+            self.context.output.json(&shown.into_iter().flatten().collect::<Vec<_>>())?;
+        }
+        outcome(errors.into_iter().flatten().collect(), self.total, self.wording.done)
+    }
 }
 
 /// The result of a command on `total` machines.

@@ -3,8 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use virshle_core::CoreError;
 use virshle_core::template::{Mistake, TemplateError};
+use virshle_core::{
+    CoreError, CreateError, DefinitionError, FileError, GuestError, HardwareError, ImageError,
+    ImagesError, MachineError, ProvisionError, QuoteError, RemoveError, RestartError, StartError,
+    StopError, StoreError,
+};
 
 use crate::{exit_code, remedy};
 
@@ -64,11 +68,35 @@ pub(crate) enum CliError {
     Output { source: io::Error },
 }
 
-impl From<TemplateError> for CliError {
-    fn from(error: TemplateError) -> Self {
-        Self::Core(CoreError::from(error))
-    }
+/// The errors of the node's operations, each as the one of any operation.
+macro_rules! from_core {
+    ($($error:ty),*) => {
+        $(impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self::Core(error.into())
+            }
+        })*
+    };
 }
+
+from_core!(
+    TemplateError,
+    CreateError,
+    DefinitionError,
+    FileError,
+    GuestError,
+    HardwareError,
+    ImageError,
+    ImagesError,
+    MachineError,
+    ProvisionError,
+    QuoteError,
+    RemoveError,
+    RestartError,
+    StartError,
+    StopError,
+    StoreError
+);
 
 impl CliError {
     /// The exit code of a command that ends with it.
@@ -126,10 +154,10 @@ impl CliError {
         }
     }
 
-    /// The mistakes of the configuration, if they are the failure.
+    /// The mistakes in a file that a person wrote, if they are the failure.
     pub(crate) fn mistakes(&self) -> &[Mistake] {
         match self {
-            Self::Core(CoreError::Template(error)) => error.mistakes(),
+            Self::Core(error) => error.mistakes(),
             _ => &[],
         }
     }

@@ -3,14 +3,82 @@
 use std::io::ErrorKind;
 
 use virshle_core::disk::DiskError;
-use virshle_core::{CoreError, DownloadError, ImageError, ImportSource};
+use virshle_core::template::TemplateError;
+use virshle_core::{CoreError, DownloadError, ImageError, ImportSource, Remedy};
 
 /// The suggested next step for `error`, if there is one.
 pub(crate) fn hint(error: &CoreError) -> Option<String> {
     match error {
         CoreError::Image(error) => image_hint(error).or_else(|| error.hint()),
-        error => error.hint(),
+        CoreError::Template(error) => template_hint(error).or_else(|| error.hint()),
+        error => error.remedy().as_ref().map(wording),
     }
+}
+
+/// A remedy in the command's own words.
+pub(crate) fn wording(remedy: &Remedy) -> String {
+    match remedy {
+        Remedy::StartVm { vm } => format!("v vm start {vm}"),
+        Remedy::StopVm { vm, force: false } => format!("v vm stop {vm}"),
+        Remedy::StopVm { vm, force: true } => format!("v vm stop --force {vm}"),
+        Remedy::CutPower { vm } => format!(
+            "the guest may ignore its power button; `v vm stop --force {vm}` cuts the power"
+        ),
+        Remedy::ResumeVm { vm } => format!("v vm resume {vm}"),
+        Remedy::RestartForConsole { vm } => format!("`v vm restart {vm}` gives it one"),
+        Remedy::ReadLogs { vm } => format!("`v vm logs {vm}` shows how far it got"),
+        Remedy::ListVms { nearest: Some(name) } => {
+            format!("did you mean {name:?}? `v vm ls` lists all machines")
+        }
+        Remedy::ListVms { nearest: None } => "`v vm ls` lists all machines".into(),
+        Remedy::CreateVm => {
+            "there are no machines yet: `v vm create -t TEMPLATE` creates one".into()
+        }
+        Remedy::NameExactly => "use the id, or --name or --uuid".into(),
+        Remedy::ChooseVmName => "choose another name, or omit --name".into(),
+        Remedy::InitNode => "v node init".into(),
+        Remedy::CheckTemplates => "v template check".into(),
+        Remedy::RepairNode => "`v node check --repair` tries again".into(),
+        Remedy::ShortenRoot => {
+            "choose a shorter root with --root or [node] root, or a shorter net name".into()
+        }
+        Remedy::ChooseRoot => "choose another root with --root or [node] root".into(),
+        Remedy::RunAsOwner => {
+            "run as the user who owns the node, or choose another root with --root or [node] root"
+                .into()
+        }
+        Remedy::ReachSsh => "the guest needs an ssh server, on port 22 of its vsock or on an \
+                             address that this host reaches; `v vm wait` waits for one, `v vm \
+                             console` needs none"
+            .into(),
+        // Those that need no word of this command; and those of a later version of the library.
+        other => other.to_string(),
+    }
+}
+
+/// What a command or an option does about an error of the configuration.
+fn template_hint(error: &TemplateError) -> Option<String> {
+    Some(match error {
+        TemplateError::NoFile { looked } => {
+            format!("write {}, or name one with --config", looked.last()?.display())
+        }
+        TemplateError::Read { source, .. } => match source.kind() {
+            ErrorKind::NotFound => "correct the path, or omit --config and VIRSHLE_CONFIG".into(),
+            ErrorKind::PermissionDenied => {
+                "let this user read it, or name another one with --config".into()
+            }
+            _ => return None,
+        },
+        TemplateError::Mistakes { mistakes }
+            if mistakes.iter().all(|mistake| mistake.template.is_some()) =>
+        {
+            "`v template check` checks the whole file".into()
+        }
+        TemplateError::NotFound { nearest: Some(nearest), .. } => {
+            format!("did you mean {nearest:?}? `v template ls` lists all templates")
+        }
+        _ => return None,
+    })
 }
 
 /// What a command or an option does about an error of the image cache.
@@ -69,6 +137,23 @@ mod tests {
     use std::io;
 
     use super::*;
+
+    #[test]
+    fn every_remedy_that_names_a_machine_names_it_in_a_command() {
+        let vm = || "web".to_owned();
+        for remedy in [
+            Remedy::StartVm { vm: vm() },
+            Remedy::StopVm { vm: vm(), force: true },
+            Remedy::CutPower { vm: vm() },
+            Remedy::ResumeVm { vm: vm() },
+            Remedy::RestartForConsole { vm: vm() },
+            Remedy::ReadLogs { vm: vm() },
+        ] {
+            let wording = wording(&remedy);
+            assert!(wording.contains("v vm ") && wording.contains(" web"), "{wording}");
+        }
+        assert_eq!(wording(&Remedy::Text("modprobe kvm".into())), "modprobe kvm");
+    }
 
     #[test]
     fn an_image_error_names_the_command_that_helps() {

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use serde::Serialize;
-use virshle_core::CoreError;
 use virshle_core::template::Mistake;
 
 use crate::error::CliError;
@@ -65,12 +64,6 @@ impl ErrorDocument {
             mistakes: mistakes.to_vec(),
             log: error.details().to_vec(),
         }
-    }
-}
-
-impl From<CoreError> for ErrorDocument {
-    fn from(error: CoreError) -> Self {
-        Self::new(&CliError::Core(error))
     }
 }
 
@@ -215,10 +208,12 @@ fn write(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use virshle_core::FileError;
+
     use super::*;
 
     fn error() -> CliError {
-        CliError::Core(CoreError::Write {
+        CliError::from(FileError::Write {
             path: "/srv/\x1b[2J".into(),
             source: io::Error::from_raw_os_error(13),
         })

@@ -42,7 +42,7 @@ pub(crate) fn push_detailed(table: &mut Table, vm: VmInfo) {
         vm.pid.map(|pid| pid.to_string()).unwrap_or_default(),
         nets.join(", "),
         addresses,
-        vm.created,
+        vm.created.to_string(),
         vm.uuid.to_string(),
     ];
     table.row(first.into_iter().chain(details.map(|cell| (cell, Style::new()))));

@@ -26,7 +26,7 @@ fn node(count: u32) -> (TempDir, Node) {
     let config = Config::from_toml(&text, Path::new("/config.toml")).unwrap();
     let node = Node::new(config, None);
     for made in node.create(&CreateRequest::new("t").count(count), &|_| ()).unwrap() {
-        drop(made.unwrap());
+        drop(made.result.unwrap());
     }
     (folder, node)
 }

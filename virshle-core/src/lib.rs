@@ -1,9 +1,9 @@
 //! What a virtual machine is, and its life: create, start, stop, remove, list.
 //!
-//! A [`Node`] is a host as a home of machines: a folder, and the words of a configuration. A
-//! [`Vm`] is one machine: a folder with its definition and its disks and, while it runs, one
+//! A [`Node`] is a host as a home of machines: a directory, and a configuration. A
+//! [`Vm`] is one machine: a directory with its definition and its disks and, while it runs, one
 //! cloud-hypervisor process and a port of Open vSwitch for each of its network interfaces.
-//! There is no daemon and no database: every call reads the folder, does one thing, and is done.
+//! There is no daemon and no database: every call reads the directory, does one thing, and is done.
 //! Calls from any number of processes and threads may come at once: a machine has one writer at a
 //! time, and readers never see half a machine.
 //!
@@ -13,8 +13,8 @@
 //! # Limitations
 //!
 //! - Linux on x86_64 and aarch64, cloud-hypervisor 44 or later, Open vSwitch for networks.
-//! - Blocking calls. Every wait has a deadline; [`in_parallel`] works on many machines at once, and a
-//!   [`Starter`] starts them for less.
+//! - Blocking calls. Every wait has a deadline; [`in_parallel`] works on many machines at once, and
+//!   [`start_many`] starts them for less than each by itself.
 //! - Machines of one host: nothing here moves one to another.
 //!
 //! # Example
@@ -26,8 +26,8 @@
 //!
 //! let config = Config::load(&Config::locate(None)?)?;
 //! let node = Node::new(config, None);
-//! for vm in node.create(&CreateRequest::new("xs").count(3), &|_| {})? {
-//!     let vm = vm?;
+//! for created in node.create(&CreateRequest::new("xs").count(3), &|_| {})? {
+//!     let vm = created.result?;
 //!     vm.start(&StartOptions::default())?;
 //!     println!("{} is {}", vm.name(), vm.state());
 //!     vm.stop(&StopRequest::power_button(Duration::from_secs(30)))?;
@@ -39,6 +39,7 @@
 
 mod address;
 mod error;
+mod failure;
 mod fs;
 mod guest;
 mod hardware;
@@ -52,36 +53,58 @@ mod power;
 mod provision;
 mod store;
 
-pub use address::host_addresses::Sightings;
+pub use address::host_addresses::HostAddresses;
 pub use address::{Address, AddressSource};
-pub use error::{CoreError, ErrorKind};
+pub use error::CoreError;
+pub use failure::{ErrorKind, Failure, Remedy, Verdict};
+pub use fs::error::FileError;
 pub use fs::in_parallel::in_parallel;
 pub use guest::console::Console;
+pub use guest::error::GuestError;
 pub use guest::ssh::known_hosts::HostKey;
+pub use guest::ssh::quote::QuoteError;
 pub use guest::ssh::{SSH_PORT, SshRequest};
 pub use guest::stream::{GuestStream, Route};
-pub use guest::wait::Awaited;
+pub use guest::wait::awaited::Awaited;
+pub use hardware::error::HardwareError;
 pub use host::check::{Finding, Level, NodeCheck};
 pub use host::info::{Machines, NodeInfo};
 pub use host::init::{InitMode, InitOutcome, InitStep};
 pub use host::repair::{Orphan, OrphanKind};
 pub use host::ssh_config::{SshConfig, machine_of_host};
-pub use life::create::{CopyProgress, CreateRequest};
-pub use machine::node::{Listing, Node, VmSummary};
+pub use images::ImagesError;
+pub use life::create::{CopyProgress, CreateRequest, Created};
+pub use life::error::{CreateError, RemoveError};
+pub use machine::error::MachineError;
+pub use machine::logs::LOG_CUT;
+pub use machine::node::Node;
 pub use machine::vm::Vm;
 pub use model::change::{Change, Force};
-pub use model::definition::{Boot, Definition, DiskDefinition, NetDefinition, NetKind};
+pub use model::definition::error::DefinitionError;
+pub use model::definition::{
+    Boot, Definition, DiskDefinition, InterfaceAddress, InvalidInterfaceAddress, NetDefinition,
+    NetKind,
+};
 pub use model::name::{InvalidName, VmName};
-pub use model::selector::{Selection, Selector};
+pub use model::run::LastExit;
+pub use model::selector::{SelectError, Selection, Selector};
 pub use model::state::{UnknownState, VmState};
+pub use model::timestamp::{InvalidTimestamp, Timestamp};
 pub use observe::info::{DiskInfo, NetInfo, VmInfo};
-pub use observe::logs::LOG_CUT;
-pub use power::start::StartOptions;
-pub use power::start::many::Starter;
+pub use observe::listing::{Listing, VmSummary};
+pub use power::error::{RestartError, StartError, StopError};
+#[expect(deprecated, reason = "kept for programs that were written against it")]
+pub use power::start::Starter;
+pub use power::start::{StartOptions, start_many};
 pub use power::stop::StopRequest;
 pub use provision::caller_keys::caller_user_data;
+pub use provision::error::ProvisionError;
 pub use provision::{Provision, read_user_data};
-pub use store::run_record::LastExit;
+pub use store::error::StoreError;
+
+/// The snapshot of leases and neighbours that this host knows.
+#[deprecated(since = "0.1.0", note = "is called `HostAddresses`")]
+pub type Sightings = HostAddresses;
 
 pub use virshle_image::{
     Checksum, DownloadError, Expected, ImageError, ImageInfo, ImageListing, ImageName,

@@ -157,6 +157,16 @@ impl<'a> Source<'a> {
         self.lines.at(at).0 + 1
     }
 
+    /// One mistake, and no more is looked for.
+    pub(crate) fn mistake(self, span: Range<usize>, message: String) -> Mistake {
+        let text = self.lines.text;
+        let start = text.floor_char_boundary(span.start);
+        let span = start..text.floor_char_boundary(span.end).max(start);
+        let (line, at) = self.lines.at(start);
+        let column = self.lines.text(line)[..at].chars().count();
+        self.lines.mistake(self.path, span, column, message)
+    }
+
     /// Everything that was noted, in the text's order. `names` are those of the templates, by
     /// their number.
     pub(crate) fn into_mistakes(self, names: &[String]) -> Vec<Mistake> {
@@ -174,20 +184,12 @@ impl<'a> Source<'a> {
             }
             last_column += text[last_at..at].chars().count();
             last_at = at;
-            let end = lines.offset_in(line, note.span.end.max(note.span.start));
-            let (source_line, indent) = part(text, at, last_column);
             let name = note.template.and_then(|template| names.get(template));
             mistakes.push(Mistake {
-                path: self.path.to_owned(),
-                line: line + 1,
-                column: last_column + 1,
-                width: text[at..end].chars().count().max(1),
-                source_line,
-                message: note.message,
                 help: note.help,
                 suggestion: note.suggestion,
                 template: name.filter(|name| !name.is_empty()).cloned(),
-                indent,
+                ..lines.mistake(self.path, note.span, last_column, note.message)
             });
         }
         mistakes
@@ -249,6 +251,26 @@ impl<'a> Lines<'a> {
         let text = self.text(line);
         let at = at.saturating_sub(self.starts[line]).min(text.len());
         (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+    }
+
+    /// The mistake of what stands in `span`, which has `column` characters before it in its line.
+    fn mistake(&self, path: &Path, span: Range<usize>, column: usize, message: String) -> Mistake {
+        let (line, at) = self.at(span.start);
+        let end = self.offset_in(line, span.end.max(span.start));
+        let text = self.text(line);
+        let (source_line, indent) = part(text, at, column);
+        Mistake {
+            path: path.to_owned(),
+            line: line + 1,
+            column: column + 1,
+            width: text[at..end].chars().count().max(1),
+            source_line,
+            message,
+            help: None,
+            suggestion: None,
+            template: None,
+            indent,
+        }
     }
 
     /// The line's text, without its end.

@@ -168,7 +168,7 @@ fn an_operation_refused_in_this_state_is_6() {
 fn unsuitable_images_leave_nothing_behind() {
     let home = Home::new();
     let short = home.run("vm create -t short");
-    short.fails_with(short.code, &["cannot make disk \"os\""]);
+    short.fails_with(short.code, &["cannot create disk \"os\""]);
     assert!([1, 4].contains(&short.code), "{short:?}");
     let gone = home.run("vm create -t gone");
     gone.fails_with(gone.code, &["no-such-image.raw"]);
@@ -290,7 +290,7 @@ fn invalid_user_data_creates_no_machine() {
     }
     // Each may be large; a seed holds no more than its disk.
     std::fs::write(&me, format!("#!/bin/sh\n#{}\n", "x".repeat(1 << 20))).unwrap();
-    home.run(&create).fails_with(1, &["at most 1048576 bytes"]);
+    home.run(&create).fails_with(1, &["more than 1048576 bytes"]);
     std::fs::write(&me, format!("#!/bin/sh\n#{}\n", "x".repeat(1_000_000))).unwrap();
     let all = format!(" --user-data {}", me.display()).repeat(8);
     home.run(&format!("{create}{all}"))

@@ -1,25 +1,25 @@
-//! A guest's own word on its addresses: what cloud-init says on the console at each boot.
+//! Parses cloud-init's address table from the serial log.
 //!
 //! # References
 //!
 //! cloud-init's `netinfo.py`: a table of `ci-info:` lines, a row for each address of an interface.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use virshle_net::MacAddr;
 
+use crate::fs::file::read_tail;
+
 /// The most of a log that is read, in bytes: its end.
 const MOST: u64 = 4 << 20;
 
-/// How the table of a boot begins. It counts, and what an earlier boot said does not any more.
+/// How the table of a boot begins. It counts, and that of an earlier boot does not any more.
 const HEADING: &str = "Net device info";
 /// What stands before each row, with or without the time and the process before it.
 const ROW: &str = "ci-info: |";
 
-/// An address that a guest says is its.
+/// An address that a guest logged as its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GuestAddress {
     pub(crate) mac: MacAddr,
@@ -27,26 +27,18 @@ pub(crate) struct GuestAddress {
     pub(crate) prefix_len: Option<u8>,
 }
 
-/// What the guest that writes to `serial_log` says; nothing if it does not.
+/// The addresses that the guest that writes to `serial_log` logged last; none if it did not.
 pub(crate) fn read(serial_log: &Path) -> Vec<GuestAddress> {
-    let end = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(serial_log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;
-        let mut bytes = Vec::new();
-        file.take(MOST).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    match end() {
-        Ok(bytes) => understand(&String::from_utf8_lossy(&bytes)),
+    match read_tail(serial_log, MOST) {
+        Ok(bytes) => parse(&String::from_utf8_lossy(&bytes)),
         Err(error) => {
-            tracing::trace!(path = %serial_log.display(), %error, "the guest says nothing");
+            tracing::trace!(path = %serial_log.display(), %error, "no address table");
             Vec::new()
         }
     }
 }
 
-fn understand(text: &str) -> Vec<GuestAddress> {
+fn parse(text: &str) -> Vec<GuestAddress> {
     let mut found = Vec::new();
     for line in text.lines() {
         if line.contains("ci-info: +") && line.contains(HEADING) {
@@ -98,7 +90,7 @@ mod tests {
 
     fn shown(text: &str) -> Vec<String> {
         let bits = |found: &GuestAddress| found.prefix_len.map_or(0, u32::from);
-        understand(text)
+        parse(text)
             .iter()
             .map(|found| format!("{} {}/{}", found.mac, found.ip, bits(found)))
             .collect()
@@ -116,7 +108,7 @@ mod tests {
     #[test]
     fn a_guest_may_say_anything() {
         for end in 0..BOOT.len() {
-            drop(understand(&BOOT[..end]));
+            drop(parse(&BOOT[..end]));
         }
         for row in [
             "ci-info: |",
@@ -125,10 +117,10 @@ mod tests {
             "ci-info: | eth0 | True | 192.0.2.1 | . | . | . |",
             "ci-info: | eth0 | False | 192.0.2.1 | . | . | 52:54:00:00:00:01 |",
         ] {
-            assert_eq!(understand(row), [], "{row}");
+            assert_eq!(parse(row), [], "{row}");
         }
         let holes = "ci-info: | e | True | 192.0.2.1 | 255.0.255.0 | . | 52:54:00:00:00:01 |";
-        assert_eq!(understand(holes)[0].prefix_len, None);
+        assert_eq!(parse(holes)[0].prefix_len, None);
         assert_eq!(read(Path::new("/nonexistent")), []);
     }
 }

@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 use virshle_net::{Device, MacAddr};
 
 use crate::address::cloud_init_log::GuestAddress;
-use crate::address::host_addresses::Sightings;
+use crate::address::host_addresses::HostAddresses;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
@@ -25,19 +25,19 @@ use crate::model::definition::{NetDefinition, NetKind};
 pub enum AddressSource {
     /// The machine's definition says so.
     Static,
-    /// The guest said so on its console when it booted. Nobody vouches for it, so no connection is
-    /// made to it on its word alone.
+    /// The guest logged it on its console when it booted. Nothing vouches for it, so no connection
+    /// is made to it for that alone.
     Guest,
     /// A DHCP server of this host gave it.
     Dhcp,
     /// The host's kernel has seen it on a network.
     Neighbour,
-    /// It follows from the card's address: a guest may well choose another.
+    /// It follows from the MAC address: a guest may well choose another.
     Mac,
 }
 
 impl AddressSource {
-    /// The word in JSON and in tables.
+    /// The name in JSON and in tables.
     pub fn word(self) -> &'static str {
         match self {
             Self::Static => "static",
@@ -111,12 +111,18 @@ impl Serialize for Address {
 }
 
 impl Node {
-    /// What the host knows of addresses right now: for asking about many machines.
-    pub fn sightings(&self) -> Sightings {
-        Sightings::read(&self.lease_places())
+    /// A snapshot of the leases and neighbours that this host knows: for asking about many machines.
+    pub fn host_addresses(&self) -> HostAddresses {
+        HostAddresses::read(&self.lease_places())
     }
 
-    /// The files and folders in which DHCP servers of this host keep their leases.
+    /// A snapshot of the leases and neighbours that this host knows.
+    #[deprecated(since = "0.1.0", note = "is called `host_addresses`")]
+    pub fn sightings(&self) -> HostAddresses {
+        self.host_addresses()
+    }
+
+    /// The files and directories in which DHCP servers of this host keep their leases.
     pub(crate) fn lease_places(&self) -> Vec<PathBuf> {
         let configured = &self.config().network.leases;
         if configured.is_empty() { lease::usual_places() } else { configured.clone() }
@@ -125,43 +131,48 @@ impl Node {
 
 impl Vm {
     /// The addresses of the machine, as far as this host knows, in this order: those of its
-    /// definition, those that the guest itself has told, those that a DHCP server of this host gave,
-    /// those that the kernel has seen, and the link-local ones that follow from its cards' addresses.
+    /// definition, those that the guest itself has logged, those that a DHCP server of this host gave,
+    /// those that the kernel has seen, and the link-local ones that follow from its MAC addresses.
     ///
     /// It need not run: a lease may outlast a run.
     #[doc(alias = "dhcp")]
     #[doc(alias = "arp")]
     pub fn addresses(&self) -> Vec<Address> {
-        self.addresses_among(&self.node().sightings())
+        addresses_among(self, &self.node().host_addresses())
     }
 
-    /// The same, from sightings that were read before.
-    pub fn addresses_among(&self, sightings: &Sightings) -> Vec<Address> {
-        self.addresses_with(&cloud_init_log::read(&self.serial_log()), sightings)
-    }
-
-    /// The addresses at which nobody but the machine can be: that a guest says so is not enough, as it
-    /// could lead its user into another machine, or into this host.
-    pub(crate) fn vouched_addresses(&self) -> Vec<Address> {
-        self.addresses_with(&[], &self.node().sightings())
-    }
-
-    fn addresses_with(&self, told: &[GuestAddress], sightings: &Sightings) -> Vec<Address> {
-        let mut found: Vec<Address> = Vec::new();
-        let nets = &self.definition().nets;
-        for address in nets.iter().flat_map(|net| of_net(net, told, sightings)) {
-            if !found.iter().any(|other| other.ip == address.ip && other.net == address.net) {
-                found.push(address);
-            }
-        }
-        // Within a source what stands stays: the interfaces' order, and the newest first.
-        found.sort_by_key(|address| (address.source, address.is_link_local()));
-        found
+    /// The same, from a snapshot that was read before.
+    pub fn addresses_among(&self, known: &HostAddresses) -> Vec<Address> {
+        addresses_among(self, known)
     }
 }
 
+/// The addresses of a machine, from a snapshot that was read before.
+pub(crate) fn addresses_among(vm: &Vm, known: &HostAddresses) -> Vec<Address> {
+    addresses_with(vm, &cloud_init_log::read(&vm.serial_log()), known)
+}
+
+/// The addresses at which nothing but the machine can be: that a guest says so is not enough, as it
+/// could lead its user into another machine, or into this host.
+pub(crate) fn vouched_addresses(vm: &Vm) -> Vec<Address> {
+    addresses_with(vm, &[], &vm.node().host_addresses())
+}
+
+fn addresses_with(vm: &Vm, logged: &[GuestAddress], known: &HostAddresses) -> Vec<Address> {
+    let mut found: Vec<Address> = Vec::new();
+    let nets = &vm.definition().nets;
+    for address in nets.iter().flat_map(|net| of_net(net, logged, known)) {
+        if !found.iter().any(|other| other.ip == address.ip && other.net == address.net) {
+            found.push(address);
+        }
+    }
+    // Within a source the order stays: the interfaces' order, and the newest first.
+    found.sort_by_key(|address| (address.source, address.is_link_local()));
+    found
+}
+
 /// The addresses of an interface, by their sources.
-fn of_net(net: &NetDefinition, told: &[GuestAddress], sightings: &Sightings) -> Vec<Address> {
+fn of_net(net: &NetDefinition, logged: &[GuestAddress], known: &HostAddresses) -> Vec<Address> {
     let address = |ip, prefix_len, zone: Option<&str>, source| Address {
         net: net.name.clone(),
         ip,
@@ -172,20 +183,17 @@ fn of_net(net: &NetDefinition, told: &[GuestAddress], sightings: &Sightings) -> 
     };
     let bridge = zone(net);
     let mut found: Vec<Address> = Vec::new();
-    for text in &net.addresses {
-        let (ip, bits) = text.split_once('/').unwrap_or((text, ""));
-        if let Ok(ip) = ip.parse() {
-            found.push(address(ip, bits.parse().ok(), bridge, AddressSource::Static));
-        }
+    for own in &net.addresses {
+        found.push(address(own.ip, Some(own.prefix_len), bridge, AddressSource::Static));
     }
-    let Ok(mac) = net.mac.parse::<MacAddr>() else { return found };
-    for told in told.iter().filter(|told| told.mac == mac) {
-        found.push(address(told.ip, told.prefix_len, bridge, AddressSource::Guest));
+    let mac = net.mac;
+    for logged in logged.iter().filter(|logged| logged.mac == mac) {
+        found.push(address(logged.ip, logged.prefix_len, bridge, AddressSource::Guest));
     }
-    for lease in sightings.leases.iter().filter(|lease| lease.mac == mac) {
+    for lease in known.leases.iter().filter(|lease| lease.mac == mac) {
         found.push(address(lease.ip, lease.prefix_len, None, AddressSource::Dhcp));
     }
-    for seen in sightings.neighbours.iter().filter(|seen| seen.mac == mac) {
+    for seen in known.neighbours.iter().filter(|seen| seen.mac == mac) {
         found.push(address(seen.ip, None, Some(&seen.device), AddressSource::Neighbour));
     }
     if let Some(bridge) = bridge {
@@ -200,7 +208,7 @@ fn zone(net: &NetDefinition) -> Option<&str> {
     (net.kind != NetKind::Macvtap && net.vlan.is_none()).then_some(net.bridge.as_str())
 }
 
-/// The link-local address that follows from a card's.
+/// The link-local address that follows from a MAC address.
 ///
 /// # References
 ///
@@ -228,19 +236,19 @@ mod tests {
     use crate::model::definition::tests::example;
     use virshle_net::Neighbour;
 
-    fn shown(net: &NetDefinition, sightings: &Sightings) -> Vec<String> {
-        of_net(net, &[told("192.0.2.11"), told("192.0.2.14")], sightings)
+    fn shown(net: &NetDefinition, known: &HostAddresses) -> Vec<String> {
+        of_net(net, &[logged("192.0.2.11"), logged("192.0.2.14")], known)
             .iter()
             .map(|address| format!("{address} {}", address.source))
             .collect()
     }
 
-    fn told(ip: &str) -> GuestAddress {
+    fn logged(ip: &str) -> GuestAddress {
         let mac = "52:54:00:00:00:01".parse().unwrap();
         GuestAddress { mac, ip: ip.parse().unwrap(), prefix_len: Some(24) }
     }
 
-    fn sightings() -> Sightings {
+    fn known() -> HostAddresses {
         let mac = "52:54:00:00:00:01".parse().unwrap();
         let other = "52:54:00:00:00:02".parse().unwrap();
         let lease = |mac, ip: &str| Lease {
@@ -250,17 +258,17 @@ mod tests {
             ends: u64::MAX,
         };
         let seen = |mac, ip: &str| Neighbour::new(mac, ip.parse().unwrap(), "br0");
-        Sightings {
+        HostAddresses {
             leases: vec![lease(other, "192.0.2.12"), lease(mac, "192.0.2.11")],
             neighbours: vec![seen(mac, "fe80::1"), seen(mac, "192.0.2.13"), seen(other, "::1")],
         }
     }
 
     #[test]
-    fn each_source_tells_its_addresses_of_the_right_card() {
+    fn each_source_gives_its_addresses_of_the_right_interface() {
         let mut net = example().nets.remove(0);
         net.vlan = None;
-        net.addresses = vec!["192.0.2.10/24".into(), "nonsense".into()];
+        net.addresses = vec!["192.0.2.10/24".parse().unwrap()];
         let expected = [
             "192.0.2.10 static",
             "192.0.2.11 guest",
@@ -270,17 +278,17 @@ mod tests {
             "192.0.2.13 neighbour",
             "fe80::5054:ff:fe00:1%br0 mac",
         ];
-        assert_eq!(shown(&net, &sightings()), expected);
+        assert_eq!(shown(&net, &known()), expected);
     }
 
     #[test]
     fn a_host_that_is_not_on_the_link_has_no_link_local_address_for_it() {
         let mut net = example().nets.remove(0);
         assert!(net.vlan.is_some());
-        assert!(of_net(&net, &[], &Sightings::default()).is_empty());
+        assert!(of_net(&net, &[], &HostAddresses::default()).is_empty());
         net.vlan = None;
         net.kind = NetKind::Macvtap;
-        assert!(of_net(&net, &[], &Sightings::default()).is_empty());
+        assert!(of_net(&net, &[], &HostAddresses::default()).is_empty());
     }
 
     #[test]
@@ -288,7 +296,7 @@ mod tests {
         let mut net = example().nets.remove(0);
         net.vlan = None;
         net.bridge = "no-such-bridge".into();
-        let mut address = of_net(&net, &[], &Sightings::default()).remove(0);
+        let mut address = of_net(&net, &[], &HostAddresses::default()).remove(0);
         let json = serde_json::to_value(&address).unwrap();
         let expected = serde_json::json!(
             {"ip": "fe80::5054:ff:fe00:1%no-such-bridge", "prefix": 64, "source": "mac"}

@@ -1,10 +1,9 @@
 //! The same work for many machines at once.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// How many machines are worked on at once: the work is mostly waiting for other programs.
-const THREADS: usize = 16;
+pub(crate) const THREADS: usize = 16;
 
 /// Does `work` for every item, in parallel, and gives the results in the items' order.
 ///
@@ -20,18 +19,14 @@ where
         return items.into_iter().map(work).collect();
     }
     let threads = items.len().min(THREADS);
-    let slots: Vec<Mutex<Slot<T, R>>> =
-        items.into_iter().map(|item| Mutex::new(Slot::Waiting(item))).collect();
-    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(items.len()));
+    let queue = Mutex::new(items.into_iter().enumerate());
+    // Neither lock is held while there is work: a panic in it poisons none.
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work_on = || {
-        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let taken = slot.lock().map(|mut slot| std::mem::replace(&mut *slot, Slot::Taken));
-            if let Ok(Slot::Waiting(item)) = taken {
-                let result = work(item);
-                if let Ok(mut slot) = slot.lock() {
-                    *slot = Slot::Done(result);
-                }
-            }
+        while let Some((place, item)) = next() {
+            let result = work(item);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
         }
     };
     std::thread::scope(|scope| {
@@ -43,20 +38,9 @@ where
         }
         work_on();
     });
-    // The scope has passed on any panic of a thread, so every slot is done here.
-    slots
-        .into_iter()
-        .filter_map(|slot| match slot.into_inner() {
-            Ok(Slot::Done(result)) => Some(result),
-            _ => None,
-        })
-        .collect()
-}
-
-enum Slot<T, R> {
-    Waiting(T),
-    Taken,
-    Done(R),
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]

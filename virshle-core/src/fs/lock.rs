@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use crate::error::CoreError;
+use crate::fs::error::FileError;
 
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub(crate) struct Lock {
 
 impl Lock {
     /// Takes the lock on `path`, making the file if it isn't there, and waits up to `timeout`.
-    pub(crate) fn acquire(path: &Path, timeout: Duration) -> Result<Self, CoreError> {
-        let failed = |source| CoreError::Lock { path: path.to_owned(), source };
+    pub(crate) fn acquire(path: &Path, timeout: Duration) -> Result<Self, FileError> {
+        let failed = |source| FileError::Lock { path: path.to_owned(), source };
         let file = open(path, true).map_err(failed)?;
         let lock = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Self { file },
@@ -33,13 +33,13 @@ impl Lock {
             },
             Err(errno) => return Err(failed(errno.into())),
         };
-        lock.sign();
+        lock.record_holder();
         Ok(lock)
     }
 
-    /// Takes the lock on `path` if the file is there and nobody holds it.
-    pub(crate) fn acquire_if_free(path: &Path) -> Result<Option<Self>, CoreError> {
-        let failed = |source| CoreError::Lock { path: path.to_owned(), source };
+    /// Takes the lock on `path` if the file is there and no other process holds it.
+    pub(crate) fn acquire_if_free(path: &Path) -> Result<Option<Self>, FileError> {
+        let failed = |source| FileError::Lock { path: path.to_owned(), source };
         let file = match open(path, false) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -52,9 +52,9 @@ impl Lock {
         }
     }
 
-    /// Tells whether the locked file still stands at `path`: not renamed away, not replaced.
-    pub(crate) fn is_at(&self, path: &Path) -> Result<bool, CoreError> {
-        let failed = |source| CoreError::Lock { path: path.to_owned(), source };
+    /// Whether the locked file is still at `path`: not renamed away, not replaced.
+    pub(crate) fn is_at(&self, path: &Path) -> Result<bool, FileError> {
+        let failed = |source| FileError::Lock { path: path.to_owned(), source };
         let held = self.file.metadata().map_err(failed)?;
         match std::fs::metadata(path) {
             Ok(there) => Ok(held.dev() == there.dev() && held.ino() == there.ino()),
@@ -63,8 +63,8 @@ impl Lock {
         }
     }
 
-    /// Writes down who holds it, for whoever waits.
-    pub(crate) fn sign(&self) {
+    /// Records the holder, for those who wait.
+    pub(crate) fn record_holder(&self) {
         // Only a courtesy: a lock without a name is a lock all the same.
         drop(self.write_holder());
     }
@@ -80,7 +80,7 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// Lets go of it at once. Closing the file does not, while a program that another thread starts
+    /// Releases it at once. Closing the file does not, while a program that another thread starts
     /// has a copy of the descriptor, between its fork(2) and its exec(2).
     fn drop(&mut self) {
         // What can't be unlocked ends with its last descriptor.
@@ -114,7 +114,7 @@ fn open(path: &Path, create: bool) -> io::Result<File> {
 }
 
 /// Waits for the lock in a thread of its own, as `flock(2)` knows no deadline. A thread that is
-/// late finds nobody waiting and lets go again.
+/// late finds no one waiting, and releases it again.
 fn wait(file: File, timeout: Duration) -> io::Result<Option<Lock>> {
     let (sender, receiver) = mpsc::sync_channel(0);
     std::thread::Builder::new().name("lock".into()).spawn(move || {
@@ -124,7 +124,7 @@ fn wait(file: File, timeout: Duration) -> io::Result<Option<Lock>> {
                 other => break other,
             }
         };
-        // Nobody waits any more: the send gives the lock back, and dropping it unlocks.
+        // No one waits any more: the send gives the lock back, and dropping it unlocks.
         drop(sender.send(result.map(|()| Lock { file })));
     })?;
     match receiver.recv_timeout(timeout) {
@@ -134,7 +134,7 @@ fn wait(file: File, timeout: Duration) -> io::Result<Option<Lock>> {
     }
 }
 
-fn held(path: &Path, waited: Duration) -> CoreError {
+fn held(path: &Path, waited: Duration) -> FileError {
     let mut holder = String::new();
     if let Ok(file) = File::open(path) {
         // Not knowing who holds it is no reason to fail differently.
@@ -144,7 +144,7 @@ fn held(path: &Path, waited: Duration) -> CoreError {
         "" => "another process".to_owned(),
         known => known.to_owned(),
     };
-    CoreError::Locked { path: PathBuf::from(path), holder, waited }
+    FileError::Locked { path: PathBuf::from(path), holder, waited }
 }
 
 #[cfg(test)]
@@ -152,12 +152,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn second_writer_waits_and_then_is_told_who_holds_it() {
+    fn second_writer_waits_and_its_error_names_the_holder() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let first = Lock::acquire(&path, Duration::ZERO).unwrap();
         let error = Lock::acquire(&path, Duration::from_millis(20)).unwrap_err();
-        let CoreError::Locked { holder, .. } = &error else { panic!("{error:?}") };
+        let FileError::Locked { holder, .. } = &error else { panic!("{error:?}") };
         assert!(holder.contains(&std::process::id().to_string()), "{holder}");
         assert!(Lock::acquire_if_free(&path).unwrap().is_none());
         drop(first);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn waiter_gets_it_when_the_holder_lets_go() {
+    fn waiter_gets_it_when_the_holder_releases_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let first = Lock::acquire(&path, Duration::ZERO).unwrap();

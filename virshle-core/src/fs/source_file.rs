@@ -15,7 +15,7 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
     let what = if kind.is_file() || kind.is_block_device() {
         return Ok(());
     } else if kind.is_dir() {
-        "it is a folder"
+        "it is a directory"
     } else if kind.is_fifo() {
         "it is a FIFO"
     } else {
@@ -36,7 +36,7 @@ mod tests {
         let mode = rustix::fs::Mode::RUSR;
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         assert_eq!(told(&path), Err("it is a FIFO".into()));
-        assert_eq!(told(folder.path()), Err("it is a folder".into()));
+        assert_eq!(told(folder.path()), Err("it is a directory".into()));
         assert_eq!(told(Path::new("/dev/zero")), Err("it is a device".into()));
         std::fs::remove_file(&path).unwrap();
         assert!(check(&path).is_err());

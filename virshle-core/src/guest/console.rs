@@ -1,6 +1,6 @@
-//! The serial console of a machine: what the guest wrote, and a way to type at it.
+//! The serial console of a machine: what the guest writes, and its input.
 //!
-//! The guest writes to `serial.log`, always; a console reads that file and types at the terminal
+//! The guest writes to `serial.log`, always; a console reads that file and writes to the terminal
 //! that the machine's VMM holds. Any number of consoles may be open, and closing one is nothing
 //! the guest notices.
 
@@ -12,11 +12,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use rustix::fs::OFlags;
 use virshle_hypervisor::Vmm;
 
-use crate::error::CoreError;
+use crate::fs::error::FileError;
+use crate::guest::error::GuestError;
 use crate::machine::vm::Vm;
 use crate::model::state::VmState;
 
-/// A console that is open: something to type at, and the end of the machine's run.
+/// A console that is open: input for the guest, and the end of the machine's run.
 #[derive(Debug)]
 pub struct Console {
     terminal: File,
@@ -24,7 +25,7 @@ pub struct Console {
 }
 
 impl Console {
-    /// Types `bytes` at the guest's first serial port, as they are. What a guest that does not read
+    /// Writes `bytes` to the guest's first serial port, as they are. What a guest that does not read
     /// has no room for is lost, as on a real line.
     ///
     /// # Errors
@@ -46,26 +47,26 @@ impl AsFd for Console {
 }
 
 impl Vm {
-    /// Opens a console for typing. What the guest writes is in [`Vm::serial_log`].
+    /// Opens a console for input. What the guest writes is in [`Vm::serial_log`].
     ///
     /// # Errors
     ///
-    /// [`CoreError::WrongState`] if the machine does not run, [`CoreError::NoConsole`] if its VMM
-    /// was started without a terminal.
-    pub fn console(&self) -> Result<Console, CoreError> {
-        let wrong_state =
-            |state| CoreError::WrongState { vm: self.name().clone(), verb: "type at", state };
-        let vmm = self.vmm()?.ok_or_else(|| wrong_state(VmState::Stopped))?;
-        let terminal = vmm
-            .terminal()
-            .map_err(|source| self.hypervisor_error("find the terminal of", source))?;
-        let path = terminal.ok_or_else(|| CoreError::NoConsole { vm: self.name().clone() })?;
-        let terminal = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags((OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed())
-            .open(&path)
-            .map_err(|source| CoreError::Write { path, source })?;
-        Ok(Console { terminal, vmm })
+    /// [`MachineError::WrongState`](crate::MachineError::WrongState) if the machine does not run,
+    /// [`GuestError::NoConsole`] if its VMM was started without a terminal.
+    pub fn console(&self) -> Result<Console, GuestError> {
+        console(self)
     }
+}
+
+fn console(vm: &Vm) -> Result<Console, GuestError> {
+    let vmm = vm.vmm()?.ok_or_else(|| vm.wrong_state("attach to", VmState::Stopped))?;
+    let terminal = vmm.terminal().map_err(|source| vm.vmm_error("find the terminal of", source))?;
+    let path = terminal.ok_or_else(|| GuestError::NoConsole { vm: vm.name().clone() })?;
+    let terminal = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags((OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed())
+        .open(&path)
+        .map_err(FileError::writing(&path))?;
+    Ok(Console { terminal, vmm })
 }

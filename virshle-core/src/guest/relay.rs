@@ -1,4 +1,4 @@
-//! Bytes both ways between a connection and a pair of descriptors, such as those of a proxy.
+//! Relays bytes both ways between a connection and a pair of descriptors, such as those of a proxy.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,7 +57,7 @@ impl Flow {
         &self.bytes[self.start..self.end]
     }
 
-    /// Takes note of what was written; gives up what nobody reads any more.
+    /// Takes note of what was written; gives up what is not read any more.
     fn written(&mut self, result: Result<usize, Errno>) -> io::Result<()> {
         match result {
             Ok(length) => self.start += length,
@@ -76,7 +76,7 @@ impl GuestStream {
     /// done. The end of one direction is passed on and leaves the other open: the guest sees that
     /// `input` ended, and `output` is closed when the guest has said its last.
     ///
-    /// Returns earlier when the guest is gone, or nobody reads `output` any more. It takes no
+    /// Returns earlier when the guest is gone, or `output` is not read any more. It takes no
     /// thread and leaves none.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl GuestStream {
                     let piece = &pending[..pending.len().min(PIECE)];
                     from_guest.written(write(output, piece))?;
                 } else if !ready.output.is_empty() {
-                    // Nobody reads it any more.
+                    // It is not read any more.
                     return Ok(());
                 }
             }

@@ -5,14 +5,16 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use virshle_hypervisor::{HypervisorError, connect_vsock};
+use virshle_hypervisor::HypervisorError;
 
-use crate::address::Address;
-use crate::error::CoreError;
+use crate::address::{Address, vouched_addresses};
+use crate::fs::deadline::Deadline;
+use crate::guest::error::GuestError;
 use crate::guest::tcp_race::connect_first;
+use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 use crate::model::state::VmState;
 
@@ -56,12 +58,12 @@ impl GuestStream {
         &self.route
     }
 
-    /// Hands the connection itself to whoever reads `socket`, a Unix socket: a copy of its
+    /// Hands the connection itself to the process that reads `socket`, a Unix socket: a copy of its
     /// descriptor goes there with one byte, as ssh's `ProxyUseFdpass` takes it.
     ///
     /// # Errors
     ///
-    /// If `socket` is none that takes descriptors, or nobody reads it.
+    /// If `socket` is none that takes descriptors, or no process reads it.
     ///
     /// # References
     ///
@@ -94,116 +96,115 @@ impl From<GuestStream> for OwnedFd {
 
 impl Vm {
     /// Connects to `port` of the guest: over its vsock if it listens there, else over the first of
-    /// its addresses that answers, the surest first. An address that nobody but the guest tells is
+    /// its addresses that answers, the surest first. An address that only the guest itself reports is
     /// left out: it may be another's.
     ///
     /// # Errors
     ///
-    /// [`CoreError::WrongState`] if it doesn't run, [`CoreError::Unreachable`] with each way that
+    /// [`MachineError::WrongState`] if it doesn't run, [`GuestError::Unreachable`] with each way that
     /// was tried.
-    pub fn connect(&self, port: u16, timeout: Duration) -> Result<GuestStream, CoreError> {
-        let deadline = Instant::now() + timeout;
-        let mut tried = Vec::new();
-        let answered = match self.connect_vsock(port, PROBE.min(timeout)) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => {
-                tried.push(told_vsock(&error));
-                if error.nobody_listens() {
-                    self.must_run()?;
-                } else if error.timed_out() {
-                    // Somebody is there, so it is on; but held still, it never answers.
-                    self.must_not_be_paused()?;
-                }
-                !error.timed_out() && !error.nobody_listens()
-            }
-        };
-        let addresses = self.vouched_addresses();
-        match self.connect_network(&addresses, port, deadline, &mut tried) {
-            Some(stream) => return Ok(stream),
-            None if addresses.is_empty() => tried.push("no address of it is known".into()),
-            None => {}
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        // A busy guest may have needed more than a moment.
-        if !answered && !left.is_zero() {
-            match self.connect_vsock(port, left) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => tried[0] = told_vsock(&error),
-            }
-        }
-        Err(CoreError::Unreachable { vm: self.name().clone(), port, tried })
-    }
-
-    pub(crate) fn connect_vsock(
-        &self,
-        port: u16,
-        timeout: Duration,
-    ) -> Result<GuestStream, HypervisorError> {
-        let stream = connect_vsock(&self.vsock(), port.into(), timeout)?;
-        Ok(GuestStream::new(Route::Vsock, stream.into()))
-    }
-
-    pub(crate) fn connect_network(
-        &self,
-        addresses: &[Address],
-        port: u16,
-        deadline: Instant,
-        tried: &mut Vec<String>,
-    ) -> Option<GuestStream> {
-        let found: Vec<(&Address, SocketAddr)> = addresses
-            .iter()
-            .filter_map(|address| Some((address, address.socket_address(port)?)))
-            .collect();
-        let candidates: Vec<SocketAddr> = found.iter().map(|(_, socket)| *socket).collect();
-        match connect_first(&candidates, deadline) {
-            Ok((place, stream)) => {
-                let route = Route::Network(found[place].0.clone());
-                tracing::debug!(vm = %self.name(), %route, port, "connected to the guest");
-                Some(GuestStream::new(route, stream.into()))
-            }
-            Err(failures) => {
-                for ((address, _), failure) in found.iter().zip(failures) {
-                    tried.push(format!("{address} ({}): {failure}", address.source));
-                }
-                None
-            }
-        }
-    }
-
-    /// Fails unless a guest can answer.
-    fn must_run(&self) -> Result<(), CoreError> {
-        match self.state() {
-            state @ (VmState::Stopped | VmState::Created | VmState::Paused) => {
-                Err(self.cannot_answer(state))
-            }
-            VmState::Running | VmState::Unresponsive => Ok(()),
-        }
-    }
-
-    fn must_not_be_paused(&self) -> Result<(), CoreError> {
-        match self.state() {
-            VmState::Paused => Err(self.cannot_answer(VmState::Paused)),
-            _ => Ok(()),
-        }
-    }
-
-    fn cannot_answer(&self, state: VmState) -> CoreError {
-        CoreError::WrongState { vm: self.name().clone(), verb: "connect to", state }
-    }
-
-    /// Fails early, and cheaply, where [`connect`](Self::connect) would for the machine's state.
-    pub(crate) fn must_be_reachable(&self) -> Result<(), CoreError> {
-        match std::os::unix::net::UnixStream::connect(self.vsock()) {
-            Ok(_) => Ok(()),
-            Err(_) => self.must_run(),
-        }
+    pub fn connect(&self, port: u16, timeout: Duration) -> Result<GuestStream, GuestError> {
+        connect(self, port, timeout)
     }
 }
 
-/// Why it can't be reached by vsock, in a few words.
-fn told_vsock(error: &HypervisorError) -> String {
+pub(crate) fn connect(vm: &Vm, port: u16, timeout: Duration) -> Result<GuestStream, GuestError> {
+    let deadline = Deadline::after(timeout);
+    let refused = match connect_vsock(vm, port, PROBE.min(timeout)) {
+        Ok(stream) => return Ok(stream),
+        Err(error) => error,
+    };
+    if refused.nobody_listens() {
+        must_run(vm)?;
+    } else if refused.timed_out() {
+        // A process listens, so it is on; but paused, it never answers.
+        must_not_be_paused(vm)?;
+    }
+    let network = match connect_network(&vouched_addresses(vm), port, deadline) {
+        Ok(stream) => {
+            let route = stream.route();
+            tracing::debug!(vm = %vm.name(), %route, port, "connected to the guest");
+            return Ok(stream);
+        }
+        Err(tried) => tried,
+    };
+    // A busy guest may have needed more than a moment.
+    let is_silent = refused.timed_out() || refused.nobody_listens();
+    let vsock = match deadline.left() {
+        left if !is_silent || left.is_zero() => refused,
+        left => match connect_vsock(vm, port, left) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        },
+    };
+    let tried = [vec![describe_vsock_error(&vsock)], network].concat();
+    Err(GuestError::Unreachable { vm: vm.name().clone(), port, tried })
+}
+
+fn connect_vsock(vm: &Vm, port: u16, timeout: Duration) -> Result<GuestStream, HypervisorError> {
+    let stream = virshle_hypervisor::connect_vsock(&vm.vsock(), port.into(), timeout)?;
+    Ok(GuestStream::new(Route::Vsock, stream.into()))
+}
+
+/// Connects to the first of the addresses that answers.
+///
+/// # Errors
+///
+/// Each address with the reason why it failed.
+fn connect_network(
+    addresses: &[Address],
+    port: u16,
+    deadline: Deadline,
+) -> Result<GuestStream, Vec<String>> {
+    if addresses.is_empty() {
+        return Err(vec!["no address of it is known".into()]);
+    }
+    let found: Vec<(&Address, SocketAddr)> = addresses
+        .iter()
+        .filter_map(|address| Some((address, address.socket_address(port)?)))
+        .collect();
+    let candidates: Vec<SocketAddr> = found.iter().map(|(_, socket)| *socket).collect();
+    match connect_first(&candidates, deadline) {
+        Ok((place, stream)) => {
+            Ok(GuestStream::new(Route::Network(found[place].0.clone()), stream.into()))
+        }
+        Err(failures) => Err(found
+            .iter()
+            .zip(failures)
+            .map(|((address, _), failure)| format!("{address} ({}): {failure}", address.source))
+            .collect()),
+    }
+}
+
+/// Fails unless a guest can answer.
+fn must_run(vm: &Vm) -> Result<(), MachineError> {
+    match vm.state() {
+        state @ (VmState::Stopped | VmState::Created | VmState::Paused) => {
+            Err(vm.wrong_state("connect to", state))
+        }
+        VmState::Running | VmState::Unresponsive => Ok(()),
+    }
+}
+
+fn must_not_be_paused(vm: &Vm) -> Result<(), MachineError> {
+    match vm.state() {
+        VmState::Paused => Err(vm.wrong_state("connect to", VmState::Paused)),
+        _ => Ok(()),
+    }
+}
+
+/// Fails early, and cheaply, where [`connect`] would for the machine's state.
+pub(crate) fn must_be_reachable(vm: &Vm) -> Result<(), MachineError> {
+    match std::os::unix::net::UnixStream::connect(vm.vsock()) {
+        Ok(_) => Ok(()),
+        Err(_) => must_run(vm),
+    }
+}
+
+/// Why the guest can't be reached by vsock, in short.
+fn describe_vsock_error(error: &HypervisorError) -> String {
     match error {
-        HypervisorError::VsockRefused { .. } => "vsock: nobody listens in the guest".into(),
+        HypervisorError::VsockRefused { .. } => "vsock: no process listens in the guest".into(),
         HypervisorError::VsockSilent { .. } => "vsock: the guest does not answer".into(),
         HypervisorError::Vsock { source, .. } => format!("vsock: {source}"),
         other => format!("vsock: {other}"),

@@ -3,11 +3,13 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+
+use crate::fs::deadline::Deadline;
 
 /// How long an address is alone in the race before the next one starts.
 ///
@@ -16,7 +18,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, 
 /// RFC 8305, section 5: 250 ms is recommended.
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Connects to the first of `addresses` that answers, in their order of preference, and tells which
+/// Connects to the first of `addresses` that answers, in their order of preference, and returns which
 /// one it is. An address that is silent keeps the next ones waiting but a moment.
 ///
 /// # Errors
@@ -25,27 +27,26 @@ const STAGGER: Duration = Duration::from_millis(250);
 #[doc(alias = "happy eyeballs")]
 pub(crate) fn connect_first(
     addresses: &[SocketAddr],
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Result<(usize, TcpStream), Vec<io::Error>> {
     let mut failures: Vec<Option<io::Error>> = addresses.iter().map(|_| None).collect();
     let mut running: Vec<(usize, OwnedFd)> = Vec::new();
     let mut waiting = addresses.iter().enumerate();
     let mut next = waiting.next();
-    let mut next_start = Instant::now();
+    let mut next_start = Deadline::after(Duration::ZERO);
     loop {
-        let now = Instant::now();
-        if now >= deadline {
+        if deadline.is_over() {
             break;
         }
         if let Some((place, address)) = next
-            && (running.is_empty() || now >= next_start)
+            && (running.is_empty() || next_start.is_over())
         {
             match start(*address) {
                 Ok(socket) => running.push((place, socket)),
                 Err(error) => failures[place] = Some(error),
             }
             next = waiting.next();
-            next_start = now + STAGGER;
+            next_start = Deadline::after(STAGGER);
             continue;
         }
         if running.is_empty() {
@@ -88,12 +89,11 @@ fn start(address: SocketAddr) -> io::Result<OwnedFd> {
 }
 
 /// The places of those that are connected, or have failed, by `until`.
-fn ready(running: &[(usize, OwnedFd)], until: Instant) -> Vec<usize> {
+fn ready(running: &[(usize, OwnedFd)], until: Deadline) -> Vec<usize> {
     let mut sources: Vec<PollFd<'_>> =
         running.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::OUT)).collect();
-    let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
     // What can't be polled is polled again, until the deadline.
-    poll(&mut sources, left.as_ref()).ok();
+    poll(&mut sources, until.timespec().as_ref()).ok();
     (0..sources.len()).filter(|at| !sources[*at].revents().is_empty()).collect()
 }
 
@@ -111,8 +111,8 @@ mod tests {
 
     use super::*;
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(20)
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(20))
     }
 
     #[test]
@@ -138,9 +138,9 @@ mod tests {
         let addresses = [address, open.local_addr().unwrap()];
         let (place, _) = connect_first(&addresses, soon()).unwrap();
         assert_eq!(place, 1);
-        let soon = Instant::now() + Duration::from_millis(50);
+        let soon = Deadline::after(Duration::from_millis(50));
         let failures = connect_first(&addresses[..1], soon).unwrap_err();
         assert_eq!(failures[0].kind(), io::ErrorKind::TimedOut);
-        assert!(connect_first(&[], Instant::now() + STAGGER).unwrap_err().is_empty());
+        assert!(connect_first(&[], Deadline::after(STAGGER)).unwrap_err().is_empty());
     }
 }

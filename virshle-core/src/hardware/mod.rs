@@ -1,5 +1,10 @@
 //! The parts of a machine: how each stands in the definition, and how cloud-hypervisor takes it.
 
+pub(crate) mod boot;
 pub(crate) mod confine;
+pub(crate) mod cpu;
+pub(crate) mod disk;
+pub(crate) mod error;
+pub(crate) mod memory;
 pub(crate) mod net;
 pub(crate) mod vmm_config;

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::error::CoreError;
+use crate::machine::error::MachineError;
 use crate::machine::node::Node;
 use crate::model::selector::Selection;
 use crate::model::state::VmState;
+use crate::observe::listing::list;
 
 /// The node in figures.
 #[derive(Clone, Debug, Serialize)]
@@ -17,7 +18,7 @@ pub struct NodeInfo {
     pub alias: String,
     /// The host's name.
     pub host: String,
-    /// The folder the machines live in.
+    /// The directory the machines live in.
     pub root: PathBuf,
     /// The configuration's file, if there is one.
     pub config: Option<PathBuf>,
@@ -29,7 +30,7 @@ pub struct NodeInfo {
     pub memory: u64,
     /// Memory that is free or can be freed, in bytes.
     pub memory_available: u64,
-    /// Room on the filesystem of `root`, in bytes; null if there is no such folder.
+    /// Room on the filesystem of `root`, in bytes; null if there is no such directory.
     pub disk_available: Option<u64>,
     /// How many machines there are in each state.
     pub machines: Machines,
@@ -51,7 +52,7 @@ pub struct Machines {
     pub created: usize,
     /// The guest runs.
     pub running: usize,
-    /// The guest stands still.
+    /// The guest is paused.
     pub paused: usize,
     /// The VMM is silent.
     pub unresponsive: usize,
@@ -63,8 +64,8 @@ impl Node {
     /// # Errors
     ///
     /// If the machines can't be listed.
-    pub fn info(&self) -> Result<NodeInfo, CoreError> {
-        let listing = self.list(&Selection::default())?;
+    pub fn info(&self) -> Result<NodeInfo, MachineError> {
+        let listing = list(self, &Selection::default())?;
         let mut machines = Machines { total: listing.vms.len(), ..Machines::default() };
         let (mut vcpus_running, mut memory_running) = (0, 0);
         for vm in &listing.vms {
@@ -76,8 +77,8 @@ impl Node {
                 VmState::Unresponsive => machines.unresponsive += 1,
             }
             if vm.state != VmState::Stopped {
-                vcpus_running += u64::from(vm.vcpus);
-                memory_running += vm.memory_bytes;
+                vcpus_running = u64::saturating_add(vcpus_running, vm.vcpus.into());
+                memory_running = u64::saturating_add(memory_running, vm.memory_bytes);
             }
         }
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

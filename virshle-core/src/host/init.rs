@@ -1,19 +1,20 @@
-//! Making this host a home of machines: the folder, the bridge, the link to the host's switch.
+//! Sets this host up for machines: the directories, the bridge, the link to the host's switch.
 
 use std::time::Duration;
 
 use serde::Serialize;
-use virshle_net::{Datapath, Switch};
+use virshle_net::Switch;
 
-use crate::error::CoreError;
+use crate::hardware::net::config::datapath;
+use crate::machine::error::MachineError;
 use crate::machine::node::Node;
 
-/// Whether [`Node::init`] does it, or only says what it would do.
+/// Whether [`Node::init`] does it, or only reports what it would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InitMode {
     /// Do it.
     Apply,
-    /// Only say it.
+    /// Only report it.
     DryRun,
 }
 
@@ -23,20 +24,20 @@ pub enum InitMode {
 pub struct InitStep {
     /// The thing.
     pub what: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: InitOutcome,
 }
 
-/// What became of one thing that a node needs.
+/// The outcome for one thing that a node needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum InitOutcome {
-    /// It was made.
+    /// It was created.
     Made,
     /// It was there.
     There,
-    /// It would be made.
+    /// It would be created.
     Would,
 }
 
@@ -44,17 +45,21 @@ pub enum InitOutcome {
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Node {
-    /// Makes what the node needs, as far as it isn't there: its folders, its bridge, and the link
+    /// Creates what the node needs, as far as it isn't there: its directories, its bridge, and the link
     /// to the uplink switch if one is configured. May run any number of times.
     ///
     /// # Errors
     ///
-    /// What was made before a failure stays: the next run goes on from there.
-    pub fn init(&self, mode: InitMode) -> Result<Vec<InitStep>, CoreError> {
+    /// What was created before a failure stays: the next run continues from there.
+    pub fn init(&self, mode: InitMode) -> Result<Vec<InitStep>, MachineError> {
         let mut steps = Vec::new();
         let missing = self.store().missing();
         for path in [self.root().to_owned(), self.root().join("vm"), self.cache()] {
-            steps.push(step(mode, format!("folder {}", path.display()), missing.contains(&path)));
+            steps.push(step(
+                mode,
+                format!("directory {}", path.display()),
+                missing.contains(&path),
+            ));
         }
         if mode == InitMode::Apply {
             self.store().ensure()?;
@@ -63,12 +68,12 @@ impl Node {
         let mut switch = self.switch(TIMEOUT)?;
         let asked = datapath(network.datapath);
         let what = format!("bridge {} ({asked} datapath)", network.bridge);
-        steps.push(step(mode, what.clone(), self.missing_bridge(&mut switch, &network.bridge)?));
-        let failed = |doing: String| move |source| CoreError::Switch { doing, source };
+        steps.push(step(mode, what.clone(), missing_bridge(&mut switch, &network.bridge)?));
+        let failed = |doing: String| move |source| MachineError::Switch { doing, source };
         if mode == InitMode::Apply {
             switch
                 .ensure_bridge(&network.bridge, asked, TIMEOUT)
-                .map_err(failed(format!("make {what}")))?;
+                .map_err(failed(format!("create {what}")))?;
         }
         if let Some(uplink) = &network.uplink {
             let what = format!("patch link between {} and {uplink}", network.bridge);
@@ -79,42 +84,26 @@ impl Node {
             if mode == InitMode::Apply && !linked {
                 switch
                     .ensure_patch(&network.bridge, uplink, TIMEOUT)
-                    .map_err(failed(format!("make the {what}")))?;
+                    .map_err(failed(format!("create the {what}")))?;
             }
         }
         Ok(steps)
     }
-
-    /// Connects to the configured Open vSwitch.
-    pub(crate) fn switch(&self, timeout: Duration) -> Result<Switch, CoreError> {
-        let ovsdb = &self.config().network.ovsdb;
-        let failed =
-            |source| CoreError::Switch { doing: format!("reach Open vSwitch at {ovsdb}"), source };
-        let address = ovsdb.parse().map_err(failed)?;
-        Switch::connect(&address, timeout).map_err(failed)
-    }
-
-    fn missing_bridge(&self, switch: &mut Switch, bridge: &str) -> Result<bool, CoreError> {
-        switch.bridge(bridge).map(|found| found.is_none()).map_err(|source| CoreError::Switch {
-            doing: format!("look for bridge {bridge}"),
-            source,
-        })
-    }
 }
 
-fn step(mode: InitMode, what: String, missing: bool) -> InitStep {
+fn missing_bridge(switch: &mut Switch, bridge: &str) -> Result<bool, MachineError> {
+    switch.bridge(bridge).map(|found| found.is_none()).map_err(|source| MachineError::Switch {
+        doing: format!("look for bridge {bridge}"),
+        source,
+    })
+}
+
+/// One step: what is missing is created, or would be.
+pub(crate) fn step(mode: InitMode, what: String, missing: bool) -> InitStep {
     let outcome = match (missing, mode) {
         (false, _) => InitOutcome::There,
         (true, InitMode::Apply) => InitOutcome::Made,
         (true, InitMode::DryRun) => InitOutcome::Would,
     };
     InitStep { what, outcome }
-}
-
-/// The template's word for a datapath as the switch's.
-pub(crate) fn datapath(asked: virshle_template::Datapath) -> Datapath {
-    match asked {
-        virshle_template::Datapath::System => Datapath::System,
-        virshle_template::Datapath::Netdev => Datapath::Netdev,
-    }
 }

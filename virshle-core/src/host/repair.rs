@@ -1,5 +1,4 @@
-//! What belongs to no machine: the remains of interrupted work, of crashes and of hand-made
-//! changes.
+//! Orphaned resources: leftovers of interrupted work, of crashes and of changes by hand.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,11 +9,16 @@ use serde::Serialize;
 use uuid::Uuid;
 use virshle_hypervisor::Vmm;
 
-use crate::error::CoreError;
+use crate::fs::error::FileError;
+use crate::fs::file::remove_if_there;
 use crate::fs::lock::Lock;
+use crate::machine::error::MachineError;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
 use crate::model::state::VmState;
+use crate::power::ended::clear_run;
+use crate::power::start::is_half_started;
+use crate::power::stop::is_half_stopped;
 
 /// What sort of thing an orphan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -25,9 +29,9 @@ pub enum OrphanKind {
     Process,
     /// A port of Open vSwitch.
     Port,
-    /// A folder of a machine that was never finished, or was removed.
+    /// A directory of a machine that was never finished, or was removed.
     Folder,
-    /// A socket nobody listens on.
+    /// A socket that no process listens on.
     Socket,
     /// A file that was to replace another.
     File,
@@ -77,178 +81,166 @@ impl fmt::Display for Orphan {
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Node {
-    /// Finds what belongs to no machine of this node, or to one that does not run.
-    pub(crate) fn orphans(&self) -> Result<Vec<Orphan>, CoreError> {
-        let (mut orphans, running) = self.look_for_orphans()?;
-        orphans.extend(self.orphan_ports(&running)?);
-        Ok(orphans)
-    }
-
-    /// The same, leaving out what is on the switch.
-    pub(crate) fn orphans_of_host(&self) -> Result<Vec<Orphan>, CoreError> {
-        Ok(self.look_for_orphans()?.0)
-    }
-
-    /// Finds the orphans that are not on the switch, and the machines whose ports are none.
-    fn look_for_orphans(&self) -> Result<(Vec<Orphan>, HashSet<Uuid>), CoreError> {
-        let mut orphans: Vec<Orphan> = self
-            .store()
-            .leftovers()?
-            .into_iter()
-            .map(|path| orphan(OrphanKind::Folder, path.display().to_string(), Handle::Leftovers))
-            .collect();
-        let processes =
-            Vmm::all_under(self.root()).map_err(|source| CoreError::Processes { source })?;
-        orphans.extend(self.store().temporaries()?.into_iter().map(|(path, lock)| {
-            let what = path.display().to_string();
-            orphan(OrphanKind::File, what, Handle::File { path, lock })
-        }));
-        let mut running = HashSet::new();
-        for uuid in self.store().uuids()? {
-            let Ok(vm) = self.vm(uuid) else { continue };
-            // What is between two states is nobody's orphan.
-            if vm.is_being_changed() {
-                running.insert(uuid);
-                continue;
-            }
-            let status = vm.status();
-            if status.state != VmState::Stopped {
-                running.insert(uuid);
-                let what = if vm.is_half_started() {
-                    "a start"
-                } else if vm.is_half_stopped() {
-                    "a stop"
-                } else {
-                    continue;
-                };
-                if let Some(pid) = status.pid {
-                    let what = format!("cloud-hypervisor, pid {pid}, of {what} that was cut short");
-                    orphans.push(orphan(OrphanKind::Process, what, Handle::Machine(uuid)));
-                }
-                continue;
-            }
-            let stale = vm.sockets().into_iter().filter(|path| path.symlink_metadata().is_ok());
-            orphans.extend(stale.map(|path| {
-                orphan(OrphanKind::Socket, path.display().to_string(), Handle::Machine(uuid))
-            }));
-        }
-        for vmm in processes {
-            if !self.owns(&vmm, &running) {
-                let what = format!("cloud-hypervisor, pid {}", vmm.pid());
-                orphans.push(orphan(OrphanKind::Process, what, Handle::Process(vmm.pid())));
-            }
-        }
-        Ok((orphans, running))
-    }
-
-    /// Whether a process is that of one of these machines: it answers for it, or somebody works on
-    /// the machine and will know.
-    fn owns(&self, vmm: &Vmm, machines: &HashSet<Uuid>) -> bool {
-        machines.iter().any(|uuid| {
-            self.vm(*uuid).is_ok_and(|vm| {
-                vm.status().pid == Some(vmm.pid())
-                    || (vmm.api_socket().starts_with(vm.folder()) && vm.is_being_changed())
-            })
-        })
-    }
-
-    /// Ports with our mark whose machine does not run. Without a switch there are none.
-    fn orphan_ports(&self, running: &HashSet<Uuid>) -> Result<Vec<Orphan>, CoreError> {
-        let Ok(mut switch) = self.switch(TIMEOUT) else { return Ok(Vec::new()) };
-        let ports = switch.owned_ports().map_err(|source| CoreError::Switch {
-            doing: "list the ports of machines".into(),
-            source,
-        })?;
-        let mut orphans = Vec::new();
-        for port in ports {
-            let uuid: Option<Uuid> = port.owner.uuid.parse().ok();
-            // Another node's machines may be on the same switch: they are none of ours.
-            if port.owner.node != self.mark() || uuid.is_some_and(|uuid| running.contains(&uuid)) {
-                continue;
-            }
-            let known = uuid.filter(|uuid| self.vm(*uuid).is_ok());
-            let handle = known.map_or(Handle::Port(port.owner.uuid), Handle::Machine);
-            let what = format!("{} of machine {}", port.name, port.owner.name);
-            orphans.push(orphan(OrphanKind::Port, what, handle));
-        }
-        Ok(orphans)
-    }
-
-    /// What marks a port as this node's: the folder its machines live in.
-    pub(crate) fn mark(&self) -> String {
-        self.root().display().to_string()
-    }
-
-    /// Removes orphans, and tells of each what came of it. What a machine got back meanwhile, as
+    /// Removes orphans, each with its result. What a machine got back meanwhile, as
     /// it was started again, is left alone.
     ///
     /// # Errors
     ///
     /// Each orphan has its own result: one failure does not keep the others from being removed.
-    pub fn repair(&self, orphans: Vec<Orphan>) -> Vec<(Orphan, Result<(), CoreError>)> {
+    pub fn repair(&self, orphans: Vec<Orphan>) -> Vec<(Orphan, Result<(), MachineError>)> {
         orphans
             .into_iter()
             .map(|orphan| {
-                let result = self.repair_one(&orphan.handle);
+                let result = repair_one(self, &orphan.handle);
                 (orphan, result)
             })
             .collect()
     }
+}
 
-    fn repair_one(&self, handle: &Handle) -> Result<(), CoreError> {
-        match handle {
-            Handle::Leftovers => self.store().sweep().map(drop),
-            Handle::Machine(uuid) => {
-                let vm = self.vm(*uuid)?;
-                let _lock = vm.lock()?;
-                match vm.vmm()? {
-                    None => vm.settle(),
-                    Some(vmm) if vm.is_half_started() || vm.is_half_stopped() => {
-                        vm.kill(&vmm)?;
-                        vm.settle();
-                    }
-                    Some(_) => {}
+/// Finds what belongs to no machine of this node, or to one that does not run.
+pub(crate) fn orphans(node: &Node) -> Result<Vec<Orphan>, MachineError> {
+    let (mut orphans, running) = look_for_orphans(node)?;
+    orphans.extend(orphan_ports(node, &running)?);
+    Ok(orphans)
+}
+
+/// The same, leaving out what is on the switch.
+pub(crate) fn orphans_of_host(node: &Node) -> Result<Vec<Orphan>, MachineError> {
+    Ok(look_for_orphans(node)?.0)
+}
+
+/// Finds the orphans that are not on the switch, and the machines whose ports are none.
+fn look_for_orphans(node: &Node) -> Result<(Vec<Orphan>, HashSet<Uuid>), MachineError> {
+    let mut orphans: Vec<Orphan> = node
+        .store()
+        .leftovers()?
+        .into_iter()
+        .map(|path| orphan(OrphanKind::Folder, path.display().to_string(), Handle::Leftovers))
+        .collect();
+    let processes =
+        Vmm::all_under(node.root()).map_err(|source| MachineError::Processes { source })?;
+    orphans.extend(node.store().temporaries()?.into_iter().map(|(path, lock)| {
+        let what = path.display().to_string();
+        orphan(OrphanKind::File, what, Handle::File { path, lock })
+    }));
+    let mut running = HashSet::new();
+    for uuid in node.store().uuids()? {
+        let Ok(vm) = node.vm(uuid) else { continue };
+        // What is between two states is no orphan.
+        if vm.is_being_changed() {
+            running.insert(uuid);
+            continue;
+        }
+        let status = vm.status();
+        if status.state != VmState::Stopped {
+            running.insert(uuid);
+            let what = if is_half_started(&vm) {
+                "a start"
+            } else if is_half_stopped(&vm) {
+                "a stop"
+            } else {
+                continue;
+            };
+            if let Some(pid) = status.pid {
+                let what = format!("cloud-hypervisor, pid {pid}, of {what} that was cut short");
+                orphans.push(orphan(OrphanKind::Process, what, Handle::Machine(uuid)));
+            }
+            continue;
+        }
+        let stale = vm.sockets().into_iter().filter(|path| path.symlink_metadata().is_ok());
+        orphans.extend(stale.map(|path| {
+            orphan(OrphanKind::Socket, path.display().to_string(), Handle::Machine(uuid))
+        }));
+    }
+    for vmm in processes {
+        if !owns(node, &vmm, &running) {
+            let what = format!("cloud-hypervisor, pid {}", vmm.pid());
+            orphans.push(orphan(OrphanKind::Process, what, Handle::Process(vmm.pid())));
+        }
+    }
+    Ok((orphans, running))
+}
+
+/// Whether a process is that of one of these machines: it answers for it, or another
+/// process works on the machine and will know.
+fn owns(node: &Node, vmm: &Vmm, machines: &HashSet<Uuid>) -> bool {
+    machines.iter().any(|uuid| {
+        node.vm(*uuid).is_ok_and(|vm| {
+            vm.status().pid == Some(vmm.pid())
+                || (vmm.api_socket().starts_with(vm.directory()) && vm.is_being_changed())
+        })
+    })
+}
+
+/// Ports with our mark whose machine does not run. Without a switch there are none.
+fn orphan_ports(node: &Node, running: &HashSet<Uuid>) -> Result<Vec<Orphan>, MachineError> {
+    let Ok(mut switch) = node.switch(TIMEOUT) else { return Ok(Vec::new()) };
+    let ports = switch.owned_ports().map_err(|source| MachineError::Switch {
+        doing: "list the ports of machines".into(),
+        source,
+    })?;
+    let mut orphans = Vec::new();
+    for port in ports {
+        let uuid: Option<Uuid> = port.owner.uuid.parse().ok();
+        // Another node's machines may be on the same switch: they are none of ours.
+        if port.owner.node != node.mark() || uuid.is_some_and(|uuid| running.contains(&uuid)) {
+            continue;
+        }
+        let known = uuid.filter(|uuid| node.vm(*uuid).is_ok());
+        let handle = known.map_or(Handle::Port(port.owner.uuid), Handle::Machine);
+        let what = format!("{} of machine {}", port.name, port.owner.name);
+        orphans.push(orphan(OrphanKind::Port, what, handle));
+    }
+    Ok(orphans)
+}
+
+fn repair_one(node: &Node, handle: &Handle) -> Result<(), MachineError> {
+    match handle {
+        Handle::Leftovers => Ok(node.store().sweep().map(drop)?),
+        Handle::Machine(uuid) => {
+            let vm = node.vm(*uuid)?;
+            let _lock = vm.lock()?;
+            match vm.vmm()? {
+                None => clear_run(&vm),
+                Some(vmm) if is_half_started(&vm) || is_half_stopped(&vm) => {
+                    vm.kill(&vmm)?;
+                    clear_run(&vm);
                 }
-                Ok(())
+                Some(_) => {}
             }
-            Handle::Process(pid) => self.repair_process(*pid),
-            Handle::File { path, lock } => {
-                let _lock = Lock::acquire(lock, TIMEOUT)?;
-                match std::fs::remove_file(path) {
-                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                        Err(CoreError::Write { path: path.clone(), source })
-                    }
-                    _ => Ok(()),
-                }
-            }
-            Handle::Port(owner) => {
-                self.switch(TIMEOUT)?.remove_ports_of(owner, TIMEOUT).map(drop).map_err(|source| {
-                    CoreError::Switch { doing: "remove orphaned ports".into(), source }
-                })
-            }
+            Ok(())
+        }
+        Handle::Process(pid) => repair_process(node, *pid),
+        Handle::File { path, lock } => {
+            let _lock = Lock::acquire(lock, TIMEOUT)?;
+            Ok(remove_if_there(path).map_err(FileError::writing(path))?)
+        }
+        Handle::Port(owner) => {
+            node.switch(TIMEOUT)?.remove_ports_of(owner, TIMEOUT).map(drop).map_err(|source| {
+                MachineError::Switch { doing: "remove orphaned ports".into(), source }
+            })
         }
     }
 }
 
-impl Node {
-    /// Kills a process, unless it has become that of its machine meanwhile.
-    fn repair_process(&self, pid: u32) -> Result<(), CoreError> {
-        let failed = |source| CoreError::Processes { source };
-        let processes = Vmm::all_under(self.root()).map_err(failed)?;
-        for lost in processes.into_iter().filter(|vmm| vmm.pid() == pid) {
-            let mut vms = self.store().uuids()?.into_iter().filter_map(|uuid| self.vm(uuid).ok());
-            let vm = vms.find(|vm| lost.api_socket().starts_with(vm.folder()));
-            // Under the lock nobody is just starting it.
-            let _lock = vm.as_ref().map(Vm::lock).transpose()?;
-            let owner = vm.as_ref().map(Vm::vmm).transpose()?.flatten();
-            if owner.is_some_and(|owner| owner.pid() == pid) {
-                continue;
-            }
-            lost.kill().map_err(failed)?;
-            lost.wait_exit(TIMEOUT);
+/// Kills a process, unless it has become that of its machine meanwhile.
+fn repair_process(node: &Node, pid: u32) -> Result<(), MachineError> {
+    let failed = |source| MachineError::Processes { source };
+    let processes = Vmm::all_under(node.root()).map_err(failed)?;
+    for lost in processes.into_iter().filter(|vmm| vmm.pid() == pid) {
+        let mut vms = node.store().uuids()?.into_iter().filter_map(|uuid| node.vm(uuid).ok());
+        let vm = vms.find(|vm| lost.api_socket().starts_with(vm.directory()));
+        // Under the lock no process is just starting it.
+        let _lock = vm.as_ref().map(Vm::lock).transpose()?;
+        let owner = vm.as_ref().map(Vm::vmm).transpose()?.flatten();
+        if owner.is_some_and(|owner| owner.pid() == pid) {
+            continue;
         }
-        Ok(())
+        lost.kill().map_err(failed)?;
+        lost.wait_exit(TIMEOUT);
     }
+    Ok(())
 }
 
 fn orphan(kind: OrphanKind, what: String, handle: Handle) -> Orphan {

@@ -7,17 +7,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use crate::error::CoreError;
-use crate::guest::ssh::quote::ssh_word;
-use crate::host::init::InitMode;
-use crate::host::init::InitOutcome;
-use crate::host::init::InitStep;
+use crate::fs::error::FileError;
+use crate::guest::ssh::quote::{QuoteError, quote};
+use crate::host::init::{InitMode, InitStep, step};
 
 /// The file of our own, beside the user's configuration; and how that one names it.
 const FILE: &str = "config.d/virshle";
 /// The user's configuration, and where it is.
 const CONFIG: &str = "config";
-const FOLDER: &str = ".ssh";
+const DIRECTORY: &str = ".ssh";
 
 /// What stands before a machine in a host name. A slash can't be in what `scp` and `rsync` take
 /// for a host: for them there is the plus sign, which no name of the DNS has.
@@ -37,22 +35,22 @@ pub struct SshConfig {
 }
 
 impl SshConfig {
-    /// The lines for a `v` that is run as `program`: its absolute path, and the words that hold for
+    /// The lines for a `v` that is run as `program`: its absolute path, and the options that hold for
     /// every command, as `--root`.
     ///
     /// # Errors
     ///
-    /// [`CoreError::SshWord`] if a word can't be told to ssh.
+    /// [`QuoteError`] if an argument can't be quoted for ssh.
     ///
     /// # References
     ///
     /// ssh_config(5): `ProxyCommand`, `ProxyUseFdpass`, `KnownHostsCommand` (OpenSSH 8.5).
-    pub fn new(program: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Self, CoreError> {
-        let mut words = Vec::new();
-        for word in program {
-            words.push(ssh_word(word.as_ref())?);
+    pub fn new(program: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Self, QuoteError> {
+        let mut arguments = Vec::new();
+        for argument in program {
+            arguments.push(quote(argument.as_ref())?);
         }
-        let program: OsString = words.join(OsStr::new(" "));
+        let program: OsString = arguments.join(OsStr::new(" "));
         let mut text = Vec::new();
         for line in [
             "# Virshle: ssh vm/NAME, scp FILE vm+NAME:, rsync FILE vm+NAME:",
@@ -86,7 +84,7 @@ impl SshConfig {
     }
 
     /// Makes the lines hold for the user whose home is `home`: as a file of their own, which the
-    /// first line of his `~/.ssh/config` includes. May run any number of times.
+    /// first line of their `~/.ssh/config` includes. May run any number of times.
     ///
     /// The configuration is replaced in one step and keeps its mode and its owner; a link to it
     /// stays a link.
@@ -94,22 +92,22 @@ impl SshConfig {
     /// # Errors
     ///
     /// If a file can't be read or written.
-    pub fn install(&self, home: &Path, mode: InitMode) -> Result<Vec<InitStep>, CoreError> {
-        let folder = home.join(FOLDER);
-        let file = folder.join(FILE);
-        let config = folder.join(CONFIG);
+    pub fn install(&self, home: &Path, mode: InitMode) -> Result<Vec<InitStep>, FileError> {
+        let directory = home.join(DIRECTORY);
+        let file = directory.join(FILE);
+        let config = directory.join(CONFIG);
         let read = |path: &Path| match fs::read(path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(CoreError::Read { path: path.to_owned(), source }),
+            Err(source) => Err(FileError::Read { path: path.to_owned(), source }),
         };
         let outdated = read(&file)?.as_ref() != Some(&self.text);
         let user = read(&config)?.unwrap_or_default();
         let unnamed = !includes(&user, home);
         if mode == InitMode::Apply {
-            for path in [&folder, &folder.join("config.d")] {
-                ensure_folder(path)
-                    .map_err(|source| CoreError::Write { path: path.clone(), source })?;
+            for path in [&directory, &directory.join("config.d")] {
+                ensure_directory(path)
+                    .map_err(|source| FileError::Write { path: path.clone(), source })?;
             }
             if outdated {
                 replace(&file, &self.text)?;
@@ -120,34 +118,26 @@ impl SshConfig {
                 replace(&config, &[line.as_bytes(), gap.as_bytes(), &user].concat())?;
             }
         }
-        let step = |what: String, missing: bool| InitStep {
-            what,
-            outcome: match (missing, mode) {
-                (false, _) => InitOutcome::There,
-                (true, InitMode::Apply) => InitOutcome::Made,
-                (true, InitMode::DryRun) => InitOutcome::Would,
-            },
-        };
         Ok(vec![
-            step(format!("file {}", file.display()), outdated),
-            step(format!("line \"Include {FILE}\" in {}", config.display()), unnamed),
+            step(mode, format!("file {}", file.display()), outdated),
+            step(mode, format!("line \"Include {FILE}\" in {}", config.display()), unnamed),
         ])
     }
 }
 
-/// Tells whether the configuration includes our file before its first condition, behind which it
+/// Whether the configuration includes our file before its first condition, behind which it
 /// would hold for some hosts only.
 fn includes(config: &[u8], home: &Path) -> bool {
     let text = String::from_utf8_lossy(config);
-    let own = home.join(FOLDER);
+    let own = home.join(DIRECTORY);
     for line in text.lines() {
-        let mut words = line.split(|c: char| c.is_whitespace() || c == '=' || c == '"');
-        let mut words = words.by_ref().filter(|word| !word.is_empty());
-        let keyword = words.next().unwrap_or_default().to_ascii_lowercase();
+        let mut arguments = line.split(|c: char| c.is_whitespace() || c == '=' || c == '"');
+        let mut arguments = arguments.by_ref().filter(|word| !word.is_empty());
+        let keyword = arguments.next().unwrap_or_default().to_ascii_lowercase();
         match keyword.as_str() {
             "host" | "match" => return false,
             "include" => {
-                let named = words.any(|word| {
+                let named = arguments.any(|word| {
                     let word = word.strip_prefix("~/.ssh/").unwrap_or(word);
                     let relative = Path::new(word).strip_prefix(&own).unwrap_or(Path::new(word));
                     relative == Path::new(FILE) || relative == Path::new("config.d/*")
@@ -162,9 +152,9 @@ fn includes(config: &[u8], home: &Path) -> bool {
     false
 }
 
-/// Makes a folder that only its user enters, as ssh wants it; it belongs to whom the one above it
-/// does, also when root makes it.
-fn ensure_folder(path: &Path) -> io::Result<()> {
+/// Creates a directory that only its user enters, as ssh wants it; it belongs to the owner of the one
+/// above it, also when root makes it.
+fn ensure_directory(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => own(&File::open(path)?, path),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -172,7 +162,7 @@ fn ensure_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives a new file to the owner of its folder.
+/// Gives a new file to the owner of its directory.
 fn own(file: &File, path: &Path) -> io::Result<()> {
     let above = fs::metadata(path.parent().unwrap_or(path))?;
     give(file, above.uid(), above.gid())
@@ -185,13 +175,13 @@ fn give(file: &File, uid: u32, gid: u32) -> io::Result<()> {
 
 /// Replaces the content of `path` in one step. Its mode and its owner stay; behind a link, it is
 /// the file it leads to that is replaced.
-fn replace(path: &Path, content: &[u8]) -> Result<(), CoreError> {
+fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", std::process::id()));
-    let beside = PathBuf::from(name);
+    let temporary = PathBuf::from(name);
     let write = || -> io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&beside)?;
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
         match fs::metadata(&path) {
             Ok(old) => {
@@ -202,18 +192,19 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), CoreError> {
             Err(error) => return Err(error),
         }
         file.sync_all()?;
-        fs::rename(&beside, &path)
+        fs::rename(&temporary, &path)
     };
     write().map_err(|source| {
         // The failure is what counts; that its leftover can't be removed follows from it.
-        drop(fs::remove_file(&beside));
-        CoreError::Write { path, source }
+        drop(fs::remove_file(&temporary));
+        FileError::Write { path, source }
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::init::InitOutcome;
 
     fn config() -> SshConfig {
         SshConfig::new(["/usr/bin/v", "--root", "/srv/my vms"]).unwrap()
@@ -224,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_run_this_v_with_its_words() {
+    fn the_lines_run_this_v_with_its_options() {
         let text = String::from_utf8(config().text().to_vec()).unwrap();
         let proxy = "ProxyCommand /usr/bin/v --root '/srv/my vms' vm proxy --fdpass %n\n";
         assert!(text.contains(proxy), "{text}");
@@ -235,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_without_a_configuration_gets_one_of_his_own() {
+    fn a_user_without_a_configuration_gets_one_of_their_own() {
         let home = tempfile::tempdir().unwrap();
         let home = home.path();
         assert_eq!(outcomes(home, InitMode::DryRun), [InitOutcome::Would; 2]);

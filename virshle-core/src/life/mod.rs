@@ -1,4 +1,5 @@
 //! The beginning and the end of a machine.
 
 pub(crate) mod create;
+pub(crate) mod error;
 pub(crate) mod remove;

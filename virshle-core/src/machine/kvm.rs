@@ -1,15 +1,15 @@
-//! `/dev/kvm`: the door to hardware virtualization.
+//! `/dev/kvm`: hardware virtualization.
 
 use std::fs::File;
 
-use crate::error::CoreError;
+use crate::machine::error::MachineError;
 
 /// Makes sure that this user can open `/dev/kvm`.
-pub(crate) fn open() -> Result<(), CoreError> {
+pub(crate) fn open() -> Result<(), MachineError> {
     File::options()
         .read(true)
         .write(true)
         .open("/dev/kvm")
         .map(drop)
-        .map_err(|source| CoreError::Kvm { source })
+        .map_err(|source| MachineError::Kvm { source })
 }

@@ -1,12 +1,12 @@
-//! How a run ended, when nobody was asked to end it: what cloud-hypervisor left in writing.
+//! How a run ended, when its end was not asked for: deduced from what cloud-hypervisor left in writing.
 
 use virshle_hypervisor::ExitReason;
 
 use crate::machine::vm::Vm;
-use crate::store::run_record::LastExit;
+use crate::model::run::LastExit;
 
-/// Reads the end of the last run off the events and the log that it left behind.
-pub(crate) fn witness(vm: &Vm) -> LastExit {
+/// Deduces the end of the last run from the events and the log that it left behind.
+pub(crate) fn deduce(vm: &Vm) -> LastExit {
     match virshle_hypervisor::exit_reason(&vm.events(), &vm.vmm_log()) {
         ExitReason::GuestPowerOff => LastExit::Guest,
         ExitReason::Crashed => LastExit::Crashed,

@@ -6,9 +6,8 @@ use std::time::Duration;
 use virshle_hypervisor::{HypervisorError, Vmm};
 
 use crate::model::state::VmState;
+use crate::store::layout::API_SOCKET;
 
-/// The API socket, in the machine's folder.
-pub(crate) const SOCKET: &str = "ch.sock";
 /// How long a VMM's API may be silent before the machine is called unresponsive.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -21,14 +20,14 @@ pub(crate) struct Status {
 
 pub(crate) const STOPPED: Status = Status { state: VmState::Stopped, pid: None };
 
-/// Asks the VMM in the machine's `folder`, if there is one.
-pub(crate) fn status(folder: &Path, program: &Path) -> Status {
-    let socket = folder.join(SOCKET);
+/// Asks the VMM in the machine's `directory`, if there is one.
+pub(crate) fn status(directory: &Path, program: &Path) -> Status {
+    let socket = directory.join(API_SOCKET);
     match Vmm::find(&socket, program) {
         Ok(Some(vmm)) => Status { state: state_of(&vmm), pid: Some(vmm.pid()) },
         Ok(None) => STOPPED,
         Err(error) => {
-            // Somebody listens, and it is not known who: the machine may well be running.
+            // A process listens, and it is not known which: the machine may well be running.
             tracing::debug!(socket = %socket.display(), %error, "cannot tell whose socket it is");
             Status { state: VmState::Unresponsive, pid: None }
         }
@@ -36,11 +35,11 @@ pub(crate) fn status(folder: &Path, program: &Path) -> Status {
 }
 
 fn state_of(vmm: &Vmm) -> VmState {
-    use virshle_hypervisor::VmState as Told;
+    use virshle_hypervisor::VmState as Reported;
     let info = vmm.client(PATIENCE).info();
     match info.map(|info| info.state) {
-        Ok(Told::Running) => VmState::Running,
-        Ok(Told::Paused | Told::BreakPoint) => VmState::Paused,
+        Ok(Reported::Running) => VmState::Running,
+        Ok(Reported::Paused | Reported::BreakPoint) => VmState::Paused,
         Ok(_) => VmState::Created,
         // A VMM without a VM answers 404.
         Err(HypervisorError::Refused { status: 404, .. }) => VmState::Created,

@@ -1,18 +1,18 @@
-//! One machine: its definition, its folder, and the questions that can be asked of it.
+//! One machine: its definition, its directory, and the questions that can be asked of it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::CoreError;
+use crate::fs::error::FileError;
 use crate::fs::lock::Lock;
+use crate::machine::error::MachineError;
 use crate::machine::node::Node;
-use crate::machine::node::VmSummary;
-use crate::machine::status::{SOCKET, Status};
+use crate::machine::status::Status;
 use crate::model::definition::Definition;
 use crate::model::name::VmName;
 use crate::model::state::VmState;
-use crate::store::LOCK;
+use crate::store::layout::{self, API_SOCKET, EVENTS, KNOWN_HOSTS, LOCK, SERIAL_LOG, VMM_LOG};
 
 /// How long a change waits for another one of the same machine.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
@@ -21,26 +21,14 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Vm {
     node: Node,
-    folder: PathBuf,
+    directory: PathBuf,
     definition: Definition,
-}
-
-/// The hybrid vsock's socket of the machine in `folder`.
-///
-/// cloud-hypervisor lets itself write everything beside it: so there is nothing but sockets.
-pub(crate) fn vsock(folder: &Path) -> PathBuf {
-    folder.join("net").join("ch.vsock")
-}
-
-/// The vhost-user socket of the interface `name` of the machine in `folder`.
-pub(crate) fn net_socket(folder: &Path, name: &str) -> PathBuf {
-    folder.join("net").join(format!("{name}.sock"))
 }
 
 impl Vm {
     pub(crate) fn new(node: Node, definition: Definition) -> Self {
-        let folder = node.store().folder(definition.uuid);
-        Self { node, folder, definition }
+        let directory = node.store().directory(definition.uuid);
+        Self { node, directory, definition }
     }
 
     /// The node it lives on.
@@ -58,44 +46,57 @@ impl Vm {
         &self.definition.name
     }
 
-    /// The folder that holds everything of it.
+    /// The directory that holds everything of it.
+    #[doc(alias = "folder")]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The directory that holds everything of it.
+    #[deprecated(since = "0.1.0", note = "is called `directory`")]
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.directory
     }
 
     /// cloud-hypervisor's API socket, while the machine runs.
     pub fn api_socket(&self) -> PathBuf {
-        self.folder.join(SOCKET)
+        self.directory.join(API_SOCKET)
     }
 
     /// The hybrid vsock's socket, while the machine runs.
     pub fn vsock(&self) -> PathBuf {
-        vsock(&self.folder)
+        layout::vsock(&self.directory)
     }
 
     /// What the guest writes to its first serial port.
     pub fn serial_log(&self) -> PathBuf {
-        self.folder.join("serial.log")
+        self.directory.join(SERIAL_LOG)
     }
 
-    /// What cloud-hypervisor has to say.
+    /// The log of cloud-hypervisor.
     pub fn vmm_log(&self) -> PathBuf {
-        self.folder.join("ch.log")
+        self.directory.join(VMM_LOG)
     }
 
     /// The events of cloud-hypervisor's monitor.
     pub fn events(&self) -> PathBuf {
-        self.folder.join("events.json")
+        self.directory.join(EVENTS)
     }
 
     /// The file of the disk `name`.
     pub fn disk(&self, name: &str) -> PathBuf {
-        self.folder.join("disk").join(name)
+        layout::disk(&self.directory, name)
     }
 
     /// The vhost-user socket of the network interface `name`.
     pub fn net_socket(&self, name: &str) -> PathBuf {
-        net_socket(&self.folder, name)
+        layout::net_socket(&self.directory, name)
+    }
+
+    /// The keys by which the guest's ssh server is known, one to a line as in `known_hosts`. They
+    /// are the machine's own: they end with it, so another one of its name is no impostor.
+    pub fn known_hosts(&self) -> PathBuf {
+        self.directory.join(KNOWN_HOSTS)
     }
 
     /// What it is doing right now.
@@ -103,61 +104,53 @@ impl Vm {
         self.status().state
     }
 
-    /// The machine as a listing shows it.
-    pub fn summary(&self) -> VmSummary {
-        let (status, definition) = (self.status(), &self.definition);
-        VmSummary {
-            id: definition.id,
-            uuid: definition.uuid,
-            name: definition.name.clone(),
-            template: definition.template.clone(),
-            vcpus: definition.vcpus,
-            memory_bytes: definition.memory_bytes,
-            state: status.state,
-            pid: status.pid,
-        }
-    }
-
     pub(crate) fn status(&self) -> Status {
         self.node.status(self.definition.uuid)
     }
 
     /// Takes the lock that a change needs, and makes sure that the machine still exists.
-    pub(crate) fn lock(&self) -> Result<Lock, CoreError> {
-        let path = self.folder.join(LOCK);
-        match self.folder.try_exists() {
+    pub(crate) fn lock(&self) -> Result<Lock, MachineError> {
+        let path = self.directory.join(LOCK);
+        match self.directory.try_exists() {
             Ok(true) => {}
             Ok(false) => return Err(self.removed()),
-            Err(source) => return Err(CoreError::Read { path: self.folder.clone(), source }),
+            Err(source) => {
+                return Err(FileError::Read { path: self.directory.clone(), source }.into());
+            }
         }
         let lock = match Lock::acquire(&path, LOCK_TIMEOUT) {
-            Err(CoreError::Lock { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Err(FileError::Lock { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 return Err(self.removed());
             }
             other => other?,
         };
-        // While this waited, the one who held the lock may have removed the machine.
+        // While this waited, the process that held the lock may have removed the machine.
         if lock.is_at(&path)? { Ok(lock) } else { Err(self.removed()) }
     }
 
-    /// Takes the lock if nobody holds it.
-    pub(crate) fn lock_if_free(&self) -> Result<Option<Lock>, CoreError> {
-        let path = self.folder.join(LOCK);
+    /// Takes the lock if no other process holds it.
+    pub(crate) fn lock_if_free(&self) -> Result<Option<Lock>, FileError> {
+        let path = self.directory.join(LOCK);
         let Some(lock) = Lock::acquire_if_free(&path)? else { return Ok(None) };
         if !lock.is_at(&path)? {
             return Ok(None);
         }
-        lock.sign();
+        lock.record_holder();
         Ok(Some(lock))
     }
 
-    /// Whether somebody works on the machine right now, as far as this user can tell.
+    /// Whether another process works on the machine right now, as far as this user can tell.
     pub(crate) fn is_being_changed(&self) -> bool {
-        let path = self.folder.join(LOCK);
+        let path = self.directory.join(LOCK);
         matches!(Lock::acquire_if_free(&path), Ok(None)) && path.exists()
     }
 
-    pub(crate) fn removed(&self) -> CoreError {
-        CoreError::Removed { vm: self.name().clone() }
+    /// The error of what can't be done in the state the machine is in.
+    pub(crate) fn wrong_state(&self, verb: &'static str, state: VmState) -> MachineError {
+        MachineError::WrongState { vm: self.name().clone(), verb, state }
+    }
+
+    pub(crate) fn removed(&self) -> MachineError {
+        MachineError::Removed { vm: self.name().clone() }
     }
 }

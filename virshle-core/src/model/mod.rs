@@ -1,7 +1,9 @@
-//! What a machine is, as plain data: no file is read and no process is asked here.
+//! What a machine is, as plain data: no process is asked here, and no file but a definition is read.
 
 pub(crate) mod change;
 pub(crate) mod definition;
 pub(crate) mod name;
+pub(crate) mod run;
 pub(crate) mod selector;
 pub(crate) mod state;
+pub(crate) mod timestamp;

@@ -2,8 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::error::CoreError;
-use crate::model::definition::Head;
+use crate::model::definition::head::Head;
 use crate::model::state::VmState;
 
 /// One way of meaning one machine.
@@ -18,6 +17,28 @@ pub enum Selector {
     Name(String),
     /// The uuid, or the beginning of one that only one machine has.
     Uuid(String),
+}
+
+/// Why a selector means no single machine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SelectError {
+    /// No machine is meant.
+    #[error("no machine {word:?}")]
+    NoSuchVm {
+        /// The id, name or uuid that was given.
+        word: String,
+        /// The machines there are.
+        known: Vec<String>,
+    },
+    /// More than one machine is meant.
+    #[error("{word:?} could mean {}", .candidates.join(" or "))]
+    Ambiguous {
+        /// The id, name or uuid that was given.
+        word: String,
+        /// What it could mean.
+        candidates: Vec<String>,
+    },
 }
 
 /// Which machines are meant: those that a selector names, or else all, as far as they fit the
@@ -49,7 +70,7 @@ impl Selection {
     }
 
     /// The machines of `heads` that are meant, each once, by id; their states are not looked at.
-    pub(crate) fn choose<'a>(&self, heads: &'a [Head]) -> Result<Vec<&'a Head>, CoreError> {
+    pub(crate) fn choose<'a>(&self, heads: &'a [Head]) -> Result<Vec<&'a Head>, SelectError> {
         let mut chosen: Vec<&Head> = Vec::new();
         for selector in &self.named {
             chosen.push(selector.choose(heads)?);
@@ -75,7 +96,7 @@ impl Selection {
 const SHORTEST_PREFIX: usize = 4;
 
 impl Selector {
-    fn choose<'a>(&self, heads: &'a [Head]) -> Result<&'a Head, CoreError> {
+    fn choose<'a>(&self, heads: &'a [Head]) -> Result<&'a Head, SelectError> {
         match self {
             Self::Word(word) => one(word, &by_word(word, heads), heads),
             Self::Id(id) => {
@@ -119,14 +140,14 @@ fn by_uuid<'a>(text: &str, heads: &'a [Head]) -> Vec<&'a Head> {
     heads.iter().filter(|head| head.uuid.to_string().starts_with(&text)).collect()
 }
 
-fn one<'a>(word: &str, found: &[&'a Head], heads: &[Head]) -> Result<&'a Head, CoreError> {
+fn one<'a>(word: &str, found: &[&'a Head], heads: &[Head]) -> Result<&'a Head, SelectError> {
     match found {
-        [] => Err(CoreError::NoSuchVm {
+        [] => Err(SelectError::NoSuchVm {
             word: word.to_owned(),
             known: heads.iter().map(|head| head.name.to_string()).collect(),
         }),
         [head] => Ok(head),
-        _ => Err(CoreError::Ambiguous {
+        _ => Err(SelectError::Ambiguous {
             word: word.to_owned(),
             candidates: found
                 .iter()

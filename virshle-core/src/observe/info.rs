@@ -4,16 +4,20 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use uuid::Uuid;
+use virshle_disk::{CloneMethod, Format};
+use virshle_net::MacAddr;
 
-use crate::address::Address;
-use crate::address::host_addresses::Sightings;
+use crate::address::host_addresses::HostAddresses;
+use crate::address::{Address, addresses_among};
 use crate::machine::last_exit;
 use crate::machine::status::Status;
 use crate::machine::vm::Vm;
-use crate::model::definition::NetKind;
+use crate::model::definition::{NetKind, text};
 use crate::model::name::VmName;
+use crate::model::run::LastExit;
 use crate::model::state::VmState;
-use crate::store::run_record::{LastExit, Run};
+use crate::model::timestamp::Timestamp;
+use crate::store::run_record;
 
 /// A machine, whole: its definition, and what it is doing right now.
 #[derive(Clone, Debug, Serialize)]
@@ -25,7 +29,7 @@ pub struct VmInfo {
     pub uuid: Uuid,
     /// The name.
     pub name: VmName,
-    /// The template it was made from.
+    /// The template it was created from.
     pub template: String,
     /// What it is doing.
     pub state: VmState,
@@ -33,15 +37,15 @@ pub struct VmInfo {
     pub vcpu: u32,
     /// Memory at boot, in bytes.
     pub vram: u64,
-    /// When it was made: RFC 3339, UTC.
-    pub created: String,
+    /// When it was created: RFC 3339, UTC.
+    pub created: Timestamp,
     /// Started when the host boots.
     pub autostart: bool,
     /// cloud-hypervisor's process.
     pub pid: Option<u32>,
     /// How the last run ended; null while it runs, and if it never ran.
     pub last_exit: Option<LastExit>,
-    /// The machine's folder.
+    /// The machine's directory.
     pub dir: PathBuf,
     /// cloud-hypervisor's API socket.
     pub api_socket: PathBuf,
@@ -62,15 +66,17 @@ pub struct DiskInfo {
     /// The file.
     pub path: PathBuf,
     /// `raw` or `qcow2`.
-    pub format: String,
+    #[serde(serialize_with = "text::serialize")]
+    pub format: Format,
     /// What the guest sees, in bytes.
     pub size: u64,
-    /// What it takes on the host's filesystem, in bytes; null if it can't be told.
+    /// What it takes on the host's filesystem, in bytes; null if that is unknown.
     pub allocated: Option<u64>,
-    /// The image it was made from.
+    /// The image it was created from.
     pub source: Option<PathBuf>,
-    /// How it was made.
-    pub clone: String,
+    /// How it was created.
+    #[serde(serialize_with = "text::serialize")]
+    pub clone: CloneMethod,
     /// The guest can't write to it.
     pub readonly: bool,
 }
@@ -85,7 +91,8 @@ pub struct NetInfo {
     #[serde(rename = "type")]
     pub kind: NetKind,
     /// The address the guest sees.
-    pub mac: String,
+    #[serde(serialize_with = "text::serialize")]
+    pub mac: MacAddr,
     /// The bridge, or the interface below a macvtap.
     pub bridge: String,
     /// The port on the bridge.
@@ -103,74 +110,77 @@ pub struct NetInfo {
 impl Vm {
     /// Everything about the machine, as programs get it.
     pub fn info(&self) -> VmInfo {
-        self.info_among(&self.node().sightings())
+        info_among(self, &self.node().host_addresses())
     }
 
-    /// The same, with its addresses from sightings that were read before: for many machines.
-    pub fn info_among(&self, sightings: &Sightings) -> VmInfo {
-        self.info_at(self.status(), sightings)
+    /// The same, with its addresses from a snapshot that was read before: for many machines.
+    pub fn info_among(&self, addresses: &HostAddresses) -> VmInfo {
+        info_among(self, addresses)
     }
+}
 
-    /// The same, when it is known what the machine is doing.
-    pub(crate) fn info_at(&self, status: Status, sightings: &Sightings) -> VmInfo {
-        let addresses = self.addresses_among(sightings);
-        let definition = self.definition();
-        let last_exit = match status.state {
-            VmState::Stopped => {
-                Run::read(self.folder()).map(|run| run.exit(|| last_exit::witness(self)))
-            }
-            _ => None,
-        };
-        let disks = definition
-            .disks
-            .iter()
-            .map(|disk| DiskInfo {
-                name: disk.name.clone(),
-                path: self.disk(&disk.name),
-                format: disk.format.clone(),
-                size: disk.size_bytes,
-                allocated: virshle_disk::allocated_bytes(&self.disk(&disk.name)).ok(),
-                source: disk.source.clone(),
-                clone: disk.clone.clone(),
-                readonly: disk.readonly,
-            })
-            .collect();
-        let nets = definition
-            .nets
-            .iter()
-            .map(|net| NetInfo {
-                name: net.name.clone(),
-                kind: net.kind,
-                mac: net.mac.clone(),
-                bridge: net.bridge.clone(),
-                port: net.port.clone(),
-                socket: (net.kind == NetKind::Vhost).then(|| self.net_socket(&net.name)),
-                vlan: net.vlan,
-                mtu: net.mtu_bytes,
-                addresses: addresses
-                    .iter()
-                    .filter(|address| address.net == net.name)
-                    .cloned()
-                    .collect(),
-            })
-            .collect();
-        VmInfo {
-            id: definition.id,
-            uuid: definition.uuid,
-            name: definition.name.clone(),
-            template: definition.template.clone(),
-            state: status.state,
-            vcpu: definition.vcpus,
-            vram: definition.memory_bytes,
-            created: definition.created.clone(),
-            autostart: definition.autostart,
-            pid: status.pid,
-            last_exit,
-            dir: self.folder().to_owned(),
-            api_socket: self.api_socket(),
-            vsock: self.vsock(),
-            disks,
-            nets,
-        }
+fn info_among(vm: &Vm, addresses: &HostAddresses) -> VmInfo {
+    info_at(vm, vm.status(), addresses)
+}
+
+/// Everything about the machine, when it is known what it is doing.
+pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo {
+    let addresses = addresses_among(vm, known);
+    let definition = vm.definition();
+    let last_exit = match status.state {
+        VmState::Stopped => run_record::read(vm.directory())
+            .map(|run| run_record::exit(&run, || last_exit::deduce(vm))),
+        _ => None,
+    };
+    let disks = definition
+        .disks
+        .iter()
+        .map(|disk| DiskInfo {
+            name: disk.name.clone(),
+            path: vm.disk(&disk.name),
+            format: disk.format,
+            size: disk.size_bytes,
+            allocated: virshle_disk::allocated_bytes(&vm.disk(&disk.name)).ok(),
+            source: disk.source.clone(),
+            clone: disk.clone,
+            readonly: disk.readonly,
+        })
+        .collect();
+    let nets = definition
+        .nets
+        .iter()
+        .map(|net| NetInfo {
+            name: net.name.clone(),
+            kind: net.kind,
+            mac: net.mac,
+            bridge: net.bridge.clone(),
+            port: net.port.clone(),
+            socket: (net.kind == NetKind::Vhost).then(|| vm.net_socket(&net.name)),
+            vlan: net.vlan,
+            mtu: net.mtu_bytes,
+            addresses: addresses
+                .iter()
+                .filter(|address| address.net == net.name)
+                .cloned()
+                .collect(),
+        })
+        .collect();
+    VmInfo {
+        id: definition.id,
+        uuid: definition.uuid,
+        name: definition.name.clone(),
+        template: definition.template.clone(),
+        state: status.state,
+        vcpu: definition.vcpus,
+        vram: definition.memory_bytes,
+        created: definition.created,
+        autostart: definition.autostart,
+        pid: status.pid,
+        last_exit,
+        dir: vm.directory().to_owned(),
+        api_socket: vm.api_socket(),
+        vsock: vm.vsock(),
+        disks,
+        nets,
     }
 }

@@ -1,4 +1,4 @@
-//! Looking at machines: listings, everything about one, its logs.
+//! Looking at machines: listings, and everything about one.
 
 pub(crate) mod info;
-pub(crate) mod logs;
+pub(crate) mod listing;

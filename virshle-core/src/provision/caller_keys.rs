@@ -1,4 +1,4 @@
-//! The caller's own public keys: what lets him into a machine that he told nothing else.
+//! The caller's own public keys: access to a machine for which no user data is given.
 //!
 //! # References
 //!
@@ -17,10 +17,10 @@ const AGENT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The longest answer of an agent that is read, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
 
-/// User data that lets the caller in by his own public keys: those in `~/.ssh`, and those that his
-/// agent holds. `None` if he has none.
+/// User data that gives the caller access by their own public keys: those in `~/.ssh`, and those
+/// that their agent holds. `None` if they have none.
 ///
-/// His account in the guest is called as his own; that of root is called `root`.
+/// The account in the guest has the name of the caller's own; that of root is called `root`.
 pub fn caller_user_data() -> Option<UserData> {
     let mut keys = keys_in(&std::env::home_dir()?.join(".ssh"));
     if let Some(socket) = std::env::var_os("SSH_AUTH_SOCK") {
@@ -57,9 +57,9 @@ fn caller_name() -> String {
     name().filter(fits).unwrap_or_else(|| "user".into())
 }
 
-/// The public keys in `folder`: each file that ends in `.pub` and holds one.
-fn keys_in(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+/// The public keys in `directory`: each file that ends in `.pub` and holds one.
+fn keys_in(directory: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut paths: Vec<_> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "pub"))
@@ -127,12 +127,13 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE7UyfmOAcsY5uvh3dOU7kHd9fVRrLJp5CqHYhSFBcd+ me@host";
 
     #[test]
-    fn only_public_keys_are_taken_from_a_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("id_ed25519.pub"), format!("{KEY}\n")).unwrap();
-        std::fs::write(folder.path().join("id_ed25519"), "-----BEGIN OPENSSH PRIVATE KEY").unwrap();
-        std::fs::write(folder.path().join("other.pub"), "no key").unwrap();
-        assert_eq!(keys_in(folder.path()), [KEY]);
+    fn only_public_keys_are_taken_from_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("id_ed25519.pub"), format!("{KEY}\n")).unwrap();
+        std::fs::write(directory.path().join("id_ed25519"), "-----BEGIN OPENSSH PRIVATE KEY")
+            .unwrap();
+        std::fs::write(directory.path().join("other.pub"), "no key").unwrap();
+        assert_eq!(keys_in(directory.path()), [KEY]);
     }
 
     #[test]

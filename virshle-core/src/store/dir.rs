@@ -1,6 +1,6 @@
-//! The folder of machines, open: what is read of many machines is read with few system calls.
+//! Directory handle for reading many definitions with few system calls.
 //!
-//! A lookup that begins at the folder is shorter than one that begins at the root of the
+//! A lookup that begins at the directory is shorter than one that begins at the root of the
 //! filesystem, and nothing is asked about a file but its content.
 
 use std::fs::File;
@@ -10,30 +10,29 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 use uuid::Uuid;
 
-use crate::machine::status::SOCKET;
 use crate::model::definition::MAX_BYTES;
-use crate::store::DEFINITION;
+use crate::store::layout::{API_SOCKET, DEFINITION};
 
 /// The room for a definition; a longer one gets more.
 const ROOM: usize = 8 << 10;
 
-/// The folder of machines, open for reading.
+/// The directory of machines, open for reading.
 #[derive(Debug)]
-pub(crate) struct Shelf {
-    folder: File,
+pub(crate) struct Dir {
+    directory: File,
     room: Vec<u8>,
 }
 
-impl Shelf {
-    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        Ok(Self { folder: File::open(folder)?, room: vec![0; ROOM] })
+impl Dir {
+    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
+        Ok(Self { directory: File::open(directory)?, room: vec![0; ROOM] })
     }
 
     /// The text of the definition of the machine `uuid`; empty if there is another thing than a file
     /// in its place. It is not waited for, nor followed.
     pub(crate) fn definition(&mut self, uuid: Uuid) -> io::Result<&str> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-        let file = openat(&self.folder, of(uuid, DEFINITION), flags, Mode::empty())?;
+        let file = openat(&self.directory, of(uuid, DEFINITION), flags, Mode::empty())?;
         let mut length = 0;
         loop {
             if length as u64 > MAX_BYTES {
@@ -54,11 +53,11 @@ impl Shelf {
 
     /// Tells whether the machine `uuid` has an API socket: whether there may be a VMM.
     pub(crate) fn may_run(&self, uuid: Uuid) -> bool {
-        statat(&self.folder, of(uuid, SOCKET), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        statat(&self.directory, of(uuid, API_SOCKET), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 }
 
-/// The path of a machine's file, from the folder of machines.
+/// The path of a machine's file, from the directory of machines.
 fn of(uuid: Uuid, file: &str) -> String {
     format!("{uuid}/{file}")
 }
@@ -69,21 +68,21 @@ mod tests {
 
     #[test]
     fn a_definition_of_any_length_is_read_whole() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let uuid = Uuid::from_u128(1);
-        let machine = folder.path().join(uuid.to_string());
+        let machine = directory.path().join(uuid.to_string());
         std::fs::create_dir(&machine).unwrap();
-        let mut shelf = Shelf::open(folder.path()).unwrap();
-        assert_eq!(shelf.definition(uuid).unwrap_err().kind(), ErrorKind::NotFound);
+        let mut dir = Dir::open(directory.path()).unwrap();
+        assert_eq!(dir.definition(uuid).unwrap_err().kind(), ErrorKind::NotFound);
         for length in [3 * ROOM + 1, 0, ROOM - 1, ROOM, ROOM + 1] {
             let text = "é".repeat(length);
             std::fs::write(machine.join(DEFINITION), &text).unwrap();
-            assert!(shelf.definition(uuid).unwrap() == text, "{length}");
+            assert!(dir.definition(uuid).unwrap() == text, "{length}");
         }
         std::fs::write(machine.join(DEFINITION), [0xff]).unwrap();
-        assert_eq!(shelf.definition(uuid).unwrap_err().kind(), ErrorKind::InvalidData);
-        assert!(!shelf.may_run(uuid));
-        std::fs::write(machine.join(SOCKET), "").unwrap();
-        assert!(shelf.may_run(uuid));
+        assert_eq!(dir.definition(uuid).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert!(!dir.may_run(uuid));
+        std::fs::write(machine.join(API_SOCKET), "").unwrap();
+        assert!(dir.may_run(uuid));
     }
 }

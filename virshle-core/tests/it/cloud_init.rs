@@ -41,8 +41,9 @@ fn boot(lab: &Lab, files: &[(&str, &str)]) -> (Vm, CloudInitGuest) {
     let request = CreateRequest::new("net")
         .name("buzz_matala".parse::<VmName>().unwrap())
         .provision(Provision::With(data.collect()));
-    let vm = lab.node.create(&request, &|_| {}).unwrap().remove(0).unwrap();
-    let macs: Vec<&str> = vm.definition().nets.iter().map(|net| net.mac.as_str()).collect();
+    let vm = lab.node.create(&request, &|_| {}).unwrap().remove(0).result.unwrap();
+    let macs: Vec<String> = vm.definition().nets.iter().map(|net| net.mac.to_string()).collect();
+    let macs: Vec<&str> = macs.iter().map(String::as_str).collect();
     let guest = CloudInitGuest::boot(&vm.disk("seed"), &macs).unwrap_or_else(|e| panic!("{e}"));
     assert!(guest.text("var/log/found.cfg").contains("NoCloud"));
     let result: Value =

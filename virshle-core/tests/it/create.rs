@@ -3,8 +3,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use virshle_core::{
-    CoreError, CreateRequest, Definition, ErrorKind, Force, Node, Provision, Selection, VmState,
-    in_parallel,
+    CoreError, CreateError, CreateRequest, Definition, DefinitionError, ErrorKind, FileError,
+    Force, Node, Provision, Selection, StoreError, VmState, in_parallel,
 };
 
 use crate::lab::{DISK, LEAST, Lab};
@@ -14,7 +14,7 @@ fn a_machine_is_a_folder_with_a_definition_and_private_disks() {
     let lab = Lab::new(DISK);
     let before = fs::metadata(lab.path("image.raw")).unwrap();
     let vm = lab.create("xs");
-    let definition = Definition::read(&vm.folder().join("vm.toml")).unwrap();
+    let definition = Definition::read(&vm.directory().join("vm.toml")).unwrap();
     assert_eq!(&definition, vm.definition());
     assert_eq!((definition.id, definition.template.as_str()), (1, "xs"));
     let disk = fs::metadata(vm.disk("os")).unwrap();
@@ -31,10 +31,12 @@ fn a_machine_is_a_folder_with_a_definition_and_private_disks() {
 fn many_come_at_once_with_ids_in_a_row_and_names_of_their_own() {
     let lab = Lab::new(LEAST);
     let made = lab.node.create(&CreateRequest::new("xs").count(20), &|_| {}).unwrap();
-    let mut ids: Vec<u64> = made.iter().map(|vm| vm.as_ref().unwrap().definition().id).collect();
+    let mut ids: Vec<u64> =
+        made.iter().map(|vm| vm.result.as_ref().unwrap().definition().id).collect();
     ids.sort_unstable();
     assert_eq!(ids, (1..=20).collect::<Vec<_>>());
-    let names: HashSet<_> = made.iter().map(|vm| vm.as_ref().unwrap().name().clone()).collect();
+    let names: HashSet<_> =
+        made.iter().map(|vm| vm.result.as_ref().unwrap().name().clone()).collect();
     assert_eq!(names.len(), 20);
 }
 
@@ -55,8 +57,8 @@ fn a_taken_name_is_refused_and_nothing_is_made() {
     let request = CreateRequest::new("xs").name("web".parse().unwrap());
     lab.node.create(&request, &|_| {}).unwrap();
     let before = lab.machine_folders();
-    let error = lab.node.create(&request, &|_| {}).unwrap_err();
-    assert!(matches!(error, CoreError::NameTaken { .. }), "{error:?}");
+    let error = CoreError::from(lab.node.create(&request, &|_| {}).unwrap_err());
+    assert!(matches!(error, CoreError::Store(StoreError::NameTaken { .. })), "{error:?}");
     assert_eq!(error.kind(), ErrorKind::State);
     assert_eq!(lab.machine_folders(), before);
 }
@@ -68,7 +70,8 @@ fn one_of_many_claimants_gets_the_name() {
     let results = in_parallel((0..32).collect(), |_| lab.node.create(&request, &|_| {}));
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
     for error in results.into_iter().filter_map(Result::err) {
-        assert!(matches!(error, CoreError::NameTaken { .. }), "{error:?}");
+        let error = CoreError::from(error);
+        assert!(matches!(error, CoreError::Store(StoreError::NameTaken { .. })), "{error:?}");
     }
     assert_eq!(lab.machine_folders().len(), 1);
 }
@@ -83,7 +86,7 @@ fn readers_see_whole_machines_while_others_make_and_remove_them() {
             return Ok(());
         }
         for vm in lab.node.create(&CreateRequest::new("xs"), &|_| {})? {
-            vm?.remove(Force::No)?;
+            vm.result?.remove(Force::No)?;
         }
         Ok(())
     };
@@ -98,8 +101,8 @@ fn a_disk_smaller_than_its_image_leaves_nothing() {
     let lab = Lab::new(&DISK.replace("1M", "512"));
     let made = lab.node.create(&CreateRequest::new("xs").count(2), &|_| {}).unwrap();
     for result in made {
-        let error = result.unwrap_err();
-        assert!(matches!(error, CoreError::Disk { .. }), "{error:?}");
+        let error = CoreError::from(result.result.unwrap_err());
+        assert!(matches!(error, CoreError::Create(CreateError::Disk { .. })), "{error:?}");
     }
     assert_eq!(lab.machine_folders(), Vec::<String>::new());
 }
@@ -108,9 +111,9 @@ fn a_disk_smaller_than_its_image_leaves_nothing() {
 fn a_missing_image_and_an_unknown_template_are_told_before_anything_is_made() {
     let lab = Lab::new(DISK);
     fs::remove_file(lab.path("image.raw")).unwrap();
-    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
-    assert!(matches!(error, CoreError::TemplateImage { .. }), "{error:?}");
-    let error = lab.node.create(&CreateRequest::new("xxs"), &|_| {}).unwrap_err();
+    let error = CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
+    assert!(matches!(error, CoreError::Create(CreateError::MissingImage { .. })), "{error:?}");
+    let error = CoreError::from(lab.node.create(&CreateRequest::new("xxs"), &|_| {}).unwrap_err());
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(!lab.path("root").exists());
 }
@@ -137,7 +140,7 @@ fn a_broken_definition_does_not_hide_the_others() {
     let lab = Lab::new(LEAST);
     let vm = lab.create("xs");
     let broken = lab.create("xs");
-    fs::write(broken.folder().join("vm.toml"), "id = 2\nname =").unwrap();
+    fs::write(broken.directory().join("vm.toml"), "id = 2\nname =").unwrap();
     let listing = lab.node.list(&Selection::default()).unwrap();
     assert_eq!(listing.vms.len(), 1);
     assert_eq!(listing.vms[0].uuid, vm.definition().uuid);
@@ -148,14 +151,17 @@ fn a_broken_definition_does_not_hide_the_others() {
 fn a_copied_definition_is_no_second_machine() {
     let lab = Lab::new(LEAST);
     let vm = lab.create("xs");
-    let copy = vm.folder().with_file_name("00000000-0000-4000-8000-000000000000");
+    let copy = vm.directory().with_file_name("00000000-0000-4000-8000-000000000000");
     fs::create_dir(&copy).unwrap();
-    fs::copy(vm.folder().join("vm.toml"), copy.join("vm.toml")).unwrap();
+    fs::copy(vm.directory().join("vm.toml"), copy.join("vm.toml")).unwrap();
     let listing = lab.node.list(&Selection::default()).unwrap();
     assert_eq!((listing.vms.len(), listing.broken.len()), (1, 1));
     let uuid = "00000000-0000-4000-8000-000000000000".parse().unwrap();
-    let error = lab.node.vm(uuid).unwrap_err();
-    assert!(matches!(error, CoreError::Definition { .. }), "{error:?}");
+    let error = CoreError::from(lab.node.vm(uuid).unwrap_err());
+    assert!(
+        matches!(error, CoreError::Definition(DefinitionError::UuidMismatch { .. })),
+        "{error:?}"
+    );
 }
 
 /// Regression: after a power cut the file was empty, and ids were given twice (7965246).
@@ -176,8 +182,8 @@ fn the_next_id_is_written_in_its_place() {
     let precious = lab.path("precious");
     fs::rename(&next, &precious).unwrap();
     symlink(&precious, &next).unwrap();
-    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
-    assert!(matches!(error, CoreError::Write { .. }), "{error:?}");
+    let error = CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
+    assert!(matches!(error, CoreError::File(FileError::Read { .. })), "{error:?}");
     assert_eq!(fs::read_to_string(&precious).unwrap().trim(), "8");
 }
 
@@ -194,8 +200,8 @@ fn links_in_the_root_lead_nowhere() {
     link(".gone-11111111-2222-4333-8444-555555555555");
     link("11111111-2222-4333-8444-555555555555");
     symlink(precious.join("file"), lab.path("root/next-id.new")).unwrap();
-    symlink(precious.join("file"), vm.folder().join("disk/os")).unwrap();
-    symlink(&precious, vm.folder().join("tmp/link")).unwrap();
+    symlink(precious.join("file"), vm.directory().join("disk/os")).unwrap();
+    symlink(&precious, vm.directory().join("tmp/link")).unwrap();
     assert_eq!(lab.node.list(&Selection::default()).unwrap().vms.len(), 1);
     let orphans = lab.node.check().unwrap().orphans;
     for (orphan, result) in lab.node.repair(orphans) {
@@ -216,13 +222,16 @@ fn what_is_no_image_is_told_and_never_waited_for() {
     let lab = Lab::new(DISK);
     let image = lab.path("image.raw");
     let refused = || {
-        let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
-        let CoreError::TemplateImage { source, .. } = error else { panic!("{error:?}") };
+        let error =
+            CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
+        let CoreError::Create(CreateError::MissingImage { source, .. }) = error else {
+            panic!("{error:?}")
+        };
         source.to_string()
     };
     fs::remove_file(&image).unwrap();
     fs::create_dir(&image).unwrap();
-    assert_eq!(refused(), "it is a folder");
+    assert_eq!(refused(), "it is a directory");
     fs::remove_dir(&image).unwrap();
     symlink("/dev/zero", &image).unwrap();
     assert_eq!(refused(), "it is a device");
@@ -251,8 +260,8 @@ fn a_changed_template_does_not_change_a_machine() {
 fn sockets_that_could_have_no_name_are_told_before_anything_is_made() {
     let net = format!("[[template.vm.net]]\nname = \"{}\"\ntype = \"tap\"\n", "n".repeat(63));
     let lab = Lab::new(&format!("{LEAST}{net}"));
-    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
-    assert!(matches!(error, CoreError::SocketPath { .. }), "{error:?}");
+    let error = CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
+    assert!(matches!(error, CoreError::Create(CreateError::SocketPath { .. })), "{error:?}");
     assert!(!lab.path("root").exists());
 }
 
@@ -264,7 +273,7 @@ fn a_machine_that_is_told_something_gets_a_seed_as_its_last_disk() {
     fs::write(lab.path("me.toml"), me).unwrap();
     let data = virshle_core::read_user_data(&lab.path("me.toml")).unwrap();
     let request = CreateRequest::new("xs").provision(Provision::With(vec![data]));
-    let made = lab.node.create(&request, &|_| {}).unwrap().remove(0).unwrap();
+    let made = lab.node.create(&request, &|_| {}).unwrap().remove(0).result.unwrap();
     let definition = made.definition();
     let seed = definition.disks.last().unwrap();
     assert_eq!((seed.name.as_str(), seed.clone.as_str(), seed.readonly), ("seed", "seed", true));
@@ -280,10 +289,10 @@ fn a_machine_that_is_told_something_gets_a_seed_as_its_last_disk() {
 #[test]
 fn user_data_that_is_wrong_is_told_before_anything_is_made() {
     let lab = Lab::new(&LEAST.replace("vcpu = 1", "vcpu = 1\nuser_data = \"{folder}/me.toml\""));
-    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
-    assert!(matches!(error, CoreError::Read { .. }), "{error:?}");
+    let error = CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
+    assert!(matches!(error, CoreError::File(FileError::Read { .. })), "{error:?}");
     fs::write(lab.path("me.toml"), "[[usr]]\n").unwrap();
-    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
+    let error = CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
     assert!(error.to_string().contains("did you mean \"user\"?"), "{error}");
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(!lab.path("root").exists());
@@ -295,11 +304,11 @@ fn a_broken_machine_does_not_keep_the_others_from_being_worked_on() {
     lab.create("xs");
     let broken = lab.create("xs");
     // Its head can be read, which is enough for a listing; the rest can't.
-    let path = broken.folder().join("vm.toml");
+    let path = broken.directory().join("vm.toml");
     let text = fs::read_to_string(&path).unwrap().replace("[boot", "[bot");
     fs::write(&path, text).unwrap();
     assert_eq!(lab.node.list(&Selection::default()).unwrap().vms.len(), 2);
     assert_eq!(lab.node.select(&Selection::default()).unwrap().len(), 1);
-    let error = lab.node.select(&Selection::word("2")).unwrap_err();
-    assert!(matches!(error, CoreError::Definition { .. }), "{error:?}");
+    let error = CoreError::from(lab.node.select(&Selection::word("2")).unwrap_err());
+    assert!(matches!(error, CoreError::Definition(DefinitionError::Broken { .. })), "{error:?}");
 }

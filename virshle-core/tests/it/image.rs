@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use virshle_core::{
-    CoreError, CreateRequest, ErrorKind, Force, ImageError, ImageInfo, ImageName, ImportRequest,
-    ImportSource,
+    CoreError, CreateRequest, DefinitionError, ErrorKind, Force, ImageError, ImageInfo, ImageName,
+    ImportRequest, ImportSource,
 };
 
 use crate::lab::{DISK, LEAST, Lab};
@@ -20,7 +20,7 @@ fn file(path: &Path) -> ImportRequest {
 }
 
 fn import(lab: &Lab, request: &ImportRequest) -> Result<ImageInfo, CoreError> {
-    lab.node.import_image(request, &mut |_| {})
+    Ok(lab.node.import_image(request, &mut |_| {})?)
 }
 
 /// What is in the cache, hidden or not.
@@ -37,7 +37,7 @@ fn cached(lab: &Lab) -> Vec<String> {
 #[test]
 fn a_machine_is_created_from_an_image_by_its_name() {
     let lab = Lab::new(&DISK.replace("path = \"{folder}/image.raw\"", "image = \"debian\""));
-    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
+    let error = CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
     assert!(matches!(error, CoreError::Image(ImageError::NoSuchImage { .. })), "{error:?}");
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, "image-not-found"));
     let request = file(&lab.path("image.raw")).name(name("debian"));
@@ -82,7 +82,7 @@ fn an_image_that_a_machine_depends_on_is_not_removed() {
     import(&lab, &file(&lab.path("image.raw")).name(name("base"))).unwrap();
     let vm = lab.create("xs");
     let refuse = |owner: &str| {
-        let error = lab.node.remove_image(&name("base")).unwrap_err();
+        let error = CoreError::from(lab.node.remove_image(&name("base")).unwrap_err());
         let CoreError::Image(ImageError::ImageInUse { users, .. }) = &error else {
             panic!("{error:?}")
         };
@@ -92,7 +92,7 @@ fn an_image_that_a_machine_depends_on_is_not_removed() {
     };
     refuse(&format!("machine {}", vm.name()));
     // Its disks name their backing files, if its definition doesn't.
-    let path = vm.folder().join("vm.toml");
+    let path = vm.directory().join("vm.toml");
     let text = fs::read(&path).unwrap();
     fs::write(&path, "nonsense").unwrap();
     refuse(&format!("machine {}", vm.definition().uuid));
@@ -101,7 +101,7 @@ fn an_image_that_a_machine_depends_on_is_not_removed() {
     // One that names the image by its path, through a link.
     std::os::unix::fs::symlink(lab.node.cache().join("base"), lab.path("link")).unwrap();
     let node = lab.reconfigured(&disk.replace("image = \"base\"", "path = \"{folder}/link\""));
-    let made = node.create(&CreateRequest::new("xs"), &|_| {}).unwrap().remove(0).unwrap();
+    let made = node.create(&CreateRequest::new("xs"), &|_| {}).unwrap().remove(0).result.unwrap();
     refuse(&format!("machine {}", made.name()));
     made.remove(Force::No).unwrap();
     lab.node.remove_image(&name("base")).unwrap();
@@ -114,17 +114,17 @@ fn an_image_stays_if_a_machine_that_cannot_be_read_may_depend_on_it() {
     let lab = Lab::new(&disk);
     import(&lab, &file(&lab.path("image.raw")).name(name("base"))).unwrap();
     let vm = lab.create("xs");
-    let definition = vm.folder().join("vm.toml");
+    let definition = vm.directory().join("vm.toml");
     let text = fs::read(&definition).unwrap();
     fs::write(&definition, "nonsense").unwrap();
-    fs::rename(vm.folder().join("disk"), vm.folder().join("elsewhere")).unwrap();
-    fs::write(vm.folder().join("disk"), "").unwrap();
-    let error = lab.node.remove_image(&name("base")).unwrap_err();
-    assert!(matches!(error, CoreError::Definition { .. }), "{error:?}");
+    fs::rename(vm.directory().join("disk"), vm.directory().join("elsewhere")).unwrap();
+    fs::write(vm.directory().join("disk"), "").unwrap();
+    let error = CoreError::from(lab.node.remove_image(&name("base")).unwrap_err());
+    assert!(matches!(error, CoreError::Definition(DefinitionError::Broken { .. })), "{error:?}");
     // What lists images leaves the machine out.
     assert_eq!(lab.node.image(&name("base")).unwrap().overlays, Vec::<String>::new());
     fs::write(&definition, text).unwrap();
-    fs::remove_file(vm.folder().join("disk")).unwrap();
+    fs::remove_file(vm.directory().join("disk")).unwrap();
     vm.remove(Force::No).unwrap();
 }
 
@@ -135,12 +135,12 @@ fn an_image_that_a_machine_is_being_created_from_is_not_removed() {
     let held = fs::File::open(&image.path).unwrap();
     // As a process does that creates a machine, and as one does that removes the image.
     held.lock_shared().unwrap();
-    let error = lab.node.remove_image(&name("base")).unwrap_err();
+    let error = CoreError::from(lab.node.remove_image(&name("base")).unwrap_err());
     assert!(matches!(error, CoreError::Image(ImageError::ImageInUse { .. })), "{error:?}");
     lab.create("xs");
     held.unlock().unwrap();
     held.lock().unwrap();
-    let error = lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
+    let error = CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
     assert!(matches!(error, CoreError::Image(ImageError::BeingRemoved { .. })), "{error:?}");
     assert_eq!((error.kind(), error.code()), (ErrorKind::State, "locked"));
     drop(held);
@@ -160,7 +160,7 @@ fn machines_and_their_image_come_and_go_at_once_and_none_loses_its_backing_file(
             return;
         }
         for vm in lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_or_default() {
-            let Ok(vm) = vm else { continue };
+            let Ok(vm) = vm.result else { continue };
             let backing = virshle_core::disk::inspect(&vm.disk("os")).unwrap().backing_file;
             assert!(backing.unwrap().exists());
             vm.remove(Force::No).unwrap();

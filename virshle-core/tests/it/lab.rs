@@ -55,7 +55,7 @@ impl Lab {
     /// Makes one machine of `template`.
     pub(crate) fn create(&self, template: &str) -> Vm {
         let mut made = self.node.create(&CreateRequest::new(template), &|_| {}).unwrap();
-        made.remove(0).unwrap_or_else(|error| panic!("{error:?}"))
+        made.remove(0).result.unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     /// What is in the folder of machines.

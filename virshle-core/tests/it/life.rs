@@ -3,7 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use virshle_core::{Change, CoreError, ErrorKind, Force, LastExit, StopRequest, Vm, VmState};
+use virshle_core::{
+    Change, CoreError, ErrorKind, FileError, Force, LastExit, MachineError, StartError, StopError,
+    StopRequest, Vm, VmState,
+};
 use virshle_testkit::TestKernel;
 use virshle_testkit_macros::test_on;
 
@@ -13,7 +16,7 @@ use crate::lab::{DISK, LEAST, Lab, patient};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn start(vm: &Vm) -> Result<Change, CoreError> {
-    vm.start(&patient())
+    Ok(vm.start(&patient())?)
 }
 
 /// A machine of a node of its own, its guest `kernel`, and it runs.
@@ -47,7 +50,7 @@ fn ch_a_machine_starts_pauses_resumes_and_is_cut_off() {
     assert_eq!(vm.state(), VmState::Paused);
     assert_eq!(start(&vm).unwrap_err().kind(), ErrorKind::State);
     assert_eq!(vm.resume().unwrap(), Change::Done);
-    assert_eq!(vm.remove(Force::No).unwrap_err().kind(), ErrorKind::State);
+    assert_eq!(CoreError::from(vm.remove(Force::No).unwrap_err()).kind(), ErrorKind::State);
     assert_eq!(vm.stop(&StopRequest::force()).unwrap(), Change::Done);
     assert_eq!(vm.stop(&StopRequest::force()).unwrap(), Change::Unchanged);
     assert_eq!(vm.info().last_exit, Some(LastExit::Forced));
@@ -71,8 +74,8 @@ fn ch_a_guest_that_obeys_its_power_button_is_stopped() {
 fn ch_a_guest_that_ignores_its_power_button_runs_on() {
     let (_lab, vm) = running(LEAST, &TestKernel::halt());
     let request = StopRequest::power_button(Duration::from_millis(300));
-    let error = vm.stop(&request).unwrap_err();
-    assert!(matches!(error, CoreError::StillRunning { .. }), "{error:?}");
+    let error = CoreError::from(vm.stop(&request).unwrap_err());
+    assert!(matches!(error, CoreError::Stop(StopError::StillRunning { .. })), "{error:?}");
     assert_eq!(vm.state(), VmState::Running);
     vm.stop(&StopRequest::force()).unwrap();
     assert_eq!(vm.info().last_exit, Some(LastExit::Forced));
@@ -128,7 +131,7 @@ fn ch_a_guest_whose_starter_died_after_the_boot_runs_on() {
 
 /// Takes the note away that a start was finished, as if whoever started it had died before.
 fn unfinish(vm: &Vm) {
-    let record = vm.folder().join("run.json");
+    let record = vm.directory().join("run.json");
     let text = fs::read_to_string(&record).unwrap().replace("started", "starting");
     fs::write(&record, text).unwrap();
 }
@@ -144,13 +147,16 @@ fn ch_a_failed_start_leaves_everything_as_it_was() {
     // It can be opened, and is no kernel: only the boot finds out.
     fs::write(lab.path("kernel"), "no kernel").unwrap();
     let error = start(&vm).unwrap_err();
-    assert!(matches!(error, CoreError::Hypervisor { doing: "boot", .. }), "{error:?}");
+    assert!(
+        matches!(error, CoreError::Machine(MachineError::Hypervisor { doing: "boot", .. })),
+        "{error:?}"
+    );
     assert_eq!(vm.state(), VmState::Stopped);
     assert_eq!(vm.info().last_exit, None);
     lab.assert_no_orphans();
     fs::remove_file(lab.path("kernel")).unwrap();
     let error = start(&vm).unwrap_err();
-    assert!(matches!(error, CoreError::MissingFile { .. }), "{error:?}");
+    assert!(matches!(error, CoreError::Start(StartError::MissingFile { .. })), "{error:?}");
 }
 
 #[test_on(Kvm)]
@@ -178,8 +184,8 @@ fn ch_a_vmm_reaches_no_file_but_its_machines() {
     // What a guest that has taken its VMM over would try. Its image it may read, and no more.
     let elsewhere = lab.path("elsewhere");
     fs::write(&elsewhere, vec![0; 1 << 20]).unwrap();
-    let definition = vm.folder().join("vm.toml");
-    let run = vm.folder().join("run.json");
+    let definition = vm.directory().join("vm.toml");
+    let run = vm.directory().join("run.json");
     for path in [other.disk("os"), lab.path("image.raw"), elsewhere, definition, run] {
         let disk = DiskConfig::new(&path, ImageType::Raw).id("more");
         let error = client(&vm).add_disk(&disk).unwrap_err();
@@ -200,8 +206,8 @@ fn ch_a_removal_that_fails_leaves_a_machine_that_is_off() {
     fs::create_dir(&gone).unwrap();
     let lock = fs::File::create(gone.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let error = vm.remove(Force::Yes).unwrap_err();
-    assert!(matches!(error, CoreError::Write { .. }), "{error:?}");
+    let error = CoreError::from(vm.remove(Force::Yes).unwrap_err());
+    assert!(matches!(error, CoreError::File(FileError::Write { .. })), "{error:?}");
     assert_eq!(vm.state(), VmState::Stopped);
     assert_eq!(vm.info().last_exit, Some(LastExit::Forced));
     lab.assert_no_orphans();
@@ -215,7 +221,7 @@ fn ch_a_removal_that_fails_leaves_a_machine_that_is_off() {
 fn ch_what_is_typed_reaches_the_guest_and_what_it_writes_is_kept() {
     let lab = Lab::with_kernel(LEAST, &TestKernel::echoes("hello\n"));
     let vm = lab.create("xs");
-    assert_eq!(vm.console().unwrap_err().kind(), ErrorKind::State);
+    assert_eq!(CoreError::from(vm.console().unwrap_err()).kind(), ErrorKind::State);
     start(&vm).unwrap();
     let until = |words: &str| {
         let deadline = std::time::Instant::now() + PATIENCE;
@@ -237,7 +243,7 @@ fn ch_what_is_typed_reaches_the_guest_and_what_it_writes_is_kept() {
     vm.stop(&StopRequest::force()).unwrap();
     start(&vm).unwrap();
     assert_eq!(until("hello\n"), "hello\n");
-    let before = fs::read_to_string(vm.folder().join("serial.log.1")).unwrap();
+    let before = fs::read_to_string(vm.directory().join("serial.log.1")).unwrap();
     assert_eq!(before, "hello\nfirstsecond");
     vm.stop(&StopRequest::force()).unwrap();
 }

@@ -15,7 +15,7 @@ fn column(ovs: &OpenVswitch, table: &str, name: &str, column: &str) -> String {
 }
 
 fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
-    vm.start(&patient())
+    Ok(vm.start(&patient())?)
 }
 
 #[test_on(Ovs)]
@@ -48,7 +48,7 @@ fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
     assert_eq!(column(&ovs, "Port", "vm1-main", "tag"), "12");
     let mark = column(&ovs, "Interface", "vm1-main", "external_ids");
     assert!(mark.contains(&vm.definition().uuid.to_string()), "{mark}");
-    assert!(mark.contains(&vm.definition().nets[0].mac), "{mark}");
+    assert!(mark.contains(&vm.definition().nets[0].mac.to_string()), "{mark}");
     lab.assert_no_orphans();
     vm.stop(&StopRequest::force()).unwrap();
     assert_eq!(ovs.vsctl(&["list-ports", "br0"]), "");
@@ -89,7 +89,7 @@ fn ovs_a_switch_that_cannot_is_told_before_anything_is_started() {
     ovs.kill_ovsdb();
     let error = start(&vm).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Host, "{error:?}");
-    assert!(!vm.folder().join("ch.log").exists());
+    assert!(!vm.directory().join("ch.log").exists());
 }
 
 #[test_on(Ovs, Ch, Kvm)]
@@ -101,7 +101,7 @@ fn ovs_a_dead_vswitchd_fails_the_start_within_its_deadline() {
     ovs.kill_vswitchd();
     let mut options = StartOptions::default();
     options.answer_timeout = std::time::Duration::from_secs(2);
-    let error = vm.start(&options).unwrap_err();
+    let error = CoreError::from(vm.start(&options).unwrap_err());
     assert_eq!(error.kind(), ErrorKind::Host, "{error:?}");
     assert_eq!(vm.state(), VmState::Stopped);
     ovs.start_vswitchd();

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use virshle_core::{Awaited, CoreError, Force, Route};
+use virshle_core::{Awaited, CoreError, Force, GuestError, MachineError, Route};
 use virshle_testkit::{FakeVsock, NetNamespace, OpenVswitch, TestKernel, kea_lease_commands};
 use virshle_testkit_macros::test_on;
 
@@ -59,7 +59,7 @@ fn shown(vm: &virshle_core::Vm) -> Vec<String> {
 fn a_lease_is_an_address_and_a_surer_one_than_what_follows_from_the_card() {
     let lab = Lab::new(&config("unix:/nowhere"));
     let vm = lab.create("xs");
-    let mac = vm.definition().nets[0].mac.clone();
+    let mac = vm.definition().nets[0].mac;
     let of_card = shown(&vm);
     assert_eq!(of_card.len(), 1, "{of_card:?}");
     assert!(of_card[0].starts_with("fe80::5054:ff:fe"), "{of_card:?}");
@@ -143,7 +143,7 @@ fn root_a_lease_of_a_real_kea_is_an_address() {
 fn a_guest_is_believed_but_not_followed() {
     let lab = Lab::new(&config("unix:/nowhere"));
     let vm = lab.create("xs");
-    let mac = vm.definition().nets[0].mac.clone();
+    let mac = vm.definition().nets[0].mac;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     // What other host than this one a guest may name is beyond this test.
@@ -156,7 +156,7 @@ fn a_guest_is_believed_but_not_followed() {
     assert!(!error.contains("192.0.2.9"), "{error}");
     // A lease for it makes it the machine's.
     fs::write(lab.path("leases"), format!("0 {mac} 192.0.2.9 * *\n")).unwrap();
-    assert_tells("192.0.2.9 (dhcp)", |timeout| vm.connect(port, timeout).unwrap_err());
+    assert_tells("192.0.2.9 (dhcp)", |timeout| vm.connect(port, timeout).unwrap_err().into());
 }
 
 #[test_on(Root)]
@@ -181,19 +181,22 @@ fn root_what_the_kernel_has_seen_is_an_address() {
 fn a_guest_is_reached_by_its_vsock_first() {
     let lab = Lab::new(LEAST);
     let vm = lab.create("xs");
-    let error = vm.connect(22, SOON).unwrap_err();
-    assert!(matches!(error, CoreError::WrongState { .. }), "{error:?}");
+    let error = CoreError::from(vm.connect(22, SOON).unwrap_err());
+    assert!(matches!(error, CoreError::Machine(MachineError::WrongState { .. })), "{error:?}");
     let guest = FakeVsock::start(&vm.vsock(), 22, |_| Ok(())).unwrap();
     assert_eq!(vm.connect(22, SOON).unwrap().route(), &Route::Vsock);
-    let error = vm.connect(23, SOON).unwrap_err();
-    assert!(matches!(error, CoreError::Unreachable { port: 23, .. }), "{error:?}");
+    let error = CoreError::from(vm.connect(23, SOON).unwrap_err());
+    assert!(
+        matches!(error, CoreError::Guest(GuestError::Unreachable { port: 23, .. })),
+        "{error:?}"
+    );
     let text = error.to_string();
     assert!(
-        text.ends_with("vsock: nobody listens in the guest; no address of it is known"),
+        text.ends_with("vsock: no process listens in the guest; no address of it is known"),
         "{text}"
     );
     // What answers, and is no ssh server.
-    assert_tells("no ssh server", |timeout| vm.wait(Awaited::Ssh, timeout).unwrap_err());
+    assert_tells("no SSH server", |timeout| vm.wait(Awaited::Ssh, timeout).unwrap_err().into());
     drop(guest);
 }
 
@@ -205,14 +208,15 @@ fn a_guest_that_is_slow_to_answer_is_there() {
     // It takes connections, and says nothing.
     let silent = std::os::unix::net::UnixListener::bind(vm.vsock()).unwrap();
     assert_tells("vsock: the guest does not answer", |timeout| {
-        let error = vm.connect(22, timeout).unwrap_err();
-        assert!(matches!(error, CoreError::Unreachable { .. }), "{error:?}");
+        let error = CoreError::from(vm.connect(22, timeout).unwrap_err());
+        assert!(matches!(error, CoreError::Guest(GuestError::Unreachable { .. })), "{error:?}");
         error
     });
     // Nobody is told to wait for one that is off.
     drop(silent);
-    let error = vm.connect_when_up(22, SOON, |_| panic!("nothing comes")).unwrap_err();
-    assert!(matches!(error, CoreError::WrongState { .. }), "{error:?}");
+    let error =
+        CoreError::from(vm.connect_when_up(22, SOON, |_| panic!("nothing comes")).unwrap_err());
+    assert!(matches!(error, CoreError::Machine(MachineError::WrongState { .. })), "{error:?}");
 }
 
 #[test]
@@ -220,16 +224,16 @@ fn a_machine_that_is_removed_is_not_waited_for_any_longer() {
     let lab = Lab::new(LEAST);
     let vm = &lab.create("xs");
     for awaited in Awaited::ALL {
-        let error = vm.wait(awaited, Duration::from_millis(20)).unwrap_err();
-        assert!(matches!(error, CoreError::NotYet { .. }), "{error:?}");
+        let error = CoreError::from(vm.wait(awaited, Duration::from_millis(20)).unwrap_err());
+        assert!(matches!(error, CoreError::Guest(GuestError::NotYet { .. })), "{error:?}");
     }
     std::thread::scope(|scope| {
         let waiting = Awaited::ALL.map(|awaited| scope.spawn(move || vm.wait(awaited, SOON)));
         // They hear of it wherever they are.
         vm.remove(Force::No).unwrap();
         for waiting in waiting {
-            let error = waiting.join().unwrap().unwrap_err();
-            assert!(matches!(error, CoreError::Removed { .. }), "{error:?}");
+            let error = CoreError::from(waiting.join().unwrap().unwrap_err());
+            assert!(matches!(error, CoreError::Machine(MachineError::Removed { .. })), "{error:?}");
         }
     });
 }
@@ -246,7 +250,7 @@ fn ch_a_boot_is_heard_of() {
     vm.wait(Awaited::Boot, Duration::ZERO).unwrap();
     // A guest without a driver for its vsock doesn't answer, and that is told in time.
     assert_tells("vsock: the guest does not answer", |timeout| {
-        vm.wait(Awaited::Ssh, timeout).unwrap_err()
+        vm.wait(Awaited::Ssh, timeout).unwrap_err().into()
     });
 }
 
@@ -259,7 +263,7 @@ fn ovs_an_address_is_heard_of() {
     let vm = lab.create("xs");
     let mac = &vm.definition().nets[0].mac;
     vm.start(&patient()).unwrap();
-    assert_tells("DHCP lease", |timeout| vm.wait(Awaited::Address, timeout).unwrap_err());
+    assert_tells("DHCP lease", |timeout| vm.wait(Awaited::Address, timeout).unwrap_err().into());
     let wait = || vm.wait(Awaited::Address, SOON);
     ip("link set br0 up");
     // Threads begin in the namespace of the one that starts them.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use virshle_core::net::NetError;
 use virshle_core::{
-    Change, CoreError, CreateRequest, Force, StartOptions, Starter, StopRequest, Vm, VmState,
-    in_parallel,
+    Change, CoreError, CreateRequest, HardwareError, StartOptions, StopRequest, Vm, VmState,
+    start_many,
 };
 use virshle_testkit::{NetNamespace, OpenVswitch};
 use virshle_testkit_macros::test_on;
@@ -17,12 +17,16 @@ const COUNT: u32 = 20;
 
 fn create(lab: &Lab, count: u32) -> Vec<Vm> {
     let request = CreateRequest::new("xs").count(count);
-    lab.node.create(&request, &|_| {}).unwrap().into_iter().map(Result::unwrap).collect()
+    lab.node
+        .create(&request, &|_| {})
+        .unwrap()
+        .into_iter()
+        .map(|created| created.result.unwrap())
+        .collect()
 }
 
-fn start_all(vms: &[Vm], options: StartOptions) -> Vec<Result<Change, CoreError>> {
-    let starter = Starter::new(vms, options);
-    in_parallel(vms.iter().collect(), |vm| starter.start(vm))
+fn start_all(vms: &[Vm], options: &StartOptions) -> Vec<Result<Change, CoreError>> {
+    start_many(vms, options, |_, result| result.map_err(CoreError::from))
 }
 
 fn ports(ovs: &OpenVswitch) -> Vec<String> {
@@ -42,7 +46,7 @@ fn ovs_machines_that_start_together_ask_the_switch_together() {
     // One runs already: it goes its own way.
     vms[4].start(&patient()).unwrap();
     let before = next_cfg(&ovs);
-    let results = start_all(&vms, patient());
+    let results = start_all(&vms, &patient());
     for (index, result) in results.into_iter().enumerate() {
         let expected = if index == 4 { Change::Unchanged } else { Change::Done };
         assert_eq!(result.unwrap_or_else(|error| panic!("{error:?}")), expected, "{index}");
@@ -82,12 +86,15 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
     // And one that has a device of that name, too.
     let internal = "type=internal";
     ovs.vsctl(&["add-port", "br0", "vm4-main", "--", "set", "interface", "vm4-main", internal]);
-    let results = start_all(&vms, patient());
+    let results = start_all(&vms, &patient());
     for (index, (vm, result)) in vms.iter().zip(results).enumerate() {
         match index {
             1 => {
                 let error = result.unwrap_err();
-                let CoreError::Network { source: NetError::PortTaken { port, .. }, .. } = &error
+                let CoreError::Hardware(HardwareError::Network {
+                    source: NetError::PortTaken { port, .. },
+                    ..
+                }) = &error
                 else {
                     panic!("{error:?}")
                 };
@@ -96,7 +103,11 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
             }
             3 => {
                 let error = result.unwrap_err();
-                let CoreError::Network { source: NetError::CreateTap { .. }, .. } = &error else {
+                let CoreError::Hardware(HardwareError::Network {
+                    source: NetError::CreateTap { .. },
+                    ..
+                }) = &error
+                else {
                     panic!("{error:?}")
                 };
                 assert_eq!(vm.state(), VmState::Stopped);
@@ -121,9 +132,12 @@ fn ovs_a_dead_vswitchd_is_waited_for_once() {
     ovs.kill_vswitchd();
     let mut options = StartOptions::default();
     options.answer_timeout = Duration::from_secs(2);
-    for (vm, result) in vms.iter().zip(start_all(&vms, options)) {
+    for (vm, result) in vms.iter().zip(start_all(&vms, &options)) {
         let error = result.unwrap_err();
-        let CoreError::Network { source: NetError::SwitchSilent { awaited, .. }, .. } = &error
+        let CoreError::Hardware(HardwareError::Network {
+            source: NetError::SwitchSilent { awaited, .. },
+            ..
+        }) = &error
         else {
             panic!("{error:?}")
         };
@@ -136,27 +150,9 @@ fn ovs_a_dead_vswitchd_is_waited_for_once() {
     lab.assert_no_orphans();
 }
 
+/// Regression: machines that ran already had all the others prepared, and locked, at once (0d08180).
 #[test_on(Ovs, Ch, Kvm)]
-fn ovs_what_was_not_started_after_all_leaves_nothing() {
-    let _namespace = NetNamespace::enter().unwrap();
-    let ovs = OpenVswitch::start();
-    let lab = networked(&ovs, "tap");
-    let vms = create(&lab, 3);
-    let starter = Starter::new(&vms, patient());
-    starter.start(&vms[0]).unwrap();
-    assert_eq!(ports(&ovs).len(), 3);
-    drop(starter);
-    assert_eq!(ports(&ovs), ["vm1-main"]);
-    lab.assert_no_orphans();
-    // Nobody holds them any longer.
-    vms[2].clone().remove(Force::No).unwrap();
-    vms[1].start(&patient()).unwrap();
-    assert_eq!(vms[1].state(), VmState::Running);
-}
-
-/// Regression: machines that ran already had all the others made ready, and locked, at once (0d08180).
-#[test_on(Ovs, Ch, Kvm)]
-fn ovs_no_more_are_made_ready_than_start_soon() {
+fn ovs_no_more_are_prepared_than_start_soon() {
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
@@ -164,14 +160,23 @@ fn ovs_no_more_are_made_ready_than_start_soon() {
     for vm in &vms[..3] {
         vm.start(&patient()).unwrap();
     }
-    let starter = Starter::new(&vms, patient());
-    // None of these can be made ready, however often it comes; the last comes before its turn.
-    for vm in [&vms[0], &vms[1], &vms[2], &vms[0], &vms[1]] {
-        assert_eq!(starter.start(vm).unwrap(), Change::Unchanged);
+    // Those whose turn has come: 16 that are being started, and 16 that are prepared for it.
+    const SOON: usize = 32;
+    let done = std::sync::Mutex::new(0);
+    let results = start_many(&vms, &patient(), |_, result| {
+        let mut done = done.lock().unwrap();
+        let ports = ports(&ovs).len();
+        assert!(ports <= 3 + *done + SOON, "{ports} ports, {done} machines done");
+        *done += 1;
+        result
+    });
+    for (place, result) in results.into_iter().enumerate() {
+        let expected = if place < 3 { Change::Unchanged } else { Change::Done };
+        assert_eq!(result.unwrap(), expected, "{place}");
     }
-    starter.start(&vms[39]).unwrap();
-    assert_eq!(ports(&ovs).len(), 16 + 1);
-    drop(starter);
-    assert_eq!(ports(&ovs).len(), 3 + 1);
+    assert_eq!(ports(&ovs).len(), 40);
+    for vm in &vms {
+        vm.stop(&StopRequest::force()).unwrap();
+    }
     lab.assert_no_orphans();
 }

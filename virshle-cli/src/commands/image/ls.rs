@@ -1,8 +1,8 @@
 //! `v image ls`: lists the images in the cache.
 
 use anstyle::Style;
+use virshle_core::ImageInfo;
 use virshle_core::template::ByteSize;
-use virshle_core::{CoreError, ImageInfo};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -23,8 +23,7 @@ enum Listed<'a> {
 pub(crate) fn run(_: &Args, context: &Context) -> Result<(), CliError> {
     let listing = context.node()?.images()?;
     let output = &context.output;
-    let broken: Vec<CliError> =
-        listing.broken.into_iter().map(|error| CoreError::from(error).into()).collect();
+    let broken: Vec<CliError> = listing.broken.into_iter().map(CliError::from).collect();
     if output.json {
         let unfit = broken.iter().map(|error| Listed::Unfit { error: ErrorDocument::new(error) });
         output.json(&listing.images.iter().map(Listed::Image).chain(unfit).collect::<Vec<_>>())?;

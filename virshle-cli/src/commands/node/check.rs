@@ -1,12 +1,13 @@
 //! `v node check`: checks the host's requirements, and removes orphaned resources.
 
 use serde::Serialize;
-use virshle_core::{CoreError, Finding, Level, Node, Orphan};
+use virshle_core::{Finding, Level, MachineError, Node, Orphan};
 
 use crate::context::Context;
 use crate::error::CliError;
 use crate::escape::escape;
 use crate::paint;
+use crate::remedy;
 use crate::report::ErrorDocument;
 
 #[derive(clap::Args, Debug)]
@@ -21,11 +22,31 @@ pub(crate) struct Args {
 /// The findings and repairs, as JSON.
 #[derive(Serialize)]
 struct Checked<'a> {
-    findings: &'a [Finding],
+    findings: Vec<Found<'a>>,
     /// Orphaned resources that were left.
     orphans: &'a [Orphan],
     /// Orphaned resources that were removed, or could not be.
     repaired: Vec<Repaired<'a>>,
+}
+
+/// A finding, as JSON.
+#[derive(Serialize)]
+struct Found<'a> {
+    subject: &'a str,
+    level: Level,
+    message: &'a str,
+    /// The suggested fix.
+    remedy: Option<String>,
+    /// The same, under the name that it had first.
+    mend: Option<String>,
+}
+
+impl<'a> From<&'a Finding> for Found<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        let remedy = finding.remedy.as_ref().map(remedy::wording);
+        let Finding { subject, level, message, .. } = finding;
+        Self { subject, level: *level, message, mend: remedy.clone(), remedy }
+    }
 }
 
 #[derive(Serialize)]
@@ -46,7 +67,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     };
     if context.output.json {
         context.output.json(&Checked {
-            findings: &check.findings,
+            findings: check.findings.iter().map(Found::from).collect(),
             orphans: &orphans,
             repaired: repaired
                 .iter()
@@ -72,7 +93,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
 }
 
 fn repair(node: &Node, orphans: Vec<Orphan>) -> Vec<(Orphan, Option<CliError>)> {
-    let with_error = |(orphan, result): (Orphan, Result<(), CoreError>)| {
+    let with_error = |(orphan, result): (Orphan, Result<(), MachineError>)| {
         (orphan, result.err().map(CliError::from))
     };
     node.repair(orphans).into_iter().map(with_error).collect()
@@ -90,8 +111,8 @@ fn show_findings(context: &Context, findings: &[Finding]) {
         let mark = paint.paint(style, mark);
         let (subject, message) = (escape(&finding.subject), escape(&finding.message));
         context.output.line(&format!("{mark} {subject:width$}  {message}"));
-        if let Some(fix) = &finding.mend {
-            let fix = paint.paint(paint::HINT, &escape(fix));
+        if let Some(fix) = finding.remedy.as_ref().map(remedy::wording) {
+            let fix = paint.paint(paint::HINT, &escape(&fix));
             context.output.line(&format!("  {:width$}  {fix}", ""));
         }
     }

@@ -64,7 +64,7 @@ fn relay(vm: &Vm, mut console: Console) -> io::Result<End> {
         signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
     }
     let mut directories = Directories::new()?;
-    directories.watch(vm.folder())?;
+    directories.watch(vm.directory())?;
     let mut shown = Shown::new(vm)?;
     let raw = RawTerminal::enter()?;
     let mut stdin = io::stdin();

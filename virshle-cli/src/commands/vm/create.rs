@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use virshle_core::disk::CloneMethod;
 use virshle_core::template::{UserData, UserSettings};
 use virshle_core::{
-    CoreError, CreateRequest, Node, Provision, StartOptions, Starter, Vm, VmInfo, VmName,
-    VmSummary, caller_user_data, in_parallel, read_user_data,
+    CreateRequest, Created, Node, Provision, ProvisionError, StartOptions, Vm, VmInfo, VmName,
+    VmSummary, caller_user_data, read_user_data, start_many,
 };
 
-use crate::action::outcome;
+use crate::action;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::progress::Progress;
@@ -51,7 +52,7 @@ pub(crate) struct Args {
 
 /// The outcome of one creation, as JSON.
 #[derive(serde::Serialize)]
-struct Created {
+struct Document {
     #[serde(flatten)]
     vm: Option<VmInfo>,
     /// The name of a machine that could not be created.
@@ -61,65 +62,56 @@ struct Created {
     error: Option<ErrorDocument>,
 }
 
+/// One of the machines that were asked for, as far as it was created and started.
+struct Outcome {
+    name: VmName,
+    vm: Option<Vm>,
+    error: Option<CliError>,
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let node = context.node_with_templates()?;
-    let created = create(&node, args, context)?;
-    let total = created.len();
-    let new: Vec<Vm> = match args.start {
-        true => created.iter().flatten().cloned().collect(),
-        false => Vec::new(),
-    };
-    let starter = Starter::new(&new, StartOptions::default());
-    let start = |created| match created {
-        Ok(vm) if args.start => {
-            let failed = starter.start(&vm).err();
-            (Some(vm), failed)
-        }
-        Ok(vm) => (Some(vm), None),
-        Err(error) => (None, Some(error)),
-    };
-    let results: Vec<(Option<Vm>, Option<CoreError>)> = if args.start {
-        in_parallel(created, start)
-    } else {
-        created.into_iter().map(start).collect()
-    };
-    let (vms, errors): (Vec<Option<Vm>>, Vec<Option<CliError>>) =
-        results.into_iter().map(|(vm, error)| (vm, error.map(CliError::from))).unzip();
+    let mut outcomes: Vec<Outcome> = create(&node, args, context)?;
+    if args.start {
+        start(&mut outcomes);
+    }
     if context.output.json {
-        let sightings = node.sightings();
-        let documents: Vec<Created> = vms
-            .into_iter()
-            .zip(&errors)
-            .map(|(vm, error)| Created {
-                name: match (&vm, error) {
-                    (None, Some(CliError::Core(CoreError::Disk { vm, .. }))) => {
-                        Some(vm.to_string())
-                    }
-                    _ => None,
-                },
-                vm: vm.map(|vm| vm.info_among(&sightings)),
-                error: error.as_ref().map(ErrorDocument::new),
+        let addresses = node.host_addresses();
+        let documents: Vec<Document> = outcomes
+            .iter()
+            .map(|outcome| Document {
+                vm: outcome.vm.as_ref().map(|vm| vm.info_among(&addresses)),
+                name: outcome.vm.is_none().then(|| outcome.name.to_string()),
+                error: outcome.error.as_ref().map(ErrorDocument::new),
             })
             .collect();
         context.output.json(&documents)?;
-    } else if vms.iter().any(Option::is_some) {
+    } else if outcomes.iter().any(|outcome| outcome.vm.is_some()) {
         let paint = context.output.paint;
-        let summaries: Vec<VmSummary> = vms.iter().flatten().map(Vm::summary).collect();
+        let vms = outcomes.iter().filter_map(|outcome| outcome.vm.as_ref());
+        let summaries: Vec<VmSummary> = vms.map(Vm::summary).collect();
         let table = vm_table::of_summaries(&summaries, paint);
         context.output.table(&vm_table::heading(&node, paint), table);
     }
-    let errors: Vec<CliError> = errors.into_iter().flatten().collect();
+    let total = outcomes.len();
+    let errors: Vec<CliError> = outcomes.into_iter().filter_map(|outcome| outcome.error).collect();
     if total > 1 {
         errors.iter().for_each(|error| context.report.draw_one_of_several(error));
     }
-    outcome(errors, total, if args.start { "created and started" } else { "created" })
+    action::outcome(errors, total, if args.start { "created and started" } else { "created" })
 }
 
-fn create(
-    node: &Node,
-    args: &Args,
-    context: &Context,
-) -> Result<Vec<Result<Vm, CoreError>>, CliError> {
+/// Starts those that were created.
+fn start(outcomes: &mut [Outcome]) {
+    let vms: Vec<Vm> = outcomes.iter().filter_map(|outcome| outcome.vm.clone()).collect();
+    let errors = start_many(&vms, &StartOptions::default(), |_, result| result.err());
+    let created = outcomes.iter_mut().filter(|outcome| outcome.vm.is_some());
+    for (outcome, error) in created.zip(errors) {
+        outcome.error = error.map(CliError::from);
+    }
+}
+
+fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, CliError> {
     let mut request = CreateRequest::new(&args.template).count(args.count);
     if let Some(name) = &args.name {
         request = request.name(name.clone());
@@ -129,7 +121,14 @@ fn create(
     let created = node.create(&request, &|copy| progress.show(&copy));
     progress.end();
     let created = created?;
-    if let Some(Ok(vm)) = created.first()
+    let outcomes: Vec<Outcome> = created
+        .into_iter()
+        .map(|Created { name, result, .. }| match result {
+            Ok(vm) => Outcome { name, vm: Some(vm), error: None },
+            Err(error) => Outcome { name, vm: None, error: Some(error.into()) },
+        })
+        .collect();
+    if let Some(Outcome { vm: Some(vm), .. }) = outcomes.first()
         && is_inaccessible(node, vm, args)
     {
         context.output.note(
@@ -137,7 +136,7 @@ fn create(
              the ssh agent, and no --user-data given",
         );
     }
-    Ok(created)
+    Ok(outcomes)
 }
 
 /// Whether nobody can log in to the machine, though nothing on the command line or in the template
@@ -145,12 +144,12 @@ fn create(
 fn is_inaccessible(node: &Node, vm: &Vm, args: &Args) -> bool {
     let is_default = args.user_data.is_empty() && !args.no_user_data;
     let names_none = node.config().template(&args.template).is_ok_and(|t| t.user_data.is_none());
-    let has_seed = vm.definition().disks.iter().any(|disk| disk.clone == "seed");
+    let has_seed = vm.definition().disks.iter().any(|disk| disk.clone == CloneMethod::Seed);
     is_default && names_none && has_seed && vm.ssh_user().is_none()
 }
 
 /// The user data of the machines. By default, the caller can log in to them.
-fn provision(args: &Args) -> Result<Provision, CoreError> {
+fn provision(args: &Args) -> Result<Provision, ProvisionError> {
     if args.no_user_data {
         return Ok(Provision::Nothing);
     }

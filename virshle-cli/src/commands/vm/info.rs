@@ -35,7 +35,7 @@ fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
     sheet.maybe("pid", info.pid.map(|pid| pid.to_string()));
     sheet.maybe("last exit", info.last_exit.map(virshle_core::LastExit::word));
     sheet.line("template", &info.template);
-    sheet.line("created", &info.created);
+    sheet.line("created", info.created.to_string());
     sheet.line("vcpu", info.vcpu.to_string());
     sheet.line("vram", ByteSize::from_bytes(info.vram).to_string());
     sheet.line("autostart", if info.autostart { "yes" } else { "no" });

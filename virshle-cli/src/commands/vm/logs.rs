@@ -121,7 +121,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
 fn watch(vms: &[Vm]) -> std::io::Result<Directories> {
     let mut directories = Directories::new()?;
     for vm in vms {
-        directories.watch(vm.folder())?;
+        directories.watch(vm.directory())?;
     }
     Ok(directories)
 }

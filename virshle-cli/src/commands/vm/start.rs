@@ -1,9 +1,9 @@
 //! `v vm start`: starts machines.
 
-use virshle_core::{StartOptions, Starter, Vm};
+use virshle_core::StartOptions;
 
 use super::console;
-use crate::action::{Wording, act_on};
+use crate::action;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::{MACHINES, Machines};
@@ -26,14 +26,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let selection = args.machines.selection_with_autostart(args.autostart)?;
-    let wording = Wording { done: "started", already: "running" };
     let vms = context.node()?.select(&selection)?;
     // Before anything is started: a terminal attaches to one machine.
     if args.attach && vms.len() > 1 {
         return Err(CliError::SeveralNamed);
     }
-    let starter = Starter::new(&vms, StartOptions::default());
-    act_on(context, &vms, wording, |vm| starter.start(vm), Vm::info)?;
+    action::start(context, &vms, &StartOptions::default())?;
     match vms.first() {
         Some(vm) if args.attach => console::attach(vm, context),
         _ => Ok(()),

@@ -3,8 +3,8 @@
 //! # References
 //!
 //! dnsmasq(8), `--dhcp-leasefile`; `lease_update_file` of its `lease.c` writes: when it ends (0
-//! for never), the card, the address, the name, the client; after a line `duid …` come the leases
-//! of IPv6, with an association instead of the card, and the client's DUID last.
+//! for never), the hardware address, the address, the name, the client; after a line `duid …` come the leases
+//! of IPv6, with an association instead of the hardware address, and the client's DUID last.
 
 use virshle_net::MacAddr;
 
@@ -20,18 +20,18 @@ fn lease(line: &str, now: u64) -> Option<Lease> {
         0 => u64::MAX,
         ends => ends,
     };
-    let card = words.next()?;
+    let hardware = words.next()?;
     let ip = words.next()?.parse().ok()?;
-    let mac = match mac(card) {
+    let mac = match mac(hardware) {
         Some(mac) => mac,
         None => mac_of_duid(words.nth(1)?)?,
     };
     (ends > now).then_some(Lease { mac, ip, prefix_len: None, ends })
 }
 
-/// The card, before which its kind is told if it isn't Ethernet's.
-fn mac(card: &str) -> Option<MacAddr> {
-    card.strip_prefix("01-").unwrap_or(card).parse().ok()
+/// The MAC address, behind the hardware type if that isn't Ethernet's.
+fn mac(hardware: &str) -> Option<MacAddr> {
+    hardware.strip_prefix("01-").unwrap_or(hardware).parse().ok()
 }
 
 #[cfg(test)]
@@ -51,7 +51,7 @@ duid 00:01:00:01:2c:6e:1c:aa:52:54:00:ff:ff:ff
 ";
 
     #[test]
-    fn leases_that_last_are_found_by_card_and_by_identifier() {
+    fn leases_that_last_are_found_by_mac_address_and_by_identifier() {
         let found: Vec<_> = read(FILE, 1_700_000_300)
             .into_iter()
             .map(|lease| (lease.mac.to_string(), lease.ip.to_string()))

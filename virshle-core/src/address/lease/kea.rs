@@ -122,12 +122,13 @@ address,duid,valid_lifetime,expire,subnet_id,pref_lifetime,lease_type,iaid,prefi
 
     #[test]
     fn a_cleanup_hides_no_lease() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("kea-leases4.csv");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kea-leases4.csv");
         let header = "address,hwaddr,valid_lifetime,expire,state\n";
         let row = |ip: &str| format!("{header}{ip},52:54:00:00:00:01,60,9999999999,0\n");
         let write = |suffix: &str, text: String| {
-            std::fs::write(folder.path().join(format!("kea-leases4.csv{suffix}")), text).unwrap();
+            std::fs::write(directory.path().join(format!("kea-leases4.csv{suffix}")), text)
+                .unwrap();
         };
         write("", header.to_owned());
         write(".1", row("192.0.2.1"));

@@ -1,4 +1,4 @@
-//! The leases of a Kea that is asked by its control socket: it may keep them in a database.
+//! Asks Kea for its leases by its control socket: it may keep them in a database.
 //!
 //! # References
 //!
@@ -44,7 +44,7 @@ struct Entry {
     hw_address: Option<String>,
     #[serde(default)]
     duid: Option<String>,
-    /// When it was last heard of, in seconds since 1970.
+    /// When it was last renewed, in seconds since 1970.
     #[serde(default)]
     cltt: u64,
     valid_lft: u64,
@@ -61,7 +61,7 @@ pub(super) fn read(socket: &Path, now: u64) -> Vec<Lease> {
     let mut found = Vec::new();
     for command in ["lease4-get-all", "lease6-get-all"] {
         match ask(socket, command) {
-            Ok(answer) => found.extend(understand(&answer, now)),
+            Ok(answer) => found.extend(parse(&answer, now)),
             Err(error) => {
                 tracing::debug!(socket = %socket.display(), command, %error, "cannot ask Kea");
                 break;
@@ -82,7 +82,7 @@ fn ask(socket: &Path, command: &str) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn understand(answer: &[u8], now: u64) -> Vec<Lease> {
+fn parse(answer: &[u8], now: u64) -> Vec<Lease> {
     let answer: Answer = match serde_json::from_slice(answer) {
         Ok(answer) => answer,
         Err(error) => {
@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn leases_are_asked_for_by_both_commands() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("kea.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("kea.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let kea = std::thread::spawn(move || {
             for (command, answer) in [("lease4-get-all", V4), ("lease6-get-all", V6)] {
@@ -159,10 +159,10 @@ mod tests {
     #[test]
     fn what_is_no_answer_has_no_leases() {
         for end in 0..V4.len() {
-            assert!(understand(&V4.as_bytes()[..end], 0).is_empty());
+            assert!(parse(&V4.as_bytes()[..end], 0).is_empty());
         }
         for text in [UNKNOWN, r#"{"result": 3, "text": "0 IPv4 lease(s) found."}"#, "[]", "\0"] {
-            assert!(understand(text.as_bytes(), 0).is_empty(), "{text}");
+            assert!(parse(text.as_bytes(), 0).is_empty(), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! DHCP leases: which address was given to which card, as the DHCP servers of this host keep it.
+//! DHCP leases: which address was given to which MAC address, as the DHCP servers of this host keep it.
 
 mod dnsmasq;
 mod kea;
@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use virshle_net::MacAddr;
 
-/// Where DHCP servers keep their leases when nobody tells them another place: files, folders of
+/// Where DHCP servers keep their leases by default: files, directories of
 /// nothing but such files, and sockets at which they can be asked.
 const USUAL_PLACES: [&str; 9] = [
     "/var/lib/misc/dnsmasq.leases",
@@ -30,7 +30,7 @@ const USUAL_PLACES: [&str; 9] = [
 /// The most of a file that is read: a lease takes about 100 bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// An address that was given to a card, and still is its.
+/// An address that was given to an interface, and still is its.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
     pub(crate) mac: MacAddr,
@@ -40,7 +40,7 @@ pub(crate) struct Lease {
     pub(crate) ends: u64,
 }
 
-/// The files and folders in which leases are looked for when none are configured.
+/// The files and directories in which leases are looked for when none are configured.
 pub(crate) fn usual_places() -> Vec<PathBuf> {
     USUAL_PLACES.iter().map(PathBuf::from).collect()
 }
@@ -55,13 +55,13 @@ pub(crate) fn read(places: &[PathBuf]) -> Vec<Lease> {
             let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
             let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
             files.sort();
-            leases.extend(files.iter().flat_map(|file| understand(&text(file), now)));
+            leases.extend(files.iter().flat_map(|file| parse(&text(file), now)));
         } else if is_socket(place) {
             leases.extend(kea_control::read(place, now));
         } else if let Some(text) = kea::journal(place) {
             leases.extend(kea::read(&text, now));
         } else {
-            leases.extend(understand(&text(place), now));
+            leases.extend(parse(&text(place), now));
         }
     }
     leases.sort_by_key(|lease| std::cmp::Reverse(lease.ends));
@@ -72,8 +72,8 @@ fn is_socket(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
-/// The leases in a file, whose format is told by its content.
-fn understand(text: &str, now: u64) -> Vec<Lease> {
+/// The leases in a file, whose format is recognised by its content.
+fn parse(text: &str, now: u64) -> Vec<Lease> {
     match text.trim_start() {
         json if json.starts_with('{') => networkd::read(json, now),
         table if table.starts_with(kea::FIRST_COLUMN) => kea::read(table, now),
@@ -95,7 +95,7 @@ fn text(path: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The address of the card in a DHCP unique identifier, if it has one.
+/// The MAC address in a DHCP unique identifier, if it has one.
 ///
 /// # References
 ///
@@ -117,9 +117,9 @@ mod tests {
 
     #[test]
     fn a_file_is_understood_by_its_content() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
+            let path = directory.path().join(name);
             std::fs::write(&path, text).unwrap();
             path
         };
@@ -128,12 +128,13 @@ mod tests {
             "b",
             "address,hwaddr,valid_lifetime,expire,state\n192.0.2.2,52:54:00:00:00:02,60,9999999999,0\n",
         );
-        std::fs::create_dir(folder.path().join("networkd")).unwrap();
+        std::fs::create_dir(directory.path().join("networkd")).unwrap();
         write(
             "networkd/br0",
             r#"{"Leases":[{"Address":[192,0,2,3],"HardwareAddress":[82,84,0,0,0,3]}]}"#,
         );
-        let places = [dnsmasq, kea, folder.path().join("networkd"), folder.path().join("absent")];
+        let places =
+            [dnsmasq, kea, directory.path().join("networkd"), directory.path().join("absent")];
         let mut ips: Vec<_> = read(&places).iter().map(|lease| lease.ip.to_string()).collect();
         ips.sort();
         assert_eq!(ips, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
@@ -143,12 +144,12 @@ mod tests {
     fn garbage_has_no_leases_and_no_panics() {
         for text in ["", "{", "{\"Leases\": 7}", "address,", "\0\0\u{fffd}", "1 2 3 4 5", "address"]
         {
-            assert!(understand(text, 0).is_empty(), "{text:?}");
+            assert!(parse(text, 0).is_empty(), "{text:?}");
         }
     }
 
     #[test]
-    fn the_card_is_read_off_the_identifiers_that_name_it() {
+    fn the_mac_address_is_read_off_the_identifiers_that_name_it() {
         let mac = Some("52:54:00:00:00:01".parse().unwrap());
         assert_eq!(mac_of_duid("00:01:00:01:2c:6e:1c:aa:52:54:00:00:00:01"), mac);
         assert_eq!(mac_of_duid("00:03:00:01:52:54:00:00:00:01"), mac);

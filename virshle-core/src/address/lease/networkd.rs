@@ -54,7 +54,7 @@ pub(super) fn read(text: &str, now: u64) -> Vec<Lease> {
 }
 
 impl Entry {
-    /// The card: older versions write it only where a client names itself by it (RFC 2132, 9.14).
+    /// The MAC address: older versions write it only where a client names itself by it (RFC 2132, 9.14).
     fn mac(&self) -> Option<MacAddr> {
         let of_client = || match self.client_id.as_slice() {
             [1, mac @ ..] => Some(mac),
@@ -87,7 +87,7 @@ mod tests {
 }"#;
 
     #[test]
-    fn leases_are_found_by_card_and_by_client() {
+    fn leases_are_found_by_mac_address_and_by_client() {
         let found = read(FILE, 1_700_000_300);
         let shown: Vec<_> =
             found.iter().map(|lease| format!("{} {}", lease.mac, lease.ip)).collect();

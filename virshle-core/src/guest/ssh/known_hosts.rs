@@ -1,10 +1,14 @@
 //! The keys of a guest's ssh server, kept with its machine.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
-use crate::error::CoreError;
+use rustix::fs::OFlags;
+
+use crate::fs::error::FileError;
+use crate::fs::file::read_regular;
 use crate::machine::vm::Vm;
 
 /// The most of the file that is read: a key takes about 100 to 800 bytes.
@@ -21,7 +25,7 @@ pub struct HostKey {
 }
 
 impl HostKey {
-    /// A key of `kind`; none if the words are not those of a key, or it is a certificate, which
+    /// A key of `kind`; none if the two are not those of a key, or it is a certificate, which
     /// says something else.
     pub fn new(kind: &str, base64: &str) -> Option<Self> {
         let kind_fits = kind.contains('-')
@@ -36,7 +40,7 @@ impl HostKey {
 impl Vm {
     /// The keys by which the guest's ssh server is known, as lines of a `known_hosts` file for the
     /// host name `host`. The first key that is ever `offered` is remembered: as with ssh's
-    /// `StrictHostKeyChecking accept-new`, a new machine is trusted, and nobody else after it.
+    /// `StrictHostKeyChecking accept-new`, a new machine is trusted, and no other server after it.
     ///
     /// # Errors
     ///
@@ -46,29 +50,34 @@ impl Vm {
     ///
     /// ssh_config(5), `KnownHostsCommand`; sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
     #[doc(alias = "KnownHostsCommand")]
-    pub fn host_keys(&self, host: &str, offered: Option<&HostKey>) -> Result<String, CoreError> {
+    pub fn host_keys(&self, host: &str, offered: Option<&HostKey>) -> Result<String, FileError> {
         let path = self.known_hosts();
-        let mut text = String::new();
-        match File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(CoreError::Read { path, source: error });
-            }
-            _ => {}
-        }
-        let mut lines = lines_for(host, &text);
+        let mut lines = lines_for(host, &read(&path).map_err(FileError::reading(&path))?);
         if let Some(key) = offered.filter(|_| lines.is_empty()) {
             let line = format!("{} {} {}\n", self.host_key_alias(), key.kind, key.base64);
-            File::options()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(&path)
-                .and_then(|mut file| file.write_all(line.as_bytes()))
-                .map_err(|source| CoreError::Write { path, source })?;
+            append(&path, &line).map_err(FileError::writing(&path))?;
             lines = lines_for(host, &line);
         }
         Ok(lines)
     }
+}
+
+/// The text of the file; none if it isn't there.
+fn read(path: &Path) -> io::Result<String> {
+    match read_regular(path, MAX_BYTES) {
+        Ok(bytes) => {
+            String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn append(path: &Path, line: &str) -> io::Result<()> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = File::options();
+    options.append(true).create(true).mode(0o600).custom_flags(flags);
+    options.open(path)?.write_all(line.as_bytes())
 }
 
 /// The lines of `text` with `host` in place of the hosts they are for, which may be hashed: all of

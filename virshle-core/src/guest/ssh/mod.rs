@@ -4,11 +4,11 @@ pub(crate) mod known_hosts;
 pub(crate) mod quote;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::Command;
 
-use crate::error::CoreError;
-use crate::guest::ssh::quote::ssh_word;
+use crate::guest::error::GuestError;
+use crate::guest::ssh::quote::{QuoteError, quote};
+use crate::guest::stream::must_be_reachable;
 use crate::machine::vm::Vm;
 
 /// The port on which ssh servers listen, on networks and on a vsock.
@@ -30,7 +30,7 @@ pub struct SshRequest {
 
 impl SshRequest {
     /// A session whose connection is made by the command `proxy`, to which the machine's uuid is
-    /// added: `v vm proxy --fdpass`. It hands the connection over, with [`GuestStream::hand_over`].
+    /// added. It hands the connection over, with [`GuestStream::hand_over`].
     ///
     /// [`GuestStream::hand_over`]: crate::guest::stream::GuestStream::hand_over
     pub fn new(proxy: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
@@ -44,10 +44,10 @@ impl SshRequest {
     }
 
     /// With the command that knows the keys of the machine's ssh server, and remembers the first one,
-    /// to which options and the machine's uuid are added: `v vm known-hosts`. Without it ssh keeps the
+    /// to which options and the machine's uuid are added. Without it ssh keeps the
     /// keys itself, and warns of the first one that it does.
-    pub fn known_hosts(mut self, words: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
-        self.known_hosts = Some(words.into_iter().map(Into::into).collect());
+    pub fn known_hosts(mut self, command: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.known_hosts = Some(command.into_iter().map(Into::into).collect());
         self
     }
 
@@ -63,10 +63,10 @@ impl SshRequest {
         self
     }
 
-    /// Running this instead of a shell. As ever with ssh, the guest's shell gets the words joined
-    /// by blanks.
-    pub fn command(mut self, words: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
-        self.command = words.into_iter().map(Into::into).collect();
+    /// Running this instead of a shell. As ever with ssh, the guest's shell gets the arguments
+    /// joined by blanks.
+    pub fn command(mut self, command: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.command = command.into_iter().map(Into::into).collect();
         self
     }
 }
@@ -75,12 +75,6 @@ impl Vm {
     /// The user to be in the guest when none is named, if the machine's provisioning made one.
     pub fn ssh_user(&self) -> Option<&str> {
         self.definition().ssh_user.as_deref()
-    }
-
-    /// The keys by which the guest's ssh server is known, one to a line as in `known_hosts`. They
-    /// are the machine's own: they end with it, so another one of its name is no impostor.
-    pub fn known_hosts(&self) -> PathBuf {
-        self.folder().join("known_hosts")
     }
 
     /// The name by which ssh knows the machine: never another one's.
@@ -92,55 +86,59 @@ impl Vm {
     ///
     /// # Errors
     ///
-    /// [`CoreError::WrongState`] if the machine doesn't run, [`CoreError::SshWord`] if a path can't
-    /// be told to ssh.
-    pub fn ssh(&self, request: &SshRequest) -> Result<Command, CoreError> {
-        self.must_be_reachable()?;
-        let uuid = self.definition().uuid.to_string();
-        let of_words = |option: &str, words: &[OsString], end: &str| {
-            let mut line = OsString::from(option);
-            for word in words {
-                line.push(ssh_word(word)?);
-                line.push(" ");
-            }
-            line.push(end);
-            Ok::<_, CoreError>(line)
-        };
-        let proxy = of_words("ProxyCommand=", &request.proxy, &uuid)?;
-        let host_keys: [OsString; 3] = match &request.known_hosts {
-            // The command remembers the first key, so nothing is new to ssh.
-            Some(words) => [
-                of_words("KnownHostsCommand=", words, &format!("--as %H --offered %t:%K {uuid}"))?,
-                "UserKnownHostsFile=/dev/null".into(),
-                "StrictHostKeyChecking=yes".into(),
-            ],
-            None => {
-                let mut file = OsString::from("UserKnownHostsFile=");
-                file.push(ssh_word(self.known_hosts().as_os_str())?);
-                ["KnownHostsCommand=none".into(), file, "StrictHostKeyChecking=accept-new".into()]
-            }
-        };
-
-        let mut command = Command::new(SSH);
-        // The caller's come first: of two settings ssh takes the first.
-        command.args(&request.options);
-        for option in [
-            proxy,
-            "ProxyUseFdpass=yes".into(),
-            format!("HostKeyAlias={}", self.host_key_alias()).into(),
-            "HashKnownHosts=no".into(),
-            "CheckHostIP=no".into(),
-        ]
-        .into_iter()
-        .chain(host_keys)
-        {
-            command.arg("-o").arg(option);
-        }
-        if let Some(user) = request.user.as_deref().or_else(|| self.ssh_user()) {
-            command.arg("-l").arg(user);
-        }
-        // Behind "--" nothing is an option any more, also not what is run in the guest.
-        command.arg("--").arg(format!("vm/{}", self.name())).args(&request.command);
-        Ok(command)
+    /// [`MachineError::WrongState`](crate::MachineError::WrongState) if the machine doesn't run,
+    /// [`QuoteError`] if a path can't be quoted for ssh.
+    pub fn ssh(&self, request: &SshRequest) -> Result<Command, GuestError> {
+        session(self, request)
     }
+}
+
+fn session(vm: &Vm, request: &SshRequest) -> Result<Command, GuestError> {
+    must_be_reachable(vm)?;
+    let uuid = vm.definition().uuid.to_string();
+    let option = |option: &str, arguments: &[OsString], end: &str| {
+        let mut line = OsString::from(option);
+        for argument in arguments {
+            line.push(quote(argument)?);
+            line.push(" ");
+        }
+        line.push(end);
+        Ok::<_, QuoteError>(line)
+    };
+    let proxy = option("ProxyCommand=", &request.proxy, &uuid)?;
+    let host_keys: [OsString; 3] = match &request.known_hosts {
+        // The command remembers the first key, so nothing is new to ssh.
+        Some(arguments) => [
+            option("KnownHostsCommand=", arguments, &format!("--as %H --offered %t:%K {uuid}"))?,
+            "UserKnownHostsFile=/dev/null".into(),
+            "StrictHostKeyChecking=yes".into(),
+        ],
+        None => {
+            let mut file = OsString::from("UserKnownHostsFile=");
+            file.push(quote(vm.known_hosts().as_os_str())?);
+            ["KnownHostsCommand=none".into(), file, "StrictHostKeyChecking=accept-new".into()]
+        }
+    };
+
+    let mut command = Command::new(SSH);
+    // The caller's come first: of two settings ssh takes the first.
+    command.args(&request.options);
+    for option in [
+        proxy,
+        "ProxyUseFdpass=yes".into(),
+        format!("HostKeyAlias={}", vm.host_key_alias()).into(),
+        "HashKnownHosts=no".into(),
+        "CheckHostIP=no".into(),
+    ]
+    .into_iter()
+    .chain(host_keys)
+    {
+        command.arg("-o").arg(option);
+    }
+    if let Some(user) = request.user.as_deref().or_else(|| vm.ssh_user()) {
+        command.arg("-l").arg(user);
+    }
+    // Behind "--" nothing is an option any more, also not what is run in the guest.
+    command.arg("--").arg(format!("vm/{}", vm.name())).args(&request.command);
+    Ok(command)
 }

@@ -1,22 +1,37 @@
-//! A word in a line of ssh's configuration.
+//! Quotes an argument for ssh_config.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::error::CoreError;
+use crate::failure::{ErrorKind, Failure, Verdict};
 
-/// `word` as it stands in a line of ssh's configuration, where some lines are commands that a shell
-/// takes apart and others ssh takes apart itself: quoted so that both understand it.
+/// An argument that can't be quoted for ssh's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{argument:?} cannot be quoted for ssh_config")]
+pub struct QuoteError {
+    /// The argument.
+    pub argument: String,
+}
+
+impl Failure for QuoteError {
+    fn verdict(&self) -> Verdict<'_> {
+        Verdict::new(ErrorKind::Config, "path-unfit")
+            .text("choose a path without quotes, backslashes, `$` and control characters")
+    }
+}
+
+/// Quotes `argument` for a line of ssh's configuration: some lines are commands that a shell
+/// splits, others ssh splits itself, and both read it alike.
 ///
 /// # Errors
 ///
-/// [`CoreError::SshWord`] for what can't be quoted for both.
+/// [`QuoteError`] for what can't be quoted for both.
 ///
 /// # References
 ///
 /// ssh_config(5), "TOKENS": a percent sign is two; arguments may be enclosed in quotes.
-pub(crate) fn ssh_word(word: &OsStr) -> Result<OsString, CoreError> {
-    let bytes = word.as_bytes();
+pub(crate) fn quote(argument: &OsStr) -> Result<OsString, QuoteError> {
+    let bytes = argument.as_bytes();
     let is_plain = |byte: &u8| {
         byte.is_ascii_alphanumeric() || b"/._-+=:@,%".contains(byte) || !byte.is_ascii()
     };
@@ -24,7 +39,7 @@ pub(crate) fn ssh_word(word: &OsStr) -> Result<OsString, CoreError> {
     if bytes.is_empty()
         || bytes.iter().any(|byte| byte.is_ascii_control() || b"'\"\\$!`".contains(byte))
     {
-        return Err(CoreError::SshWord { word: word.to_string_lossy().into_owned() });
+        return Err(QuoteError { argument: argument.to_string_lossy().into_owned() });
     }
     let mut written = Vec::with_capacity(bytes.len() + 2);
     for byte in bytes {
@@ -45,14 +60,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_quoted_only_where_it_must_be() {
-        let written = |word: &str| ssh_word(OsStr::new(word)).unwrap().into_string().unwrap();
+    fn an_argument_is_quoted_only_where_it_must_be() {
+        let written = |word: &str| quote(OsStr::new(word)).unwrap().into_string().unwrap();
         assert_eq!(written("/usr/bin/v"), "/usr/bin/v");
         assert_eq!(written("/srv/my machines"), "'/srv/my machines'");
         assert_eq!(written("/srv/100%"), "/srv/100%%");
         assert_eq!(written("/srv/büro"), "/srv/büro");
         for wrong in ["", "it's", "a\"b", "a\\b", "${HOME}", "a\nb"] {
-            assert!(ssh_word(OsStr::new(wrong)).is_err(), "{wrong:?}");
+            assert!(quote(OsStr::new(wrong)).is_err(), "{wrong:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use virshle_net::{NetError, PendingPorts, PortRequest, Switch};
 
-use crate::hardware::vmm_config::Offloads;
+use crate::hardware::net::config::Offloads;
 
 /// Ports of several machines on one bridge, asked for in one transaction.
 #[derive(Debug)]
@@ -26,14 +26,14 @@ struct Asked {
     answer: Answer,
 }
 
-/// What became of the ports.
+/// The switch's answer for the ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// The switch has made all of them.
-    Made,
-    /// One of them could not be made, and so none is there.
+    /// The switch has created all of them.
+    Created,
+    /// One of them could not be created, and so none is there.
     Refused,
-    /// The switch said nothing, and none is asked for any longer.
+    /// The switch did not answer, and none is asked for any longer.
     Silent,
 }
 
@@ -68,15 +68,15 @@ impl SharedPorts {
         }
     }
 
-    /// What became of them; the first who asks waits for all.
+    /// The answer for them; the first caller waits for all.
     pub(crate) fn answer(&self) -> Answer {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pending) = asked.pending.take() {
             asked.answer = match asked.switch.confirm_ports(pending, self.timeout) {
-                Ok(_) => Answer::Made,
+                Ok(_) => Answer::Created,
                 Err(NetError::SwitchSilent { .. }) => Answer::Silent,
                 Err(error) => {
-                    tracing::debug!(%error, "not made together");
+                    tracing::debug!(%error, "not created together");
                     Answer::Refused
                 }
             };

@@ -1,134 +1,171 @@
-//! Starting many machines: what they need of the switch is asked for together.
+//! Starting any number of machines: what they need of the switch is asked for together.
 
-use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, scope};
 
-use uuid::Uuid;
-
-use crate::error::CoreError;
+use crate::fs::in_parallel::THREADS;
+use crate::hardware::error::HardwareError;
 use crate::hardware::net::shared_ports::SharedPorts;
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
 use crate::model::definition::NetKind;
-use crate::power::start::Ready;
+use crate::power::error::StartError;
 use crate::power::start::StartOptions;
+use crate::power::start::one::{Ready, start_alone};
 
-/// How many machines are made ready at once.
+/// How many machines are prepared ahead: each is locked, and has two descriptors open.
 const TOGETHER: usize = 16;
 
-/// Starts many machines, in parallel and for less than each by itself: the ports of some at a time
-/// are asked of Open vSwitch together.
+/// A machine whose turn has come: its place, and what was prepared for it.
+type Turn<'a> = (usize, Option<Ready<'a>>);
+
+/// Starts machines, in parallel, and returns when all of them run or have failed. `done` is called with
+/// the result of each as soon as it has one, from several threads at once; what it returns is in the
+/// machines' order.
 ///
-/// Each machine starts, or fails, as by [`Vm::start`].
+/// The ports of up to 16 machines at a time are asked of Open vSwitch together: each of many starts
+/// for less than by itself. Each machine starts, or fails, as by [`Vm::start`], and one's failure
+/// keeps no other from starting.
 ///
 /// # Example
 ///
 /// ```no_run
-/// use virshle_core::{Node, Selection, StartOptions, Starter, in_parallel, template::Config};
+/// use virshle_core::{Node, Selection, StartOptions, start_many, template::Config};
 ///
 /// let node = Node::new(Config::load(&Config::locate(None)?)?, None);
 /// let vms = node.select(&Selection::default())?;
-/// let starter = Starter::new(&vms, StartOptions::default());
-/// for result in in_parallel(vms.iter().collect(), |vm| starter.start(vm)) {
+/// for result in start_many(&vms, &StartOptions::default(), |_, result| result) {
 ///     result?;
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
-pub struct Starter<'a> {
-    options: StartOptions,
-    state: Mutex<State<'a>>,
-}
-
-#[derive(Debug)]
-struct State<'a> {
-    /// Those whose turn has not come.
-    rest: &'a [Vm],
-    ready: HashMap<Uuid, Ready<'a>>,
-}
-
-impl<'a> Starter<'a> {
-    /// Will start `vms`, best in this order. Nothing is done yet.
-    pub fn new(vms: &'a [Vm], options: StartOptions) -> Self {
-        Self { options, state: Mutex::new(State { rest: vms, ready: HashMap::new() }) }
-    }
-
-    /// Starts one of the machines, and returns when its guest runs.
-    ///
-    /// # Errors
-    ///
-    /// As [`Vm::start`].
-    pub fn start(&self, vm: &Vm) -> Result<Change, CoreError> {
-        let ready = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.is_next(vm) {
-                state.make_ready(&self.options);
-            }
-            state.ready.remove(&vm.definition().uuid)
+pub fn start_many<R: Send>(
+    vms: &[Vm],
+    options: &StartOptions,
+    done: impl Fn(&Vm, Result<Change, StartError>) -> R + Sync,
+) -> Vec<R> {
+    let start = |(place, ready): Turn<'_>| {
+        let result = match ready {
+            Some(ready) => ready.start(options),
+            None => start_alone(&vms[place], options),
         };
-        match ready {
-            Some(ready) => ready.start(&self.options),
-            None => vm.start(&self.options),
+        (place, done(&vms[place], result))
+    };
+    if vms.len() <= 1 {
+        return (0..vms.len()).map(|place| start((place, None)).1).collect();
+    }
+    let results = Mutex::new(Vec::with_capacity(vms.len()));
+    scope(|scope| {
+        // Without room: a machine is handed over when there is a thread for it, and no batch is
+        // prepared before the one in hand is.
+        let (sender, receiver) = sync_channel(0);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let mut threads = 0;
+        for _ in 0..vms.len().min(THREADS) {
+            let (receiver, start, results) = (Arc::clone(&receiver), &start, &results);
+            let work = move || {
+                while let Some(turn) = next(&receiver) {
+                    let result = start(turn);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+                }
+            };
+            // A host that has no thread to give is served by fewer, and at worst by this one.
+            if Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+            threads += 1;
+        }
+        drop(receiver);
+        hand_out(vms, options, &sender, threads, &|turn| {
+            let result = start(turn);
+            results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+        });
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// The next machine; none when all were handed out.
+fn next<'a>(receiver: &Mutex<Receiver<Turn<'a>>>) -> Option<Turn<'a>> {
+    receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// Prepares the machines batch by batch, and hands each to a thread; `here` starts those for which
+/// there is none.
+fn hand_out<'a>(
+    vms: &'a [Vm],
+    options: &StartOptions,
+    sender: &SyncSender<Turn<'a>>,
+    threads: usize,
+    here: &dyn Fn(Turn<'a>),
+) {
+    // A switch that can't be reached is not asked again for each batch.
+    let mut together = true;
+    for (batch, first) in vms.chunks(TOGETHER).zip((0..).step_by(TOGETHER)) {
+        let prepared = match together {
+            true => prepare(batch, options).unwrap_or_else(|error| {
+                together = false;
+                tracing::debug!(%error, "machines are started each by itself");
+                Vec::new()
+            }),
+            false => Vec::new(),
+        };
+        let mut prepared = prepared.into_iter().chain(std::iter::repeat_with(|| None));
+        for (place, ready) in (first..first + batch.len()).zip(&mut prepared) {
+            match threads {
+                0 => here((place, ready)),
+                // It is only refused when every thread has panicked, which this scope passes on.
+                _ => drop(sender.send((place, ready))),
+            }
         }
     }
 }
 
-impl Drop for Starter<'_> {
-    /// Takes back what was done for machines that were not started.
-    fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.ready.drain().for_each(|(_, ready)| ready.abandon());
-    }
-}
-
-impl<'a> State<'a> {
-    /// Whether the machine is among those to be made ready next. One that could not be made ready,
-    /// or comes again, is not: else it would have others locked before their turn, with no bound.
-    fn is_next(&self, vm: &Vm) -> bool {
-        let mut next = self.rest.iter().take(TOGETHER);
-        next.any(|other| other.definition().uuid == vm.definition().uuid)
-    }
-
-    /// Makes the next machines ready. One that can't be hears why from its own start.
-    fn make_ready(&mut self, options: &StartOptions) {
-        let (next, rest) = self.rest.split_at(self.rest.len().min(TOGETHER));
-        self.rest = rest;
-        let Some(bridge) = next.iter().find_map(bridge_of_taps) else { return };
-        let next: Vec<&Vm> = next.iter().filter(|vm| bridge_of_taps(vm) == Some(bridge)).collect();
-        let [first, _, ..] = next[..] else { return };
-        let shared = first.node().switch(options.answer_timeout).and_then(|switch| {
-            SharedPorts::on(switch, bridge, options.answer_timeout)
-                .map_err(|source| CoreError::Network { vm: first.name().clone(), source })
-        });
-        let shared = match shared {
-            Ok(shared) => Arc::new(shared),
-            Err(error) => {
-                // Nor for those that come later.
-                self.rest = &[];
-                tracing::debug!(%error, "machines are started each by itself");
-                return;
+/// Prepares those of the machines whose ports can be asked for together, and asks for them. One that
+/// can't be prepared gets its error from its own start.
+fn prepare<'a>(
+    batch: &'a [Vm],
+    options: &StartOptions,
+) -> Result<Vec<Option<Ready<'a>>>, HardwareError> {
+    let Some(bridge) = batch.iter().find_map(bridge_of_taps) else { return Ok(Vec::new()) };
+    let fits = |vm: &Vm| bridge_of_taps(vm) == Some(bridge);
+    let mut fitting = batch.iter().filter(|vm| fits(vm));
+    let (Some(first), Some(_)) = (fitting.next(), fitting.next()) else { return Ok(Vec::new()) };
+    let switch = first.node().switch(options.answer_timeout)?;
+    let shared = SharedPorts::on(switch, bridge, options.answer_timeout)
+        .map_err(HardwareError::network(first))?;
+    let shared = Arc::new(shared);
+    let mut requests = Vec::new();
+    let prepared = batch
+        .iter()
+        .map(|vm| {
+            if !fits(vm) {
+                return None;
             }
-        };
-        let mut requests = Vec::new();
-        for vm in next {
-            let ready = vm.ready_among(&shared).and_then(|ready| match ready {
-                Some(ready) => Ok(Some((ready.network().tap_requests()?, ready))),
+            let ready = Ready::among(vm, &shared).and_then(|ready| match ready {
+                Some(ready) => Ok(Some((ready.tap_requests()?, ready))),
                 None => Ok(None),
             });
             match ready {
                 Ok(Some((wanted, ready))) => {
                     requests.extend(wanted);
-                    self.ready.insert(vm.definition().uuid, ready);
+                    Some(ready)
                 }
-                Ok(None) => {}
-                Err(error) => tracing::debug!(vm = %vm.name(), %error, "not ready"),
+                Ok(None) => None,
+                Err(error) => {
+                    tracing::debug!(vm = %vm.name(), %error, "not prepared");
+                    None
+                }
             }
-        }
-        shared.ask(&requests);
-    }
+        })
+        .collect();
+    shared.ask(&requests);
+    Ok(prepared)
 }
 
-/// The bridge of a machine whose ports can be made before it runs: all its interfaces are taps.
+/// The bridge of a machine whose ports can be created before it runs: all its interfaces are taps.
 fn bridge_of_taps(vm: &Vm) -> Option<&str> {
     let nets = &vm.definition().nets;
     let taps = nets.iter().all(|net| net.kind == NetKind::Tap);

@@ -1,7 +1,7 @@
 //! Logs that cloud-hypervisor appends to for as long as it runs, kept short.
 //!
-//! Nobody stands between a guest and its `serial.log`, so it is whoever looks at a machine who cuts
-//! what has grown too long: see `docs/decisions`.
+//! Nothing stands between a guest and its `serial.log`, so it is a process that looks at the machine
+//! that cuts what has grown too long: see `docs/decisions`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -14,12 +14,13 @@ use uuid::Uuid;
 
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
+use crate::store::layout::{SERIAL_LOG, VMM_LOG};
 
 /// A log that is longer than this is cut, in bytes.
 const MOST: u64 = 16 << 20;
 
-/// A log is cut at its beginning, by this or a multiple of it, in bytes. Whoever follows a log knows by
-/// that where in it he is afterwards.
+/// A log is cut at its beginning, by this or a multiple of it, in bytes. A process that
+/// follows a log knows by that where in it it is afterwards.
 pub const LOG_CUT: u64 = 8 << 20;
 
 /// How much is moved at once where a filesystem can't take the beginning of a file away.
@@ -29,20 +30,20 @@ impl Node {
     /// Cuts the logs of a machine that have grown too long: their end stays, and what is appended
     /// meanwhile. It is nothing that a reader need care for; what can't be cut is left.
     pub fn bound_logs(&self, uuid: Uuid) {
-        bound_logs(&self.store().folder(uuid));
+        bound_logs(&self.store().directory(uuid));
     }
 }
 
 impl Vm {
     /// As [`Node::bound_logs`].
     pub fn bound_logs(&self) {
-        bound_logs(self.folder());
+        bound_logs(self.directory());
     }
 }
 
-fn bound_logs(folder: &Path) {
-    for name in ["serial.log", "ch.log"] {
-        let path = folder.join(name);
+pub(crate) fn bound_logs(directory: &Path) {
+    for name in [SERIAL_LOG, VMM_LOG] {
+        let path = directory.join(name);
         match bound(&path, MOST, LOG_CUT) {
             Ok(0) => {}
             Ok(bytes) => {
@@ -58,7 +59,7 @@ fn bound_logs(folder: &Path) {
 /// Cuts the file `path` to less than `most` bytes by taking away a multiple of `cut` at its
 /// beginning: how many bytes went.
 ///
-/// Whoever appends to it goes on at its end. On ext4 and XFS nothing that is appended meanwhile is
+/// A process that appends to it continues at its end. On ext4 and XFS nothing that is appended meanwhile is
 /// lost; elsewhere what is appended within the blink of an eye may be.
 ///
 /// # References
@@ -69,7 +70,7 @@ fn bound(path: &Path, most: u64, cut: u64) -> io::Result<u64> {
         return Ok(0);
     }
     let file = OpenOptions::new().read(true).write(true).open(path)?;
-    // Two who did it at once would take away twice as much.
+    // Two processes that did it at once would take away twice as much.
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => return Ok(0),
         other => other?,
@@ -116,8 +117,8 @@ mod tests {
     const PIECE: usize = 64 << 10;
 
     /// A log of `blocks` blocks, each of its own number, and the end of it.
-    fn log(folder: &Path, blocks: u8) -> (std::path::PathBuf, File) {
-        let path = folder.join("serial.log");
+    fn log(directory: &Path, blocks: u8) -> (std::path::PathBuf, File) {
+        let path = directory.join("serial.log");
         let mut file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
         for number in 0..blocks {
             file.write_all(&[number; PIECE]).unwrap();
@@ -129,13 +130,13 @@ mod tests {
     fn is_the_end_of_five(content: &[u8]) {
         let numbers: Vec<u8> = content.chunks(PIECE).map(|block| block[0]).collect();
         assert_eq!(numbers, [3, 4, b'e']);
-        assert!(content.ends_with(b"end, and more"), "what is appended goes on at the end");
+        assert!(content.ends_with(b"end, and more"), "what is appended continues at the end");
     }
 
     #[test]
-    fn the_end_of_a_log_stays_and_whoever_writes_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, mut writer) = log(folder.path(), 5);
+    fn the_end_of_a_log_stays_and_a_writer_continues() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, mut writer) = log(directory.path(), 5);
         assert_eq!(bound(&path, 6 * BLOCK, BLOCK).unwrap(), 0);
         assert_eq!(bound(&path, 3 * BLOCK, BLOCK).unwrap(), 3 * BLOCK);
         writer.write_all(b", and more").unwrap();
@@ -145,8 +146,8 @@ mod tests {
 
     #[test]
     fn so_it_does_where_a_file_has_no_beginning_to_take_away() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, mut writer) = log(folder.path(), 5);
+        let directory = tempfile::tempdir().unwrap();
+        let (path, mut writer) = log(directory.path(), 5);
         let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         move_down(&file, 3 * BLOCK).unwrap();
         writer.write_all(b", and more").unwrap();
@@ -154,9 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_another_one_cuts_is_left_to_him() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, _) = log(folder.path(), 5);
+    fn a_log_that_another_process_cuts_is_left_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, _) = log(directory.path(), 5);
         let other = File::open(&path).unwrap();
         flock(&other, FlockOperation::LockExclusive).unwrap();
         assert_eq!(bound(&path, BLOCK, BLOCK).unwrap(), 0);

@@ -1,0 +1,100 @@
+//! What can go wrong with the node's files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
+
+/// What failed, and for which file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// A file or directory can't be read.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or directory can't be written.
+    #[error("cannot write {}", .path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A lock can't be taken, for another reason than that another process holds it.
+    #[error("cannot lock {}", .path.display())]
+    Lock {
+        /// The lock's file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process changes the machine, or claims a name.
+    #[error("{} is locked by {holder}, for more than {} s", .path.display(), .waited.as_secs())]
+    Locked {
+        /// The lock's file.
+        path: PathBuf,
+        /// The holder as recorded in the lock file.
+        holder: String,
+        /// How long this waited for it.
+        waited: Duration,
+    },
+    /// A watch on a directory can't be set up.
+    #[error("cannot watch {}", .path.display())]
+    Watch {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl FileError {
+    /// Makes the error of a read of `path` out of its cause.
+    pub(crate) fn reading(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        |source| Self::Read { path: path.to_owned(), source }
+    }
+
+    /// Makes the error of a change of `path` out of its cause.
+    pub(crate) fn writing(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        |source| Self::Write { path: path.to_owned(), source }
+    }
+
+    /// Whether what was to be read is not there.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl Failure for FileError {
+    fn verdict(&self) -> Verdict<'_> {
+        let (code, source) = match self {
+            Self::Read { source, .. } => ("read-failed", source),
+            Self::Write { source, .. } => ("write-failed", source),
+            Self::Lock { source, .. } => ("lock-failed", source),
+            Self::Watch { .. } => return Verdict::failed("watch-failed"),
+            Self::Locked { .. } => {
+                return Verdict::new(ErrorKind::State, "locked")
+                    .text("wait for it, or end that process");
+            }
+        };
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => {
+                Verdict::new(ErrorKind::Host, code).remedy(Remedy::RunAsOwner)
+            }
+            io::ErrorKind::ReadOnlyFilesystem if matches!(self, Self::Write { .. }) => {
+                Verdict::new(ErrorKind::Host, code).remedy(Remedy::ChooseRoot)
+            }
+            io::ErrorKind::ReadOnlyFilesystem => Verdict::new(ErrorKind::Host, code),
+            io::ErrorKind::StorageFull if matches!(self, Self::Write { .. }) => {
+                Verdict::failed(code).text("make room on that filesystem")
+            }
+            _ => Verdict::failed(code),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A network interface as cloud-hypervisor takes it.
+
+use virshle_hypervisor::{NetConfig, VhostMode};
+
+use crate::machine::vm::Vm;
+use crate::model::definition::{NetDefinition, NetKind};
+
+/// Whether an interface's frames carry offloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offloads {
+    /// The bridge below is the kernel's.
+    Kernel,
+    /// The bridge below is in user space, where a tap carries none: TCP would stall.
+    None,
+}
+
+impl Offloads {
+    /// Those of a tap on a bridge of that datapath.
+    pub(crate) fn on(datapath: virshle_net::Datapath) -> Self {
+        match datapath {
+            virshle_net::Datapath::Netdev => Self::None,
+            virshle_net::Datapath::System => Self::Kernel,
+        }
+    }
+}
+
+/// The configured datapath as the switch's.
+pub(crate) fn datapath(asked: virshle_template::Datapath) -> virshle_net::Datapath {
+    match asked {
+        virshle_template::Datapath::System => virshle_net::Datapath::System,
+        virshle_template::Datapath::Netdev => virshle_net::Datapath::Netdev,
+    }
+}
+
+/// An interface as the command line names it: a tap by its name.
+pub(crate) fn net_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
+    let config = NetConfig::tap(&net.port);
+    let config = match net.kind {
+        NetKind::Vhost => return vhost_config(vm, net),
+        // As a start finds it out from the bridge itself.
+        NetKind::Tap => {
+            let datapath = datapath(vm.node().config().network.datapath);
+            with_offloads(config, Offloads::on(datapath))
+        }
+        NetKind::Macvtap => config,
+    };
+    with_identity(config, net)
+}
+
+/// A vhost-user interface, whose socket cloud-hypervisor creates: either side may restart.
+pub(crate) fn vhost_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
+    let config = NetConfig::vhost_user(vm.net_socket(&net.name), VhostMode::Server);
+    let config = with_identity(config, net);
+    match net.mtu_bytes {
+        Some(mtu) => config.mtu_bytes(mtu),
+        None => config,
+    }
+}
+
+/// An interface on a descriptor that is passed with it.
+pub(crate) fn descriptor_config(net: &NetDefinition, offloads: Offloads) -> NetConfig {
+    with_offloads(with_identity(NetConfig::descriptors(1), net), offloads)
+}
+
+fn with_offloads(config: NetConfig, offloads: Offloads) -> NetConfig {
+    match offloads {
+        Offloads::Kernel => config,
+        Offloads::None => config.offloads(false),
+    }
+}
+
+fn with_identity(config: NetConfig, net: &NetDefinition) -> NetConfig {
+    config.id(&net.name).mac(net.mac.to_string())
+}

@@ -1,0 +1,70 @@
+//! The devices in the host's kernel that a VMM is handed descriptors of: taps and macvtaps.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use virshle_net::{Macvtap, NetError, Tap};
+
+use crate::hardware::net::config::Offloads;
+use crate::model::definition::{NetDefinition, NetKind};
+
+/// A device in the host's kernel. A tap lives as long as a process holds its descriptor: when this is
+/// dropped and no VMM has got it, it is gone.
+#[derive(Debug)]
+pub(crate) struct Device<'a> {
+    pub(crate) net: &'a NetDefinition,
+    kind: DeviceKind,
+}
+
+#[derive(Debug)]
+enum DeviceKind {
+    Tap(Tap),
+    Macvtap(Macvtap),
+}
+
+impl<'a> Device<'a> {
+    /// Creates the device of `net`, if it has one.
+    pub(crate) fn create(net: &'a NetDefinition) -> Result<Option<Self>, NetError> {
+        let kind = match net.kind {
+            NetKind::Vhost => return Ok(None),
+            NetKind::Tap => DeviceKind::Tap(create_tap(net)?),
+            NetKind::Macvtap => DeviceKind::Macvtap(create_macvtap(net)?),
+        };
+        Ok(Some(Self { net, kind }))
+    }
+
+    pub(crate) fn is_tap(&self) -> bool {
+        matches!(self.kind, DeviceKind::Tap(_))
+    }
+
+    /// The descriptors that the VMM is handed.
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match &self.kind {
+            DeviceKind::Tap(tap) => tap.as_fds(),
+            DeviceKind::Macvtap(macvtap) => vec![macvtap.as_fd()],
+        }
+    }
+
+    /// What its frames carry, on a bridge whose taps carry `of_bridge`.
+    pub(crate) fn offloads(&self, of_bridge: Offloads) -> Offloads {
+        match self.kind {
+            DeviceKind::Tap(_) => of_bridge,
+            DeviceKind::Macvtap(_) => Offloads::Kernel,
+        }
+    }
+}
+
+fn create_tap(net: &NetDefinition) -> Result<Tap, NetError> {
+    let tap = Tap::create(&net.port.parse()?)?;
+    if let Some(mtu) = net.mtu_bytes {
+        tap.set_mtu(mtu)?;
+    }
+    tap.set_up()?;
+    Ok(tap)
+}
+
+fn create_macvtap(net: &NetDefinition) -> Result<Macvtap, NetError> {
+    let name = net.port.parse()?;
+    // A macvtap stays when its machine ends: one of that name is from an earlier run.
+    Macvtap::delete(&name)?;
+    Macvtap::create(&name, &net.bridge, net.mac)
+}

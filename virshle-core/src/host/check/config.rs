@@ -1,0 +1,48 @@
+//! Checks the configuration, and the images that its templates name.
+
+use crate::failure::Remedy;
+use crate::host::check::{Finding, Level, chain, text};
+use crate::life::create::disks::source;
+use crate::machine::node::Node;
+
+/// The configuration, and the images that its templates name.
+pub(super) fn check_config(node: &Node) -> Vec<Finding> {
+    let config = node.config();
+    let mut findings: Vec<Finding> = config
+        .mistakes()
+        .iter()
+        .map(|mistake| {
+            let message = format!(
+                "{}:{}:{}: {}",
+                mistake.path.display(),
+                mistake.line,
+                mistake.column,
+                mistake.message
+            );
+            Finding::bad(Level::Warning, "template", message, Remedy::CheckTemplates)
+        })
+        .collect();
+    let images = config.templates().flat_map(|template| {
+        template.disks.iter().filter_map(move |disk| Some((template, source(node, disk)?)))
+    });
+    for (template, path) in images {
+        if let Err(error) = virshle_disk::inspect(&path) {
+            let message = format!("{}: {}", template.name, chain(&error));
+            let hint = error.hint().map(Remedy::Text);
+            findings.push(Finding::bad(Level::Warning, "image", message, hint));
+        }
+    }
+    if findings.is_empty() {
+        let count = config.templates().count();
+        findings.push(match config.origin() {
+            Some(path) => Finding::good("templates", format!("{count} in {}", path.display())),
+            None => Finding::bad(
+                Level::Warning,
+                "templates",
+                "no configuration file",
+                text("write /etc/virshle/config.toml; the README begins with one"),
+            ),
+        });
+    }
+    findings
+}

@@ -1,0 +1,49 @@
+//! Checks cloud-hypervisor and its firmware.
+
+use std::fs::File;
+
+use virshle_hypervisor::Version;
+
+use crate::host::check::{Finding, Level, TIMEOUT, text};
+use crate::machine::node::Node;
+
+/// cloud-hypervisor, and its version.
+pub(super) fn check_hypervisor(node: &Node) -> Finding {
+    let program = &node.config().hypervisor.program;
+    match virshle_hypervisor::version(program, TIMEOUT) {
+        Ok(version) if version >= Version::MINIMUM => {
+            Finding::good("cloud-hypervisor", format!("{} {version}", program.display()))
+        }
+        Ok(version) => Finding::bad(
+            Level::Missing,
+            "cloud-hypervisor",
+            format!("{version} is older than {}", Version::MINIMUM),
+            text("install a newer release of cloud-hypervisor"),
+        ),
+        Err(error) => Finding::leaf(Level::Missing, "cloud-hypervisor", &error, error.hint()),
+    }
+}
+
+/// The firmware that machines without a kernel boot.
+pub(super) fn check_firmware(node: &Node) -> Finding {
+    let configured = node.config().hypervisor.firmware.as_deref();
+    match configured.map(ToOwned::to_owned).or_else(virshle_hypervisor::find_firmware) {
+        Some(path) => match File::open(&path) {
+            Ok(_) => Finding::good("firmware", path.display().to_string()),
+            Err(error) => Finding::bad(
+                Level::Missing,
+                "firmware",
+                format!("{}: {error}", path.display()),
+                text("correct [hypervisor] firmware"),
+            ),
+        },
+        None => Finding::bad(
+            Level::Warning,
+            "firmware",
+            "none in the usual places: only templates with a kernel of their own will start",
+            virshle_hypervisor::firmware_places().first().map(|place| {
+                text(format!("put cloud-hypervisor's CLOUDHV.fd at {}", place.display()))
+            }),
+        ),
+    }
+}

@@ -1,0 +1,119 @@
+//! Checks Open vSwitch: its database, its daemon, the bridge, DPDK.
+
+use virshle_net::Switch;
+use virshle_template::NetKind;
+
+use crate::failure::Remedy;
+use crate::hardware::net::config::datapath;
+use crate::host::check::{Finding, Level, TIMEOUT, text};
+use crate::machine::node::Node;
+
+/// The subject of the finding on whether the switch answers.
+pub(super) const OVSDB: &str = "ovsdb";
+
+/// Open vSwitch: its database, its daemon, the bridge and, if templates need it, DPDK.
+pub(super) fn check_network(node: &Node) -> Vec<Finding> {
+    let kinds: Vec<NetKind> = node
+        .config()
+        .templates()
+        .flat_map(|template| template.nets.iter().map(|net| net.kind))
+        .collect();
+    // A host whose machines need no switch lacks nothing without one.
+    let severe = if kinds.iter().all(|kind| *kind == NetKind::Macvtap) {
+        Level::Warning
+    } else {
+        Level::Missing
+    };
+    let mut switch = match node.switch(TIMEOUT) {
+        Ok(switch) => switch,
+        Err(error) => return vec![Finding::failure(severe, OVSDB, &error)],
+    };
+    // A server that is there and says nothing is asked once, and not for everything.
+    if let Err(error) = switch.capabilities() {
+        return vec![Finding::leaf(severe, OVSDB, &error, error.hint())];
+    }
+    let mut findings = vec![Finding::good(OVSDB, node.config().network.ovsdb.clone())];
+    match switch.ping_vswitchd(TIMEOUT) {
+        Ok(()) => findings.push(check_vswitchd(&mut switch)),
+        Err(error) => {
+            findings.push(Finding::leaf(severe, "ovs-vswitchd", &error, error.hint()));
+        }
+    }
+    findings.push(check_bridge(node, &mut switch, severe));
+    if kinds.contains(&NetKind::Vhost) {
+        findings.extend(check_dpdk(&mut switch));
+    }
+    findings
+}
+
+fn check_vswitchd(switch: &mut Switch) -> Finding {
+    match switch.capabilities() {
+        Ok(capabilities) => {
+            let version = capabilities.version.as_deref().unwrap_or("applies changes");
+            Finding::good("ovs-vswitchd", version)
+        }
+        Err(error) => Finding::leaf(Level::Missing, "ovs-vswitchd", &error, error.hint()),
+    }
+}
+
+fn check_bridge(node: &Node, switch: &mut Switch, severe: Level) -> Finding {
+    let network = &node.config().network;
+    let name = &network.bridge;
+    match switch.bridge(name) {
+        Ok(Some(bridge)) if bridge.datapath == datapath(network.datapath) => {
+            match &network.uplink {
+                Some(uplink) if !switch.is_patched(name, uplink).unwrap_or(false) => Finding::bad(
+                    Level::Warning,
+                    "bridge",
+                    format!("{name} is not linked to {uplink}"),
+                    Remedy::InitNode,
+                ),
+                _ => Finding::good("bridge", format!("{name} ({} datapath)", bridge.datapath)),
+            }
+        }
+        Ok(Some(bridge)) => Finding::bad(
+            severe,
+            "bridge",
+            format!("{name} has the {} datapath, not the configured one", bridge.datapath),
+            text(format!(
+                "set [network] datapath = \"{}\", or name another bridge",
+                bridge.datapath
+            )),
+        ),
+        Ok(None) => Finding::bad(severe, "bridge", format!("no {name}"), Remedy::InitNode),
+        Err(error) => Finding::leaf(severe, "bridge", &error, error.hint()),
+    }
+}
+
+fn check_dpdk(switch: &mut Switch) -> Vec<Finding> {
+    let capabilities = match switch.capabilities() {
+        Ok(capabilities) => capabilities,
+        Err(error) => return vec![Finding::leaf(Level::Missing, "dpdk", &error, error.hint())],
+    };
+    if capabilities.can_vhost_user() {
+        return vec![Finding::good("dpdk", "vhost-user ports can be created")];
+    }
+    let mut findings = vec![Finding::bad(
+        Level::Missing,
+        "dpdk",
+        "ovs-vswitchd runs without DPDK: it can't create vhost-user ports",
+        text(
+            "apt install openvswitch-switch-dpdk, then: update-alternatives --set ovs-vswitchd \
+             /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk; ovs-vsctl set Open_vSwitch . \
+             other_config:dpdk-init=true; systemctl restart openvswitch-switch",
+        ),
+    )];
+    let pages = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok())
+        .unwrap_or(0);
+    if pages == 0 {
+        findings.push(Finding::bad(
+            Level::Missing,
+            "hugepages",
+            "none of 2 MiB; DPDK needs some for itself",
+            text("sysctl vm.nr_hugepages=512"),
+        ));
+    }
+    findings
+}

@@ -1,0 +1,139 @@
+//! Creating machines from a template.
+
+mod define;
+pub(crate) mod disks;
+mod nets;
+mod preflight;
+
+use virshle_template::VmTemplate;
+
+use crate::fs::in_parallel::in_parallel;
+use crate::images;
+use crate::life::create::define::Creation;
+use crate::life::error::CreateError;
+use crate::machine::node::Node;
+use crate::machine::vm::Vm;
+use crate::model::name::VmName;
+use crate::provision::{Parts, Provision};
+use crate::store::claim::Staged;
+
+/// A request to create machines.
+#[derive(Clone, Debug)]
+#[must_use = "`Node::create` executes it"]
+pub struct CreateRequest {
+    template: String,
+    count: u32,
+    name: Option<VmName>,
+    provision: Provision,
+}
+
+/// How far the copy of a disk has come.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CopyProgress<'a> {
+    /// The machine.
+    pub vm: &'a VmName,
+    /// The disk.
+    pub disk: &'a str,
+    /// Bytes copied.
+    pub done_bytes: u64,
+    /// Bytes to copy.
+    pub total_bytes: u64,
+}
+
+impl CreateRequest {
+    /// Asks for one machine from the template `template`.
+    pub fn new(template: impl Into<String>) -> Self {
+        Self { template: template.into(), count: 1, name: None, provision: Provision::Template }
+    }
+
+    /// Asks for `count` machines.
+    pub fn count(mut self, count: u32) -> Self {
+        self.count = count;
+        self
+    }
+
+    /// Names the machine; several get `name-1`, `name-2`, …
+    pub fn name(mut self, name: VmName) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Sets where the user data comes from.
+    pub fn provision(mut self, provision: Provision) -> Self {
+        self.provision = provision;
+        self
+    }
+}
+
+/// What became of one of the machines that were asked for.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Created {
+    /// The name that was claimed for it.
+    pub name: VmName,
+    /// The id that was claimed for it; it is not given again.
+    pub id: u64,
+    /// The machine, or why it was not created.
+    pub result: Result<Vm, CreateError>,
+}
+
+impl Node {
+    /// Creates the machines that are asked for, stopped. Each appears whole or not at all.
+    ///
+    /// `on_copy` is called for disks that have to be copied; a reflink is over before there is
+    /// anything to report.
+    ///
+    /// # Errors
+    ///
+    /// If nothing could be begun: no such template, its images missing, a name that is taken.
+    /// What becomes of a single machine afterwards is in its place in the list.
+    pub fn create(
+        &self,
+        request: &CreateRequest,
+        on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
+    ) -> Result<Vec<Created>, CreateError> {
+        create(self, request, on_copy)
+    }
+}
+
+fn create(
+    node: &Node,
+    request: &CreateRequest,
+    on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
+) -> Result<Vec<Created>, CreateError> {
+    let template = node.config().template(&request.template)?;
+    preflight::check_files(node, template)?;
+    // Until the machines are created, and their definitions show what they depend on.
+    let _held = images::hold(node, &disks::images_of(node, template))?;
+    preflight::check_sockets(node, template)?;
+    let parts = Parts::read(&request.provision, template)?;
+    node.store().sweep()?;
+    let staged = node.store().claim(request.count, request.name.as_ref())?;
+    Ok(in_parallel(staged, |staged| create_one(node, template, &parts, staged, on_copy)))
+}
+
+fn create_one(
+    node: &Node,
+    template: &VmTemplate,
+    parts: &Parts,
+    staged: Staged,
+    on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
+) -> Created {
+    let (name, id) = (staged.name.clone(), staged.id);
+    let creation = Creation { node, template, parts, staged: &staged, on_copy };
+    let result = match creation.definition() {
+        Ok(definition) => match node.store().commit(staged, &definition) {
+            Ok(()) => {
+                tracing::info!(vm = %name, id, "created");
+                Ok(Vm::new(node.clone(), definition))
+            }
+            Err(error) => Err(error.into()),
+        },
+        Err(error) => {
+            node.store().discard(staged);
+            Err(error)
+        }
+    };
+    Created { name, id, result }
+}

@@ -1,0 +1,179 @@
+//! What can go wrong with a machine, whatever is asked of it.
+
+use std::io;
+
+use virshle_hypervisor::HypervisorError;
+use virshle_net::NetError;
+
+use crate::failure::{ErrorKind, Failure, Remedy, Verdict, nearest};
+use crate::fs::error::FileError;
+use crate::model::definition::error::DefinitionError;
+use crate::model::name::VmName;
+use crate::model::selector::SelectError;
+use crate::model::state::VmState;
+use crate::store::error::StoreError;
+
+/// What failed, for which machine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MachineError {
+    /// The node's directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No machine is meant, or more than one.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// A machine was removed while it was waited for.
+    #[error("machine {vm} was removed meanwhile")]
+    Removed {
+        /// Its name.
+        vm: VmName,
+    },
+    /// What was asked can't be done in the state the machine is in.
+    #[error("cannot {verb} machine {vm}: it is {state}")]
+    WrongState {
+        /// The machine.
+        vm: VmName,
+        /// What was asked.
+        verb: &'static str,
+        /// The state it is in.
+        state: VmState,
+    },
+    /// cloud-hypervisor refused, or failed.
+    #[error("cannot {doing} machine {vm}")]
+    Hypervisor {
+        /// The machine.
+        vm: VmName,
+        /// What was being done.
+        doing: &'static str,
+        /// The end of its log, when it says more than the source does.
+        log: Vec<String>,
+        /// Why.
+        source: HypervisorError,
+    },
+    /// The processes of a directory's VMMs can't be looked through.
+    #[error("cannot look for cloud-hypervisor processes")]
+    Processes {
+        /// Why.
+        source: HypervisorError,
+    },
+    /// cloud-hypervisor did not end, although killed.
+    #[error("the cloud-hypervisor process of machine {vm} (pid {pid}) does not end")]
+    Unkillable {
+        /// The machine.
+        vm: VmName,
+        /// The process.
+        pid: u32,
+    },
+    /// The node's network can't be created or read.
+    #[error("cannot {doing}")]
+    Switch {
+        /// What was being done.
+        doing: String,
+        /// Why.
+        source: NetError,
+    },
+    /// The host has no KVM, or keeps it from this user.
+    #[error("/dev/kvm cannot be opened")]
+    Kvm {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl From<FileError> for MachineError {
+    fn from(error: FileError) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl From<DefinitionError> for MachineError {
+    fn from(error: DefinitionError) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl Failure for MachineError {
+    fn verdict(&self) -> Verdict<'_> {
+        match self {
+            Self::Store(error) => error.verdict(),
+            Self::Select(error) => error.verdict(),
+            Self::Removed { .. } => Verdict::new(ErrorKind::NotFound, "vm-removed"),
+            Self::WrongState { vm, state, .. } => {
+                let vm = vm.to_string();
+                Verdict::new(ErrorKind::State, "wrong-state").remedy(match state {
+                    VmState::Paused => Remedy::ResumeVm { vm },
+                    VmState::Running => Remedy::StopVm { vm, force: false },
+                    VmState::Stopped => Remedy::StartVm { vm },
+                    VmState::Unresponsive | VmState::Created => Remedy::StopVm { vm, force: true },
+                })
+            }
+            Self::Hypervisor { log, source, .. } => {
+                Verdict::new(hypervisor_kind(source), "hypervisor-failed")
+                    .hint(source.hint())
+                    .details(log)
+            }
+            Self::Processes { source } => Verdict::failed("hypervisor-failed").hint(source.hint()),
+            Self::Unkillable { .. } => Verdict::failed("unkillable"),
+            Self::Switch { source, .. } => network_verdict(source),
+            Self::Kvm { source } => {
+                Verdict::new(ErrorKind::Host, "kvm-missing").remedy(match source.kind() {
+                    io::ErrorKind::NotFound => Some(Remedy::Text(
+                        "enable virtualization in the BIOS, then: modprobe kvm-intel (or kvm-amd)"
+                            .into(),
+                    )),
+                    io::ErrorKind::PermissionDenied => Some(Remedy::Text(
+                        "add yourself to the group kvm, then log in again".into(),
+                    )),
+                    _ => None,
+                })
+            }
+        }
+    }
+}
+
+impl Failure for SelectError {
+    fn verdict(&self) -> Verdict<'_> {
+        match self {
+            Self::NoSuchVm { known, .. } if known.is_empty() => {
+                Verdict::new(ErrorKind::NotFound, "vm-not-found").remedy(Remedy::CreateVm)
+            }
+            Self::NoSuchVm { word, known } => Verdict::new(ErrorKind::NotFound, "vm-not-found")
+                .remedy(Remedy::ListVms { nearest: nearest(word, known).cloned() }),
+            Self::Ambiguous { .. } => {
+                Verdict::new(ErrorKind::Usage, "vm-ambiguous").remedy(Remedy::NameExactly)
+            }
+        }
+    }
+}
+
+/// A failure of the network: the host's, if the switch and not the request is what is missing.
+pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
+    let lacks_switch = matches!(
+        error,
+        NetError::Connect { .. }
+            | NetError::TimedOut { .. }
+            | NetError::Closed { .. }
+            | NetError::NotInitialized { .. }
+            | NetError::SwitchSilent { .. }
+            | NetError::NoBridge { .. }
+            | NetError::BridgeDatapath { .. }
+            | NetError::BridgeFailed { .. }
+            | NetError::NoDpdk
+            | NetError::CreateTap { .. }
+            | NetError::CreateMacvtap { .. }
+    );
+    let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };
+    Verdict::new(kind, "network-failed").hint(error.hint())
+}
+
+/// A failure of the host's, if cloud-hypervisor and not the machine is what is missing.
+fn hypervisor_kind(error: &HypervisorError) -> ErrorKind {
+    match error {
+        HypervisorError::Run { .. }
+        | HypervisorError::Died { .. }
+        | HypervisorError::TooOld { .. }
+        | HypervisorError::VersionUnknown { .. } => ErrorKind::Host,
+        _ => ErrorKind::Failed,
+    }
+}

@@ -1,0 +1,38 @@
+//! A disk of a machine, in its definition.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use virshle_disk::{CloneMethod, Format};
+
+use crate::model::definition::text;
+
+/// A disk of a machine. Its file is `disk/<name>` in the machine's directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DiskDefinition {
+    /// The name, unique in the machine.
+    #[serde(deserialize_with = "text::file_name")]
+    pub name: String,
+    /// `raw` or `qcow2`.
+    #[serde(with = "text")]
+    pub format: Format,
+    /// What the guest sees, in bytes.
+    pub size_bytes: u64,
+    /// How it was created: `reflink`, `copy`, `overlay`, `empty`, `seed`.
+    #[serde(with = "text")]
+    pub clone: CloneMethod,
+    /// The image it was created from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<PathBuf>,
+    /// The guest can't write to it.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub readonly: bool,
+}
+
+impl DiskDefinition {
+    /// Whether it depends on a backing file.
+    pub fn is_overlay(&self) -> bool {
+        self.clone == CloneMethod::Overlay
+    }
+}

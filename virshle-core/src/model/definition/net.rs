@@ -1,0 +1,130 @@
+//! A network interface of a machine, in its definition.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use virshle_net::MacAddr;
+
+use crate::model::definition::text;
+
+/// The kind of a network interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum NetKind {
+    /// A vhost-user port of Open vSwitch: the packets never enter the host's kernel.
+    Vhost,
+    /// A tap device, which is a port of Open vSwitch.
+    Tap,
+    /// A macvtap device on an interface of the host.
+    Macvtap,
+}
+
+impl NetKind {
+    /// Whether its other end is a port of the switch.
+    pub(crate) fn is_switched(self) -> bool {
+        match self {
+            Self::Vhost | Self::Tap => true,
+            Self::Macvtap => false,
+        }
+    }
+}
+
+impl From<virshle_template::NetKind> for NetKind {
+    fn from(kind: virshle_template::NetKind) -> Self {
+        use virshle_template::NetKind as Asked;
+        match kind {
+            Asked::Vhost => Self::Vhost,
+            Asked::Tap => Self::Tap,
+            Asked::Macvtap => Self::Macvtap,
+        }
+    }
+}
+
+/// A network interface of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct NetDefinition {
+    /// The name, unique in the machine.
+    #[serde(deserialize_with = "text::file_name")]
+    pub name: String,
+    /// The kind.
+    pub kind: NetKind,
+    /// The MAC address that the guest sees.
+    #[serde(with = "text")]
+    pub mac: MacAddr,
+    /// The bridge it is connected to; for a macvtap the interface below it.
+    pub bridge: String,
+    /// The name of its port on the bridge, and of its device in the host's kernel if it has one.
+    pub port: String,
+    /// The VLAN, from 1 to 4094.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// The largest payload of a frame, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu_bytes: Option<u16>,
+    /// Static addresses, each with the length of its prefix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<InterfaceAddress>,
+}
+
+/// An address of an interface, with the length of its network's prefix: `192.0.2.10/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InterfaceAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// How many bits of it are the network's.
+    pub prefix_len: u8,
+}
+
+/// A text that is no address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not an address with the length of its prefix, such as 192.0.2.10/24")]
+pub struct InvalidInterfaceAddress {
+    /// The text.
+    pub text: String,
+}
+
+impl fmt::Display for InterfaceAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&format!("{}/{}", self.ip, self.prefix_len))
+    }
+}
+
+impl FromStr for InterfaceAddress {
+    type Err = InvalidInterfaceAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidInterfaceAddress> {
+        let read = || -> Option<Self> {
+            let (ip, bits) = text.split_once('/')?;
+            let ip: IpAddr = ip.parse().ok()?;
+            let most = if ip.is_ipv4() { 32 } else { 128 };
+            let prefix_len = bits.parse().ok().filter(|bits| *bits <= most)?;
+            Some(Self { ip, prefix_len })
+        };
+        read().ok_or_else(|| InvalidInterfaceAddress { text: text.to_owned() })
+    }
+}
+
+impl TryFrom<String> for InterfaceAddress {
+    type Error = InvalidInterfaceAddress;
+
+    fn try_from(text: String) -> Result<Self, InvalidInterfaceAddress> {
+        text.parse()
+    }
+}
+
+impl From<InterfaceAddress> for String {
+    fn from(address: InterfaceAddress) -> Self {
+        address.to_string()
+    }
+}
+
+impl From<&virshle_template::StaticAddress> for InterfaceAddress {
+    fn from(address: &virshle_template::StaticAddress) -> Self {
+        Self { ip: address.ip, prefix_len: address.prefix_len }
+    }
+}

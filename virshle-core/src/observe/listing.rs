@@ -1,0 +1,163 @@
+//! Listings: which machines there are, and what each is doing.
+
+use uuid::Uuid;
+
+use crate::address::host_addresses::HostAddresses;
+use crate::fs::in_parallel::in_parallel;
+use crate::machine::error::MachineError;
+use crate::machine::node::Node;
+use crate::machine::status::{STOPPED, Status};
+use crate::machine::vm::Vm;
+use crate::model::definition::head::Head;
+use crate::model::name::VmName;
+use crate::model::selector::Selection;
+use crate::model::state::VmState;
+use crate::observe::info::{VmInfo, info_at};
+use crate::store::error::StoreError;
+
+/// What a listing found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Listing {
+    /// The machines, by id.
+    pub vms: Vec<VmSummary>,
+    /// Directories that hold a machine whose definition can't be read.
+    pub broken: Vec<StoreError>,
+}
+
+/// A machine as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VmSummary {
+    /// The id.
+    pub id: u64,
+    /// The uuid.
+    pub uuid: Uuid,
+    /// The name.
+    pub name: VmName,
+    /// The template it was created from.
+    pub template: String,
+    /// vCPUs at boot.
+    pub vcpus: u32,
+    /// Memory at boot, in bytes.
+    pub memory_bytes: u64,
+    /// What it is doing.
+    pub state: VmState,
+    /// cloud-hypervisor's process.
+    pub pid: Option<u32>,
+}
+
+impl VmSummary {
+    fn new(head: &Head, status: Status) -> Self {
+        Self {
+            id: head.id,
+            uuid: head.uuid,
+            name: head.name.clone(),
+            template: head.template.clone(),
+            vcpus: head.vcpus,
+            memory_bytes: head.memory_bytes,
+            state: status.state,
+            pid: status.pid,
+        }
+    }
+}
+
+impl Vm {
+    /// The machine as a listing shows it.
+    pub fn summary(&self) -> VmSummary {
+        VmSummary::new(&Head::from(self.definition()), self.status())
+    }
+}
+
+impl Node {
+    /// Lists the machines that `selection` means, by id.
+    ///
+    /// # Errors
+    ///
+    /// If the directory can't be read, or a selector means no machine or more than one.
+    pub fn list(&self, selection: &Selection) -> Result<Listing, MachineError> {
+        list(self, selection)
+    }
+
+    /// Everything about each of the machines of a listing, in its order.
+    ///
+    /// Each is read when its turn comes, so that a long listing is never whole in memory. One that
+    /// was removed meanwhile is left out.
+    pub fn infos<'a>(
+        &'a self,
+        vms: &'a [VmSummary],
+    ) -> impl Iterator<Item = Result<VmInfo, MachineError>> + 'a {
+        let addresses =
+            if vms.is_empty() { HostAddresses::default() } else { self.host_addresses() };
+        let mut dir = self.store().dir().ok();
+        vms.iter().filter_map(move |vm| {
+            let definition = match self.store().read_of_many(dir.as_mut()?, vm.uuid) {
+                Err(error) if error.is_absent() => return None,
+                definition => definition,
+            };
+            let status = Status { state: vm.state, pid: vm.pid };
+            let info = |definition| info_at(&Vm::new(self.clone(), definition), status, &addresses);
+            Some(definition.map(info).map_err(MachineError::from))
+        })
+    }
+
+    /// Finds the machines that `selection` means, by id.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::list`], and if the definition of one that is named can't be read. One that is only
+    /// meant by a filter is left out, with a warning.
+    pub fn select(&self, selection: &Selection) -> Result<Vec<Vm>, MachineError> {
+        let found = self.store().find()?;
+        let chosen = selection.choose(&found.heads)?;
+        // No machine is asked what does not matter.
+        let fits = match selection.states.is_empty() {
+            true => vec![true; chosen.len()],
+            false => {
+                let statuses = statuses(self, &chosen);
+                statuses.iter().map(|status| selection.fits_state(status.state)).collect()
+            }
+        };
+        chosen
+            .into_iter()
+            .zip(fits)
+            .filter_map(|(head, fits)| fits.then_some(head))
+            .filter_map(|head| match self.vm(head.uuid) {
+                // One that is not named does not keep the others from being worked on.
+                Err(error) if selection.named.is_empty() => {
+                    tracing::warn!(vm = %head.name, %error, "left out");
+                    None
+                }
+                result => Some(result),
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn list(node: &Node, selection: &Selection) -> Result<Listing, MachineError> {
+    let found = node.store().find()?;
+    let chosen = selection.choose(&found.heads)?;
+    let statuses = statuses(node, &chosen);
+    let vms = chosen
+        .into_iter()
+        .zip(statuses)
+        .filter(|(_, status)| selection.fits_state(status.state))
+        .map(|(head, status)| VmSummary::new(head, status))
+        .collect();
+    Ok(Listing { vms, broken: found.broken })
+}
+
+/// What each of the machines is doing. Only those that may run are asked, all at once: most
+/// have no socket, and a look is enough.
+fn statuses(node: &Node, heads: &[&Head]) -> Vec<Status> {
+    let mut statuses = vec![STOPPED; heads.len()];
+    // Without the directory, nothing of the machines is left.
+    let Ok(dir) = node.store().dir() else { return statuses };
+    let asked: Vec<usize> =
+        (0..heads.len()).filter(|index| dir.may_run(heads[*index].uuid)).collect();
+    let answers = in_parallel(asked, |index| (index, node.status(heads[index].uuid)));
+    for (index, status) in answers {
+        statuses[index] = status;
+    }
+    statuses
+}

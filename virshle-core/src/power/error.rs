@@ -1,0 +1,119 @@
+//! What can go wrong when a machine is started or stopped.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::failure::{Failure, Remedy, Verdict};
+use crate::fs::error::FileError;
+use crate::hardware::error::HardwareError;
+use crate::machine::error::MachineError;
+use crate::model::name::VmName;
+use crate::store::error::StoreError;
+
+/// Why a machine can't be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The machine itself.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// A part of it.
+    #[error(transparent)]
+    Hardware(HardwareError),
+    /// A file that the machine needs is missing, or can't be read.
+    #[error("cannot start machine {vm}: its {what} {} cannot be opened", .path.display())]
+    MissingFile {
+        /// The machine.
+        vm: VmName,
+        /// What the file is to the machine.
+        what: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Why a machine can't be stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StopError {
+    /// The machine itself.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The guest did not power off in time.
+    #[error("machine {vm} did not power off within {} s", .timeout.as_secs())]
+    StillRunning {
+        /// The machine.
+        vm: VmName,
+        /// How long this waited.
+        timeout: Duration,
+    },
+}
+
+/// Why a machine can't be stopped and started again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestartError {
+    /// It can't be stopped: it runs on.
+    #[error(transparent)]
+    Stop(#[from] StopError),
+    /// It is stopped, and can't be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl From<HardwareError> for StartError {
+    fn from(error: HardwareError) -> Self {
+        // One failure has one shape.
+        match error {
+            HardwareError::Machine(error) => Self::Machine(error),
+            other => Self::Hardware(other),
+        }
+    }
+}
+
+impl From<FileError> for StartError {
+    fn from(error: FileError) -> Self {
+        MachineError::from(error).into()
+    }
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        MachineError::from(error).into()
+    }
+}
+
+impl Failure for StartError {
+    fn verdict(&self) -> Verdict<'_> {
+        match self {
+            Self::Machine(error) => error.verdict(),
+            Self::Hardware(error) => error.verdict(),
+            Self::MissingFile { .. } => {
+                Verdict::failed("file-missing").text("put it back: the machine is as it was")
+            }
+        }
+    }
+}
+
+impl Failure for StopError {
+    fn verdict(&self) -> Verdict<'_> {
+        match self {
+            Self::Machine(error) => error.verdict(),
+            Self::StillRunning { vm, .. } => {
+                Verdict::failed("still-running").remedy(Remedy::CutPower { vm: vm.to_string() })
+            }
+        }
+    }
+}
+
+impl Failure for RestartError {
+    fn verdict(&self) -> Verdict<'_> {
+        match self {
+            Self::Stop(error) => error.verdict(),
+            Self::Start(error) => error.verdict(),
+        }
+    }
+}

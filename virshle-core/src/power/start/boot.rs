@@ -1,0 +1,78 @@
+//! The steps of a start, in their order: the VMM, the machine in it, its interfaces, its guest.
+
+use virshle_hypervisor::{Client, Launch, Verbosity, VmConfig, Vmm};
+
+use crate::fs::deadline::Deadline;
+use crate::fs::socket_watch::SocketWatch;
+use crate::hardware::net::attach::Network;
+use crate::machine::logs::bound_logs;
+use crate::machine::vm::Vm;
+use crate::power::error::StartError;
+use crate::power::start::StartOptions;
+use crate::store::{layout, run_record};
+
+/// Takes the steps of a start. The caller undoes them.
+pub(super) fn launch(
+    vm: &Vm,
+    config: &VmConfig,
+    network: &mut Network<'_>,
+    options: &StartOptions,
+) -> Result<(), StartError> {
+    let vmm = spawn(vm)?;
+    let client = vmm.client(options.answer_timeout);
+    client.create(config).map_err(|source| vm.vmm_error("start", source))?;
+    network.attach(&client)?;
+    let taps = network.submit_taps()?;
+    boot(vm, &client, network, options)?;
+    // A vhost-user port gets its link from the guest's driver, seconds from now: that the boot
+    // was answered shows that the switch is connected.
+    Ok(network.confirm_taps(taps)?)
+}
+
+/// Starts the VMM, and has the record of the run on the disk by the time it answers.
+fn spawn(vm: &Vm) -> Result<Vmm, StartError> {
+    // Those of the run before are kept, too.
+    bound_logs(vm.directory());
+    let mut kept = Ok(());
+    let vmm = Launch::new(&vm.node().config().hypervisor.program, &vm.api_socket())
+        .log_file(vm.vmm_log())
+        .event_file(vm.events())
+        .serial_log(vm.serial_log())
+        // At this level its log shows a guest that powers off apart from a VMM that is ended. It
+        // holds the machine's configuration, in which there is no secret.
+        .verbosity(Verbosity::Info)
+        .spawn_while(|| kept = run_record::keep(vm.directory()))
+        .map_err(|source| vm.vmm_error("start", source))?;
+    Ok(kept.map(|()| vmm)?)
+}
+
+/// Boots the guest. cloud-hypervisor's answer does not come before the switch has connected to
+/// each vhost-user socket, and the switch can't connect before cloud-hypervisor has created it.
+fn boot(
+    vm: &Vm,
+    client: &Client,
+    network: &mut Network<'_>,
+    options: &StartOptions,
+) -> Result<(), StartError> {
+    let failed = |source| vm.vmm_error("boot", source);
+    let deadline = Deadline::after(options.boot_timeout);
+    let mut vhost = network.vhost().into_iter().peekable();
+    let mut watch = match vhost.peek() {
+        Some(_) => Some(SocketWatch::new(&layout::sockets(vm.directory()))?),
+        None => None,
+    };
+    let answer = client.start_boot().map_err(failed)?;
+    while let (Some(net), Some(watching)) = (vhost.next(), &watch) {
+        // With an answer before the socket, the answer shows why.
+        if !watching.wait_for(&vm.net_socket(&net.name), &answer, deadline)? {
+            break;
+        }
+        if vhost.peek().is_none()
+            && let Some(watch) = watch.take()
+        {
+            watch.end();
+        }
+        network.connect_vhost(net)?;
+    }
+    Ok(answer.wait(deadline.left()).map_err(failed)?)
+}

@@ -1,0 +1,40 @@
+//! The file `network-config` of a seed.
+
+use serde_json::{Map, Value, json};
+use virshle_template::VmTemplate;
+
+use crate::model::definition::NetDefinition;
+
+/// The file `network-config`: an interface is known by its address, as guests name it as they
+/// please.
+pub(super) fn network_config(template: &VmTemplate, nets: &[NetDefinition]) -> Value {
+    let mut ethernets = Map::new();
+    for (wanted, net) in template.nets.iter().zip(nets) {
+        let mut ethernet = Map::new();
+        ethernet.insert("match".into(), json!({ "macaddress": net.mac.to_string() }));
+        if net.addresses.is_empty() {
+            ethernet.insert("dhcp4".into(), json!(true));
+        } else {
+            ethernet.insert("addresses".into(), json!(net.addresses));
+        }
+        if !wanted.gateways.is_empty() {
+            let routes: Vec<Value> = wanted
+                .gateways
+                .iter()
+                .map(|via| {
+                    let to = if via.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+                    json!({ "to": to, "via": via.to_string() })
+                })
+                .collect();
+            ethernet.insert("routes".into(), json!(routes));
+        }
+        if !wanted.dns.is_empty() {
+            ethernet.insert("nameservers".into(), json!({ "addresses": wanted.dns }));
+        }
+        if let Some(mtu) = net.mtu_bytes {
+            ethernet.insert("mtu".into(), json!(mtu));
+        }
+        ethernets.insert(net.name.clone(), Value::Object(ethernet));
+    }
+    json!({ "version": 2, "ethernets": ethernets })
+}

@@ -1,0 +1,196 @@
+//! Claiming ids and names for machines, and staging a directory for each.
+
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+use virshle_net::MacAddr;
+
+use crate::fs::error::FileError;
+use crate::fs::file::{Sync, create_directory, read_regular, write_new};
+use crate::fs::lock::Lock;
+use crate::model::definition::head::Head;
+use crate::model::name::VmName;
+use crate::store::error::StoreError;
+use crate::store::layout::{CLAIM, DEFINITION, DIRECTORIES, LOCK, NEW, canonical};
+use crate::store::sweep::discard_directory;
+use crate::store::{Store, next_id};
+
+/// How long a claim waits for others: each of them holds the lock for milliseconds.
+pub(crate) const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most of a claim that is read, in bytes.
+const MAX_CLAIM: u64 = 4 << 10;
+
+/// A machine that is being created: its id and name are taken, its directory is there.
+#[derive(Debug)]
+#[must_use = "a staged machine is swept when its lock ends"]
+pub(crate) struct Staged {
+    pub(crate) id: u64,
+    pub(crate) uuid: Uuid,
+    pub(crate) name: VmName,
+    pub(crate) directory: PathBuf,
+    /// The MAC addresses of the machines that were there before.
+    pub(crate) taken_macs: Arc<HashSet<MacAddr>>,
+    pub(crate) _lock: Lock,
+}
+
+/// What is not free any more.
+#[derive(Debug, Default)]
+struct Taken {
+    names: HashSet<VmName>,
+    highest_id: u64,
+    macs: HashSet<MacAddr>,
+}
+
+impl Store {
+    /// Claims ids and names for `count` machines and creates a directory to stage each in.
+    ///
+    /// One machine gets `name` itself, several get `name-1`, `name-2`, …; without a name each
+    /// gets a random one.
+    pub(crate) fn claim(
+        &self,
+        count: u32,
+        name: Option<&VmName>,
+    ) -> Result<Vec<Staged>, StoreError> {
+        self.ensure()?;
+        let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
+        let mut taken = self.taken()?;
+        let mut names = Vec::new();
+        for number in 1..=count {
+            let wanted = match name {
+                None => VmName::random(&taken.names),
+                Some(name) if count == 1 => name.clone(),
+                Some(name) => format!("{name}-{number}")
+                    .parse()
+                    .map_err(|source| StoreError::Name { name: name.to_string(), source })?,
+            };
+            if !taken.names.insert(wanted.clone()) {
+                return Err(StoreError::NameTaken { name: wanted });
+            }
+            names.push(wanted);
+        }
+        let first =
+            next_id::read(self.root())?.unwrap_or(1).max(taken.highest_id.saturating_add(1));
+        next_id::write(self.root(), first.saturating_add(count.into()))?;
+        let macs = Arc::new(taken.macs);
+        let mut staged = Vec::new();
+        for (id, name) in (first..).zip(names) {
+            match self.stage(id, name, &macs) {
+                Ok(one) => staged.push(one),
+                Err(error) => {
+                    staged.into_iter().for_each(|one| self.discard(one));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(staged)
+    }
+
+    /// What machines have taken, and those that are being created right now.
+    fn taken(&self) -> Result<Taken, StoreError> {
+        let mut taken = Taken::default();
+        let mut dir = self.dir()?;
+        for entry in self.entries()? {
+            let directory = self.machines().join(&entry);
+            let head = if let Some(uuid) = entry.strip_prefix(NEW).and_then(canonical) {
+                // A process that died while creating it has no claim any more.
+                if Lock::acquire_if_free(&directory.join(LOCK))?.is_some() {
+                    continue;
+                }
+                // Between the definition and the rename there is no claim any more.
+                match read_claim(&directory) {
+                    None => match taken.read(&directory)? {
+                        None => taken.read(&self.directory(uuid))?,
+                        staged => staged,
+                    },
+                    claimed => claimed,
+                }
+            } else if let Some(uuid) = canonical(&entry) {
+                match dir.definition(uuid).ok().and_then(|text| taken.note(text)) {
+                    None => taken.read(&directory)?,
+                    noted => noted,
+                }
+            } else {
+                None
+            };
+            if let Some((id, name)) = head {
+                taken.highest_id = taken.highest_id.max(id);
+                taken.names.insert(name);
+            }
+        }
+        Ok(taken)
+    }
+
+    fn stage(
+        &self,
+        id: u64,
+        name: VmName,
+        macs: &Arc<HashSet<MacAddr>>,
+    ) -> Result<Staged, StoreError> {
+        let uuid = Uuid::new_v4();
+        let directory = self.machines().join(format!("{NEW}{uuid}"));
+        let create = |path: &Path| create_directory(path, 0o750).map_err(FileError::writing(path));
+        let populate = || {
+            create(&directory)?;
+            for name in DIRECTORIES {
+                create(&directory.join(name))?;
+            }
+            let lock = Lock::acquire(&directory.join(LOCK), CLAIM_TIMEOUT)?;
+            write_new(&directory.join(CLAIM), format!("{id} {name}\n").as_bytes(), Sync::No)?;
+            Ok::<_, StoreError>(lock)
+        };
+        match populate() {
+            Ok(lock) => {
+                Ok(Staged { id, uuid, name, directory, taken_macs: Arc::clone(macs), _lock: lock })
+            }
+            Err(error) => {
+                discard_directory(&directory);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Taken {
+    /// Reads the definition in `directory`, if there is one: its id and name, and notes its addresses.
+    ///
+    /// One that makes no sense keeps no machine from being created. One that can't be read just now
+    /// does: its name would be given twice.
+    fn read(&mut self, directory: &Path) -> Result<Option<(u64, VmName)>, StoreError> {
+        let path = directory.join(DEFINITION);
+        match crate::model::definition::read(&path) {
+            Ok(text) => Ok(self.note(&text)),
+            Err(FileError::Read { source, .. })
+                if matches!(
+                    source.kind(),
+                    ErrorKind::NotFound
+                        | ErrorKind::InvalidInput
+                        | ErrorKind::InvalidData
+                        | ErrorKind::FileTooLarge
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes id and name out of a definition, and notes its addresses.
+    fn note(&mut self, text: &str) -> Option<(u64, VmName)> {
+        let head = Head::parse(text)?;
+        // A definition is written by this crate, a key to a line: no need to understand the rest.
+        let macs = text.lines().filter_map(|line| line.strip_prefix("mac = "));
+        self.macs
+            .extend(macs.filter_map(|mac| mac.trim_matches(['"', '\'']).parse::<MacAddr>().ok()));
+        Some((head.id, head.name))
+    }
+}
+
+fn read_claim(directory: &Path) -> Option<(u64, VmName)> {
+    let text = String::from_utf8(read_regular(&directory.join(CLAIM), MAX_CLAIM).ok()?).ok()?;
+    let (id, name) = text.trim().split_once(' ')?;
+    Some((id.parse().ok()?, name.parse().ok()?))
+}

@@ -1,0 +1,78 @@
+//! What interrupted processes leave in the node's directory, and its removal.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::fs::error::FileError;
+use crate::fs::file::temp_path;
+use crate::fs::lock::Lock;
+use crate::store::Store;
+use crate::store::claim::CLAIM_TIMEOUT;
+use crate::store::layout::{GONE, LOCK, NEW, NEXT_ID, RUN_RECORD};
+
+impl Store {
+    /// What interrupted processes left behind, and no process works on.
+    pub(crate) fn leftovers(&self) -> Result<Vec<PathBuf>, FileError> {
+        let mut leftovers = Vec::new();
+        for entry in self.entries()? {
+            if entry.strip_prefix(NEW).or_else(|| entry.strip_prefix(GONE)).is_none() {
+                continue;
+            }
+            let directory = self.machines().join(entry);
+            let lock = directory.join(LOCK);
+            if Lock::acquire_if_free(&lock)?.is_some() || !lock.exists() {
+                leftovers.push(directory);
+            }
+        }
+        Ok(leftovers)
+    }
+
+    /// The files that an interrupted [`replace`](crate::fs::file::replace) left behind, each with the lock under which it is
+    /// written; none whose lock is held.
+    pub(crate) fn temporaries(&self) -> Result<Vec<(PathBuf, PathBuf)>, FileError> {
+        let mut places = vec![(self.root().join(NEXT_ID), self.root().join(LOCK))];
+        places.extend(self.uuids()?.into_iter().map(|uuid| {
+            let directory = self.directory(uuid);
+            (directory.join(RUN_RECORD), directory.join(LOCK))
+        }));
+        let mut found = Vec::new();
+        for (path, lock) in places {
+            let path = temp_path(&path);
+            if path.symlink_metadata().is_ok() && Lock::acquire_if_free(&lock)?.is_some() {
+                found.push((path, lock));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes what interrupted processes left behind. What can't be removed stays for the next.
+    pub(crate) fn sweep(&self) -> Result<Vec<PathBuf>, FileError> {
+        if self.leftovers()?.is_empty() {
+            return Ok(Vec::new());
+        }
+        // A directory that has no lock yet may be one that is just being staged: staging happens
+        // under the node's lock, so under it there is none.
+        let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
+        let mut swept = Vec::new();
+        for directory in self.leftovers()? {
+            match std::fs::remove_dir_all(&directory) {
+                Ok(()) => swept.push(directory),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(path = %directory.display(), %error, "cannot sweep");
+                }
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// Removes a directory that was staged, or leaves it to the next sweep.
+pub(crate) fn discard_directory(directory: &Path) {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(path = %directory.display(), %error, "left behind until the next sweep");
+        }
+        _ => {}
+    }
+}
