@@ -240,7 +240,7 @@ mod tests {
     fn a_misspelt_name_hints_at_the_nearest() {
         let hint = |known: &[&str]| {
             let known = known.iter().map(|&name| name.to_owned()).collect();
-            ImageError::NoSuchImage { name: "debain".into(), known }.hint()
+            ImageError::NoSuchImage { name: "debia".into(), known }.hint()
         };
         assert_eq!(hint(&["fedora", "debian"]).unwrap(), "did you mean \"debian\"?");
         assert_eq!(hint(&["fedora"]), None);
