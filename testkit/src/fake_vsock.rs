@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 /// A Unix socket that speaks cloud-hypervisor's handshake: `CONNECT PORT` is answered with `OK N`,
-/// and the connection is closed if nobody listens at that port. It ends when it is dropped.
+/// and the connection is closed if no process listens at that port. It ends when it is dropped.
 #[derive(Debug)]
 pub struct FakeVsock {
     socket: PathBuf,
@@ -23,7 +23,7 @@ impl FakeVsock {
     ///
     /// # Errors
     ///
-    /// If the socket can't be made.
+    /// If the socket can't be created.
     pub fn start<G>(socket: &Path, port: u32, guest: G) -> io::Result<Self>
     where
         G: Fn(UnixStream) -> io::Result<()> + Send + Sync + 'static,
@@ -44,7 +44,7 @@ impl FakeVsock {
                     let guest = Arc::clone(&guest);
                     let thread = thread::spawn(move || {
                         let end = stream.try_clone();
-                        // A client that goes away is told to this thread by an error: its end.
+                        // A client that goes away is reported to this thread by an error: its end.
                         drop(serve(stream, port, &*guest));
                         // Copies of the stream are kept to end it early: they must not keep it.
                         drop(end.and_then(|end| end.shutdown(Shutdown::Both)));

@@ -1,4 +1,4 @@
-//! The clusters of a qcow2: where each stands in its file.
+//! The clusters of a qcow2: where each is in its file.
 //!
 //! # References
 //!
@@ -110,7 +110,7 @@ impl<'a> Clusters<'a> {
             return Err(Refusal::Broken(format!("an {what} begins within a cluster")));
         }
         let bytes = (entries as u64) * 8;
-        // Before it is made room for: the header may say anything.
+        // Before room is allocated for it: the header may say anything.
         if offset.saturating_add(bytes) > self.file_size_bytes {
             return Err(Refusal::Broken(format!("it ends before its {what}")));
         }

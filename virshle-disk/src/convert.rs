@@ -1,4 +1,4 @@
-//! An image made into a raw one, or taken as it is: unpacked, whole, with holes for its zeros.
+//! Converts an image to a raw one, or copies it unchanged: decompressed, whole, sparse.
 
 use std::cell::Cell;
 use std::fmt;
@@ -16,15 +16,15 @@ use crate::format::{Foreign, Format};
 use crate::image::{HEAD, Image, Opened, open_untouched, refuse_foreign, refused, unsupported};
 use crate::qcow2::{MAGIC, Refusal};
 use crate::reflink::reflink;
-use crate::sparse::{Ground, write_on, write_sparse, write_zeros};
+use crate::sparse::{Target, write_on, write_sparse, write_zeros};
 use crate::{DiskError, inspect};
 
 /// One read and one write.
 const CHUNK: usize = 1 << 20;
-/// How many images may stand on each other: a chain that is longer is likely a circle.
+/// The longest chain of backing files: a longer one is likely a circle.
 const MAX_CHAIN: usize = 16;
 
-/// What becomes of a qcow2 that stands on another image.
+/// What becomes of a qcow2 with a backing file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BackingFile {
     /// It is refused: its header could name any file of this host.
@@ -34,11 +34,11 @@ pub enum BackingFile {
     Follow,
 }
 
-/// A wish for an image that is whole in itself.
+/// A request for an image that is whole in itself.
 ///
-/// The source is told apart by content: compressed with gzip, xz or zstd or not, raw or qcow2. It
-/// is opened read-only. The image appears complete or not at all.
-#[must_use = "`run` fulfils it"]
+/// The source is distinguished by content: compressed with gzip, xz or zstd or not, raw or qcow2.
+/// It is opened read-only. The image appears complete or not at all.
+#[must_use = "`run` executes it"]
 pub struct ConvertRequest<'a> {
     source: PathBuf,
     destination: PathBuf,
@@ -80,7 +80,7 @@ impl<'a> ConvertRequest<'a> {
         self
     }
 
-    /// Sets what becomes of a qcow2 that stands on another image.
+    /// Sets what becomes of a qcow2 with a backing file.
     pub fn backing_file(mut self, backing_file: BackingFile) -> Self {
         self.backing_file = backing_file;
         self
@@ -92,18 +92,18 @@ impl<'a> ConvertRequest<'a> {
         self
     }
 
-    /// Sets who hears how far it has come. While something is unpacked, what was read is counted.
+    /// Sets the callback for its progress. While something is unpacked, what was read is counted.
     pub fn on_progress(mut self, on_progress: &'a mut dyn FnMut(Progress)) -> Self {
         self.on_progress = Some(on_progress);
         self
     }
 
-    /// Tells whether the source is not yet what is asked for. If it is, it can be taken as it is:
+    /// Returns whether the source is not yet what is asked for. If it is, it can be taken as it is:
     /// all of it is there.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run), as far as nothing has to be converted to tell.
+    /// As [`run`](Self::run), as far as that is known without converting.
     pub fn is_needed(&self) -> Result<bool, DiskError> {
         if self.compression()?.is_some() {
             return Ok(true);
@@ -117,15 +117,15 @@ impl<'a> ConvertRequest<'a> {
         Ok(false)
     }
 
-    /// Makes the image, and tells what it has become.
+    /// Creates the image, and reports what it has become.
     ///
     /// # Errors
     ///
     /// Nothing is left, and the source is as it was. [`DiskError::Read`],
     /// [`DiskError::NotAnImage`], [`DiskError::Unsupported`], [`DiskError::Broken`],
-    /// [`DiskError::Unpack`], [`DiskError::OtherFormat`] and [`DiskError::HasBackingFile`] tell of
-    /// the source, [`DiskError::NoRoom`] and [`DiskError::Write`] of the image;
-    /// [`DiskError::Changed`] if somebody wrote to the source meanwhile.
+    /// [`DiskError::Unpack`], [`DiskError::OtherFormat`] and [`DiskError::HasBackingFile`] are
+    /// about the source, [`DiskError::NoRoom`] and [`DiskError::Write`] of the image;
+    /// [`DiskError::Changed`] if another process wrote to the source meanwhile.
     pub fn run(mut self) -> Result<Image, DiskError> {
         let destination = Destination::begin(&self.destination)?;
         match self.compression()? {
@@ -139,7 +139,7 @@ impl<'a> ConvertRequest<'a> {
         destination.publish()?;
         tracing::debug!(
             source = %self.source.display(), destination = %self.destination.display(),
-            "image made"
+            "image created"
         );
         inspect(&self.destination)
     }
@@ -148,7 +148,7 @@ impl<'a> ConvertRequest<'a> {
     fn compression(&self) -> Result<Option<(File, Compression)>, DiskError> {
         let unreadable = |source| DiskError::Read { path: self.source.clone(), source };
         let file = open_untouched(&self.source).map_err(unreadable)?;
-        // What is no file, as a FIFO or a folder, is told of elsewhere.
+        // What is no file, as a FIFO or a directory, is reported elsewhere.
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Ok(None);
         }
@@ -161,7 +161,7 @@ impl<'a> ConvertRequest<'a> {
         image.format == Format::Qcow2 && self.format == Some(Format::Raw)
     }
 
-    /// Makes the image from one that isn't compressed.
+    /// Creates the image from one that isn't compressed.
     fn convert(&mut self, opened: &Opened, destination: &Destination) -> Result<(), DiskError> {
         self.accept(&opened.image)?;
         if self.must_be_flat(&opened.image) {
@@ -181,7 +181,7 @@ impl<'a> ConvertRequest<'a> {
             });
         }
         let Some(backing) = &image.backing_file else { return Ok(()) };
-        // One that is kept would look for the other from another folder.
+        // One that is kept would look for the other from another directory.
         if self.backing_file == BackingFile::Follow && self.format == Some(Format::Raw) {
             return Ok(());
         }
@@ -190,7 +190,7 @@ impl<'a> ConvertRequest<'a> {
 
     /// Takes the image as it is: as a reflink if the filesystem can, else its data without zeros.
     fn take(&mut self, opened: &Opened, destination: &Destination) -> Result<(), DiskError> {
-        // Whatever keeps it from being shared keeps nobody from reading it.
+        // Whatever keeps it from being shared doesn't keep it from being read.
         if reflink(&opened.file, destination.file()).is_err() {
             let mut silent = |_: Progress| {};
             let on_progress: &mut dyn FnMut(Progress) = match &mut self.on_progress {
@@ -202,7 +202,7 @@ impl<'a> ConvertRequest<'a> {
         fill_sector(opened, destination)
     }
 
-    /// Makes a raw image of a qcow2, and of those it stands on.
+    /// Creates a raw image of a qcow2 and its chain of backing files.
     fn flatten(&mut self, opened: &Opened, destination: &Destination) -> Result<(), DiskError> {
         let chain = self.chain(opened)?;
         let layers: Vec<&Opened> = chain.iter().rev().chain([opened]).collect();
@@ -212,7 +212,7 @@ impl<'a> ConvertRequest<'a> {
         }
         destination.needs_room(total_bytes)?;
         let mut report = Report::new(&mut self.on_progress, total_bytes);
-        let mut ground = Ground::Fresh;
+        let mut ground = Target::Zeroed;
         for layer in layers {
             lay(layer, destination, ground, &mut report)?;
             // What is beyond an image's end is zeros, whatever the one below has there.
@@ -220,7 +220,7 @@ impl<'a> ConvertRequest<'a> {
                 .file()
                 .set_len(layer.image.virtual_size_bytes)
                 .map_err(|error| destination.failed(error))?;
-            ground = Ground::Used;
+            ground = Target::Dirty;
         }
         report.end();
         // A qcow2 may end within a sector as well.
@@ -233,8 +233,8 @@ impl<'a> ConvertRequest<'a> {
     }
 
     /// A guest may have written the header of another format where its disk begins. Formats are
-    /// told by content: the raw image would be taken for what its guest likes, as a qcow2 that
-    /// stands on a file of this host.
+    /// recognised by content: the raw image would be taken for what its guest likes, as a qcow2
+    /// that has a file of this host as its backing file.
     fn refuse_disguise(&self, destination: &Destination) -> Result<(), DiskError> {
         let path = &self.source;
         let file = destination.file().try_clone().map_err(|error| destination.failed(error))?;
@@ -244,17 +244,17 @@ impl<'a> ConvertRequest<'a> {
         }
     }
 
-    /// The images that `top` stands on, the uppermost first.
+    /// The backing files of `top`, the uppermost first.
     fn chain(&self, top: &Opened) -> Result<Vec<Opened>, DiskError> {
         let mut chain: Vec<Opened> = Vec::new();
         loop {
             let upper = chain.last().unwrap_or(top);
             let Some(backing) = &upper.image.backing_file else { return Ok(chain) };
             if chain.len() == MAX_CHAIN {
-                let reason = format!("it stands on more than {MAX_CHAIN} others");
+                let reason = format!("it has a chain of more than {MAX_CHAIN} backing files");
                 return Err(DiskError::Broken { path: self.source.clone(), reason });
             }
-            // A relative name begins at the folder of the image that has it.
+            // A relative name begins at the directory of the image that has it.
             let path = upper.path.parent().unwrap_or(Path::new("")).join(backing);
             let format = upper.header.as_ref().and_then(|header| header.backing_format.as_deref());
             // One that is said to be raw is: its guest may have written anything into it.
@@ -266,8 +266,8 @@ impl<'a> ConvertRequest<'a> {
         }
     }
 
-    /// Makes the image from what `packed` holds. A qcow2 that is to be raw is unpacked into a file
-    /// without a name first: its clusters stand in any order.
+    /// Creates the image from what `packed` holds. A qcow2 that is to be raw is unpacked into a
+    /// file without a name first: its clusters stand in any order.
     fn unpack_and_convert(
         &mut self,
         packed: &File,
@@ -283,7 +283,7 @@ impl<'a> ConvertRequest<'a> {
             compression.unpack(BufReader::with_capacity(CHUNK, &counted)).map_err(failed)?;
         let mut head = Vec::new();
         stream.by_ref().take(HEAD).read_to_end(&mut head).map_err(failed)?;
-        // What can't be used is told before gigabytes of it are unpacked.
+        // What can't be used is reported before gigabytes of it are unpacked.
         refuse_foreign(&path, &head)?;
         let flatten = head.starts_with(&MAGIC) && self.format == Some(Format::Raw);
         let unpacked =
@@ -321,9 +321,9 @@ impl<'a> ConvertRequest<'a> {
     }
 }
 
-/// Makes sure that all data of the image in `path` is there and can be told where.
+/// Ensures that all data of the image in `path` is there and can be located.
 ///
-/// A raw image that was cut short can't be told from a whole one.
+/// A raw image that was cut short can't be distinguished from a whole one.
 ///
 /// # Errors
 ///
@@ -367,7 +367,7 @@ fn layer_bytes(opened: &Opened) -> Result<u64, DiskError> {
 fn lay(
     layer: &Opened,
     destination: &Destination,
-    ground: Ground,
+    ground: Target,
     report: &mut Report<'_, '_>,
 ) -> Result<(), DiskError> {
     let unreadable = |source| DiskError::Read { path: layer.path.clone(), source };
@@ -393,7 +393,7 @@ fn lay(
                 clusters.read(cluster.place, &mut bytes)?;
                 report.add(bytes.len() as u64);
                 write_on(destination.file(), &bytes[..length], at, ground)
-            } else if ground == Ground::Used {
+            } else if ground == Target::Dirty {
                 write_zeros(destination.file(), at, length as u64)
             } else {
                 Ok(())
@@ -469,7 +469,7 @@ fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Tells how far the work has come, not too often.
+/// Returns how far the work has come, not too often.
 struct Report<'r, 'a> {
     on_progress: &'r mut Option<&'a mut dyn FnMut(Progress)>,
     done_bytes: u64,

@@ -25,7 +25,7 @@ use crate::terminal::Terminal;
 use crate::version::{Version, version};
 use crate::vmm::Vmm;
 
-/// How long one that ended too early may take to tell its version.
+/// How long one that ended too early may take to print its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How much cloud-hypervisor writes to its log.
@@ -62,9 +62,9 @@ pub enum Seccomp {
 
 /// A cloud-hypervisor process to be started.
 ///
-/// The process belongs to nobody: it has its own session, inherits no descriptor and no ambient
-/// capability, and lives on when its starter ends. Its API socket is made here, private to the user, and handed over as a
-/// descriptor, so that no one waits for it to appear.
+/// The process is detached: it has its own session, inherits no descriptor and no ambient
+/// capability, and lives on when its starter ends. Its API socket is created here, private to the
+/// user, and handed over as a descriptor, so that no one waits for it to appear.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is started before `spawn`"]
 pub struct Launch {
@@ -132,8 +132,8 @@ impl Launch {
         self
     }
 
-    /// Sets the folder that relative paths of a [`VmConfig`](crate::VmConfig) start at; `/` unless
-    /// set.
+    /// Sets the directory that relative paths of a [`VmConfig`](crate::VmConfig) start at; `/`
+    /// unless set.
     pub fn working_folder(mut self, path: impl Into<PathBuf>) -> Self {
         self.working_folder = path.into();
         self
@@ -153,7 +153,7 @@ impl Launch {
 
     /// Starts the process and waits until it answers.
     ///
-    /// A socket in the place of the API socket at which nobody listens is removed first. On
+    /// A socket in the place of the API socket at which no process listens is removed first. On
     /// failure no process is left, and no socket; the log files stay.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl Launch {
     /// [`InUse`](HypervisorError::InUse), [`Bind`](HypervisorError::Bind),
     /// [`Log`](HypervisorError::Log) before anything is started;
     /// [`Run`](HypervisorError::Run) if the program can't be run,
-    /// [`Died`](HypervisorError::Died) with its last words if it ended,
+    /// [`Died`](HypervisorError::Died) with the end of its log if it ended,
     /// [`Silent`](HypervisorError::Silent) if it didn't answer in time,
     /// [`TooOld`](HypervisorError::TooOld), and what else [`Client::ping`] may fail with.
     pub fn spawn(&self) -> Result<Vmm, HypervisorError> {
@@ -181,7 +181,7 @@ impl Launch {
         let listener = self.bind(&socket)?;
         let started = self.start(&socket, listener, &deadline, work);
         if started.is_err() {
-            // The error tells what failed; a socket without listener is harmless to the next one.
+            // The error reports what failed; a socket without listener is harmless to the next one.
             drop(fs::remove_file(&socket));
         }
         started
@@ -274,7 +274,7 @@ impl Launch {
         let Some(pid) = client.peer_pid() else {
             return Err(self.died(&mut watcher, self.cannot_find(io::ErrorKind::NotFound.into())));
         };
-        // The watcher hasn't reaped it before it is told to go: this is the same process.
+        // The watcher hasn't reaped it before it is released: this is the same process.
         let vmm = match Vmm::open(pid, socket) {
             Ok(vmm) => vmm.with_client(client.clone()),
             Err(error) => return Err(self.died(&mut watcher, error)),
@@ -308,7 +308,7 @@ impl Launch {
     fn died(&self, watcher: &mut Watcher, otherwise: HypervisorError) -> HypervisorError {
         match watcher.ended(Duration::from_secs(2)) {
             Ended::No => otherwise,
-            // One that is too old does not know the words it is started with, and says only that.
+            // One that is too old does not know the options it is started with, and says only that.
             Ended::Yes(status) => match version(&self.program, VERSION_TIMEOUT) {
                 Err(error @ HypervisorError::TooOld { .. }) => error,
                 _ => HypervisorError::Died {

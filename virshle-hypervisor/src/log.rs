@@ -44,10 +44,10 @@ mod tests {
 
     #[test]
     fn the_tail_is_the_last_lines_with_words() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("ch.log");
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("ch.log");
         std::fs::write(&log, b"one\ntwo\n\n  \nthree\x07\xff\n").unwrap();
         assert_eq!(last_lines(&log, 2), ["two", "three \u{fffd}"]);
-        assert_eq!(last_lines(&folder.path().join("absent"), 2), [""; 0]);
+        assert_eq!(last_lines(&directory.path().join("absent"), 2), [""; 0]);
     }
 }

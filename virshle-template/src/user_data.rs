@@ -1,4 +1,5 @@
-//! What a machine is told at its first boot: our own few words, cloud-init's, or a script.
+//! User data, what a machine is given at its first boot: our own few keys, cloud-init's, or a
+//! script.
 
 use std::path::Path;
 
@@ -14,8 +15,8 @@ use crate::source::Source;
 
 /// User data that a machine gets at its first boot; its content says which of three kinds it is.
 ///
-/// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is a
-/// breaking change.
+/// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is
+/// a breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserData {
     /// TOML of our own.
@@ -83,8 +84,8 @@ impl UserData {
     ///
     /// # Errors
     ///
-    /// [`TemplateError::Mistakes`] with the places of what is wrong with the text, or where it stops
-    /// being text.
+    /// [`TemplateError::Mistakes`] with the places of what is wrong with the text, or where it
+    /// stops being text.
     pub fn parse_bytes(bytes: &[u8], origin: &Path) -> Result<Self, TemplateError> {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::parse(text, origin),
@@ -105,13 +106,13 @@ impl UserData {
     ///
     /// [`TemplateError::Mistakes`] with the places of what is wrong with the TOML or the YAML.
     pub fn parse(text: &str, origin: &Path) -> Result<Self, TemplateError> {
-        // A mark that some editors write, and nobody who reads it wants.
+        // A mark that some editors write, which no reader wants.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Source::new(origin, text, Caller::current().home);
         let first = text.lines().next().unwrap_or_default();
         let data = if first.starts_with("#!") {
             if text[first.len()..].starts_with("\r\n") {
-                let help = "its interpreter would not be found; sed -i 's/\\r$//' mends it";
+                let help = "its interpreter would not be found; sed -i 's/\\r$//' fixes it";
                 source.wrong(0..first.len(), "this script has the line ends of DOS", help);
             }
             Some(Self::Script(text.to_owned()))
@@ -133,7 +134,7 @@ impl UserData {
 }
 
 impl UserData {
-    /// The first account that the guest is told of by its name, if there is one.
+    /// The first account of the guest that has a name, if there is one.
     pub fn first_user(&self) -> Option<String> {
         match self {
             Self::Settings(settings) => settings.users.first().map(|user| user.name.clone()),
@@ -155,8 +156,8 @@ enum Open {
 ///
 /// # References
 ///
-/// cloud-init's module reference, "Users and Groups": an entry is a mapping with a `name`, or a name;
-/// `default` is whoever the image says.
+/// cloud-init's module reference, "Users and Groups": an entry is a mapping with a `name`, or a
+/// name; `default` is the account that the image names.
 fn first_user_of_yaml(text: &str) -> Option<String> {
     let mut open: Vec<Open> = Vec::new();
     for event in Parser::new_from_str(text) {
@@ -205,8 +206,8 @@ fn value_is_over(open: &mut [Open]) {
 /// What user data is.
 const KINDS: &str = "expected TOML, or #cloud-config (YAML) or #! (a script) in its first line";
 
-/// Why `text` is not even meant to be TOML of ours, if it isn't. Told line by line what is wrong with
-/// another language, nobody would learn anything, and a secret might be shown.
+/// Why `text` is not even meant to be TOML of ours, if it isn't. A list, line by line, of what is
+/// wrong with another language, the user would learn nothing, and a secret might be shown.
 fn reason_against_toml(text: &str) -> Option<&'static str> {
     let first = text.lines().next().unwrap_or_default();
     // What cloud-init knows besides would be nothing but a comment in TOML.

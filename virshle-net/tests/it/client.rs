@@ -42,7 +42,7 @@ fn ovs_every_operation_does_what_it_says() {
     }
     let lab = Lab::new();
     let mut client = connect(&lab);
-    // A table whose rows need nobody to refer to them.
+    // A table whose rows need no reference.
     let row = Row::from([("external_ids".into(), Value::map([("who", "test")]))]);
     let ours = [Condition::includes("external_ids", Value::map([("who", "test")]))];
     let outcomes = client
@@ -161,7 +161,7 @@ fn ovs_tcp_works_as_well() {
         return;
     }
     let lab = Lab::new();
-    let control = lab.ovs.folder().join("ovsdb-server.ctl");
+    let control = lab.ovs.directory().join("ovsdb-server.ctl");
     // It listens after it has answered: the second answer says that it does.
     for words in
         [&["ovsdb-server/add-remote", "ptcp:6640:127.0.0.1"][..], &["ovsdb-server/list-remotes"]]
