@@ -70,6 +70,11 @@ impl Destination {
         Ok(Self { file: Unpublished::Named(file), path: path.to_owned() })
     }
 
+    /// Where it is to appear.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn file(&self) -> &File {
         match &self.file {
             Unpublished::Unnamed(file) => file,

@@ -49,6 +49,7 @@ mod clone;
 mod clusters;
 mod compression;
 mod convert;
+mod converter;
 mod destination;
 mod disk;
 mod error;
