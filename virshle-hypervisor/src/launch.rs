@@ -1,29 +1,27 @@
-//! Starting a cloud-hypervisor process.
+//! Starts a cloud-hypervisor process.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::HypervisorError;
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::Cause;
-use crate::log::last_lines;
+use crate::log::{last_lines, rotate};
 use crate::sys::{self, Handover};
 use crate::terminal::Terminal;
 use crate::version::{Version, version};
 use crate::vmm::Vmm;
+use crate::watcher::{Ended, Watcher, pipe};
 
 /// How long one that ended too early may take to print its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -176,7 +174,8 @@ impl Launch {
     /// As [`spawn`](Self::spawn).
     pub fn spawn_while(&self, work: impl FnOnce()) -> Result<Vmm, HypervisorError> {
         let deadline = Deadline::after(self.start_timeout);
-        let socket = absolute(&self.api_socket).map_err(|source| self.cannot_bind(source))?;
+        let socket =
+            std::path::absolute(&self.api_socket).map_err(|source| self.cannot_bind(source))?;
         // First of all: the log of a process that runs must stay its log.
         let listener = self.bind(&socket)?;
         let started = self.start(&socket, listener, &deadline, work);
@@ -214,12 +213,12 @@ impl Launch {
         let cannot_run = |source| HypervisorError::Run { program: self.program.clone(), source };
         let program = match self.program.components().count() {
             1 if !self.program.is_absolute() => self.program.clone(),
-            _ => absolute(&self.program).map_err(cannot_run)?,
+            _ => std::path::absolute(&self.program).map_err(cannot_run)?,
         };
         let mut command = Command::new(program);
         command.arg("--api-socket").arg(api_socket(listener.as_raw_fd(), socket));
         if let Some(events) = &self.event_file {
-            let events = absolute(events)
+            let events = std::path::absolute(events)
                 .map_err(|source| HypervisorError::Log { path: events.clone(), source })?;
             let mut option = OsString::from("path=");
             option.push(events);
@@ -255,7 +254,7 @@ impl Launch {
         );
         tracing::debug!(?command, "starting");
         let child = command.spawn().map_err(cannot_run)?;
-        Ok(Watcher { child, status: status.into(), release: Some(release) })
+        Ok(Watcher::new(child, status, release))
     }
 
     /// Waits until the process answers, and checks who answered.
@@ -392,63 +391,4 @@ fn api_socket(descriptor: i32, path: &Path) -> OsString {
         option.push(path);
     }
     option
-}
-
-/// The child that watches the process while it starts.
-struct Watcher {
-    child: Child,
-    status: File,
-    release: Option<OwnedFd>,
-}
-
-enum Ended {
-    No,
-    Yes(Option<ExitStatus>),
-}
-
-impl Watcher {
-    fn ended(&mut self, timeout: Duration) -> Ended {
-        let deadline = Deadline::after(timeout);
-        loop {
-            let mut watched = [PollFd::new(&self.status, PollFlags::IN)];
-            match poll(&mut watched, deadline.left_to_poll().as_ref()) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(0) | Err(_) => return Ended::No,
-                Ok(_) => break,
-            }
-        }
-        let mut status = [0; 4];
-        match self.status.read_exact(&mut status) {
-            Ok(()) => Ended::Yes(Some(ExitStatus::from_raw(i32::from_ne_bytes(status)))),
-            Err(_) => Ended::Yes(None),
-        }
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        drop(self.release.take());
-        // It can only fail where the program that embeds us ignores SIGCHLD: no zombie there.
-        drop(self.child.wait());
-    }
-}
-
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    Ok((sys::above_standard(read.as_fd())?, sys::above_standard(write.as_fd())?))
-}
-
-fn absolute(path: &Path) -> io::Result<PathBuf> {
-    std::path::absolute(path)
-}
-
-fn rotate(path: &Path) -> Result<(), HypervisorError> {
-    let mut old = path.as_os_str().to_owned();
-    old.push(OsStr::new(".1"));
-    match fs::rename(path, &old) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(HypervisorError::Log { path: path.to_owned(), source: error })
-        }
-        _ => Ok(()),
-    }
 }

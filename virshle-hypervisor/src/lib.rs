@@ -86,6 +86,7 @@ mod vm_config;
 mod vm_info;
 mod vmm;
 mod vsock;
+mod watcher;
 
 pub use boot::PendingBoot;
 pub use client::Client;

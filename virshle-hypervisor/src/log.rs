@@ -1,8 +1,10 @@
 //! cloud-hypervisor's log file.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+
+use crate::HypervisorError;
 
 /// The most that is read of a log.
 const MAX_TAIL: u64 = 64 << 10;
@@ -36,6 +38,18 @@ pub(crate) fn read_end(log: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.take(MAX_TAIL).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Keeps the file `path` of an earlier run as `path` with `.1` after it.
+pub(crate) fn rotate(path: &Path) -> Result<(), HypervisorError> {
+    let mut old = path.as_os_str().to_owned();
+    old.push(".1");
+    match fs::rename(path, &old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(HypervisorError::Log { path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

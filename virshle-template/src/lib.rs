@@ -64,6 +64,7 @@ mod config;
 mod device;
 mod disk;
 mod error;
+mod first_user;
 mod hypervisor;
 mod locate;
 mod mac;

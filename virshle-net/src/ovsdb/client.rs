@@ -1,4 +1,7 @@
 //! The OVSDB client: calls, transactions, monitors.
+//!
+//! Longer than other files of this crate: every call shares one connection's bookkeeping (answers by
+//! number, updates not yet taken), and a third of the lines are the docs of the calls.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
