@@ -39,7 +39,7 @@ impl Client {
 
 /// A boot that was asked for.
 #[derive(Debug)]
-#[must_use = "the answer tells whether the machine runs"]
+#[must_use = "the answer is whether the machine runs"]
 pub struct PendingBoot {
     client: Client,
     connection: Connection,
