@@ -73,7 +73,7 @@ impl Client {
         sys::peer_pid(idle.as_ref()?.stream()).ok()
     }
 
-    /// Returns whether the process is there and works on requests (`vmm.ping`).
+    /// Checks that the process is there and works on requests (`vmm.ping`).
     ///
     /// # Errors
     ///
