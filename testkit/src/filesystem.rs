@@ -7,11 +7,11 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A filesystem in a file, mounted in a temporary folder; unmounted when this is dropped, also
+/// A filesystem in a file, mounted in a temporary directory; unmounted when this is dropped, also
 /// when the test fails.
 #[derive(Debug)]
 pub struct LoopFilesystem {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl LoopFilesystem {
@@ -19,7 +19,7 @@ impl LoopFilesystem {
     ///
     /// # Errors
     ///
-    /// If a program fails; its words are in the error.
+    /// If a program fails; its output is in the error.
     pub fn xfs(size_bytes: u64) -> io::Result<Self> {
         Self::make(size_bytes, &["mkfs.xfs", "-q", "-m", "reflink=1"])
     }
@@ -43,12 +43,12 @@ impl LoopFilesystem {
     }
 
     fn make(size_bytes: u64, mkfs: &[&str]) -> io::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let image = folder.path().join("image");
+        let directory = tempfile::tempdir()?;
+        let image = directory.path().join("image");
         File::create(&image)?.set_len(size_bytes)?;
         let (program, words) = mkfs.split_first().unwrap_or((&"mkfs", &[]));
         run(Command::new(program).args(words).arg(&image))?;
-        let filesystem = Self { folder };
+        let filesystem = Self { directory };
         std::fs::create_dir(filesystem.path())?;
         run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(filesystem.path()))?;
         Ok(filesystem)
@@ -56,7 +56,7 @@ impl LoopFilesystem {
 
     /// Where it is mounted.
     pub fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join("mounted")
+        self.directory.path().join("mounted")
     }
 }
 

@@ -1,5 +1,6 @@
-//! What the tests of this workspace stand on: real parts in private (Open vSwitch, loop
-//! filesystems, network namespaces) and fakes for what a real part can't be made to do on demand.
+//! Fixtures for the tests of this workspace: real parts in private (Open vSwitch, loop
+//! filesystems, network namespaces) and fakes for what a real part can't be made to do on
+//! demand.
 //!
 //! Everything made here is undone when its guard is dropped, also when a test fails.
 

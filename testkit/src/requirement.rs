@@ -36,7 +36,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// The word for this part in `VIRSHLE_REQUIRE`.
+    /// The name of this part in `VIRSHLE_REQUIRE`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ovs => "ovs",
@@ -74,7 +74,7 @@ impl Part {
     }
 }
 
-/// Tells whether this host has `part`.
+/// Returns whether this host has `part`.
 pub fn has(part: Part) -> bool {
     let root = rustix::process::geteuid().is_root();
     match part {
@@ -113,13 +113,13 @@ pub fn has(part: Part) -> bool {
     }
 }
 
-/// Tells whether a test may go on: true when every part is here.
+/// Returns whether a test may continue: true when every part is here.
 ///
 /// Otherwise it prints `skipped: needs …`, and the test returns.
 ///
 /// # Panics
 ///
-/// If a part is absent that `VIRSHLE_REQUIRE` (words separated by commas) names.
+/// If a part is absent that `VIRSHLE_REQUIRE` (names separated by commas) lists.
 #[must_use]
 pub fn need(parts: &[Part]) -> bool {
     let required = std::env::var("VIRSHLE_REQUIRE").unwrap_or_default();

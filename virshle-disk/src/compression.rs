@@ -1,4 +1,4 @@
-//! Compressed streams, told apart by content and unpacked while they are read.
+//! Decompresses gzip, xz and zstd streams while they are read; recognises them by content.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -21,7 +21,7 @@ pub enum Compression {
 const XZ_MEMORY_KIB: u32 = 1 << 20;
 
 impl Compression {
-    /// Tells how a file is compressed that begins with `head`; none if it isn't.
+    /// Returns how a file is compressed that begins with `head`; none if it isn't.
     ///
     /// # References
     ///

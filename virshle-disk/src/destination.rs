@@ -70,6 +70,11 @@ impl Destination {
         Ok(Self { file: Unpublished::Named(file), path: path.to_owned() })
     }
 
+    /// Where it is to appear.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn file(&self) -> &File {
         match &self.file {
             Unpublished::Unnamed(file) => file,
@@ -77,7 +82,7 @@ impl Destination {
         }
     }
 
-    /// Makes sure that there is room for `needed_bytes`.
+    /// Ensures that there is room for `needed_bytes`.
     pub(crate) fn needs_room(&self, needed_bytes: u64) -> Result<(), DiskError> {
         let space = rustix::fs::fstatvfs(self.file()).map_err(|errno| self.failed(errno))?;
         let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
@@ -133,9 +138,9 @@ mod tests {
 
     #[test]
     fn nothing_is_there_before_it_is_published() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
-        let count = || std::fs::read_dir(folder.path()).unwrap().count();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        let count = || std::fs::read_dir(directory.path()).unwrap().count();
         drop(Destination::begin(&path).unwrap());
         assert_eq!(count(), 0);
         drop(Destination::named(&path).unwrap());
@@ -154,8 +159,8 @@ mod tests {
 
     #[test]
     fn a_file_of_that_name_is_never_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
         let late = [Destination::begin(&path).unwrap(), Destination::named(&path).unwrap()];
         std::fs::write(&path, "first").unwrap();
         for destination in late {
@@ -163,6 +168,6 @@ mod tests {
             assert!(error.hint().is_some(), "{error:?}");
         }
         assert_eq!(std::fs::read(&path).unwrap(), b"first");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -18,7 +18,7 @@ pub enum DiskError {
         /// Why.
         source: io::Error,
     },
-    /// It is a folder, a FIFO or another thing that holds no image.
+    /// It is a directory, a FIFO or another thing that holds no image.
     #[error("{} is {what}, not an image", .path.display())]
     NotAnImage {
         /// The thing.
@@ -65,7 +65,7 @@ pub enum DiskError {
         asked: Format,
     },
     /// It is not whole in itself: what it doesn't hold is in another file.
-    #[error("image {} is a qcow2 that stands on {}", .path.display(), .backing.display())]
+    #[error("image {} is a qcow2 with the backing file {}", .path.display(), .backing.display())]
     HasBackingFile {
         /// The image.
         path: PathBuf,
@@ -93,7 +93,7 @@ pub enum DiskError {
         /// Why.
         reason: String,
     },
-    /// The destination can't be made or written.
+    /// The destination can't be created or written.
     #[error("cannot write disk {}", .path.display())]
     Write {
         /// The disk.
@@ -142,9 +142,9 @@ pub enum DiskError {
         size_bytes: usize,
     },
     /// Whether the filesystem can share extents can't be found out.
-    #[error("cannot tell whether {} can hold reflinks", .path.display())]
+    #[error("cannot find out whether {} supports reflinks", .path.display())]
     Probe {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -166,12 +166,12 @@ impl DiskError {
             Self::Unpack { .. } => Some("fetch it again, and compare its checksum".into()),
             Self::OtherFormat { .. } => Some("keep it as it is, or convert it first".into()),
             Self::HasBackingFile { path, .. } => Some(format!(
-                "qemu-img convert -O qcow2 {} whole.qcow2 makes one of the two",
+                "qemu-img convert -O qcow2 {} whole.qcow2 merges the two",
                 path.display()
             )),
             Self::Broken { path, .. } => Some(format!("qemu-img check {}", path.display())),
             Self::TooSmall { .. } => {
-                Some("ask for more, or leave the size away to keep the image's own".into())
+                Some("ask for more, or omit the size to keep the image's own".into())
             }
             Self::Grow { .. } => Some("qemu-img resize can grow a copy of the image".into()),
             Self::Reflink { .. } => {
@@ -187,10 +187,8 @@ impl DiskError {
                 }
                 _ => None,
             },
-            Self::Changed { .. } => Some("wait until nobody writes to it any more".into()),
-            Self::SeedTooLarge { .. } => {
-                Some("let the guest fetch what is large, instead of telling it".into())
-            }
+            Self::Changed { .. } => Some("wait until no process writes to it any more".into()),
+            Self::SeedTooLarge { .. } => Some("let the guest download what is large".into()),
             Self::NotAnImage { .. } | Self::Probe { .. } => None,
         }
     }

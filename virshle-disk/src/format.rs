@@ -1,4 +1,4 @@
-//! The formats of images, told apart by content and never by a file's name.
+//! Formats of images, recognised by content and never by a file's name.
 
 use std::fmt;
 use std::str::FromStr;

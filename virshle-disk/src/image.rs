@@ -23,11 +23,11 @@ pub struct Image {
     pub allocated_bytes: u64,
     /// The length of its file, in bytes.
     pub file_size_bytes: u64,
-    /// The image that a qcow2 stands on, as its header names it: relative to its own folder.
+    /// The backing file of a qcow2, as its header names it: relative to its own directory.
     pub backing_file: Option<PathBuf>,
 }
 
-/// Tells what the image in `path` is, by its content. It is opened read-only.
+/// Returns what the image in `path` is, by its content. It is opened read-only.
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ pub fn inspect(path: &Path) -> Result<Image, DiskError> {
     Ok(Opened::open(path)?.image)
 }
 
-/// Tells what the file in `path` takes on its filesystem, in bytes; holes take nothing.
+/// Returns what the file in `path` takes on its filesystem, in bytes; holes take nothing.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ fn allocated(metadata: &Metadata) -> u64 {
     metadata.blocks().saturating_mul(512)
 }
 
-/// So much of an image's beginning tells what it is, in bytes.
+/// How much of an image's beginning is read to recognise it, in bytes.
 pub(crate) const HEAD: u64 = 512;
 
 /// An image that is open for reading.
@@ -80,7 +80,7 @@ impl Opened {
         Self::raw(path, file)
     }
 
-    /// Tells what `file`, which is the image `path`, is.
+    /// Returns what `file`, which is the image `path`, is.
     pub(crate) fn of(path: &Path, file: File) -> Result<Self, DiskError> {
         let mut opened = Self::raw(path, file)?;
         if let Some(header) = read_header(path, &opened.file)? {
@@ -105,7 +105,7 @@ impl Opened {
             rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0))
                 .map_err(|errno| failed(errno.into()))?
         } else if kind.is_dir() {
-            return not_an_image("a folder");
+            return not_an_image("a directory");
         } else if kind.is_fifo() {
             return not_an_image("a FIFO");
         } else {
@@ -121,7 +121,7 @@ impl Opened {
         Ok(Self { path: path.to_owned(), file, image, header: None, metadata })
     }
 
-    /// Tells whether the file was written since it was opened.
+    /// Returns whether the file was written since it was opened.
     pub(crate) fn was_changed(&self) -> io::Result<bool> {
         let now = self.file.metadata()?;
         let stamp = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
@@ -191,10 +191,10 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_told_and_never_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("image");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image");
         assert!(matches!(inspect(&path), Err(DiskError::Read { .. })));
-        assert!(matches!(inspect(folder.path()), Err(DiskError::NotAnImage { .. })));
+        assert!(matches!(inspect(directory.path()), Err(DiskError::NotAnImage { .. })));
         assert!(matches!(inspect(Path::new("/dev/null")), Err(DiskError::NotAnImage { .. })));
         rustix::fs::mknodat(
             rustix::fs::CWD,
@@ -210,8 +210,8 @@ mod tests {
 
     #[test]
     fn formats_are_told_by_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("image.qcow2");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image.qcow2");
         std::fs::write(&path, [7; 1000]).unwrap();
         let image = inspect(&path).unwrap();
         assert_eq!((image.format, image.virtual_size_bytes), (Format::Raw, 1000));

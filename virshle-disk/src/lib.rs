@@ -3,7 +3,7 @@
 //! An image stays as it is: it is opened read-only, always. A copy of it is a *reflink* on XFS and
 //! btrfs, which takes the same time at any size and no room until it is written; else a *sparse
 //! copy* of its data without its holes; or, on any filesystem, an *overlay*, a qcow2 that holds
-//! only what differs. A disk appears complete or not at all. Raw and qcow2 are told apart by
+//! only what differs. A disk appears complete or not at all. Raw and qcow2 are distinguished by
 //! content, never by a file's name.
 //!
 //! An image from elsewhere is made whole by a [`ConvertRequest`]: unpacked, if it is compressed
@@ -49,6 +49,7 @@ mod clone;
 mod clusters;
 mod compression;
 mod convert;
+mod converter;
 mod destination;
 mod disk;
 mod error;

@@ -151,7 +151,7 @@ impl Header {
         Err(Refusal::Unsupported(unsupported))
     }
 
-    /// Tells whether the entries of the L2 tables speak of parts of clusters, too.
+    /// Returns whether the entries of the L2 tables speak of parts of clusters, too.
     pub(crate) fn has_extended_l2(&self) -> bool {
         self.incompatible & INCOMPATIBLE_EXTENDED_L2 != 0
     }
@@ -213,7 +213,7 @@ fn read_compression(
     }
     match kind {
         [1] => Ok(ClusterCompression::Zstd),
-        [0] => Err(Refusal::Broken("it has no compression, and says that it has".into())),
+        [0] => Err(Refusal::Broken("it has no compression, and its header claims one".into())),
         _ => Err(Refusal::Unsupported("a qcow2 whose compression is unknown here")),
     }
 }

@@ -1,4 +1,4 @@
-//! What a confined cloud-hypervisor may open.
+//! Landlock rules: what a confined cloud-hypervisor may open.
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +12,14 @@ use crate::vm_config::VmConfig;
 /// The version of the kernel's landlock interface that cloud-hypervisor insists on (Linux 6.2).
 pub const LANDLOCK_MIN_ABI: u32 = 3;
 
-/// A file, or everything below a folder, that cloud-hypervisor may open though its configuration
+/// A file, or everything below a directory, that cloud-hypervisor may open though its configuration
 /// doesn't name it.
 ///
 /// A path that doesn't exist fails `vm.boot`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LandlockRule {
-    /// The file or folder.
+    /// The file or directory.
     pub path: PathBuf,
     /// What may be done to it.
     pub access: LandlockAccess,
@@ -67,7 +67,7 @@ pub fn landlock_abi() -> Option<u32> {
     sys::landlock_abi()
 }
 
-/// Tells whether the kernel offers what cloud-hypervisor needs to confine itself.
+/// Returns whether the kernel offers what cloud-hypervisor needs to confine itself.
 pub fn landlock_available() -> bool {
     landlock_abi().is_some_and(|abi| abi >= LANDLOCK_MIN_ABI)
 }
@@ -75,12 +75,12 @@ pub fn landlock_available() -> bool {
 impl VmConfig {
     /// Confines cloud-hypervisor to the files that this configuration names and those it leads to.
     ///
-    /// cloud-hypervisor itself allows disks, payload, consoles, the vsock socket and its folder.
-    /// This adds the folder of each vhost-user socket that it makes (it makes it again when the
-    /// other side comes back), the folder of the serial socket (made again at a reboot) and the
-    /// tap devices' entries in `/sys`. Call it last, when disks and networks are complete.
+    /// cloud-hypervisor itself allows disks, payload, consoles, the vsock socket and its directory.
+    /// This adds the directory of each vhost-user socket that it creates (it makes it again when
+    /// the other side comes back), the directory of the serial socket (made again at a reboot) and
+    /// the tap devices' entries in `/sys`. Call it last, when disks and networks are complete.
     ///
-    /// `also` names what no configuration tells: the backing files of qcow2 images (read), taps
+    /// `also` names what is in no configuration: the backing files of qcow2 images (read), taps
     /// that are passed as descriptors, whatever is to be added while the machine runs.
     ///
     /// The rules hold for the VMM's thread and those born from it, for the process's life.
@@ -95,11 +95,11 @@ impl VmConfig {
                 rules.push(LandlockRule::new(path, LandlockAccess::Read));
             }
             if let (Some(socket), Some(VhostMode::Server)) = (&net.vhost_socket, net.vhost_mode) {
-                rules.extend(folder(socket));
+                rules.extend(directory(socket));
             }
         }
         if let (ConsoleMode::Socket, Some(socket)) = (self.serial.mode, &self.serial.socket) {
-            rules.extend(folder(socket));
+            rules.extend(directory(socket));
         }
         for rule in also {
             rules.push(rule);
@@ -113,9 +113,9 @@ impl VmConfig {
     }
 }
 
-fn folder(socket: &Path) -> Option<LandlockRule> {
-    let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty())?;
-    Some(LandlockRule::new(folder, LandlockAccess::ReadWrite))
+fn directory(socket: &Path) -> Option<LandlockRule> {
+    let directory = socket.parent().filter(|directory| !directory.as_os_str().is_empty())?;
+    Some(LandlockRule::new(directory, LandlockAccess::ReadWrite))
 }
 
 #[cfg(test)]

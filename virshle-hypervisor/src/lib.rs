@@ -1,4 +1,4 @@
-//! One cloud-hypervisor process: how it is started and found again, what it is asked and told,
+//! One cloud-hypervisor process: how it is started and found again, what it is asked and sent,
 //! how it ended.
 //!
 //! [cloud-hypervisor](https://www.cloudhypervisor.org) runs one virtual machine to a process and
@@ -6,18 +6,18 @@
 //! and may end before them.
 //!
 //! The model in five lines:
-//! - [`Launch`] starts a process that belongs to nobody: it lives on when its starter ends.
+//! - [`Launch`] starts a detached process: it lives on when its starter ends.
 //! - [`Vmm`] is a running process. It is found by its API socket alone, without a pid file.
 //! - [`Client`] calls every endpoint of the API, with deadlines, and passes descriptors.
 //! - [`VmConfig`] is what a machine is made of, and [`VmConfig::command_line`] the same for people.
-//! - [`EventReader`] and [`exit_reason`] tell what happened, [`connect_vsock`] reaches the guest.
+//! - [`EventReader`] and [`exit_reason`] report what happened, [`connect_vsock`] reaches the guest.
 //!
 //! # Limitations
 //!
 //! Linux on x86_64 and aarch64. cloud-hypervisor v44 or newer; the types follow v53, and older
 //! ones ignore what they don't know. Calls block the thread. A program that is a subreaper, or the
 //! first process of a container, has to reap the processes it started, as it has any orphan.
-//! Whether a guest that was told to power off does so can't be known before the process ends.
+//! Whether a guest that was asked to power off does so can't be known before the process ends.
 //!
 //! # Example
 //!
@@ -86,6 +86,7 @@ mod vm_config;
 mod vm_info;
 mod vmm;
 mod vsock;
+mod watcher;
 
 pub use boot::PendingBoot;
 pub use client::Client;

@@ -143,8 +143,9 @@ mod tests {
 
     #[test]
     fn a_program_that_is_too_old_or_another_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let old = virshle_testkit::FakeProgram::of_version("v43.0").write(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let old =
+            virshle_testkit::FakeProgram::of_version("v43.0").write(directory.path()).unwrap();
         let error = version(&old, Duration::from_secs(10)).unwrap_err();
         assert!(error.to_string().ends_with("is version 43.0, and 44.0 or newer is needed"));
         let error = version(Path::new("/bin/echo"), Duration::from_secs(10)).unwrap_err();
@@ -160,8 +161,8 @@ mod tests {
 
     #[test]
     fn a_program_that_doesnt_end_is_given_up() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = virshle_testkit::FakeProgram::hangs().write(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let program = virshle_testkit::FakeProgram::hangs().write(directory.path()).unwrap();
         let error = version(&program, Duration::from_millis(50)).unwrap_err();
         assert!(error.timed_out(), "{error}");
     }

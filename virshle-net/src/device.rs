@@ -13,7 +13,7 @@ pub struct Device {
     pub name: InterfaceName,
     /// Its number.
     pub index: u32,
-    /// Its driver's word for it: `tun` for a tap, `macvtap`, `veth`; empty for hardware.
+    /// Its driver's name for it: `tun` for a tap, `macvtap`, `veth`; empty for hardware.
     pub kind: String,
     /// Whether it is set up.
     pub is_up: bool,

@@ -52,7 +52,7 @@ pub enum NetError {
         reason: &'static str,
     },
 
-    /// Nobody answers at the database's address.
+    /// Nothing answers at the database's address.
     #[error("cannot connect to the Open vSwitch database at {address}")]
     Connect {
         /// Where it was looked for.
@@ -113,7 +113,7 @@ pub enum NetError {
         address: Address,
         /// The request's method.
         method: String,
-        /// The server's words.
+        /// The server's message.
         error: String,
     },
     /// One operation of a transaction failed, so that none was done.
@@ -125,7 +125,7 @@ pub enum NetError {
         operation: String,
         /// The error's short name, as `constraint violation`.
         error: String,
-        /// The server's words; may be empty.
+        /// The server's message; may be empty.
         details: String,
     },
 
@@ -159,16 +159,16 @@ pub enum NetError {
         /// What was wanted.
         wanted: Datapath,
     },
-    /// `ovs-vswitchd` could not make the bridge; it was removed again.
-    #[error("ovs-vswitchd could not make bridge {bridge}: {reason}")]
+    /// `ovs-vswitchd` could not create the bridge; it was removed again.
+    #[error("ovs-vswitchd could not create bridge {bridge}: {reason}")]
     BridgeFailed {
         /// Its name.
         bridge: String,
-        /// The switch's words.
+        /// The switch's message.
         reason: String,
     },
     /// The bridge, port or patch link has no mark of ours, so it was left alone.
-    #[error("{what} was not made by virshle")]
+    #[error("{what} was not created by virshle")]
     NotOurs {
         /// As `bridge vs0`.
         what: String,
@@ -193,26 +193,26 @@ pub enum NetError {
         /// Its datapath.
         b_datapath: String,
     },
-    /// A port of that name exists and belongs to somebody else; it was left alone.
+    /// A port of that name exists and belongs to another owner; it was left alone.
     #[error("there is a port {port} already, {}", owner_of(.owner))]
     PortTaken {
         /// Its name.
         port: String,
-        /// The machine it belongs to, if it was made by virshle.
+        /// The machine it belongs to, if it was created by virshle.
         owner: Option<String>,
     },
-    /// `ovs-vswitchd` could not make the port; it was removed again.
+    /// `ovs-vswitchd` could not create the port; it was removed again.
     #[error("ovs-vswitchd could not add port {port} to bridge {bridge}: {reason}")]
     PortFailed {
         /// Its name.
         port: String,
         /// The bridge.
         bridge: String,
-        /// The switch's words.
+        /// The switch's message.
         reason: String,
     },
     /// A vhost-user port was asked for, and this Open vSwitch runs without DPDK.
-    #[error("cannot make vhost-user ports: ovs-vswitchd runs without DPDK")]
+    #[error("cannot create vhost-user ports: ovs-vswitchd runs without DPDK")]
     NoDpdk,
     /// No link came up.
     #[error("port {port} has no link after {timeout:?}")]
@@ -223,7 +223,7 @@ pub enum NetError {
         timeout: Duration,
     },
 
-    /// The tap device could not be made.
+    /// The tap device could not be created.
     #[error("cannot create tap {name}")]
     CreateTap {
         /// Its name.
@@ -231,7 +231,7 @@ pub enum NetError {
         /// Why not.
         source: io::Error,
     },
-    /// The macvtap device could not be made.
+    /// The macvtap device could not be created.
     #[error("cannot create macvtap {name} on {lower}")]
     CreateMacvtap {
         /// Its name.
@@ -284,7 +284,7 @@ pub enum NetError {
     /// The switch's user could not be given access to a socket.
     #[error("cannot give user {uid} access to {}", .path.display())]
     GrantAccess {
-        /// The socket or the folder on the way to it.
+        /// The socket or the directory on the way to it.
         path: PathBuf,
         /// The user.
         uid: u32,
@@ -300,13 +300,13 @@ fn details_of(details: &str) -> String {
 fn owner_of(owner: &Option<String>) -> String {
     match owner {
         Some(name) => format!("of machine {name}"),
-        None => "not made by virshle".into(),
+        None => "not created by virshle".into(),
     }
 }
 
 impl NetError {
-    /// What to do next, if there is something to say. It speaks of the host; a command that prepares the
-    /// host is the front end's to name.
+    /// What to do next, if there is something to say. It speaks of the host; a command that
+    /// prepares the host is the front end's to name.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::InvalidAddress { .. } => {
@@ -355,7 +355,7 @@ impl NetError {
             }
             Self::CreateTap { source, .. } | Self::CreateMacvtap { source, .. } => {
                 match source.raw_os_error() {
-                    Some(1 | 13) => "making network devices needs root or CAP_NET_ADMIN (setcap \
+                    Some(1 | 13) => "creating network devices needs root or CAP_NET_ADMIN (setcap \
                                      cap_net_admin+ep on the program); a vhost network needs neither"
                         .into(),
                     Some(16 | 17) => "a device of that name exists already".into(),

@@ -50,9 +50,9 @@
 //!
 //! # Limitations
 //!
-//! Linux on 64-bit machines. No flows, no tunnels, no quality of service, no trunk ports: `ovs-ofctl` and
-//! `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the database. A
-//! machine's vhost-user socket is made by somebody else (the monitor); only its switch's side is
+//! Linux on 64-bit machines. No flows, no tunnels, no quality of service, no trunk ports:
+//! `ovs-ofctl` and `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the
+//! database. A machine's vhost-user socket is created by the monitor; only its switch's side is
 //! here.
 
 mod access_list;

@@ -1,4 +1,4 @@
-//! Macvtap devices: a machine's card directly on a device of the host.
+//! Macvtap devices: a machine's NIC directly on a network device of the host.
 
 use std::fs::File;
 use std::io;
@@ -28,7 +28,7 @@ pub struct Macvtap {
 }
 
 impl Macvtap {
-    /// Makes a macvtap called `name` on the device `lower`, with the machine's address `mac`.
+    /// Creates a macvtap called `name` on the device `lower`, with the machine's address `mac`.
     ///
     /// # Errors
     ///
@@ -84,7 +84,8 @@ impl Macvtap {
         &self.name
     }
 
-    /// Deletes the macvtap of that name, even while somebody holds it; false if there is none.
+    /// Deletes the macvtap of that name, even while another process holds it; false if there is
+    /// none.
     ///
     /// # Errors
     ///

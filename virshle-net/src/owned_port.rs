@@ -30,7 +30,7 @@ pub struct OwnedPort {
     pub vlan: Option<u16>,
     /// Its OpenFlow number; -1 if it failed, none if `ovs-vswitchd` has not seen it yet.
     pub ofport: Option<i64>,
-    /// Why it does not work, in the switch's words.
+    /// Why it does not work, as the switch reports it.
     pub error: Option<String>,
     /// Whether it has a link; none if `ovs-vswitchd` did not say.
     pub link_up: Option<bool>,
@@ -89,8 +89,8 @@ impl Switch {
         Ok(owned)
     }
 
-    /// The counters of the port called `name`, as `rx_bytes` and `tx_dropped`; `ovs-vswitchd` writes
-    /// them down every few seconds. Empty if there is no such port.
+    /// The counters of the port called `name`, as `rx_bytes` and `tx_dropped`; `ovs-vswitchd`
+    /// writes them down every few seconds. Empty if there is no such port.
     ///
     /// # Errors
     ///

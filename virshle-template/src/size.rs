@@ -124,7 +124,7 @@ fn fraction_bytes(digits: &str, scale: u64) -> Option<u64> {
     if digits.is_empty() {
         return Some(0);
     }
-    // Nobody writes more digits, and so many can be counted with.
+    // No process writes more digits, and so many can be counted with.
     let power = u32::try_from(digits.len()).ok().filter(|length| *length <= 18)?;
     let numerator = u128::from(digits.parse::<u64>().ok()?) * u128::from(scale);
     let denominator = 10_u128.pow(power);
@@ -141,7 +141,7 @@ impl fmt::Display for ByteSize {
             if self.0 < one {
                 continue;
             }
-            // Two digits are enough where they are exact; what isn't is told in a smaller unit.
+            // Two digits are enough where they are exact; what isn't is shown in a smaller unit.
             let hundredths = u128::from(self.0) * 100;
             if hundredths % u128::from(one) == 0 {
                 let hundredths = hundredths / u128::from(one);

@@ -34,13 +34,13 @@ fn used(filesystem: &LoopFilesystem) -> u64 {
 }
 
 /// Ten copies by `mode`: the image stays as it is, each copy has its bytes and is grown.
-fn ten_copies(folder: &Path, mode: CloneMode) -> CloneMethod {
-    let source = folder.join("image.raw");
+fn ten_copies(directory: &Path, mode: CloneMode) -> CloneMethod {
+    let source = directory.join("image.raw");
     let bytes = image(&source, 64 * MIB);
     let before = stamp(&source);
     let mut method = None;
     for number in 0..10 {
-        let path = folder.join(format!("disk{number}"));
+        let path = directory.join(format!("disk{number}"));
         let disk =
             CloneRequest::new(&source, &path).mode(mode).size_bytes(100 * MIB).run().unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), 100 * MIB);
@@ -57,10 +57,10 @@ fn reflink_shares_the_images_extents_and_leaves_it_alone() {
     for filesystem in
         [LoopFilesystem::xfs(512 * MIB).unwrap(), LoopFilesystem::btrfs(512 * MIB).unwrap()]
     {
-        let folder = filesystem.path();
-        assert!(supports_reflink(&folder).unwrap());
+        let directory = filesystem.path();
+        assert!(supports_reflink(&directory).unwrap());
         let before = used(&filesystem);
-        assert_eq!(ten_copies(&folder, CloneMode::Auto), CloneMethod::Reflink);
+        assert_eq!(ten_copies(&directory, CloneMode::Auto), CloneMethod::Reflink);
         rustix::fs::sync();
         // The image holds 1 MiB; ten copies of it would hold ten.
         assert!(used(&filesystem) < before + 8 * MIB, "{} to {}", before, used(&filesystem));
@@ -70,18 +70,18 @@ fn reflink_shares_the_images_extents_and_leaves_it_alone() {
 #[test_on(Reflink)]
 fn reflink_that_cannot_be_is_an_error_or_a_sparse_copy_as_asked() {
     let filesystem = LoopFilesystem::ext4(256 * MIB).unwrap();
-    let folder = filesystem.path();
-    assert!(!supports_reflink(&folder).unwrap());
-    assert_eq!(ten_copies(&folder, CloneMode::Auto), CloneMethod::Copy);
-    let source = folder.join("image.raw");
+    let directory = filesystem.path();
+    assert!(!supports_reflink(&directory).unwrap());
+    assert_eq!(ten_copies(&directory, CloneMode::Auto), CloneMethod::Copy);
+    let source = directory.join("image.raw");
     let most = allocated_bytes(&source).unwrap();
-    assert!(allocated_bytes(&folder.join("disk0")).unwrap() <= most);
-    let before = fs::read_dir(&folder).unwrap().count();
-    let request = CloneRequest::new(&source, &folder.join("no")).mode(CloneMode::Reflink);
+    assert!(allocated_bytes(&directory.join("disk0")).unwrap() <= most);
+    let before = fs::read_dir(&directory).unwrap().count();
+    let request = CloneRequest::new(&source, &directory.join("no")).mode(CloneMode::Reflink);
     let error = request.run().unwrap_err();
     assert!(matches!(error, DiskError::Reflink { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("btrfs or xfs"));
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), before);
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), before);
 }
 
 #[test_on(Reflink)]
@@ -95,7 +95,7 @@ fn reflink_less_a_full_disk_leaves_nothing() {
     let error = CloneRequest::new(&source, &path).run().unwrap_err();
     assert!(matches!(error, DiskError::NoRoom { .. }), "{error:?}");
     assert_eq!(fs::read_dir(filesystem.path()).unwrap().count(), before);
-    // Room that goes while the copy is made: the last of it is taken by another file.
+    // Room that goes while the copy is created: the last of it is taken by another file.
     let small = elsewhere.path().join("small.raw");
     fs::write(&small, vec![7; 20 << 20]).unwrap();
     let hog = filesystem.path().join("hog");
@@ -118,10 +118,10 @@ fn reflink_less_a_full_disk_leaves_nothing() {
 
 #[test]
 fn an_image_that_changes_while_it_is_copied_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let source = folder.path().join("image.raw");
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("image.raw");
     fs::write(&source, vec![7; 32 << 20]).unwrap();
-    let path = folder.path().join("disk");
+    let path = directory.path().join("disk");
     let mut change = |_: virshle_disk::Progress| {
         File::options().append(true).open(&source).unwrap().set_len(33 << 20).unwrap();
     };

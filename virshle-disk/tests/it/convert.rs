@@ -1,4 +1,4 @@
-//! Images made by qemu-img, of every kind it makes, against what qemu-img makes of them.
+//! Images created by qemu-img, of every kind it makes, against what qemu-img makes of them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -17,16 +17,16 @@ const MIB: u64 = 1 << 20;
 
 /// Sources of a test, and what becomes of them.
 struct Bench {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { directory: tempfile::tempdir().unwrap() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn text(&self, name: &str) -> String {
@@ -79,9 +79,9 @@ impl Bench {
         fs::remove_file(ours).unwrap();
     }
 
-    /// What is in the folder beside what the test put there.
+    /// What is in the directory beside what the test put there.
     fn assert_nothing_but(&self, names: &[&str]) {
-        let mut found: Vec<String> = fs::read_dir(self.folder.path())
+        let mut found: Vec<String> = fs::read_dir(self.directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .filter(|name| !names.contains(&name.as_str()))
@@ -141,7 +141,7 @@ fn a_qcow2_on_another_is_refused_or_becomes_whole() {
         let output = command.arg(bench.path(name)).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     };
-    // Smaller than what it stands on, and below one that is larger again.
+    // Smaller than its backing file, and below one that is larger again.
     qemu_img(&[
         "create",
         "-q",
@@ -215,7 +215,7 @@ fn a_qcow2_on_another_is_refused_or_becomes_whole() {
     let error = disguised.backing_file(BackingFile::Follow).run().unwrap_err();
     assert!(error.to_string().contains("begins like a qcow2"), "{error}");
     assert!(!bench.path("ours").exists());
-    // One that stands on itself, in the end.
+    // One that is its own backing file, in the end.
     qemu_img(&["rebase", "-u", "-b", "top", "-F", "qcow2", &bench.text("middle")]);
     let request = ConvertRequest::new(&bench.path("top"), &bench.path("ours")).format(Format::Raw);
     let error = request.backing_file(BackingFile::Follow).run().unwrap_err();
@@ -383,8 +383,8 @@ fn what_is_no_image_is_refused_also_if_it_is_compressed() {
     fs::write(&source, b"just some words, of a raw image for all that is known").unwrap();
     let error = ConvertRequest::new(&source, &ours).format(Format::Qcow2).run().unwrap_err();
     assert!(matches!(error, DiskError::OtherFormat { .. }), "{error:?}");
-    let error = ConvertRequest::new(bench.folder.path(), &ours).run().unwrap_err();
-    assert!(matches!(error, DiskError::NotAnImage { what: "a folder", .. }), "{error:?}");
+    let error = ConvertRequest::new(bench.directory.path(), &ours).run().unwrap_err();
+    assert!(matches!(error, DiskError::NotAnImage { what: "a directory", .. }), "{error:?}");
     fs::write(&source, b"").unwrap();
     let error = ConvertRequest::new(&source, &ours).run().unwrap_err();
     assert!(matches!(error, DiskError::NotAnImage { what: "empty", .. }), "{error:?}");

@@ -22,11 +22,11 @@ fn info(path: &Path) -> Value {
 
 #[test_on(QemuImg)]
 fn an_overlay_is_what_qemu_img_takes_for_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let image = folder.path().join("image.raw");
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image.raw");
     fs::write(&image, vec![7; 3 << 20]).unwrap();
     for (number, size) in [(0, 3_u64 << 20), (1, 10 << 30), (2, 40 << 40)] {
-        let path = folder.path().join(format!("overlay{number}"));
+        let path = directory.path().join(format!("overlay{number}"));
         let request = CloneRequest::new(&image, &path).mode(CloneMode::Overlay).size_bytes(size);
         let disk = request.run().unwrap();
         assert_eq!((disk.format, disk.method), (Format::Qcow2, CloneMethod::Overlay));
@@ -39,23 +39,23 @@ fn an_overlay_is_what_qemu_img_takes_for_one() {
         let found = inspect(&path).unwrap();
         assert_eq!((found.virtual_size_bytes, found.backing_file.is_some()), (size, true));
     }
-    let flat = folder.path().join("flat.raw");
-    let overlay = folder.path().join("overlay0");
+    let flat = directory.path().join("flat.raw");
+    let overlay = directory.path().join("overlay0");
     qemu_img(&["convert", "-O", "raw", overlay.to_str().unwrap(), flat.to_str().unwrap()]);
     assert_eq!(fs::read(flat).unwrap(), fs::read(image).unwrap());
 }
 
 #[test_on(QemuImg)]
 fn a_qcow2_is_cloned_and_grown_and_keeps_its_data() {
-    let folder = tempfile::tempdir().unwrap();
-    let raw = folder.path().join("image.raw");
+    let directory = tempfile::tempdir().unwrap();
+    let raw = directory.path().join("image.raw");
     fs::write(&raw, vec![7; 5 << 20]).unwrap();
     for options in ["compat=v3", "compat=0.10", "compat=v3,cluster_size=4k"] {
-        let image = folder.path().join("image");
+        let image = directory.path().join("image");
         let shown = image.to_str().unwrap();
         qemu_img(&["convert", "-O", "qcow2", "-o", options, raw.to_str().unwrap(), shown]);
         assert_eq!(inspect(&image).unwrap().virtual_size_bytes, 5 << 20);
-        let path = folder.path().join("disk");
+        let path = directory.path().join("disk");
         let size = 64 << 20;
         let disk = CloneRequest::new(&image, &path).size_bytes(size).run().unwrap();
         assert_eq!(disk.format, Format::Qcow2);
@@ -63,7 +63,7 @@ fn a_qcow2_is_cloned_and_grown_and_keeps_its_data() {
         assert_eq!(info(&path)["virtual-size"], size);
         grow(&path, 2 * size).unwrap();
         qemu_img(&["check", path.to_str().unwrap()]);
-        let flat = folder.path().join("flat");
+        let flat = directory.path().join("flat");
         qemu_img(&["convert", "-O", "raw", path.to_str().unwrap(), flat.to_str().unwrap()]);
         let bytes = fs::read(&flat).unwrap();
         assert!(bytes[..5 << 20] == fs::read(&raw).unwrap()[..], "{options}");
@@ -76,8 +76,8 @@ fn a_qcow2_is_cloned_and_grown_and_keeps_its_data() {
 
 #[test_on(QemuImg)]
 fn what_cannot_be_copied_is_refused_with_the_command_that_helps() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
     qemu_img(&["create", "-q", "-f", "qcow2", &text("base"), "1M"]);
     qemu_img(&["create", "-q", "-f", "qcow2", "-b", &text("base"), "-F", "qcow2", &text("top")]);

@@ -22,11 +22,11 @@ fn ch_a_killed_process_is_not_found_and_can_be_started_again() {
     assert!(machine.vmm.wait_exit(Duration::ZERO));
     assert!(socket.exists());
     assert!(Vmm::find(socket, &program()).unwrap().is_none());
-    // Signals to a process that is gone reach nobody, and aren't errors.
+    // Signals to a process that is gone are lost, and aren't errors.
     found.kill().unwrap();
     assert!(found.terminate(Duration::ZERO).unwrap());
 
-    let again = launch(machine.folder.path()).spawn().unwrap();
+    let again = launch(machine.directory.path()).spawn().unwrap();
     assert_ne!(again.pid(), machine.vmm.pid());
     assert!(again.terminate(SOON).unwrap());
 }
@@ -37,14 +37,14 @@ fn ch_processes_of_a_root_are_found_without_their_sockets() {
     let other = Machine::start();
     std::fs::remove_file(machine.vmm.api_socket()).unwrap();
     assert!(Vmm::find(machine.vmm.api_socket(), &program()).unwrap().is_none());
-    let found = Vmm::all_under(machine.folder.path()).unwrap();
+    let found = Vmm::all_under(machine.directory.path()).unwrap();
     let pids: Vec<_> = found.iter().map(Vmm::pid).collect();
     assert_eq!(pids, [machine.vmm.pid()]);
     assert_eq!(found[0].api_socket(), machine.vmm.api_socket());
     found[0].kill().unwrap();
     assert!(machine.vmm.wait_exit(SOON));
     assert!(!other.vmm.wait_exit(Duration::ZERO));
-    assert!(Vmm::all_under(machine.folder.path()).unwrap().is_empty());
+    assert!(Vmm::all_under(machine.directory.path()).unwrap().is_empty());
 }
 
 #[test_on(Ch, Kvm)]
@@ -81,8 +81,8 @@ fn root_a_process_of_another_namespace_is_foreign() {
         assert!(matches!(found, Err(HypervisorError::Foreign { pid: 0, .. })), "{found:?}");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("ch.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ch.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
     let output = Command::new("unshare")
         .args(["--pid", "--fork"])

@@ -1,4 +1,7 @@
-//! The client.
+//! The OVSDB client: calls, transactions, monitors.
+//!
+//! Longer than other files of this crate: every call shares one connection's bookkeeping (answers by
+//! number, updates not yet taken), and a third of the lines are the docs of the calls.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,7 +22,7 @@ use crate::deadline::Deadline;
 /// Every call waits for `timeout` at most, as given to [`connect`](Self::connect) or
 /// [`set_timeout`](Self::set_timeout). A call that timed out leaves the connection usable: the
 /// answer is thrown away when it comes. After [`NetError::Malformed`], [`NetError::Closed`] or a
-/// failure to send, connect anew.
+/// failure to send, connect again.
 ///
 /// The server's `echo` requests are answered during any call that waits. A server reached over TCP
 /// drops a client that lets them lie: one that idles calls [`next_update`](Self::next_update) now
@@ -83,7 +86,7 @@ impl Client {
         })
     }
 
-    /// Connects anew to the same server. What was asked of the old connection and not yet answered
+    /// Connects again to the same server. What was asked of the old connection and not yet answered
     /// is lost, its monitors and their unread updates too.
     ///
     /// # Errors
@@ -175,7 +178,7 @@ impl Client {
         self.collect_by(ticket, Deadline::after(self.timeout))
     }
 
-    /// Asks to be told of changes under the name `monitor`, and returns what is there now.
+    /// Asks to be notified of changes under the name `monitor`, and returns what is there now.
     ///
     /// # Errors
     ///
@@ -416,7 +419,7 @@ impl Client {
                 match id.as_u64().and_then(|id| self.requests.get_mut(&id)) {
                     Some(place) => *place = Some(Reply { result, error }),
                     // To a request that was given up.
-                    None => tracing::debug!(%id, "an answer that nobody waits for"),
+                    None => tracing::debug!(%id, "an answer that no call waits for"),
                 }
                 Ok(())
             }
@@ -426,7 +429,7 @@ impl Client {
 
     fn notified(&mut self, method: &str, params: Json) -> Result<(), NetError> {
         if method != "update" {
-            tracing::debug!(method, "a notification that nobody asked for");
+            tracing::debug!(method, "an unrequested notification");
             return Ok(());
         }
         let update = Update::from_notification(params).map_err(|reason| self.malformed(reason))?;

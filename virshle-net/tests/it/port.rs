@@ -93,7 +93,7 @@ fn ovs_a_port_of_somebody_else_is_left_alone() {
 
     let error =
         switch.add_ports("br0", &[internal("in0"), internal("theirs")], PATIENCE).unwrap_err();
-    assert_eq!(error.to_string(), "there is a port theirs already, not made by virshle");
+    assert_eq!(error.to_string(), "there is a port theirs already, not created by virshle");
     let error = switch.add_ports("br0", &[internal("other")], PATIENCE).unwrap_err();
     assert_eq!(error.to_string(), "there is a port other already, of machine db");
     assert!(matches!(switch.remove_port("theirs", PATIENCE), Err(NetError::NotOurs { .. })));

@@ -8,8 +8,8 @@ use crate::{IN_TIME, Lab, PATIENCE};
 
 #[test]
 fn an_absent_database_is_named_with_a_hint() {
-    let folder = tempfile::tempdir().unwrap();
-    let address = Address::Unix(folder.path().join("db.sock"));
+    let directory = tempfile::tempdir().unwrap();
+    let address = Address::Unix(directory.path().join("db.sock"));
     let error = Switch::connect(&address, PATIENCE).unwrap_err();
     assert_eq!(
         error.to_string(),

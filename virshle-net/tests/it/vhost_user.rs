@@ -13,7 +13,7 @@ fn dpdk_a_vhost_user_port_connects_to_its_socket() {
     found.require_vhost_user().unwrap();
     assert!(found.dpdk_version.unwrap().contains("DPDK"));
 
-    let socket = ovs.folder().join("main.sock");
+    let socket = ovs.directory().join("main.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let request = || {
         PortRequest::vhost_user("vm1-a-name-longer-than-15-bytes", &socket)
