@@ -5,6 +5,7 @@ use std::fs::{File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::backing_file::BackingFile;
 use crate::compression::Compression;
 use crate::converter::{Converter, Wanted, check_clusters, ends_with_a_sector};
 use crate::destination::Destination;
@@ -12,16 +13,6 @@ use crate::extents::Progress;
 use crate::format::Format;
 use crate::image::{Image, Opened, open_untouched};
 use crate::{DiskError, inspect};
-
-/// What becomes of a qcow2 with a backing file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum BackingFile {
-    /// It is refused: its header could name any file of this host.
-    #[default]
-    Refuse,
-    /// What it takes from there is read, and becomes part of the raw image.
-    Follow,
-}
 
 /// A request for an image that is whole in itself.
 ///

@@ -8,10 +8,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::DiskError;
+use crate::backing_file::BackingFile;
 use crate::clone::{SECTOR, copy_data, copy_failed, refuse_changed};
 use crate::clusters::{Clusters, Place};
 use crate::compression::Compression;
-use crate::convert::BackingFile;
 use crate::destination::Destination;
 use crate::extents::{Progress, REPORT, bytes_of, copy, data_extents};
 use crate::format::{Foreign, Format};

@@ -133,13 +133,15 @@ pub enum DiskError {
     /// The files of a seed are larger than a seed can be.
     #[error(
         "seed {} would hold {}, and {} are the most",
-        .path.display(), Size(*.size_bytes as u64), Size(crate::MAX_SEED as u64)
+        .path.display(), Size(*.size_bytes as u64), Size(*.most_bytes as u64)
     )]
     SeedTooLarge {
         /// The seed.
         path: PathBuf,
         /// What its files have, in bytes.
         size_bytes: usize,
+        /// What they may have, in bytes.
+        most_bytes: usize,
     },
     /// Whether the filesystem can share extents can't be found out.
     #[error("cannot find out whether {} supports reflinks", .path.display())]

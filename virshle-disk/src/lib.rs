@@ -45,6 +45,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod backing_file;
 mod clone;
 mod clusters;
 mod compression;
@@ -64,9 +65,10 @@ mod seed;
 mod size;
 mod sparse;
 
+pub use backing_file::BackingFile;
 pub use clone::CloneRequest;
 pub use compression::Compression;
-pub use convert::{BackingFile, ConvertRequest, check};
+pub use convert::{ConvertRequest, check};
 pub use disk::{Disk, create_empty, grow};
 pub use error::DiskError;
 pub use extents::Progress;

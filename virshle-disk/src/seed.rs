@@ -51,7 +51,11 @@ impl SeedRequest {
     pub fn write(self) -> Result<Disk, DiskError> {
         let content: usize = self.files.iter().map(|(_, content)| content.len()).sum();
         if content > MAX_SEED {
-            return Err(DiskError::SeedTooLarge { path: self.destination, size_bytes: content });
+            return Err(DiskError::SeedTooLarge {
+                path: self.destination,
+                size_bytes: content,
+                most_bytes: MAX_SEED,
+            });
         }
         let destination = Destination::begin(&self.destination)?;
         let image = self.image(content).map_err(|error| destination.failed(error))?;

@@ -17,9 +17,10 @@ use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::Cause;
 use crate::log::{last_lines, rotate};
+use crate::program_version::version;
 use crate::sys::{self, Handover};
 use crate::terminal::Terminal;
-use crate::version::{Version, version};
+use crate::version::Version;
 use crate::vmm::Vmm;
 use crate::watcher::{Ended, Watcher, pipe};
 

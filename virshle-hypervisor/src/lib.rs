@@ -58,6 +58,7 @@
 mod boot;
 mod client;
 mod command_line;
+mod confine;
 mod console;
 mod cpus;
 mod deadline;
@@ -76,6 +77,7 @@ mod migration;
 mod net;
 mod payload;
 mod platform;
+mod program_version;
 mod rng;
 mod snapshot;
 #[expect(unsafe_code, reason = "credentials of a peer, landlock, what a forked child may do")]
@@ -109,9 +111,10 @@ pub use migration::{MigrationMode, ReceiveMigration, SendMigration, TimeoutStrat
 pub use net::{NetConfig, VhostMode};
 pub use payload::PayloadConfig;
 pub use platform::PlatformConfig;
+pub use program_version::version;
 pub use rng::RngConfig;
 pub use snapshot::{MemoryRestoreMode, Restore, RestoredNet};
-pub use version::{Version, version};
+pub use version::Version;
 pub use vm_config::VmConfig;
 pub use vm_info::{Counters, Device, PciDevice, Ping, VmInfo, VmState};
 pub use vmm::Vmm;

@@ -193,7 +193,7 @@ impl Switch {
             Some(bridge) => Err(NetError::BridgeDatapath {
                 bridge: name.into(),
                 found: bridge.datapath.to_string(),
-                wanted,
+                wanted: wanted.as_str(),
             }),
         }
     }

@@ -87,7 +87,7 @@ impl Device {
         match Self::find(name)? {
             None => return Ok(false),
             Some(device) if device.kind == kind => {}
-            Some(_) => return Err(NetError::DeviceKind { name: name.clone(), wanted: what }),
+            Some(_) => return Err(NetError::DeviceKind { name: name.to_string(), wanted: what }),
         }
         match Request::new(Verb::Delete, name.as_str()).send() {
             Ok(_) => Ok(true),
@@ -120,5 +120,5 @@ fn change(
 }
 
 fn failed(action: &'static str, name: &InterfaceName, source: std::io::Error) -> NetError {
-    NetError::Device { action, name: name.clone(), source }
+    NetError::Device { action, name: name.to_string(), source }
 }

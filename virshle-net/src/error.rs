@@ -1,11 +1,9 @@
-//! What can go wrong, by the operation that failed.
+//! What can go wrong, by the operation that failed. Names and addresses are plain text here: the
+//! types that check them report their own failures by this one.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use crate::ovsdb::Address;
-use crate::{Datapath, InterfaceName};
 
 /// A failed operation on the database, the switch or a network device.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +54,7 @@ pub enum NetError {
     #[error("cannot connect to the Open vSwitch database at {address}")]
     Connect {
         /// Where it was looked for.
-        address: Address,
+        address: String,
         /// Why not.
         source: io::Error,
     },
@@ -64,7 +62,7 @@ pub enum NetError {
     #[error("cannot send {awaited} to {address}")]
     Send {
         /// The server.
-        address: Address,
+        address: String,
         /// The request.
         awaited: String,
         /// Why not.
@@ -74,7 +72,7 @@ pub enum NetError {
     #[error("cannot receive {awaited} from {address}")]
     Receive {
         /// The server.
-        address: Address,
+        address: String,
         /// What was awaited.
         awaited: String,
         /// Why not.
@@ -84,7 +82,7 @@ pub enum NetError {
     #[error("{address} closed the connection while {awaited} was awaited")]
     Closed {
         /// The server.
-        address: Address,
+        address: String,
         /// What was awaited.
         awaited: String,
     },
@@ -92,7 +90,7 @@ pub enum NetError {
     #[error("{address} gave no {awaited} within {timeout:?}")]
     TimedOut {
         /// The server.
-        address: Address,
+        address: String,
         /// What was awaited.
         awaited: String,
         /// How long.
@@ -102,7 +100,7 @@ pub enum NetError {
     #[error("{address} does not speak OVSDB: {reason}")]
     Malformed {
         /// The server.
-        address: Address,
+        address: String,
         /// What it sent.
         reason: String,
     },
@@ -110,7 +108,7 @@ pub enum NetError {
     #[error("{address} refused {method}: {error}")]
     Refused {
         /// The server.
-        address: Address,
+        address: String,
         /// The request's method.
         method: String,
         /// The server's message.
@@ -141,7 +139,7 @@ pub enum NetError {
     #[error("the Open vSwitch database at {address} was never initialized")]
     NotInitialized {
         /// The server.
-        address: Address,
+        address: String,
     },
     /// No such bridge.
     #[error("there is no bridge {bridge}")]
@@ -157,7 +155,7 @@ pub enum NetError {
         /// What it has.
         found: String,
         /// What was wanted.
-        wanted: Datapath,
+        wanted: &'static str,
     },
     /// `ovs-vswitchd` could not create the bridge; it was removed again.
     #[error("ovs-vswitchd could not create bridge {bridge}: {reason}")]
@@ -227,7 +225,7 @@ pub enum NetError {
     #[error("cannot create tap {name}")]
     CreateTap {
         /// Its name.
-        name: InterfaceName,
+        name: String,
         /// Why not.
         source: io::Error,
     },
@@ -235,9 +233,9 @@ pub enum NetError {
     #[error("cannot create macvtap {name} on {lower}")]
     CreateMacvtap {
         /// Its name.
-        name: InterfaceName,
+        name: String,
         /// The device below it.
-        lower: InterfaceName,
+        lower: String,
         /// Why not.
         source: io::Error,
     },
@@ -245,7 +243,7 @@ pub enum NetError {
     #[error("cannot open {} of macvtap {name}", .path.display())]
     OpenMacvtap {
         /// Its name.
-        name: InterfaceName,
+        name: String,
         /// Its character device.
         path: PathBuf,
         /// Why not.
@@ -257,7 +255,7 @@ pub enum NetError {
         /// As `set the mtu of`.
         action: &'static str,
         /// Its name.
-        name: InterfaceName,
+        name: String,
         /// Why not.
         source: io::Error,
     },
@@ -265,7 +263,7 @@ pub enum NetError {
     #[error("network device {name} is not a {wanted}")]
     DeviceKind {
         /// Its name.
-        name: InterfaceName,
+        name: String,
         /// As `tap`.
         wanted: &'static str,
     },
@@ -313,7 +311,7 @@ impl NetError {
                 "write unix:/run/openvswitch/db.sock or tcp:HOST:PORT".into()
             }
             Self::InvalidInterfaceName { .. } => {
-                format!("use at most {} bytes, no blank and no slash", InterfaceName::MAX_LEN)
+                "use at most 15 bytes, no blank and no slash".into()
             }
             Self::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run as root, or give this user access to the database's socket".into()

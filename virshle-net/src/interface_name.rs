@@ -107,7 +107,8 @@ mod tests {
             "a\0",
             "ééééééééé",
         ] {
-            assert!(InterfaceName::new(name).is_err(), "{name:?}");
+            let hint = InterfaceName::new(name).unwrap_err().hint().unwrap();
+            assert!(hint.contains(&InterfaceName::MAX_LEN.to_string()), "{name:?}: {hint}");
         }
     }
 }

@@ -38,8 +38,8 @@ impl Macvtap {
     pub fn create(name: &InterfaceName, lower: &str, mac: MacAddr) -> Result<Self, NetError> {
         let lower = InterfaceName::new(lower)?;
         let failed = |source: io::Error| NetError::CreateMacvtap {
-            name: name.clone(),
-            lower: lower.clone(),
+            name: name.to_string(),
+            lower: lower.to_string(),
             source,
         };
         let below = Device::find(&lower)?;
@@ -69,13 +69,13 @@ impl Macvtap {
     /// [`NetError::DeviceKind`], [`NetError::OpenMacvtap`].
     pub fn open(name: &InterfaceName) -> Result<Self, NetError> {
         let device = Device::find(name)?.filter(|device| device.kind == "macvtap");
-        let device =
-            device.ok_or_else(|| NetError::DeviceKind { name: name.clone(), wanted: "macvtap" })?;
+        let device = device
+            .ok_or_else(|| NetError::DeviceKind { name: name.to_string(), wanted: "macvtap" })?;
         let path = PathBuf::from(format!("/dev/tap{}", device.index));
         let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
         match File::options().read(true).write(true).custom_flags(nonblocking).open(&path) {
             Ok(file) => Ok(Self { name: name.clone(), descriptor: file.into() }),
-            Err(source) => Err(NetError::OpenMacvtap { name: name.clone(), path, source }),
+            Err(source) => Err(NetError::OpenMacvtap { name: name.to_string(), path, source }),
         }
     }
 

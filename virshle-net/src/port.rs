@@ -178,7 +178,7 @@ impl Switch {
             }
             Some(Guard::Userspace) if error == TIMED_OUT => {
                 let found = self.require_bridge(bridge)?.datapath.to_string();
-                let wanted = Datapath::Netdev;
+                let wanted = Datapath::Netdev.as_str();
                 Err(NetError::BridgeDatapath { bridge: bridge.into(), found, wanted })
             }
             Some(Guard::Dpdk) if error == TIMED_OUT => Err(NetError::NoDpdk),

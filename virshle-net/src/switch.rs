@@ -203,14 +203,14 @@ impl Switch {
     pub(crate) fn target(&self, outcomes: &[Outcome]) -> Result<i64, NetError> {
         let last = outcomes.last().expect("a transaction with `bump` has operations");
         let next = self.root(last)?.get("next_cfg").and_then(Value::as_i64);
-        next.ok_or_else(|| NetError::NotInitialized { address: self.client.address().clone() })
+        next.ok_or_else(|| NetError::NotInitialized { address: self.client.address().to_string() })
     }
 
     fn root<'a>(&self, outcome: &'a Outcome) -> Result<&'a Row, NetError> {
         outcome
             .rows
             .first()
-            .ok_or_else(|| NetError::NotInitialized { address: self.client.address().clone() })
+            .ok_or_else(|| NetError::NotInitialized { address: self.client.address().to_string() })
     }
 }
 

@@ -69,7 +69,7 @@ impl Tap {
         let queues = (0..queues)
             .map(|queue| open(if queue == 0 { flags | IFF_TUN_EXCL } else { flags }))
             .collect::<io::Result<_>>()
-            .map_err(|source| NetError::CreateTap { name: name.clone(), source })?;
+            .map_err(|source| NetError::CreateTap { name: name.to_string(), source })?;
         tracing::debug!(device = %name, "tap created");
         Ok(Self { name: name.clone(), queues })
     }
@@ -152,6 +152,6 @@ impl Tap {
     ) -> Result<(), NetError> {
         // What is set on one queue is set on the device.
         let first = self.queues.first().map_or(Ok(()), |queue| call(queue.as_fd()));
-        first.map_err(|source| NetError::Device { action, name: self.name.clone(), source })
+        first.map_err(|source| NetError::Device { action, name: self.name.to_string(), source })
     }
 }

@@ -72,7 +72,7 @@ impl Client {
     /// [`NetError::Connect`].
     pub fn connect(address: &Address, timeout: Duration) -> Result<Self, NetError> {
         let stream = Stream::connect(address, Deadline::after(timeout))
-            .map_err(|source| NetError::Connect { address: address.clone(), source })?;
+            .map_err(|source| NetError::Connect { address: address.to_string(), source })?;
         tracing::debug!(%address, "connected to the database");
         Ok(Self {
             address: address.clone(),
@@ -251,7 +251,7 @@ impl Client {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(source) => {
                     return Err(NetError::Receive {
-                        address: self.address.clone(),
+                        address: self.address.to_string(),
                         awaited: "anything".into(),
                         source,
                     });
@@ -331,7 +331,7 @@ impl Client {
             if source.kind() == io::ErrorKind::TimedOut {
                 self.timed_out(what, deadline)
             } else {
-                NetError::Send { address: self.address.clone(), awaited: what.into(), source }
+                NetError::Send { address: self.address.to_string(), awaited: what.into(), source }
             }
         })
     }
@@ -355,7 +355,7 @@ impl Client {
             return Ok(reply.result);
         }
         Err(NetError::Refused {
-            address: self.address.clone(),
+            address: self.address.to_string(),
             method: method.into(),
             error: reply.error.to_string(),
         })
@@ -379,7 +379,7 @@ impl Client {
                 }
                 Err(source) => {
                     return Err(NetError::Receive {
-                        address: self.address.clone(),
+                        address: self.address.to_string(),
                         awaited: awaited.into(),
                         source,
                     });
@@ -441,16 +441,16 @@ impl Client {
     }
 
     fn malformed(&self, reason: String) -> NetError {
-        NetError::Malformed { address: self.address.clone(), reason }
+        NetError::Malformed { address: self.address.to_string(), reason }
     }
 
     fn closed(&self, awaited: &str) -> NetError {
-        NetError::Closed { address: self.address.clone(), awaited: awaited.into() }
+        NetError::Closed { address: self.address.to_string(), awaited: awaited.into() }
     }
 
     fn timed_out(&self, awaited: &str, deadline: Deadline) -> NetError {
         NetError::TimedOut {
-            address: self.address.clone(),
+            address: self.address.to_string(),
             awaited: awaited.into(),
             timeout: deadline.timeout,
         }
