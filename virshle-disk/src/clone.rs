@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::backing_chain::backing_chain;
 use crate::destination::Destination;
 use crate::disk::{Disk, grow_file};
 use crate::extents::{CopyError, Progress, bytes_of, copy, data_extents};
@@ -112,6 +113,8 @@ impl<'a> CloneRequest<'a> {
         destination: &Destination,
         size_bytes: u64,
     ) -> Result<(), DiskError> {
+        // Every layer is read with it.
+        backing_chain(opened)?;
         // The name in the header is read from the overlay's directory: only an absolute one lasts.
         let backing = self
             .source

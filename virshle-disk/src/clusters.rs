@@ -72,9 +72,6 @@ impl<'a> Clusters<'a> {
 
     fn l1_table(&self) -> Result<Vec<u64>, Refusal> {
         let header = self.header;
-        if header.has_extended_l2() {
-            return Err(Refusal::Unsupported("a qcow2 with extended L2 entries"));
-        }
         let needed = header.size_bytes.div_ceil(header.l1_reach());
         if needed > u64::from(header.l1_entries) {
             return Err(Refusal::Broken("its L1 table is too small for its size".into()));

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::DiskError;
+use crate::backing_chain::backing_chain;
 use crate::backing_file::BackingFile;
 use crate::clone::{SECTOR, copy_data, copy_failed, refuse_changed};
 use crate::clusters::{Clusters, Place};
@@ -22,8 +23,6 @@ use crate::sparse::{Target, write_on, write_sparse, write_zeros};
 
 /// One read and one write.
 const CHUNK: usize = 1 << 20;
-/// The longest chain of backing files: a longer one is likely a circle.
-const MAX_CHAIN: usize = 16;
 
 /// What a source is to become.
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +149,7 @@ impl<'c, 'a> Converter<'c, 'a> {
     fn flatten(&mut self, opened: &Opened) -> Result<(), DiskError> {
         let destination = self.destination;
         let failed = |error| destination.failed(error);
-        let chain = self.backing_chain(opened)?;
+        let chain = backing_chain(opened)?;
         let layers: Vec<&Opened> = chain.iter().rev().chain([opened]).collect();
         let mut total_bytes = 0;
         for layer in &layers {
@@ -226,37 +225,11 @@ impl<'c, 'a> Converter<'c, 'a> {
             _ => Err(unsupported(path, "a disk that begins like a qcow2 itself", Foreign::Convert)),
         }
     }
-
-    /// The backing files of `top`, the uppermost first.
-    fn backing_chain(&self, top: &Opened) -> Result<Vec<Opened>, DiskError> {
-        let mut chain: Vec<Opened> = Vec::new();
-        loop {
-            let upper = chain.last().unwrap_or(top);
-            let Some(backing) = &upper.image.backing_file else { return Ok(chain) };
-            if chain.len() == MAX_CHAIN {
-                let reason = format!("it has a chain of more than {MAX_CHAIN} backing files");
-                return Err(DiskError::Broken { path: self.source.to_owned(), reason });
-            }
-            // A relative name begins at the directory of the image that has it.
-            let path = upper.path.parent().unwrap_or(Path::new("")).join(backing);
-            let format = upper.header.as_ref().and_then(|header| header.backing_format.as_deref());
-            // One that is said to be raw is: its guest may have written anything into it.
-            let opened = match format {
-                Some("raw") => Opened::open_raw(&path)?,
-                _ => Opened::open(&path)?,
-            };
-            chain.push(opened);
-        }
-    }
 }
 
 /// Ensures that the tables of an image are whole, and its data is there.
 pub(crate) fn check_clusters(opened: &Opened) -> Result<(), DiskError> {
-    match &opened.header {
-        // Its tables are not understood here, and yet it can be used as it is.
-        Some(header) if header.has_extended_l2() => Ok(()),
-        _ => layer_bytes(opened).map(|_| ()),
-    }
+    layer_bytes(opened).map(|_| ())
 }
 
 /// What an image holds by itself, in bytes. All its tables are read, and make sense.

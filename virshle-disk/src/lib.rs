@@ -12,11 +12,12 @@
 //!
 //! # Limitations
 //!
-//! - Linux. Raw images and qcow2 of version 2 and 3 without encryption or an external data file;
-//!   others are recognised and refused, with the command that converts them.
-//! - Nothing is converted to qcow2. One with extended L2 entries is not converted at all.
+//! - Linux. Raw images and qcow2 of version 2 and 3 without encryption, an external data file or
+//!   extended L2 entries; others are recognised and refused, with the command that converts them.
+//! - Nothing is converted to qcow2.
 //! - A qcow2 is grown in place as far as the clusters of its L1 table reach (4 TiB with clusters
-//!   of 64 KiB), and not if it has snapshots.
+//!   of 64 KiB), and not if it has snapshots. Its persistent bitmaps, which are for its old size,
+//!   are invalid from then on.
 //! - The cost of a reflink is the number of the image's extents: a fragmented image clones slowly.
 //!
 //! # Example
@@ -45,6 +46,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod backing_chain;
 mod backing_file;
 mod clone;
 mod clusters;

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use virshle_disk::{CloneMethod, CloneMode, CloneRequest, DiskError, Format, grow, inspect};
+use virshle_disk::{
+    CloneMethod, CloneMode, CloneRequest, ConvertRequest, DiskError, Format, grow, inspect,
+};
 use virshle_testkit_macros::test_on;
 
 pub(crate) fn qemu_img(words: &[&str]) -> String {
@@ -74,6 +76,41 @@ fn a_qcow2_is_cloned_and_grown_and_keeps_its_data() {
     }
 }
 
+/// Regression: no program of QEMU's opened a grown disk whose image had a bitmap of a backup's.
+#[test_on(QemuImg)]
+fn a_qcow2_with_persistent_bitmaps_is_opened_by_qemu_after_it_has_grown() {
+    let directory = tempfile::tempdir().unwrap();
+    let (image, path) = (directory.path().join("image"), directory.path().join("disk"));
+    let raw = directory.path().join("raw");
+    fs::write(&raw, vec![7; 5 << 20]).unwrap();
+    for (granularity, size) in [("64k", 64_u64 << 20), ("1M", 3 << 40)] {
+        let (shown, disk) = (image.to_str().unwrap(), path.to_str().unwrap());
+        qemu_img(&["convert", "-O", "qcow2", raw.to_str().unwrap(), shown]);
+        for name in ["b0", "b1"] {
+            qemu_img(&["bitmap", "--add", "-g", granularity, shown, name]);
+        }
+        assert!(qemu_img(&["info", shown]).contains("b0"), "no bitmap to begin with");
+        CloneRequest::new(&image, &path).size_bytes(size).run().unwrap();
+        assert_eq!(info(&path)["virtual-size"], size);
+        // It is written, and its bitmaps are as if they had never been.
+        let write =
+            Command::new("qemu-io").args(["-c", "write -P 9 8M 64k", disk]).output().unwrap();
+        assert!(write.status.success(), "{write:?}");
+        assert!(info(&path)["format-specific"]["data"]["bitmaps"].is_null());
+        // The room that they took is lost, and nothing worse: status 3 is of leaks alone.
+        let check = Command::new("qemu-img").args(["check", disk]).output().unwrap();
+        assert_eq!(check.status.code(), Some(3), "{check:?}");
+        qemu_img(&["check", "-r", "leaks", disk]);
+        qemu_img(&["check", disk]);
+        // One that keeps its size keeps them.
+        let same = directory.path().join("same");
+        CloneRequest::new(&image, &same).run().unwrap();
+        assert!(info(&same)["format-specific"]["data"]["bitmaps"].is_array());
+        fs::remove_file(same).unwrap();
+        fs::remove_file(&path).unwrap();
+    }
+}
+
 #[test_on(QemuImg)]
 fn what_cannot_be_copied_is_refused_with_the_command_that_helps() {
     let directory = tempfile::tempdir().unwrap();
@@ -95,4 +132,35 @@ fn what_cannot_be_copied_is_refused_with_the_command_that_helps() {
     let small = CloneRequest::new(&at("base"), &at("disk")).size_bytes(512);
     assert!(matches!(small.run(), Err(DiskError::TooSmall { .. })));
     assert!(!at("disk").exists());
+}
+
+/// Regression: cloud-hypervisor opens no qcow2 with extended L2 entries, and only the import knew.
+#[test_on(QemuImg)]
+fn what_cloud_hypervisor_cannot_open_is_refused_at_every_door() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let text = |name: &str| at(name).to_str().unwrap().to_owned();
+    qemu_img(&["create", "-q", "-f", "qcow2", "-o", "extended_l2=on", &text("base"), "1M"]);
+    qemu_img(&["create", "-q", "-f", "qcow2", "-b", &text("base"), "-F", "qcow2", &text("top")]);
+    let refused = |error: DiskError| {
+        assert!(error.to_string().contains("extended L2"), "{error}");
+        assert!(error.hint().unwrap().contains("qemu-img convert"), "{error:?}");
+        assert!(!at("disk").exists());
+    };
+    refused(inspect(&at("base")).unwrap_err());
+    refused(virshle_disk::check(&at("base")).unwrap_err());
+    refused(grow(&at("base"), 2 << 20).unwrap_err());
+    for mode in CloneMode::ALL {
+        refused(CloneRequest::new(&at("base"), &at("disk")).mode(mode).run().unwrap_err());
+    }
+    for format in Format::ALL {
+        let request = ConvertRequest::new(&at("base"), &at("disk")).format(format);
+        refused(request.run().unwrap_err());
+    }
+    // An overlay of an image whose own backing file is such.
+    let request = CloneRequest::new(&at("top"), &at("disk")).mode(CloneMode::Overlay);
+    refused(request.run().unwrap_err());
+    // The hint leads to one that can be used.
+    qemu_img(&["convert", "-O", "qcow2", &text("base"), &text("converted")]);
+    CloneRequest::new(&at("converted"), &at("disk")).run().unwrap();
 }
