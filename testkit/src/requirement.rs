@@ -23,7 +23,7 @@ pub enum Part {
     Root,
     /// The programs `qemu-img` and `qemu-io`, which know qcow2 best.
     QemuImg,
-    /// The programs gzip, xz and zstd.
+    /// The programs gzip, xz, zstd and pzstd.
     Packers,
     /// The program `openssl`, which makes certificates.
     Openssl,
@@ -65,7 +65,7 @@ impl Part {
             Self::Sshd => "OpenSSH's client and server",
             Self::Root => "root",
             Self::QemuImg => "qemu-img and qemu-io",
-            Self::Packers => "gzip, xz and zstd",
+            Self::Packers => "gzip, xz, zstd and pzstd",
             Self::Openssl => "openssl",
             Self::Rsync => "rsync",
             Self::CloudInit => "cloud-init, blkid, loop devices and root",
@@ -80,7 +80,7 @@ pub fn has(part: Part) -> bool {
     match part {
         Part::Root => root,
         Part::QemuImg => program("qemu-img") && program("qemu-io"),
-        Part::Packers => ["gzip", "xz", "zstd"].into_iter().all(program),
+        Part::Packers => ["gzip", "xz", "zstd", "pzstd"].into_iter().all(program),
         Part::Openssl => program("openssl"),
         Part::Rsync => program("rsync"),
         Part::CloudInit => {

@@ -11,7 +11,7 @@ use crate::converter::{Converter, Wanted, check_clusters, ends_with_a_sector};
 use crate::destination::Destination;
 use crate::extents::Progress;
 use crate::format::Format;
-use crate::image::{Image, Opened, open_untouched};
+use crate::image::{HEAD, Image, Opened, open_untouched};
 use crate::{DiskError, inspect};
 
 /// A request for an image that is whole in itself.
@@ -137,7 +137,7 @@ impl<'a> ConvertRequest<'a> {
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Ok(None);
         }
-        let mut head = [0; 8];
+        let mut head = [0; HEAD as usize];
         let read = file.read_at(&mut head, 0).map_err(unreadable)?;
         Ok(Compression::of(&head[..read]).map(|compression| (file, compression)))
     }

@@ -165,7 +165,13 @@ impl DiskError {
                 _ => None,
             },
             Self::Unsupported { advice, .. } => Some(advice.clone()),
-            Self::Unpack { .. } => Some("fetch it again, and compare its checksum".into()),
+            Self::Unpack { compression, source, .. } => Some(match source.kind() {
+                // It is whole: to fetch it again would help no one.
+                io::ErrorKind::OutOfMemory => {
+                    format!("unpack it first, with {}", compression.unpacked_by())
+                }
+                _ => "fetch it again, and compare its checksum".into(),
+            }),
             Self::OtherFormat { .. } => Some("keep it as it is, or convert it first".into()),
             Self::HasBackingFile { path, .. } => Some(format!(
                 "qemu-img convert -O qcow2 {} whole.qcow2 merges the two",

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::DiskError;
-use crate::format::{Foreign, Format, foreign};
+use crate::foreign::{Foreign, foreign, foreign_by_foot};
+use crate::format::Format;
 use crate::qcow2::{Header, MAGIC, Refusal};
 
 /// What an image, or a disk, is.
@@ -151,12 +152,13 @@ fn read_header(path: &Path, file: &File) -> Result<Option<Header>, DiskError> {
         return Header::read(file).map(Some).map_err(|refusal| refused(path, refusal));
     }
     refuse_foreign(path, &head)?;
-    // A VHD of fixed size is a raw disk with a footer of 512 bytes behind it.
     let length = file.metadata().map_err(failed)?.len();
-    let mut foot = [0; 8];
-    if length >= 512 && file.read_exact_at(&mut foot, length - 512).is_ok() && foot == *b"conectix"
+    let mut foot = [0; 512];
+    if length >= 512
+        && file.read_exact_at(&mut foot, length - 512).is_ok()
+        && let Some((what, way)) = foreign_by_foot(&foot)
     {
-        return Err(unsupported(path, "a VHD", Foreign::Convert));
+        return Err(unsupported(path, what, way));
     }
     Ok(None)
 }

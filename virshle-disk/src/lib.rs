@@ -57,6 +57,7 @@ mod destination;
 mod disk;
 mod error;
 mod extents;
+mod foreign;
 mod format;
 mod image;
 mod method;

@@ -23,7 +23,7 @@ const PARTS: &[KnownPart] = &[
     ("CloudInit", "cloud-init", &["root_"]),
     ("Dhcp", "dnsmasq, Kea and busybox", &["root_"]),
     ("QemuImg", "qemu-img and qemu-io", &[]),
-    ("Packers", "gzip, xz and zstd", &[]),
+    ("Packers", "gzip, xz, zstd and pzstd", &[]),
     ("Openssl", "openssl", &[]),
     ("Rsync", "rsync", &[]),
 ];

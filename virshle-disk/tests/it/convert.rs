@@ -332,10 +332,12 @@ fn compressed_images_are_unpacked_whatever_they_are_called() {
         ("xz", &["-1", "--check=none", "--block-size=1MiB"], Compression::Xz),
         ("zstd", &["-q"], Compression::Zstd),
         ("zstd", &["-q", "--ultra", "-22", "--long=27"], Compression::Zstd),
+        // Begins with frames that a decoder skips, and has many.
+        ("pzstd", &["-q", "-p", "4"], Compression::Zstd),
     ] {
         let source = bench.path("image.vmdk");
         fs::write(&source, packed(program, words, &raw)).unwrap();
-        let head = &fs::read(&source).unwrap()[..8];
+        let head = &fs::read(&source).unwrap()[..64];
         assert_eq!(Compression::of(head), Some(compression));
         let mut last = None;
         let mut note = |progress| last = Some(progress);
@@ -390,6 +392,64 @@ fn what_is_no_image_is_refused_also_if_it_is_compressed() {
     assert!(matches!(error, DiskError::NotAnImage { what: "empty", .. }), "{error:?}");
     assert!(matches!(inspect(&ours), Err(DiskError::Read { .. })));
     bench.assert_nothing_but(&["source"]);
+}
+
+/// Regression: what was not recognised was imported as a raw disk of compressed bytes.
+#[test_on(Packers)]
+fn what_another_packer_made_is_refused_with_the_program_that_unpacks_it() {
+    let bench = Bench::new();
+    let (raw, source, ours) = (bench.raw("raw"), bench.path("source"), bench.path("ours"));
+    let archive = bench.path("disk.zip");
+    let mut tried = 0;
+    for (program, words, name) in [
+        ("xz", &["--format=lzma", "-0"][..], "lzma"),
+        ("xz", &["--format=lzma", "-9", "--lzma1=dict=96KiB"], "lzma"),
+        ("lz4", &["-q"], "lz4"),
+        ("lz4", &["-q", "-l"], "lz4"),
+        ("bzip2", &[], "bzip2"),
+        ("lzip", &["-0"], "lzip"),
+        ("lzop", &[], "lzop"),
+        ("compress", &[], "compress"),
+    ] {
+        if Command::new(program).arg("--version").output().is_err() {
+            continue;
+        }
+        tried += 1;
+        fs::write(&source, packed(program, words, &raw)).unwrap();
+        for error in [
+            inspect(&source).unwrap_err(),
+            ConvertRequest::new(&source, &ours).run().unwrap_err(),
+            virshle_disk::CloneRequest::new(&source, &ours).run().unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(name), "{program} {words:?}: {error}");
+            assert!(error.hint().unwrap().contains("unpack it first"), "{error:?}");
+        }
+        // Twice packed is not unpacked once.
+        fs::write(&archive, packed("gzip", &[], &source)).unwrap();
+        let error = ConvertRequest::new(&archive, &ours).run().unwrap_err();
+        assert!(error.to_string().contains(name), "{program} {words:?}: {error}");
+    }
+    assert!(tried >= 2, "xz is here");
+    bench.assert_nothing_but(&["raw", "source", "disk.zip"]);
+}
+
+/// Regression: the hint was to fetch it again, which would have failed again.
+#[test_on(Packers)]
+fn what_takes_too_much_memory_is_whole_and_said_to_be() {
+    let bench = Bench::new();
+    let source = bench.path("source");
+    // Its window is as large as its content, and that is known before it is read.
+    File::create(bench.path("raw")).unwrap().set_len(300 * MIB).unwrap();
+    for (program, words, remedy) in [
+        ("zstd", &["-q", "--long=31"][..], "zstd -d --long=31"),
+        ("xz", &["-0", "--lzma2=preset=0,dict=1536MiB", "-M", "max"], "xz -d"),
+    ] {
+        fs::write(&source, packed(program, words, &bench.path("raw"))).unwrap();
+        let error = ConvertRequest::new(&source, &bench.path("ours")).run().unwrap_err();
+        assert!(matches!(error, DiskError::Unpack { .. }), "{error:?}");
+        assert!(error.hint().unwrap().contains(remedy), "{error:?}");
+    }
+    bench.assert_nothing_but(&["raw", "source"]);
 }
 
 #[test_on(Reflink, QemuImg, Packers)]

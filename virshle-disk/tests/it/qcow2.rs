@@ -120,9 +120,15 @@ fn what_cannot_be_copied_is_refused_with_the_command_that_helps() {
     qemu_img(&["create", "-q", "-f", "qcow2", "-b", &text("base"), "-F", "qcow2", &text("top")]);
     let error = CloneRequest::new(&at("top"), &at("disk")).run().unwrap_err();
     assert!(error.hint().unwrap().contains("qemu-img convert"), "{error:?}");
-    for (format, name) in
-        [("vmdk", "a VMDK"), ("vpc", "a VHD"), ("vhdx", "a VHDX"), ("vdi", "a VDI")]
-    {
+    for (format, name) in [
+        ("vmdk", "a VMDK"),
+        ("vpc", "a VHD"),
+        ("vhdx", "a VHDX"),
+        ("vdi", "a VDI"),
+        ("qed", "a QED"),
+        ("parallels", "a Parallels"),
+        ("qcow", "version 1"),
+    ] {
         qemu_img(&["create", "-q", "-f", format, &text(format), "8M"]);
         let error = CloneRequest::new(&at(format), &at("disk")).run().unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
