@@ -67,6 +67,55 @@ impl Drop for LoopFilesystem {
     }
 }
 
+/// A directory seen through FUSE by `bindfs`, which answers `O_TMPFILE` and `RENAME_NOREPLACE` as 9p
+/// and NFS do, not at all, and keeps what is removed while it is open under a hidden name, as NFS
+/// does. Unmounted when this is dropped.
+#[derive(Debug)]
+pub struct FuseFilesystem {
+    directory: TempDir,
+}
+
+impl FuseFilesystem {
+    /// Mounts it.
+    ///
+    /// # Errors
+    ///
+    /// If a program fails; its output is in the error.
+    pub fn mount() -> io::Result<Self> {
+        let filesystem = Self { directory: tempfile::tempdir()? };
+        let below = filesystem.directory.path().join("below");
+        std::fs::create_dir(&below)?;
+        std::fs::create_dir(filesystem.path())?;
+        run(Command::new("bindfs").arg(&below).arg(filesystem.path()))?;
+        Ok(filesystem)
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.directory.path().join("mounted")
+    }
+
+    /// What is in its root, hidden names too, in order.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be read.
+    pub fn names(&self) -> io::Result<Vec<std::ffi::OsString>> {
+        let entries = std::fs::read_dir(self.path())?;
+        let mut names: Vec<_> =
+            entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+        names.sort();
+        Ok(names)
+    }
+}
+
+impl Drop for FuseFilesystem {
+    fn drop(&mut self) {
+        // Lazily: a test that fails may still hold a file of it.
+        drop(run(Command::new("umount").arg("-l").arg::<&Path>(&self.path())));
+    }
+}
+
 fn run(command: &mut Command) -> io::Result<()> {
     let output = command.output()?;
     if output.status.success() {

@@ -30,7 +30,7 @@ pub use failure::{Failure, While};
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};
 pub use fake_vsock::FakeVsock;
-pub use filesystem::LoopFilesystem;
+pub use filesystem::{FuseFilesystem, LoopFilesystem};
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::NetNamespace;

@@ -17,6 +17,8 @@ pub enum Part {
     Kvm,
     /// Filesystems on loop devices: `mkfs.xfs`, `mkfs.btrfs`, root.
     Reflink,
+    /// A FUSE filesystem, by the program `bindfs`; root to mount it.
+    Fuse,
     /// OpenSSH, its server too.
     Sshd,
     /// Root, for devices and namespaces.
@@ -44,6 +46,7 @@ impl Part {
             Self::Ch => "ch",
             Self::Kvm => "kvm",
             Self::Reflink => "reflink",
+            Self::Fuse => "fuse",
             Self::Sshd => "sshd",
             Self::Root => "root",
             Self::QemuImg => "qemu-img",
@@ -62,6 +65,7 @@ impl Part {
             Self::Ch => "cloud-hypervisor in PATH",
             Self::Kvm => "/dev/kvm",
             Self::Reflink => "mkfs.xfs, mkfs.btrfs, loop devices and root",
+            Self::Fuse => "bindfs, /dev/fuse and root",
             Self::Sshd => "OpenSSH's client and server",
             Self::Root => "root",
             Self::QemuImg => "qemu-img and qemu-io",
@@ -103,6 +107,7 @@ pub fn has(part: Part) -> bool {
             Some(path) => Path::new(&path).exists(),
             None => program("cloud-hypervisor"),
         },
+        Part::Fuse => root && program("bindfs") && Path::new("/dev/fuse").exists(),
         Part::Sshd => crate::Sshd::is_here() && program("ssh") && program("ssh-keygen"),
         Part::Kvm => std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok(),
         Part::Reflink => {

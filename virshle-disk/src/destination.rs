@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, OFlags};
 use rustix::io::Errno;
-use tempfile::NamedTempFile;
+use tempfile::TempPath;
 
 use crate::DiskError;
+use crate::rename::rename_new;
 
 /// A file that is being written, private to its user.
 #[derive(Debug)]
@@ -28,8 +29,9 @@ pub(crate) struct Destination {
 enum Unpublished {
     /// Of `O_TMPFILE`.
     Unnamed(File),
-    /// On a filesystem that has no such files; its name is removed on drop.
-    Named(NamedTempFile),
+    /// On a filesystem that has no such files. Its name is removed on drop, and that after it was
+    /// closed: what is removed while it is open stays there under a hidden name (NFS, FUSE).
+    Named(File, TempPath),
 }
 
 impl Destination {
@@ -67,7 +69,8 @@ impl Destination {
         prefix.push(".new-");
         let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(directory(path))?;
         make_private(file.as_file())?;
-        Ok(Self { file: Unpublished::Named(file), path: path.to_owned() })
+        let (file, name) = file.into_parts();
+        Ok(Self { file: Unpublished::Named(file, name), path: path.to_owned() })
     }
 
     /// Where it is to appear.
@@ -77,8 +80,7 @@ impl Destination {
 
     pub(crate) fn file(&self) -> &File {
         match &self.file {
-            Unpublished::Unnamed(file) => file,
-            Unpublished::Named(file) => file.as_file(),
+            Unpublished::Unnamed(file) | Unpublished::Named(file, _) => file,
         }
     }
 
@@ -110,9 +112,13 @@ impl Destination {
                 rustix::fs::linkat(CWD, unnamed, CWD, &path, AtFlags::SYMLINK_FOLLOW)
                     .map_err(|errno| failed(errno.into()))
             }
-            Unpublished::Named(file) => {
-                file.as_file().sync_all().map_err(failed)?;
-                file.persist_noclobber(&path).map(drop).map_err(|error| failed(error.error))
+            Unpublished::Named(file, mut name) => {
+                file.sync_all().map_err(failed)?;
+                drop(file);
+                rename_new(&name, &path).map_err(failed)?;
+                // It has that name no longer, and another file may have it.
+                name.disable_cleanup(true);
+                Ok(())
             }
         }
     }

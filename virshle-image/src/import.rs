@@ -2,12 +2,11 @@
 
 use std::cell::LazyCell;
 use std::fs::{File, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{CWD, RenameFlags};
-use rustix::io::Errno;
 use virshle_disk::{ConvertRequest, DiskError, Format, Progress};
 
 use crate::cache::ImageCache;
@@ -109,10 +108,14 @@ impl ImageCache {
         let metadata = file.metadata().map_err(failed)?;
         // Before the image: a record without an image does no harm.
         Record::new(source, sha256, imported, &metadata).write(self.directory(), name)?;
-        match rustix::fs::renameat_with(CWD, image, CWD, &path, RenameFlags::NOREPLACE) {
+        // Where it can't be renamed in one call, it mustn't be open.
+        drop(file);
+        match virshle_disk::rename_new(image, &path) {
             Ok(()) => sync_directory(self.directory()).map_err(failed),
-            Err(Errno::EXIST) => Err(ImageError::ImageTaken { name: name.clone() }),
-            Err(errno) => Err(failed(errno.into())),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(ImageError::ImageTaken { name: name.clone() })
+            }
+            Err(error) => Err(failed(error)),
         }
     }
 }

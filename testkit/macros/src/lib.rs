@@ -18,6 +18,7 @@ const PARTS: &[KnownPart] = &[
     ("Ch", "cloud-hypervisor", &["ch_"]),
     ("Kvm", "KVM", &["kvm_"]),
     ("Reflink", "loop filesystems", &["reflink_", "root_"]),
+    ("Fuse", "a FUSE filesystem", &["fuse_"]),
     ("Sshd", "OpenSSH", &["ssh_"]),
     ("Root", "root", &["root_"]),
     ("CloudInit", "cloud-init", &["root_"]),

@@ -5,9 +5,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use virshle_disk::{
-    CloneMethod, CloneMode, CloneRequest, DiskError, allocated_bytes, supports_reflink,
+    CloneMethod, CloneMode, CloneRequest, ConvertRequest, DiskError, Format, SeedRequest,
+    allocated_bytes, create_empty, supports_reflink,
 };
-use virshle_testkit::LoopFilesystem;
+use virshle_testkit::{FuseFilesystem, LoopFilesystem};
 use virshle_testkit_macros::test_on;
 
 const MIB: u64 = 1 << 20;
@@ -129,4 +130,42 @@ fn an_image_that_changes_while_it_is_copied_is_told() {
     let error = request.on_progress(&mut change).run().unwrap_err();
     assert!(matches!(error, DiskError::Changed { .. }), "{error:?}");
     assert!(!path.exists());
+}
+
+/// Regression: nothing could be created on filesystems that have neither files without a name nor
+/// renames that replace nothing, and what was begun there stayed under a hidden name.
+#[test_on(Fuse)]
+fn fuse_disks_are_created_whole_and_replace_nothing() {
+    let filesystem = FuseFilesystem::mount().unwrap();
+    let at = |name: &str| filesystem.path().join(name);
+    let bytes = image(&at("image"), 32 * MIB);
+    assert!(!supports_reflink(&filesystem.path()).unwrap());
+    for mode in [CloneMode::Auto, CloneMode::Copy, CloneMode::Overlay] {
+        let disk = at(mode.as_str());
+        CloneRequest::new(&at("image"), &disk).mode(mode).run().unwrap();
+        let flat = at("flat");
+        let request = ConvertRequest::new(&disk, &flat).format(Format::Raw);
+        request.backing_file(virshle_disk::BackingFile::Follow).run().unwrap();
+        assert!(fs::read(&flat).unwrap() == bytes, "{mode}");
+        fs::remove_file(flat).unwrap();
+    }
+    create_empty(&at("empty"), MIB).unwrap();
+    SeedRequest::new(&at("seed")).file("meta-data", "{}").write().unwrap();
+    let names = ["auto", "copy", "empty", "image", "overlay", "seed"];
+    assert_eq!(filesystem.names().unwrap(), names);
+
+    // A failure half-way, and a name that is given to another file meanwhile.
+    let mut cut = |_: virshle_disk::Progress| {
+        File::options().write(true).open(at("image")).unwrap().set_len(MIB).unwrap();
+    };
+    let request = CloneRequest::new(&at("image"), &at("late")).mode(CloneMode::Copy);
+    let error = request.on_progress(&mut cut).run().unwrap_err();
+    assert!(matches!(error, DiskError::Changed { .. }), "{error:?}");
+    assert_eq!(filesystem.names().unwrap(), names);
+    let mut occupy = |_: virshle_disk::Progress| fs::write(at("late"), "first").unwrap();
+    let request = CloneRequest::new(&at("image"), &at("late")).mode(CloneMode::Copy);
+    let error = request.on_progress(&mut occupy).run().unwrap_err();
+    assert!(error.hint().unwrap().contains("never replaced"), "{error:?}");
+    assert_eq!(fs::read(at("late")).unwrap(), b"first");
+    assert_eq!(filesystem.names().unwrap().len(), names.len() + 1);
 }
