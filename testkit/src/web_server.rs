@@ -98,6 +98,8 @@ pub struct WebRequest {
     pub range: Option<String>,
     /// On which condition.
     pub if_range: Option<String>,
+    /// Who asks.
+    pub authorization: Option<String>,
 }
 
 /// What the threads of a server have in common.
@@ -319,8 +321,12 @@ fn serve(stream: impl Read + Write, shared: &Shared) -> io::Result<()> {
         found.map(|(_, value)| value.trim().to_owned())
     };
     let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
-    let request =
-        WebRequest { path: path.clone(), range: field("range"), if_range: field("if-range") };
+    let request = WebRequest {
+        path: path.clone(),
+        range: field("range"),
+        if_range: field("if-range"),
+        authorization: field("authorization"),
+    };
     lock(&shared.requests).push(request.clone());
     let file = lock(&shared.files).get(&path).cloned();
     answer(stream.get_mut(), &file.unwrap_or_else(|| WebFile::status(404)), &request, shared)

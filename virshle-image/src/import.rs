@@ -11,7 +11,7 @@ use virshle_disk::{ConvertRequest, DiskError, Format, Progress};
 
 use crate::cache::ImageCache;
 use crate::checksum::{Checksum, Checksums, Finished};
-use crate::checksum_list::{MAX_LIST, find};
+use crate::checksum_list::{MAX_LIST, find, text_of};
 use crate::download::{Download, Downloaded};
 use crate::download_state::partial;
 use crate::error::ImageError;
@@ -250,16 +250,16 @@ fn listed<'a>(
     source: &ImportSource,
     http: impl FnOnce() -> &'a Http,
 ) -> Result<Checksum, ImageError> {
-    let text = match list {
+    let bytes = match list {
         ImportSource::Url(url) => http()
-            .text(url, MAX_LIST)
+            .bytes(url, MAX_LIST)
             .map_err(|source| ImageError::Download { url: without_credentials(url), source })?,
         // The caller's own: it may be a link, or a pipe.
         ImportSource::File(path) => File::open(path)
             .and_then(|file| read_at_most(file, MAX_LIST))
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .map_err(|source| ImageError::Read { path: path.clone(), source })?,
     };
     let file = source.file_name();
-    find(&text, &file).ok_or_else(|| ImageError::Unlisted { file, list: list.displayed() })
+    find(&text_of(&bytes), &file)
+        .ok_or_else(|| ImageError::Unlisted { file, list: list.displayed() })
 }

@@ -55,7 +55,7 @@ impl ImportSource {
             Self::File(path) => {
                 path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
             }
-            Self::Url(url) => url::file_name(url).to_owned(),
+            Self::Url(url) => url::file_name(url),
         }
     }
 
