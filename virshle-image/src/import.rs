@@ -157,9 +157,24 @@ fn prepare(
             found: found.compared.clone(),
         });
     }
-    let image = convert(request, &source, &staging.image(), on_progress)
-        .map_err(|source| ImageError::Import { from: request.source.displayed(), source })?;
+    let failed = |source| ImageError::Import { from: request.source.displayed(), source };
+    if let Some(suffix) = request.source.packed_suffix()
+        && is_raw(&source).map_err(failed)?
+    {
+        return Err(ImageError::Misnamed { from: request.source.displayed(), suffix });
+    }
+    let image = convert(request, &source, &staging.image(), on_progress).map_err(failed)?;
     Ok((image, checksums.map(|checksums| checksums.sha256)))
+}
+
+/// Whether a file would be taken for a raw image, as anything is that isn't recognised.
+fn is_raw(path: &Path) -> Result<bool, DiskError> {
+    match virshle_disk::inspect(path) {
+        Ok(image) => Ok(image.format == Format::Raw),
+        // What is compressed, or can't be used: the conversion knows.
+        Err(DiskError::Unsupported { .. } | DiskError::Broken { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes `image` of `source`, or finds that a download is already what it is to become.

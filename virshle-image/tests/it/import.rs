@@ -213,6 +213,31 @@ fn reflink_or_not_a_full_disk_leaves_no_image() {
     assert_eq!(fs::metadata(lab.path("c.raw")).unwrap().size(), 40 << 20);
 }
 
+/// Regression: what pzstd had packed was imported as a raw image of compressed bytes.
+#[test_on(Packers)]
+fn what_is_named_as_compressed_is_unpacked_or_refused() {
+    let lab = Lab::new();
+    let (raw, packed) = (lab.path("image.raw"), lab.path("packed.raw.zst"));
+    run("pzstd", &["-q", raw.to_str().unwrap(), "-o", packed.to_str().unwrap()]);
+    let image = lab.import(&file(&packed)).unwrap();
+    assert_eq!(image.name, "packed");
+    assert!(fs::read(&image.path).unwrap() == fs::read(&raw).unwrap());
+    let before = lab.entries();
+    // brotli's files have no mark; these have never been packed.
+    for suffix in ["br", "gz", "ZST", "lz4", "7z"] {
+        let source = lab.path(&format!("disk.raw.{suffix}"));
+        fs::copy(&raw, &source).unwrap();
+        let error = lab.import(&file(&source).name(name("disk"))).unwrap_err();
+        assert!(matches!(error, ImageError::Misnamed { .. }), "{error:?}");
+        assert_eq!(error.code(), "import-failed");
+        assert!(error.hint().unwrap().contains("rename"), "{error:?}");
+        fs::write(&source, [4, 0x22, 0x4d, 0x18, 1, 2, 3, 4, 5]).unwrap();
+        let error = lab.import(&file(&source).name(name("disk"))).unwrap_err();
+        assert!(error.hint().unwrap().contains("unlz4"), "{error:?}");
+        assert_eq!(lab.entries(), before);
+    }
+}
+
 /// Regression: nothing could be imported on filesystems without renames that replace nothing, and
 /// what was prepared was left behind (the directory of its lock, which was still open).
 #[test_on(Fuse, Packers)]
