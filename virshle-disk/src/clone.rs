@@ -10,6 +10,7 @@ use crate::disk::{Disk, grow_file};
 use crate::extents::{CopyError, Progress, bytes_of, copy, data_extents};
 use crate::image::Opened;
 use crate::method::{CloneMethod, CloneMode};
+use crate::obstacle::ReflinkObstacle;
 use crate::reflink::{is_unsupported, reflink};
 use crate::sparse::Target;
 use crate::{DiskError, Format, overlay};
@@ -148,7 +149,9 @@ impl<'a> CloneRequest<'a> {
                 Err(error) if self.mode == CloneMode::Auto && is_unsupported(&error) => {}
                 Err(source) if is_unsupported(&source) => {
                     let (from, to) = (self.source.clone(), self.destination.clone());
-                    return Err(DiskError::Reflink { from, to, source });
+                    let obstacle =
+                        ReflinkObstacle::between(&opened.file, destination.file(), &source);
+                    return Err(DiskError::Reflink { from, to, obstacle, source });
                 }
                 Err(error) => return Err(destination.failed(error)),
             }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::obstacle::ReflinkObstacle;
 use crate::size::Size;
 use crate::{Compression, Format};
 
@@ -108,6 +109,8 @@ pub enum DiskError {
         from: PathBuf,
         /// The disk.
         to: PathBuf,
+        /// What keeps them from it.
+        obstacle: ReflinkObstacle,
         /// Why.
         source: io::Error,
     },
@@ -182,6 +185,12 @@ impl DiskError {
                 Some("ask for more, or omit the size to keep the image's own".into())
             }
             Self::Grow { .. } => Some("qemu-img resize can grow a copy of the image".into()),
+            Self::Reflink { obstacle: ReflinkObstacle::NoCopyOnWrite, .. } => Some(
+                "one of the two is exempt from copy-on-write, which lsattr shows as C: set the flag \
+                 on the directories of images and disks both or on neither (chattr +C, -C), and \
+                 copy the image once more, for it applies to new files; or take a copy"
+                    .into(),
+            ),
             Self::Reflink { .. } => {
                 Some("keep images and disks on one btrfs or xfs filesystem".into())
             }

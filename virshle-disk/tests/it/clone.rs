@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use virshle_disk::{
-    CloneMethod, CloneMode, CloneRequest, ConvertRequest, DiskError, Format, SeedRequest,
-    allocated_bytes, create_empty, supports_reflink,
+    CloneMethod, CloneMode, CloneRequest, ConvertRequest, DiskError, Format, ReflinkObstacle,
+    SeedRequest, allocated_bytes, create_empty, supports_reflink,
 };
 use virshle_testkit::{FuseFilesystem, LoopFilesystem};
 use virshle_testkit_macros::test_on;
@@ -83,6 +83,45 @@ fn reflink_that_cannot_be_is_an_error_or_a_sparse_copy_as_asked() {
     assert!(matches!(error, DiskError::Reflink { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("btrfs or xfs"));
     assert_eq!(fs::read_dir(&directory).unwrap().count(), before);
+}
+
+/// Regression: the hint was to keep both on one btrfs, where they were.
+#[test_on(Reflink)]
+fn reflink_between_files_with_and_without_copy_on_write_is_said_to_be_that() {
+    let filesystem = LoopFilesystem::btrfs(256 * MIB).unwrap();
+    let at = |name: &str| filesystem.path().join(name);
+    let exempt = |directory: &Path| {
+        let flags = rustix::fs::IFlags::NOCOW;
+        rustix::fs::ioctl_setflags(File::open(directory).unwrap(), flags).unwrap();
+    };
+    for directory in ["plain", "exempt", "also-exempt"] {
+        fs::create_dir(at(directory)).unwrap();
+    }
+    exempt(&at("exempt"));
+    exempt(&at("also-exempt"));
+    let clone = |from: &str, to: &str, mode| {
+        let (source, path) = (at(from).join("image"), at(to).join("disk"));
+        image(&source, 16 * MIB);
+        CloneRequest::new(&source, &path).mode(mode).run()
+    };
+    for (from, to) in [("plain", "exempt"), ("exempt", "plain")] {
+        let error = clone(from, to, CloneMode::Reflink).unwrap_err();
+        let obstacle = ReflinkObstacle::NoCopyOnWrite;
+        assert!(
+            matches!(error, DiskError::Reflink { obstacle: found, .. } if found == obstacle),
+            "{error:?}"
+        );
+        assert!(error.hint().unwrap().contains("chattr"), "{error:?}");
+        assert_eq!(clone(from, to, CloneMode::Auto).unwrap().method, CloneMethod::Copy);
+    }
+    // Of two filesystems that is not what keeps them apart.
+    let other = LoopFilesystem::ext4(256 * MIB).unwrap();
+    let request = CloneRequest::new(&at("exempt/image"), &other.path().join("disk"));
+    let error = request.mode(CloneMode::Reflink).run().unwrap_err();
+    assert!(error.hint().unwrap().contains("one btrfs or xfs"), "{error:?}");
+    // What the hint leads to.
+    let disk = clone("exempt", "also-exempt", CloneMode::Reflink).unwrap();
+    assert_eq!(disk.method, CloneMethod::Reflink);
 }
 
 #[test_on(Reflink)]
