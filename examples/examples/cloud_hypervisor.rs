@@ -41,7 +41,8 @@ fn run(program: &Path, directory: &Path) -> Result<(), HypervisorError> {
     let (log, events) = (directory.join("ch.log"), directory.join("events.json"));
     let launch =
         Launch::new(program, &directory.join("ch.sock")).log_file(&log).event_file(&events);
-    let vmm = launch.spawn()?;
+    // Whatever fails below, no process is left behind.
+    let vmm = launch.spawn()?.kill_on_drop();
     let client = vmm.client(Duration::from_secs(5));
     println!("cloud-hypervisor {} runs as process {}", client.ping()?.version, vmm.pid());
 

@@ -117,6 +117,16 @@ impl<'a> Clusters<'a> {
         Ok(())
     }
 
+    /// Whether any cluster is compressed.
+    pub(crate) fn has_compressed(&self) -> Result<bool, DiskError> {
+        let mut has_compressed = false;
+        self.for_each(|cluster| {
+            has_compressed |= matches!(cluster.place, Place::Compressed(..));
+            Ok(())
+        })?;
+        Ok(has_compressed)
+    }
+
     /// Reads a table of `entries` numbers.
     fn table(&self, offset: u64, entries: usize, what: &str) -> Result<Vec<u64>, Refusal> {
         if !offset.is_multiple_of(self.size()) {

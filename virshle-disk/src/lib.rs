@@ -73,7 +73,7 @@ mod sparse;
 pub use backing_file::BackingFile;
 pub use clone::CloneRequest;
 pub use compression::Compression;
-pub use convert::{ConvertRequest, check};
+pub use convert::{ConvertRequest, check, has_compressed_clusters};
 pub use disk::{Disk, create_empty, grow};
 pub use error::DiskError;
 pub use extents::Progress;

@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running cloud-hypervisor process, held by a descriptor that can't come to mean another one.
 ///
-/// Dropping it leaves the process alone.
+/// Dropping it leaves the process alone; [`kill_on_drop`](Self::kill_on_drop) doesn't.
 #[derive(Debug)]
 pub struct Vmm {
     pid: u32,

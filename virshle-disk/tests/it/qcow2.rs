@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 use virshle_disk::{
-    CloneMethod, CloneMode, CloneRequest, ConvertRequest, DiskError, Format, grow, inspect,
+    CloneMethod, CloneMode, CloneRequest, ConvertRequest, DiskError, Format, grow,
+    has_compressed_clusters, inspect,
 };
 use virshle_testkit_macros::test_on;
 
@@ -169,4 +170,32 @@ fn what_cloud_hypervisor_cannot_open_is_refused_at_every_door() {
     // The hint leads to one that can be used.
     qemu_img(&["convert", "-O", "qcow2", &text("base"), &text("converted")]);
     CloneRequest::new(&at("converted"), &at("disk")).run().unwrap();
+}
+
+#[test_on(QemuImg)]
+fn compressed_clusters_are_found_and_kept_when_a_disk_is_grown() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let text = |name: &str| at(name).to_str().unwrap().to_owned();
+    fs::write(at("raw"), b"all work and no play ".repeat(200_000)).unwrap();
+    assert!(!has_compressed_clusters(&at("raw")).unwrap());
+    for (words, is_compressed) in [
+        (&["-o", "compat=1.1"][..], false),
+        (&["-c"], true),
+        (&["-c", "-o", "compression_type=zstd"], true),
+    ] {
+        let arguments = [&["convert", "-O", "qcow2"], words, &[&text("raw"), &text("image")]];
+        qemu_img(&arguments.concat());
+        CloneRequest::new(&at("image"), &at("disk")).size_bytes(1 << 30).run().unwrap();
+        for name in ["image", "disk"] {
+            assert_eq!(has_compressed_clusters(&at(name)).unwrap(), is_compressed, "{words:?}");
+        }
+        // An overlay has none of its own.
+        let request = CloneRequest::new(&at("image"), &at("top")).mode(CloneMode::Overlay);
+        request.run().unwrap();
+        assert!(!has_compressed_clusters(&at("top")).unwrap());
+        for name in ["disk", "top"] {
+            fs::remove_file(at(name)).unwrap();
+        }
+    }
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use virshle_hypervisor::{HypervisorError, Vmm};
+use virshle_hypervisor::{HypervisorError, PayloadConfig, Vmm};
+use virshle_testkit::TestKernel;
 use virshle_testkit_macros::test_on;
 
-use crate::machine::{Machine, SOON, launch, program};
+use crate::machine::{Machine, SOON, launch, program, small};
 
 #[test_on(Ch, Kvm)]
 fn ch_a_killed_process_is_not_found_and_can_be_started_again() {
@@ -94,4 +95,32 @@ fn root_a_process_of_another_namespace_is_foreign() {
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+}
+
+/// Regression: the first example, with a kernel that isn't there, left a process behind.
+#[test_on(Ch, Kvm)]
+fn ch_a_start_that_fails_half_way_leaves_no_process_unless_it_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = |kernel: Option<PayloadConfig>| -> Result<Vmm, HypervisorError> {
+        let vmm = launch(directory.path()).spawn()?.kill_on_drop();
+        let mut config = small(directory.path(), &TestKernel::halt());
+        config.payload = kernel.or(config.payload);
+        let client = vmm.client(SOON);
+        client.create(&config)?;
+        client.boot()?;
+        Ok(vmm.keep())
+    };
+    let error = start(Some(PayloadConfig::kernel(directory.path().join("nowhere")))).unwrap_err();
+    assert!(matches!(error, HypervisorError::Refused { .. }), "{error:?}");
+    assert!(Vmm::all_under(directory.path()).unwrap().is_empty());
+    let vmm = start(None).unwrap();
+    assert!(!vmm.wait_exit(Duration::from_millis(200)));
+    // By a panic as well.
+    let guard = vmm.kill_on_drop();
+    assert!(std::panic::catch_unwind(move || panic!("process {}", guard.pid())).is_err());
+    assert!(Vmm::all_under(directory.path()).unwrap().is_empty());
+    // One that has ended already.
+    let guard = launch(directory.path()).spawn().unwrap().kill_on_drop();
+    assert!(guard.terminate(SOON).unwrap());
+    drop(guard);
 }
