@@ -1,5 +1,6 @@
 //! Network devices of the host, of any kind.
 
+use crate::change::Change;
 use crate::netlink::{Link, Request, Verb, attribute};
 use crate::{InterfaceName, MacAddr, NetError};
 
@@ -78,20 +79,20 @@ impl Device {
         change("set the alias of", name, |request| request.with(attribute::ALIAS, alias.as_bytes()))
     }
 
-    /// Deletes the device of that name if it is of that kind; false if there is none.
+    /// Deletes the device of that name if it is of that kind.
     pub(crate) fn delete(
         name: &InterfaceName,
         kind: &str,
         what: &'static str,
-    ) -> Result<bool, NetError> {
+    ) -> Result<Change, NetError> {
         match Self::find(name)? {
-            None => return Ok(false),
+            None => return Ok(Change::Unchanged),
             Some(device) if device.kind == kind => {}
             Some(_) => return Err(NetError::DeviceKind { name: name.to_string(), wanted: what }),
         }
         match Request::new(Verb::Delete, name.as_str()).send() {
-            Ok(_) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(false),
+            Ok(_) => Ok(Change::Removed),
+            Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(Change::Unchanged),
             Err(source) => Err(failed("delete", name, source)),
         }
     }

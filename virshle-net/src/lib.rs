@@ -58,6 +58,7 @@
 mod access_list;
 mod bridge;
 mod capabilities;
+mod change;
 mod datapath;
 mod deadline;
 mod device;
@@ -81,6 +82,7 @@ mod tap;
 
 pub use bridge::Bridge;
 pub use capabilities::Capabilities;
+pub use change::Change;
 pub use datapath::Datapath;
 pub use device::Device;
 pub use error::NetError;
@@ -93,5 +95,5 @@ pub use owner::Owner;
 pub use port::{PendingPorts, Port};
 pub use port_request::{PortKind, PortRequest};
 pub use socket_access::grant_socket_access;
-pub use switch::{Change, Switch};
+pub use switch::Switch;
 pub use tap::Tap;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rustix::fs::OFlags;
 
 use crate::netlink::{Request, Verb, attribute, encode};
-use crate::{Device, InterfaceName, MacAddr, NetError};
+use crate::{Change, Device, InterfaceName, MacAddr, NetError};
 
 const MACVLAN_MODE_BRIDGE: u32 = 4;
 
@@ -84,13 +84,12 @@ impl Macvtap {
         &self.name
     }
 
-    /// Deletes the macvtap of that name, even while another process holds it; false if there is
-    /// none.
+    /// Deletes the macvtap of that name, even while another process holds it.
     ///
     /// # Errors
     ///
     /// [`NetError::DeviceKind`] if it is something else; [`NetError::Device`].
-    pub fn delete(name: &InterfaceName) -> Result<bool, NetError> {
+    pub fn delete(name: &InterfaceName) -> Result<Change, NetError> {
         Device::delete(name, "macvtap", "macvtap")
     }
 }

@@ -34,20 +34,6 @@ pub struct Switch {
     applied: Option<i64>,
 }
 
-/// What an `ensure_…` or `delete_…` call did.
-///
-/// Exhaustive on purpose: a call creates, removes or leaves alone. Adding an outcome is a breaking
-/// change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It was absent and has been created.
-    Made,
-    /// It was there and has been removed.
-    Removed,
-    /// It was as asked for already.
-    Unchanged,
-}
-
 impl Switch {
     /// Connects to the database at `address`; `timeout` is for this, and for every answer of the
     /// database in calls that take no timeout of their own.

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::OFlags;
 
-use crate::{Device, InterfaceName, MacAddr, NetError, sys};
+use crate::{Change, Device, InterfaceName, MacAddr, NetError, sys};
 
 const IFF_TAP: u16 = 0x0002;
 const IFF_MULTI_QUEUE: u16 = 0x0100;
@@ -136,12 +136,12 @@ impl Tap {
         self.each("make persistent", |queue| sys::set_persistent(queue, true))
     }
 
-    /// Deletes the tap of that name, even while another process holds it; false if there is none.
+    /// Deletes the tap of that name, even while another process holds it.
     ///
     /// # Errors
     ///
     /// [`NetError::DeviceKind`] if it is something else; [`NetError::Device`].
-    pub fn delete(name: &InterfaceName) -> Result<bool, NetError> {
+    pub fn delete(name: &InterfaceName) -> Result<Change, NetError> {
         Device::delete(name, "tun", "tap")
     }
 

@@ -1,7 +1,7 @@
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use virshle_net::{NetError, Owner, PortKind, PortRequest};
+use virshle_net::{Change, NetError, Owner, PortKind, PortRequest};
 use virshle_testkit_macros::test_on;
 
 use crate::{Lab, PATIENCE};
@@ -34,7 +34,7 @@ fn dpdk_a_vhost_user_port_connects_to_its_socket() {
 
     // The same machine once more, as after a crash.
     assert!(switch.add_ports("br0", &[request()], PATIENCE).unwrap()[0].ofport > 0);
-    assert_eq!(switch.remove_ports_of("u", PATIENCE).unwrap(), 1);
+    assert_eq!(switch.remove_ports_of("u", PATIENCE).unwrap(), Change::Removed);
     switch.ping_vswitchd(PATIENCE).unwrap();
 }
 
