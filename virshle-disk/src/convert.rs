@@ -138,7 +138,7 @@ impl<'a> ConvertRequest<'a> {
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Ok(None);
         }
-        let mut head = [0; HEAD as usize];
+        let mut head = [0; HEAD];
         let read = file.read_at(&mut head, 0).map_err(unreadable)?;
         Ok(Compression::of(&head[..read]).map(|compression| (file, compression)))
     }

@@ -99,7 +99,7 @@ impl<'c, 'a> Converter<'c, 'a> {
         let mut stream =
             compression.unpack(BufReader::with_capacity(CHUNK, &counted)).map_err(failed)?;
         let mut head = Vec::new();
-        stream.by_ref().take(HEAD).read_to_end(&mut head).map_err(failed)?;
+        stream.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
         // What can't be used is reported before gigabytes of it are unpacked.
         refuse_foreign(self.source, &head)?;
         let flatten = head.starts_with(&MAGIC) && self.wanted.format == Some(Format::Raw);

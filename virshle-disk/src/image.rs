@@ -55,7 +55,7 @@ fn allocated(metadata: &Metadata) -> u64 {
 }
 
 /// How much of an image's beginning is read to recognise it, in bytes.
-pub(crate) const HEAD: u64 = 512;
+pub(crate) const HEAD: usize = 512;
 
 /// An image that is open for reading.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ fn read_header(path: &Path, file: &File) -> Result<Option<Header>, DiskError> {
     // Not from where the file stands: a block device was sought to its end.
     rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0)).map_err(|errno| failed(errno.into()))?;
     let mut head = Vec::with_capacity(512);
-    file.take(HEAD).read_to_end(&mut head).map_err(failed)?;
+    file.take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
     if head.starts_with(&MAGIC) {
         return Header::read(file).map(Some).map_err(|refusal| refused(path, refusal));
     }

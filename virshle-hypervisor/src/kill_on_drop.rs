@@ -27,6 +27,7 @@ impl Vmm {
 
 impl KillOnDrop {
     /// Leaves the process alone from now on.
+    #[expect(clippy::missing_panics_doc, reason = "it is there until this call or the drop")]
     pub fn keep(mut self) -> Vmm {
         self.vmm.take().expect("only `keep` and the drop take it, and both end this")
     }
