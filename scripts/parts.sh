@@ -3,7 +3,7 @@
 # Sourced by the other scripts; changes nothing when it is read.
 
 # The words of VIRSHLE_REQUIRE.
-parts=(ovs dpdk ch kvm reflink sshd rsync cloud-init dhcp qemu-img packers openssl root)
+parts=(ovs dpdk ch kvm reflink fuse sshd rsync cloud-init dhcp qemu-img packers openssl root)
 
 say() { printf '\n== %s\n' "$*"; }
 is_root() { [ "$(id -u)" = 0 ]; }
@@ -66,7 +66,7 @@ disable_what_came() {
 install_parts() {
   install_packages build-essential openvswitch-switch openvswitch-switch-dpdk xfsprogs btrfs-progs \
     e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init \
-    gzip xz-utils zstd openssl dnsmasq-base kea-dhcp4-server busybox
+    gzip xz-utils zstd lz4 lzip bindfs openssl dnsmasq-base kea-dhcp4-server busybox
 }
 
 # Reserves the hugepages that DPDK needs for itself, if root may and there is memory.
@@ -154,6 +154,7 @@ has() {
     kvm) [ -r /dev/kvm ] && [ -w /dev/kvm ] ;;
     reflink) is_root && command -v mkfs.xfs >/dev/null && command -v mkfs.btrfs >/dev/null \
       && [ -e /dev/loop-control ] ;;
+    fuse) is_root && command -v bindfs >/dev/null && [ -e /dev/fuse ] ;;
     sshd) [ -x /usr/sbin/sshd ] && command -v ssh >/dev/null && command -v ssh-keygen >/dev/null ;;
     rsync) command -v rsync >/dev/null ;;
     cloud-init) is_root && command -v cloud-init >/dev/null && [ -e /etc/cloud/cloud.cfg ] \
@@ -161,7 +162,8 @@ has() {
     dhcp) is_root && command -v dnsmasq >/dev/null && command -v kea-dhcp4 >/dev/null \
       && command -v busybox >/dev/null ;;
     qemu-img) command -v qemu-img >/dev/null && command -v qemu-io >/dev/null ;;
-    packers) command -v gzip >/dev/null && command -v xz >/dev/null && command -v zstd >/dev/null ;;
+    packers) command -v gzip >/dev/null && command -v xz >/dev/null && command -v zstd >/dev/null \
+      && command -v pzstd >/dev/null ;;
     openssl) command -v openssl >/dev/null ;;
     root) is_root ;;
     *) return 1 ;;
@@ -181,6 +183,8 @@ describe() {
       echo 'hardware virtualization, and the right to open /dev/kvm' ;;
     reflink) ! has reflink || { mkfs.xfs -V; return; }
       echo 'root, loop devices, the packages xfsprogs and btrfs-progs' ;;
+    fuse) ! has fuse || { bindfs --version; return; }
+      echo 'root, /dev/fuse, the package bindfs' ;;
     sshd) ! has sshd || { ssh -V 2>&1; return; }
       echo 'the packages openssh-server and openssh-client' ;;
     rsync) ! has rsync || { rsync --version | sed -n 1p; return; }
@@ -191,7 +195,7 @@ describe() {
       echo 'root, the packages dnsmasq-base, kea-dhcp4-server, busybox' ;;
     qemu-img) ! has qemu-img || { qemu-img --version | sed -n 1p; return; }
       echo 'the package qemu-utils' ;;
-    packers) ! has packers || { echo 'gzip, xz, zstd'; return; }
+    packers) ! has packers || { echo 'gzip, xz, zstd, pzstd'; return; }
       echo 'the packages gzip, xz-utils, zstd' ;;
     openssl) ! has openssl || { openssl version; return; }
       echo 'the package openssl' ;;

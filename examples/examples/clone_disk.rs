@@ -1,6 +1,6 @@
-//! Makes a private copy of an image: `clone_disk IMAGE DISK [SIZE_IN_BYTES]`.
+//! Creates a private copy of an image: `clone_disk IMAGE DISK [SIZE_IN_BYTES]`.
 //!
-//! Without arguments it makes an image of its own in a temporary folder and clones that.
+//! Without arguments it makes an image of its own in a temporary directory and clones that.
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 
 use std::error::Error;
@@ -14,11 +14,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let size = arguments.next().map(|size| size.display().to_string().parse()).transpose()?;
         return clone(&image, &disk, size);
     }
-    let folder = tempfile::tempdir()?;
-    let image = folder.path().join("image.raw");
+    let directory = tempfile::tempdir()?;
+    let image = directory.path().join("image.raw");
     std::fs::write(&image, vec![7; 1 << 20])?;
-    println!("reflinks in {}: {}", folder.path().display(), supports_reflink(folder.path())?);
-    clone(&image, &folder.path().join("disk.raw"), Some(10 << 20))
+    println!("reflinks in {}: {}", directory.path().display(), supports_reflink(directory.path())?);
+    clone(&image, &directory.path().join("disk.raw"), Some(10 << 20))
 }
 
 fn clone(image: &Path, disk: &Path, size: Option<u64>) -> Result<(), Box<dyn Error>> {

@@ -1,4 +1,4 @@
-//! Starts a cloud-hypervisor process in a temporary folder, asks it who it is, and ends it.
+//! Starts a cloud-hypervisor process in a temporary directory, asks it who it is, and ends it.
 //!
 //! `cargo run -p virshle-examples --example cloud_hypervisor [PROGRAM]`
 
@@ -15,11 +15,11 @@ use virshle_hypervisor::{
 
 fn main() -> ExitCode {
     let program = std::env::args_os().nth(1).unwrap_or_else(|| "cloud-hypervisor".into());
-    let folder = std::env::temp_dir().join(format!("virshle-example-{}", std::process::id()));
-    let result = std::fs::create_dir(&folder)
-        .map_err(|source| HypervisorError::Log { path: folder.clone(), source });
-    let result = result.and_then(|()| run(Path::new(&program), &folder));
-    drop(std::fs::remove_dir_all(&folder));
+    let directory = std::env::temp_dir().join(format!("virshle-example-{}", std::process::id()));
+    let result = std::fs::create_dir(&directory)
+        .map_err(|source| HypervisorError::Log { path: directory.clone(), source });
+    let result = result.and_then(|()| run(Path::new(&program), &directory));
+    drop(std::fs::remove_dir_all(&directory));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -37,10 +37,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(program: &Path, folder: &Path) -> Result<(), HypervisorError> {
-    let (log, events) = (folder.join("ch.log"), folder.join("events.json"));
-    let launch = Launch::new(program, &folder.join("ch.sock")).log_file(&log).event_file(&events);
-    let vmm = launch.spawn()?;
+fn run(program: &Path, directory: &Path) -> Result<(), HypervisorError> {
+    let (log, events) = (directory.join("ch.log"), directory.join("events.json"));
+    let launch =
+        Launch::new(program, &directory.join("ch.sock")).log_file(&log).event_file(&events);
+    // Whatever fails below, no process is left behind.
+    let vmm = launch.spawn()?.kill_on_drop();
     let client = vmm.client(Duration::from_secs(5));
     println!("cloud-hypervisor {} runs as process {}", client.ping()?.version, vmm.pid());
 
@@ -52,6 +54,6 @@ fn run(program: &Path, folder: &Path) -> Result<(), HypervisorError> {
 
     client.shutdown_vmm()?;
     let ended = vmm.wait_exit(Duration::from_secs(10));
-    println!("it has ended: {ended}, by wish of: {}", exit_reason(&events, &log));
+    println!("it has ended: {ended}, by request of: {}", exit_reason(&events, &log));
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Tells what an Open vSwitch can do, and what is on it.
+//! Prints what an Open vSwitch can do, and what is on it.
 //!
-//! `cargo run --example open_vswitch -- [ADDRESS]`; the address is `unix:/run/openvswitch/db.sock` if
-//! none is given. It changes nothing.
+//! `cargo run --example open_vswitch -- [ADDRESS]`; the address is `unix:/run/openvswitch/db.sock`
+//! if none is given. It changes nothing.
 
 #![expect(clippy::print_stdout, reason = "a program that prints")]
 

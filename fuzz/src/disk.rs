@@ -12,12 +12,15 @@ pub fn qcow2(bytes: &[u8]) {
     let file = std::fs::File::from(memfd_create("image", MemfdFlags::CLOEXEC).unwrap());
     file.write_all_at(bytes, 0).unwrap();
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    // Whatever it is, also if it is packed: that is found out before anything is unpacked.
+    drop(ConvertRequest::new(&path, &PathBuf::from("/dev/null/none")).is_needed());
     let Ok(image) = virshle_disk::inspect(&path) else { return };
     // Sparse, and yet: a test takes no more than it has to.
     if image.virtual_size_bytes > 1 << 30 {
         return;
     }
     drop(virshle_disk::check(&path));
+    drop(virshle_disk::has_compressed_clusters(&path));
     let folder = tempfile::TempDir::new().unwrap();
     let raw = folder.path().join("raw");
     if let Ok(made) = ConvertRequest::new(&path, &raw).format(Format::Raw).run() {

@@ -14,24 +14,25 @@ const SCRIPT: &str = include_str!("cloud_init.sh");
 /// A guest that cloud-init has set up: the files of its root.
 #[derive(Debug)]
 pub struct CloudInitGuest {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl CloudInitGuest {
     /// Lets the real cloud-init set up a guest that has the disk image `seed`, and an interface for
-    /// each of `macs`. As at a boot, it looks for a source of data first, among the disks there are.
+    /// each of `macs`. As at a boot, it looks for a source of data first, among the disks there
+    /// are.
     ///
     /// # Errors
     ///
-    /// If cloud-init takes `seed` for no source of data, or doesn't understand it: its words are in
+    /// If cloud-init takes `seed` for no source of data, or doesn't understand it: its output is in
     /// the error.
     pub fn boot(seed: &Path, macs: &[&str]) -> io::Result<Self> {
-        let guest = Self { folder: tempfile::tempdir()? };
+        let guest = Self { directory: tempfile::tempdir()? };
         let output = Command::new("unshare")
             .args([
                 "--mount", "--net", "--uts", "--pid", "--fork", "--ipc", "sh", "-c", SCRIPT, "sh",
             ])
-            .arg(guest.folder.path())
+            .arg(guest.directory.path())
             .arg(seed)
             .args(macs)
             .stdin(Stdio::null())
@@ -45,11 +46,11 @@ impl CloudInitGuest {
 
     /// The text of a file of its root; empty if there is none.
     pub fn text(&self, path: &str) -> String {
-        fs::read_to_string(self.folder.path().join(path)).unwrap_or_default()
+        fs::read_to_string(self.directory.path().join(path)).unwrap_or_default()
     }
 
     /// A file of its root.
     pub fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
+        self.directory.path().join(path)
     }
 }

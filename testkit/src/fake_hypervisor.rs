@@ -56,7 +56,7 @@ impl FakeRequest {
     }
 }
 
-/// A server at an API socket that answers as it is told. It ends when it is dropped.
+/// A server at an API socket that answers as it is set up. It ends when it is dropped.
 #[derive(Debug)]
 pub struct FakeHypervisor {
     requests: Arc<Mutex<Vec<FakeRequest>>>,
@@ -69,7 +69,7 @@ impl FakeHypervisor {
     ///
     /// # Errors
     ///
-    /// If the socket can't be made.
+    /// If the socket can't be created.
     pub fn start(socket: &Path, answers: &[(&str, FakeAnswer)]) -> io::Result<Self> {
         let answers: HashMap<String, FakeAnswer> = answers
             .iter()
@@ -209,13 +209,13 @@ impl FakeProgram {
         Self::script("exec sleep 60")
     }
 
-    /// Writes the program into `folder`, executable, and returns its path.
+    /// Writes the program into `directory`, executable, and returns its path.
     ///
     /// # Errors
     ///
     /// If it can't be written.
-    pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
-        let path = folder.join("cloud-hypervisor");
+    pub fn write(&self, directory: &Path) -> io::Result<PathBuf> {
+        let path = directory.join("cloud-hypervisor");
         // By another process: with a descriptor of ours open for writing, which a thread that
         // forks just now would pass on, the program couldn't be run ("text file busy").
         let mut shell = Command::new("sh")

@@ -23,15 +23,15 @@ pub enum OvsdbAct {
     Message(Value),
     /// Sends these bytes, whatever they are.
     Bytes(Vec<u8>),
-    /// Sends a message that never ends, until nobody takes it any more.
+    /// Sends a message that never ends, until its client reads no more.
     Endless,
     /// Closes the connection.
     Close,
 }
 
-/// A server that speaks OVSDB's wire (RFC 7047) on a unix socket and answers as it is told.
+/// A server that speaks OVSDB's wire (RFC 7047) on a unix socket and answers as it is set up.
 ///
-/// What it heard that was no request (answers to its own echo) is kept. It ends when dropped.
+/// What it received that was no request (answers to its own echo) is kept. It ends when dropped.
 #[derive(Debug)]
 pub struct FakeOvsdb {
     socket: PathBuf,
@@ -53,12 +53,12 @@ impl FakeOvsdb {
     ///
     /// # Errors
     ///
-    /// When the temporary folder or the socket can't be made.
+    /// When the temporary directory or the socket can't be created.
     pub fn start(
         mut answer: impl FnMut(&Value) -> Vec<OvsdbAct> + Send + 'static,
     ) -> io::Result<Self> {
-        let folder = TempDir::with_prefix("fake-ovsdb-")?;
-        let socket = folder.path().join("db.sock");
+        let directory = TempDir::with_prefix("fake-ovsdb-")?;
+        let socket = directory.path().join("db.sock");
         let listener = UnixListener::bind(&socket)?;
         let shared = Arc::new(Shared::default());
         let inside = Arc::clone(&shared);
@@ -71,7 +71,7 @@ impl FakeOvsdb {
                 drop(serve(&stream, &inside, &mut answer));
             }
         });
-        Ok(Self { socket, shared, server: Some(server), _folder: folder })
+        Ok(Self { socket, shared, server: Some(server), _folder: directory })
     }
 
     /// Its unix socket.
@@ -84,7 +84,7 @@ impl FakeOvsdb {
         format!("unix:{}", self.socket.display())
     }
 
-    /// What it heard that was no request.
+    /// What it received that was no request.
     pub fn heard(&self) -> Vec<Value> {
         self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

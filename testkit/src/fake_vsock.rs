@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::socket_server::SocketServer;
 
 /// A Unix socket that speaks cloud-hypervisor's handshake: `CONNECT PORT` is answered with `OK N`,
-/// and the connection is closed if nobody listens at that port. It ends when it is dropped.
+/// and the connection is closed if no process listens at that port. It ends when it is dropped.
 #[derive(Debug)]
 pub struct FakeVsock {
     _server: SocketServer,
@@ -20,7 +20,7 @@ impl FakeVsock {
     ///
     /// # Errors
     ///
-    /// If the socket can't be made.
+    /// If the socket can't be created.
     pub fn start<G>(socket: &Path, port: u32, guest: G) -> io::Result<Self>
     where
         G: Fn(UnixStream) -> io::Result<()> + Send + Sync + 'static,

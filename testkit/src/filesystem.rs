@@ -7,11 +7,11 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A filesystem in a file, mounted in a temporary folder; unmounted when this is dropped, also
+/// A filesystem in a file, mounted in a temporary directory; unmounted when this is dropped, also
 /// when the test fails.
 #[derive(Debug)]
 pub struct LoopFilesystem {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl LoopFilesystem {
@@ -19,7 +19,7 @@ impl LoopFilesystem {
     ///
     /// # Errors
     ///
-    /// If a program fails; its words are in the error.
+    /// If a program fails; its output is in the error.
     pub fn xfs(size_bytes: u64) -> io::Result<Self> {
         Self::make(size_bytes, &["mkfs.xfs", "-q", "-m", "reflink=1"])
     }
@@ -43,12 +43,12 @@ impl LoopFilesystem {
     }
 
     fn make(size_bytes: u64, mkfs: &[&str]) -> io::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let image = folder.path().join("image");
+        let directory = tempfile::tempdir()?;
+        let image = directory.path().join("image");
         File::create(&image)?.set_len(size_bytes)?;
         let (program, words) = mkfs.split_first().unwrap_or((&"mkfs", &[]));
         run(Command::new(program).args(words).arg(&image))?;
-        let filesystem = Self { folder };
+        let filesystem = Self { directory };
         std::fs::create_dir(filesystem.path())?;
         run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(filesystem.path()))?;
         Ok(filesystem)
@@ -56,11 +56,60 @@ impl LoopFilesystem {
 
     /// Where it is mounted.
     pub fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join("mounted")
+        self.directory.path().join("mounted")
     }
 }
 
 impl Drop for LoopFilesystem {
+    fn drop(&mut self) {
+        // Lazily: a test that fails may still hold a file of it.
+        drop(run(Command::new("umount").arg("-l").arg::<&Path>(&self.path())));
+    }
+}
+
+/// A directory seen through FUSE by `bindfs`, which answers `O_TMPFILE` and `RENAME_NOREPLACE` as 9p
+/// and NFS do, not at all, and keeps what is removed while it is open under a hidden name, as NFS
+/// does. Unmounted when this is dropped.
+#[derive(Debug)]
+pub struct FuseFilesystem {
+    directory: TempDir,
+}
+
+impl FuseFilesystem {
+    /// Mounts it.
+    ///
+    /// # Errors
+    ///
+    /// If a program fails; its output is in the error.
+    pub fn mount() -> io::Result<Self> {
+        let filesystem = Self { directory: tempfile::tempdir()? };
+        let below = filesystem.directory.path().join("below");
+        std::fs::create_dir(&below)?;
+        std::fs::create_dir(filesystem.path())?;
+        run(Command::new("bindfs").arg(&below).arg(filesystem.path()))?;
+        Ok(filesystem)
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.directory.path().join("mounted")
+    }
+
+    /// What is in its root, hidden names too, in order.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be read.
+    pub fn names(&self) -> io::Result<Vec<std::ffi::OsString>> {
+        let entries = std::fs::read_dir(self.path())?;
+        let mut names: Vec<_> =
+            entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+        names.sort();
+        Ok(names)
+    }
+}
+
+impl Drop for FuseFilesystem {
     fn drop(&mut self) {
         // Lazily: a test that fails may still hold a file of it.
         drop(run(Command::new("umount").arg("-l").arg::<&Path>(&self.path())));

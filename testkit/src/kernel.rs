@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 /// and works under nested KVM where a Linux guest may hang.
 ///
 /// ```no_run
-/// let folder = tempfile::tempdir()?;
-/// let kernel = virshle_testkit::TestKernel::power_off().write(folder.path())?;
+/// let directory = tempfile::tempdir()?;
+/// let kernel = virshle_testkit::TestKernel::power_off().write(directory.path())?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
@@ -55,7 +55,7 @@ const TRIPLE_FAULT: &[u8] = &[
 /// `mov $0xd0000000,%eax; jmp *%eax`: where no memory is, no instruction can be read.
 const BREAK: &[u8] = &[0xb8, 0x00, 0x00, 0x00, 0xd0, 0xff, 0xe0];
 
-/// Waits for a byte on the first serial port, writes it back, and begins anew.
+/// Waits for a byte on the first serial port, writes it back, and starts over.
 const ECHO: &[u8] = &[
     0xba, 0xfd, 0x03, 0x00, 0x00, //  1: mov $0x3fd,%edx
     0xec, //                       2: in (%dx),%al
@@ -169,8 +169,8 @@ impl TestKernel {
         Self::new("prints", &[PRINT, HALT], text)
     }
 
-    /// Writes `text` to the first serial port without end, as fast as it can. Its vCPU spins, and its
-    /// log grows: end it soon.
+    /// Writes `text` to the first serial port without end, as fast as it can. Its vCPU spins, and
+    /// its log grows: end it soon.
     pub fn floods(text: &str) -> Self {
         Self::new("floods", &[PRINT, PRINT_AGAIN], text)
     }
@@ -221,13 +221,13 @@ impl TestKernel {
         file
     }
 
-    /// Writes the kernel into `folder` and returns its path.
+    /// Writes the kernel into `directory` and returns its path.
     ///
     /// # Errors
     ///
     /// If the file can't be written.
-    pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
-        let path = folder.join(format!("kernel-{}", self.name));
+    pub fn write(&self, directory: &Path) -> io::Result<PathBuf> {
+        let path = directory.join(format!("kernel-{}", self.name));
         fs::write(&path, self.to_bytes())?;
         Ok(path)
     }

@@ -1,5 +1,6 @@
-//! What the tests of this workspace stand on: real parts in private (Open vSwitch, loop
-//! filesystems, network namespaces) and fakes for what a real part can't be made to do on demand.
+//! Fixtures for the tests of this workspace: real parts in private (Open vSwitch, loop
+//! filesystems, network namespaces) and fakes for what a real part can't be made to do on
+//! demand.
 //!
 //! Everything made here is undone when its guard is dropped, also when a test fails.
 
@@ -29,7 +30,7 @@ pub use failure::{Failure, While};
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};
 pub use fake_vsock::FakeVsock;
-pub use filesystem::LoopFilesystem;
+pub use filesystem::{FuseFilesystem, LoopFilesystem};
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::NetNamespace;

@@ -21,19 +21,19 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What DPDK needs for itself, in pages of 2 MiB.
 const PAGES: u64 = 512;
 
-/// A running Open vSwitch of one test: `ovsdb-server` and `ovs-vswitchd` in a temporary folder.
+/// A running Open vSwitch of one test: `ovsdb-server` and `ovs-vswitchd` in a temporary directory.
 ///
 /// Its bridges make kernel devices, so enter a [`NetNamespace`](crate::NetNamespace) first. The
 /// daemons are ended when this is dropped, and by the kernel when the *thread* that started them
 /// ends: make it in the test's own thread.
 ///
-/// Every method panics with the daemons' last words when something does not work.
+/// Every method panics with the end of the daemons' logs when something does not work.
 #[derive(Debug)]
 pub struct OpenVswitch {
     vswitchd: Daemon,
     ovsdb: Daemon,
     dpdk: Option<Dpdk>,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 /// What only one test at a time may have.
@@ -71,21 +71,21 @@ impl OpenVswitch {
     }
 
     fn start_as(dpdk: Option<Dpdk>) -> Self {
-        let folder = TempDir::with_prefix("ovs-")
-            .unwrap_or_else(|error| panic!("cannot make a temporary folder: {error}"));
+        let directory = TempDir::with_prefix("ovs-")
+            .unwrap_or_else(|error| panic!("cannot create a temporary directory: {error}"));
         let mut ovs = Self {
             vswitchd: Daemon { name: "ovs-vswitchd", child: None },
             ovsdb: Daemon { name: "ovsdb-server", child: None },
             dpdk,
-            folder,
+            directory,
         };
         ovs.begin();
         ovs
     }
 
-    /// Makes the database, and starts the daemons.
+    /// Creates the database, and starts the daemons.
     fn begin(&mut self) {
-        let database = self.folder.path().join("conf.db");
+        let database = self.directory.path().join("conf.db");
         run(Command::new("ovsdb-tool").arg("create").arg(database).arg(SCHEMA));
         self.start_ovsdb();
         self.vsctl(&["--no-wait", "init"]);
@@ -107,14 +107,14 @@ impl OpenVswitch {
         self.start_vswitchd();
     }
 
-    /// The folder of its database, sockets and logs.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// The directory of its database, sockets and logs.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The database's unix socket.
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("db.sock")
+        self.directory.path().join("db.sock")
     }
 
     /// The database's address, `unix:…/db.sock`.
@@ -122,7 +122,8 @@ impl OpenVswitch {
         format!("unix:{}", self.socket().display())
     }
 
-    /// Runs `ovs-vsctl` with `words` on this database, and returns what it printed.
+    /// Runs `ovs-vsctl` with `words` as its arguments on this database, and returns what it
+    /// printed.
     ///
     /// # Panics
     ///
@@ -134,7 +135,8 @@ impl OpenVswitch {
             .args(words))
     }
 
-    /// Runs `ovs-appctl` with `words` on this `ovs-vswitchd`, and returns what it printed.
+    /// Runs `ovs-appctl` with `words` as its arguments on this `ovs-vswitchd`, and returns what it
+    /// printed.
     ///
     /// # Panics
     ///
@@ -142,7 +144,7 @@ impl OpenVswitch {
     pub fn appctl(&self, words: &[&str]) -> String {
         run(Command::new("ovs-appctl")
             .arg("-t")
-            .arg(self.folder.path().join("ovs-vswitchd.ctl"))
+            .arg(self.directory.path().join("ovs-vswitchd.ctl"))
             .arg(format!("--timeout={}", PATIENCE.as_secs()))
             .args(words))
     }
@@ -166,8 +168,8 @@ impl OpenVswitch {
         assert!(self.vswitchd.child.is_none(), "ovs-vswitchd runs already");
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(self.program()).arg(self.address());
-        command.env("OVS_RUNDIR", self.folder.path());
-        self.vswitchd.start(command, self.folder.path());
+        command.env("OVS_RUNDIR", self.directory.path());
+        self.vswitchd.start(command, self.directory.path());
         self.vsctl(&["set", "Open_vSwitch", ".", "external_ids:testkit=up"]);
     }
 
@@ -182,19 +184,19 @@ impl OpenVswitch {
         drop(fs::remove_file(&socket)); // absent at the first start
         let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
             .and_then(|watch| {
-                inotify::add_watch(&watch, self.folder.path(), inotify::WatchFlags::CREATE)?;
+                inotify::add_watch(&watch, self.directory.path(), inotify::WatchFlags::CREATE)?;
                 Ok(watch)
             })
-            .unwrap_or_else(|error| panic!("cannot watch the folder: {error}"));
+            .unwrap_or_else(|error| panic!("cannot watch the directory: {error}"));
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "ovsdb-server"]);
-        command.arg(self.folder.path().join("conf.db"));
+        command.arg(self.directory.path().join("conf.db"));
         command.arg(format!("--remote=punix:{}", socket.display()));
-        self.ovsdb.start(command, self.folder.path());
+        self.ovsdb.start(command, self.directory.path());
 
         let deadline = Instant::now() + PATIENCE;
         while UnixStream::connect(&socket).is_err() {
-            assert!(Instant::now() < deadline, "{}", self.ovsdb.last_words(self.folder.path()));
+            assert!(Instant::now() < deadline, "{}", self.ovsdb.last_words(self.directory.path()));
             let mut events = [PollFd::new(&watch, PollFlags::IN)];
             // Between bind and listen there is no event: hence the short wait.
             let wait = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
@@ -219,17 +221,18 @@ impl OpenVswitch {
         self.vswitchd.signal(Signal::STOP);
     }
 
-    /// Lets a frozen `ovs-vswitchd` go on.
+    /// Resumes a frozen `ovs-vswitchd`.
     pub fn thaw_vswitchd(&self) {
         self.vswitchd.signal(Signal::CONT);
     }
 
-    /// Stops `ovsdb-server` in its tracks (SIGSTOP): it accepts connections and says nothing.
+    /// Freezes `ovsdb-server` (SIGSTOP): connections are accepted by the kernel, and no answer
+    /// comes.
     pub fn freeze_ovsdb(&self) {
         self.ovsdb.signal(Signal::STOP);
     }
 
-    /// Lets a frozen `ovsdb-server` go on.
+    /// Resumes a frozen `ovsdb-server`.
     pub fn thaw_ovsdb(&self) {
         self.ovsdb.signal(Signal::CONT);
     }
@@ -263,14 +266,14 @@ impl OpenVswitch {
         self.kill_vswitchd();
         self.kill_ovsdb();
         for name in ["conf.db", ".conf.db.~lock~"] {
-            drop(fs::remove_file(self.folder.path().join(name))); // the lock may not be there
+            drop(fs::remove_file(self.directory.path().join(name))); // the lock may not be there
         }
         self.begin();
     }
 
     /// What `ovs-vswitchd` has logged.
     pub fn vswitchd_log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("ovs-vswitchd.log")).unwrap_or_default()
+        fs::read_to_string(self.directory.path().join("ovs-vswitchd.log")).unwrap_or_default()
     }
 
     fn program(&self) -> PathBuf {
@@ -289,10 +292,10 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(&mut self, mut command: Command, folder: &Path) {
-        let log = folder.join(format!("{}.log", self.name));
+    fn start(&mut self, mut command: Command, directory: &Path) {
+        let log = directory.join(format!("{}.log", self.name));
         command
-            .arg(format!("--unixctl={}", folder.join(format!("{}.ctl", self.name)).display()))
+            .arg(format!("--unixctl={}", directory.join(format!("{}.ctl", self.name)).display()))
             .arg(format!("--log-file={}", log.display()))
             .args(["-vconsole:off", "-vsyslog:off"])
             .stdin(Stdio::null())
@@ -317,8 +320,8 @@ impl Daemon {
         drop(child.wait());
     }
 
-    fn last_words(&self, folder: &Path) -> String {
-        let log = fs::read_to_string(folder.join(format!("{}.log", self.name)));
+    fn last_words(&self, directory: &Path) -> String {
+        let log = fs::read_to_string(directory.join(format!("{}.log", self.name)));
         format!("{} did not come up: {}", self.name, log.unwrap_or_default())
     }
 }

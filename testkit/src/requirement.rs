@@ -17,13 +17,15 @@ pub enum Part {
     Kvm,
     /// Filesystems on loop devices: `mkfs.xfs`, `mkfs.btrfs`, root.
     Reflink,
+    /// A FUSE filesystem, by the program `bindfs`; root to mount it.
+    Fuse,
     /// OpenSSH, its server too.
     Sshd,
     /// Root, for devices and namespaces.
     Root,
     /// The programs `qemu-img` and `qemu-io`, which know qcow2 best.
     QemuImg,
-    /// The programs gzip, xz and zstd.
+    /// The programs gzip, xz, zstd and pzstd.
     Packers,
     /// The program `openssl`, which makes certificates.
     Openssl,
@@ -36,7 +38,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// The word for this part in `VIRSHLE_REQUIRE`.
+    /// The name of this part in `VIRSHLE_REQUIRE`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ovs => "ovs",
@@ -44,6 +46,7 @@ impl Part {
             Self::Ch => "ch",
             Self::Kvm => "kvm",
             Self::Reflink => "reflink",
+            Self::Fuse => "fuse",
             Self::Sshd => "sshd",
             Self::Root => "root",
             Self::QemuImg => "qemu-img",
@@ -62,10 +65,11 @@ impl Part {
             Self::Ch => "cloud-hypervisor in PATH",
             Self::Kvm => "/dev/kvm",
             Self::Reflink => "mkfs.xfs, mkfs.btrfs, loop devices and root",
+            Self::Fuse => "bindfs, /dev/fuse and root",
             Self::Sshd => "OpenSSH's client and server",
             Self::Root => "root",
             Self::QemuImg => "qemu-img and qemu-io",
-            Self::Packers => "gzip, xz and zstd",
+            Self::Packers => "gzip, xz, zstd and pzstd",
             Self::Openssl => "openssl",
             Self::Rsync => "rsync",
             Self::CloudInit => "cloud-init, blkid, loop devices and root",
@@ -74,13 +78,13 @@ impl Part {
     }
 }
 
-/// Tells whether this host has `part`.
+/// Returns whether this host has `part`.
 pub fn has(part: Part) -> bool {
     let root = rustix::process::geteuid().is_root();
     match part {
         Part::Root => root,
         Part::QemuImg => program("qemu-img") && program("qemu-io"),
-        Part::Packers => ["gzip", "xz", "zstd"].into_iter().all(program),
+        Part::Packers => ["gzip", "xz", "zstd", "pzstd"].into_iter().all(program),
         Part::Openssl => program("openssl"),
         Part::Rsync => program("rsync"),
         Part::CloudInit => {
@@ -103,6 +107,7 @@ pub fn has(part: Part) -> bool {
             Some(path) => Path::new(&path).exists(),
             None => program("cloud-hypervisor"),
         },
+        Part::Fuse => root && program("bindfs") && Path::new("/dev/fuse").exists(),
         Part::Sshd => crate::Sshd::is_here() && program("ssh") && program("ssh-keygen"),
         Part::Kvm => std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok(),
         Part::Reflink => {
@@ -113,13 +118,13 @@ pub fn has(part: Part) -> bool {
     }
 }
 
-/// Tells whether a test may go on: true when every part is here.
+/// Returns whether a test may continue: true when every part is here.
 ///
 /// Otherwise it prints `skipped: needs …`, and the test returns.
 ///
 /// # Panics
 ///
-/// If a part is absent that `VIRSHLE_REQUIRE` (words separated by commas) names.
+/// If a part is absent that `VIRSHLE_REQUIRE` (names separated by commas) lists.
 #[must_use]
 pub fn need(parts: &[Part]) -> bool {
     let required = std::env::var("VIRSHLE_REQUIRE").unwrap_or_default();

@@ -15,18 +15,18 @@ const PROGRAM: &str = "/usr/sbin/sshd";
 /// current user in by the key [`Sshd::identity`].
 #[derive(Debug)]
 pub struct Sshd {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Sshd {
-    /// Makes its keys and its configuration.
+    /// Creates its keys and its configuration.
     ///
     /// # Errors
     ///
     /// If a file can't be written, or `ssh-keygen` fails.
     pub fn new() -> io::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let sshd = Self { folder };
+        let directory = tempfile::tempdir()?;
+        let sshd = Self { directory };
         for key in ["host_key", "identity"] {
             sshd.make_key(key)?;
         }
@@ -44,7 +44,7 @@ impl Sshd {
         Ok(sshd)
     }
 
-    /// Tells whether the program is here.
+    /// Returns whether the program is here.
     pub(crate) fn is_here() -> bool {
         Path::new(PROGRAM).exists()
     }
@@ -54,7 +54,7 @@ impl Sshd {
         self.path("identity")
     }
 
-    /// Makes another host key, as another machine has.
+    /// Creates another host key, as another machine has.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Sshd {
         self.make_key("host_key")
     }
 
-    /// What it had to say so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
@@ -78,7 +78,7 @@ impl Sshd {
         let connection: OwnedFd = connection.into();
         let log = fs::File::options().create(true).append(true).open(self.path("log"))?;
         let mut command = if rustix::process::geteuid().is_root() {
-            // Root's server wants an empty folder that its service makes: here it has a /run of
+            // Root's server wants an empty directory that its service makes: here it has a /run of
             // its own for that.
             let mut command = Command::new("unshare");
             let script = "mount -t tmpfs -o mode=755 none /run && mkdir /run/sshd && exec \"$@\"";
@@ -96,7 +96,7 @@ impl Sshd {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn make_key(&self, name: &str) -> io::Result<()> {

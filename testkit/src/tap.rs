@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::sys;
 
-/// A tap device that is gone when this is dropped and nobody else holds a copy of its descriptor.
+/// A tap device that is gone when this is dropped and no other process holds a copy of its
+/// descriptor.
 ///
 /// It has the flags that cloud-hypervisor wants: no packet information, and a header for
 /// offloads.
@@ -18,11 +19,11 @@ pub struct TestTap {
 }
 
 impl TestTap {
-    /// Makes a tap with a name of its own, in the current thread's network namespace. Needs root.
+    /// Creates a tap with a name of its own, in the current thread's network namespace. Needs root.
     ///
     /// # Errors
     ///
-    /// If it can't be made.
+    /// If it can't be created.
     pub fn create() -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);

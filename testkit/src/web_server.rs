@@ -1,4 +1,4 @@
-//! A web server of a test's own, which may be told to misbehave.
+//! A web server of a test's own, which misbehaves on demand.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -98,6 +98,8 @@ pub struct WebRequest {
     pub range: Option<String>,
     /// On which condition.
     pub if_range: Option<String>,
+    /// Who asks.
+    pub authorization: Option<String>,
 }
 
 /// What the threads of a server have in common.
@@ -106,7 +108,7 @@ struct Shared {
     files: Mutex<HashMap<String, WebFile>>,
     requests: Mutex<Vec<WebRequest>>,
     stop: AtomicBool,
-    /// Told when the server ends, and when somebody stalls.
+    /// Notified when the server ends, and when a client stalls.
     stalled: Mutex<usize>,
     changed: Condvar,
 }
@@ -120,20 +122,20 @@ pub struct WebServer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A certificate authority of a test's own, made by `openssl`, and a server's certificate by it.
+/// A certificate authority of a test's own, created by `openssl`, and a server's certificate by it.
 #[derive(Debug)]
 pub struct TestAuthority {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl TestAuthority {
-    /// Makes the authority, and a certificate of 127.0.0.1.
+    /// Creates the authority, and a certificate of 127.0.0.1.
     ///
     /// # Errors
     ///
     /// If `openssl` fails.
     pub fn new() -> io::Result<Self> {
-        let authority = Self { folder: tempfile::tempdir()? };
+        let authority = Self { directory: tempfile::tempdir()? };
         let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
         let is_authority = "basicConstraints=critical,CA:TRUE";
         authority.openssl(
@@ -164,12 +166,12 @@ impl TestAuthority {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn openssl(&self, words: &[&str]) -> io::Result<()> {
         let output =
-            Command::new("openssl").args(words).current_dir(self.folder.path()).output()?;
+            Command::new("openssl").args(words).current_dir(self.directory.path()).output()?;
         if output.status.success() {
             return Ok(());
         }
@@ -226,7 +228,7 @@ impl WebServer {
                     let Ok(stream) = stream else { continue };
                     let Ok(ours) = stream.try_clone() else { continue };
                     let (shared, tls) = (Arc::clone(&shared), tls.clone());
-                    // A client that goes away is told to this thread by an error: its end.
+                    // A client that goes away is reported to this thread by an error: its end.
                     let thread = thread::spawn(move || drop(accept(stream, tls, &shared)));
                     connections.push((ours, thread));
                 }
@@ -254,7 +256,7 @@ impl WebServer {
         std::mem::take(&mut lock(&self.shared.requests))
     }
 
-    /// Waits until somebody, for whom this was not waited before, waits for bytes that don't come.
+    /// Waits until another client waits for bytes that don't come.
     pub fn wait_for_stall(&self) {
         let mut stalled = lock(&self.shared.stalled);
         while *stalled == 0 {
@@ -267,7 +269,7 @@ impl WebServer {
 impl Drop for WebServer {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        // Under the lock, so that nobody misses it who is just about to wait.
+        // Under the lock, so that a thread that is just about to wait doesn't miss it.
         drop(lock(&self.shared.stalled));
         self.shared.changed.notify_all();
         if TcpStream::connect(self.address).is_ok()
@@ -319,8 +321,12 @@ fn serve(stream: impl Read + Write, shared: &Shared) -> io::Result<()> {
         found.map(|(_, value)| value.trim().to_owned())
     };
     let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
-    let request =
-        WebRequest { path: path.clone(), range: field("range"), if_range: field("if-range") };
+    let request = WebRequest {
+        path: path.clone(),
+        range: field("range"),
+        if_range: field("if-range"),
+        authorization: field("authorization"),
+    };
     lock(&shared.requests).push(request.clone());
     let file = lock(&shared.files).get(&path).cloned();
     answer(stream.get_mut(), &file.unwrap_or_else(|| WebFile::status(404)), &request, shared)

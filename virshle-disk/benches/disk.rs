@@ -15,8 +15,8 @@ fn main() {
 }
 
 /// A raw image of 1 GiB with data in `extents` places, 64 KiB each.
-fn image(folder: &TempDir, extents: u64) -> PathBuf {
-    let path = folder.path().join("image.raw");
+fn image(directory: &TempDir, extents: u64) -> PathBuf {
+    let path = directory.path().join("image.raw");
     let file = File::create(&path).unwrap();
     file.set_len(1 << 30).unwrap();
     for place in 0..extents {
@@ -25,11 +25,11 @@ fn image(folder: &TempDir, extents: u64) -> PathBuf {
     path
 }
 
-/// Makes a disk of `image` again and again.
+/// Creates a disk of `image` again and again.
 fn clone(bencher: Bencher<'_, '_>, mode: CloneMode, extents: u64) {
-    let folder = tempfile::tempdir().unwrap();
-    let image = image(&folder, extents);
-    let disk = folder.path().join("disk");
+    let directory = tempfile::tempdir().unwrap();
+    let image = image(&directory, extents);
+    let disk = directory.path().join("disk");
     bencher.counter(BytesCount::new(extents << 16)).bench_local(|| {
         let made = CloneRequest::new(&image, &disk).mode(mode).run().unwrap();
         std::fs::remove_file(&disk).unwrap();
@@ -49,16 +49,16 @@ fn overlay(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn raw_header(bencher: Bencher<'_, '_>) {
-    let folder = tempfile::tempdir().unwrap();
-    let image = image(&folder, 1);
+    let directory = tempfile::tempdir().unwrap();
+    let image = image(&directory, 1);
     bencher.bench_local(|| inspect(black_box(&image)).unwrap());
 }
 
 #[divan::bench]
 fn qcow2_header(bencher: Bencher<'_, '_>) {
-    let folder = tempfile::tempdir().unwrap();
-    let image = image(&folder, 1);
-    let disk = folder.path().join("disk");
+    let directory = tempfile::tempdir().unwrap();
+    let image = image(&directory, 1);
+    let disk = directory.path().join("disk");
     CloneRequest::new(&image, &disk).mode(CloneMode::Overlay).run().unwrap();
     bencher.bench_local(|| inspect(black_box(&disk)).unwrap());
 }

@@ -1,26 +1,28 @@
-//! A private copy of an image.
+//! Creates a private copy of an image.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::backing_chain::backing_chain;
 use crate::destination::Destination;
 use crate::disk::{Disk, grow_file};
 use crate::extents::{CopyError, Progress, bytes_of, copy, data_extents};
 use crate::image::Opened;
 use crate::method::{CloneMethod, CloneMode};
+use crate::obstacle::ReflinkObstacle;
 use crate::reflink::{is_unsupported, reflink};
-use crate::sparse::Ground;
+use crate::sparse::Target;
 use crate::{DiskError, Format, overlay};
 
 /// A disk is made of sectors: a raw image that ends within one is filled up with zeros.
 pub(crate) const SECTOR: u64 = 512;
 
-/// A wish for a private copy of an image.
+/// A request for a private copy of an image.
 ///
 /// The image is opened read-only, always. The copy appears complete or not at all, belongs to its
 /// user alone, and outlasts a power failure once [`run`](Self::run) has returned.
-#[must_use = "`run` fulfils it"]
+#[must_use = "`run` executes it"]
 pub struct CloneRequest<'a> {
     source: PathBuf,
     destination: PathBuf,
@@ -53,7 +55,7 @@ impl<'a> CloneRequest<'a> {
         }
     }
 
-    /// Sets how the copy is to be made.
+    /// Sets how the copy is to be created.
     pub fn mode(mut self, mode: CloneMode) -> Self {
         self.mode = mode;
         self
@@ -65,21 +67,21 @@ impl<'a> CloneRequest<'a> {
         self
     }
 
-    /// Sets who hears how far a copy has come. A reflink or an overlay has nothing to tell.
+    /// Sets the callback for a copy's progress. A reflink or an overlay has nothing to report.
     pub fn on_progress(mut self, on_progress: &'a mut dyn FnMut(Progress)) -> Self {
         self.on_progress = Some(on_progress);
         self
     }
 
-    /// Makes the copy.
+    /// Creates the copy.
     ///
     /// # Errors
     ///
     /// Nothing is left, and the image is as it was. [`DiskError::Read`],
-    /// [`DiskError::NotAnImage`], [`DiskError::Unsupported`] and [`DiskError::Broken`] tell of the
-    /// image, [`DiskError::TooSmall`] and [`DiskError::Grow`] of the size, [`DiskError::Reflink`],
-    /// [`DiskError::NoRoom`] and [`DiskError::Write`] of the copy; [`DiskError::Changed`] if
-    /// somebody wrote to the image meanwhile.
+    /// [`DiskError::NotAnImage`], [`DiskError::Unsupported`] and [`DiskError::Broken`] are about
+    /// the image, [`DiskError::TooSmall`] and [`DiskError::Grow`] of the size,
+    /// [`DiskError::Reflink`], [`DiskError::NoRoom`] and [`DiskError::Write`] of the copy;
+    /// [`DiskError::Changed`] if another process wrote to the image meanwhile.
     pub fn run(mut self) -> Result<Disk, DiskError> {
         let opened = Opened::open(&self.source)?;
         let image_bytes = opened.image.virtual_size_bytes;
@@ -101,7 +103,7 @@ impl<'a> CloneRequest<'a> {
         destination.publish()?;
         tracing::debug!(
             source = %self.source.display(), destination = %self.destination.display(), %method,
-            "disk made"
+            "disk created"
         );
         Ok(Disk { path: self.destination, format, size_bytes, method, source: Some(self.source) })
     }
@@ -112,7 +114,9 @@ impl<'a> CloneRequest<'a> {
         destination: &Destination,
         size_bytes: u64,
     ) -> Result<(), DiskError> {
-        // The name in the header is read from the overlay's folder: only an absolute one lasts.
+        // Every layer is read with it.
+        backing_chain(opened)?;
+        // The name in the header is read from the overlay's directory: only an absolute one lasts.
         let backing = self
             .source
             .canonicalize()
@@ -121,13 +125,13 @@ impl<'a> CloneRequest<'a> {
             .map_err(|error| destination.failed(error))
     }
 
-    /// A copy of a qcow2 that stands on another image would look for that one from another folder.
+    /// A copy of a qcow2 with a backing file would look for it from another directory.
     fn refuse_backing_file(&self, opened: &Opened) -> Result<(), DiskError> {
         let Some(backing) = &opened.image.backing_file else { return Ok(()) };
         let shown = self.source.display();
         Err(DiskError::Unsupported {
             path: self.source.clone(),
-            what: format!("a qcow2 that stands on {}", backing.display()),
+            what: format!("a qcow2 with the backing file {}", backing.display()),
             advice: format!(
                 "qemu-img convert -O qcow2 {shown} whole.qcow2, or clone = \"overlay\""
             ),
@@ -145,7 +149,9 @@ impl<'a> CloneRequest<'a> {
                 Err(error) if self.mode == CloneMode::Auto && is_unsupported(&error) => {}
                 Err(source) if is_unsupported(&source) => {
                     let (from, to) = (self.source.clone(), self.destination.clone());
-                    return Err(DiskError::Reflink { from, to, source });
+                    let obstacle =
+                        ReflinkObstacle::between(&opened.file, destination.file(), &source);
+                    return Err(DiskError::Reflink { from, to, obstacle, source });
                 }
                 Err(error) => return Err(destination.failed(error)),
             }
@@ -171,13 +177,13 @@ pub(crate) fn copy_data(
     let length = opened.image.file_size_bytes;
     let extents = data_extents(&opened.file, length).map_err(unreadable)?;
     destination.needs_room(bytes_of(&extents))?;
-    let copied = copy(&opened.file, destination.file(), &extents, Ground::Fresh, on_progress);
+    let copied = copy(&opened.file, destination.file(), &extents, Target::Zeroed, on_progress);
     copied.map_err(|error| copy_failed(error, path, destination))?;
     destination.file().set_len(length).map_err(|error| destination.failed(error))?;
     refuse_changed(opened)
 }
 
-/// Tells which side of a copy of the image `path` failed.
+/// Returns which side of a copy of the image `path` failed.
 pub(crate) fn copy_failed(error: CopyError, path: &Path, destination: &Destination) -> DiskError {
     let path = path.to_owned();
     match error {
@@ -189,7 +195,7 @@ pub(crate) fn copy_failed(error: CopyError, path: &Path, destination: &Destinati
     }
 }
 
-/// Makes sure that nobody wrote to the image since it was opened.
+/// Ensures that no process wrote to the image since it was opened.
 pub(crate) fn refuse_changed(opened: &Opened) -> Result<(), DiskError> {
     let path = opened.path.clone();
     match opened.was_changed() {

@@ -1,4 +1,4 @@
-//! The clusters of a qcow2: where each stands in its file.
+//! The clusters of a qcow2: where each is in its file.
 //!
 //! # References
 //!
@@ -6,7 +6,10 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
+use crate::DiskError;
+use crate::image::{Opened, refused};
 use crate::qcow2::{Header, Refusal};
 
 /// The bits of a table's entry that are an offset in the file.
@@ -42,6 +45,7 @@ pub(crate) struct Cluster {
 /// The tables of an image.
 #[derive(Debug)]
 pub(crate) struct Clusters<'a> {
+    path: &'a Path,
     file: &'a File,
     file_size_bytes: u64,
     header: &'a Header,
@@ -49,15 +53,25 @@ pub(crate) struct Clusters<'a> {
 }
 
 impl<'a> Clusters<'a> {
-    /// Reads the L1 table of the image in `file`.
-    pub(crate) fn open(
-        file: &'a File,
-        file_size_bytes: u64,
-        header: &'a Header,
-    ) -> Result<Self, Refusal> {
-        if header.has_extended_l2() {
-            return Err(Refusal::Unsupported("a qcow2 with extended L2 entries"));
-        }
+    /// Reads the L1 table of the image `opened`, whose header is `header`.
+    pub(crate) fn open(opened: &'a Opened, header: &'a Header) -> Result<Self, DiskError> {
+        let mut clusters = Self {
+            path: &opened.path,
+            file: &opened.file,
+            file_size_bytes: opened.image.file_size_bytes,
+            header,
+            l1: Vec::new(),
+        };
+        clusters.l1 = clusters.l1_table().map_err(|refusal| clusters.refused(refusal))?;
+        Ok(clusters)
+    }
+
+    fn refused(&self, refusal: Refusal) -> DiskError {
+        refused(self.path, refusal)
+    }
+
+    fn l1_table(&self) -> Result<Vec<u64>, Refusal> {
+        let header = self.header;
         let needed = header.size_bytes.div_ceil(header.l1_reach());
         if needed > u64::from(header.l1_entries) {
             return Err(Refusal::Broken("its L1 table is too small for its size".into()));
@@ -65,10 +79,8 @@ impl<'a> Clusters<'a> {
         if needed > MAX_L1_ENTRIES {
             return Err(Refusal::Broken("its L1 table is too large".into()));
         }
-        let mut clusters = Self { file, file_size_bytes, header, l1: Vec::new() };
         let entries = usize::try_from(needed).unwrap_or(usize::MAX);
-        clusters.l1 = clusters.table(header.l1_offset, entries, "L1 table")?;
-        Ok(clusters)
+        self.table(header.l1_offset, entries, "L1 table")
     }
 
     /// The size of a cluster, in bytes.
@@ -78,10 +90,11 @@ impl<'a> Clusters<'a> {
 
     /// Hands every cluster that the image says something about to `each`, in the guest's order.
     /// Those that are nowhere are left out.
-    pub(crate) fn for_each<E: From<Refusal>>(
+    pub(crate) fn for_each(
         &self,
-        mut each: impl FnMut(Cluster) -> Result<(), E>,
-    ) -> Result<(), E> {
+        mut each: impl FnMut(Cluster) -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
+        let refused = |refusal| self.refused(refusal);
         let reach = self.header.l1_reach();
         let entries = usize::try_from(self.size() / 8).unwrap_or(usize::MAX);
         for (l1_index, l1_entry) in (0_u64..).zip(&self.l1) {
@@ -89,13 +102,13 @@ impl<'a> Clusters<'a> {
             if l2_offset == 0 {
                 continue;
             }
-            let l2 = self.table(l2_offset, entries, "L2 table")?;
+            let l2 = self.table(l2_offset, entries, "L2 table").map_err(refused)?;
             for (l2_index, entry) in (0_u64..).zip(l2) {
                 let guest_offset = l1_index * reach + l2_index * self.size();
                 if guest_offset >= self.header.size_bytes {
                     break;
                 }
-                let place = self.place(entry)?;
+                let place = self.place(entry).map_err(refused)?;
                 if place != Place::Unallocated {
                     each(Cluster { guest_offset, place })?;
                 }
@@ -104,13 +117,23 @@ impl<'a> Clusters<'a> {
         Ok(())
     }
 
+    /// Whether any cluster is compressed.
+    pub(crate) fn has_compressed(&self) -> Result<bool, DiskError> {
+        let mut has_compressed = false;
+        self.for_each(|cluster| {
+            has_compressed |= matches!(cluster.place, Place::Compressed(..));
+            Ok(())
+        })?;
+        Ok(has_compressed)
+    }
+
     /// Reads a table of `entries` numbers.
     fn table(&self, offset: u64, entries: usize, what: &str) -> Result<Vec<u64>, Refusal> {
         if !offset.is_multiple_of(self.size()) {
             return Err(Refusal::Broken(format!("an {what} begins within a cluster")));
         }
         let bytes = (entries as u64) * 8;
-        // Before it is made room for: the header may say anything.
+        // Before room is allocated for it: the header may say anything.
         if offset.saturating_add(bytes) > self.file_size_bytes {
             return Err(Refusal::Broken(format!("it ends before its {what}")));
         }
@@ -156,7 +179,11 @@ impl<'a> Clusters<'a> {
     }
 
     /// Reads `cluster`, all of `bytes`.
-    pub(crate) fn read(&self, place: Place, bytes: &mut [u8]) -> Result<(), Refusal> {
+    pub(crate) fn read(&self, place: Place, bytes: &mut [u8]) -> Result<(), DiskError> {
+        self.read_place(place, bytes).map_err(|refusal| self.refused(refusal))
+    }
+
+    fn read_place(&self, place: Place, bytes: &mut [u8]) -> Result<(), Refusal> {
         match place {
             Place::Unallocated | Place::Zeros => bytes.fill(0),
             Place::Plain(offset) => self.read_plain(offset, bytes)?,

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, OFlags};
 use rustix::io::Errno;
-use tempfile::NamedTempFile;
+use tempfile::TempPath;
 
 use crate::DiskError;
+use crate::rename::rename_new;
 
 /// A file that is being written, private to its user.
 #[derive(Debug)]
@@ -28,8 +29,9 @@ pub(crate) struct Destination {
 enum Unpublished {
     /// Of `O_TMPFILE`.
     Unnamed(File),
-    /// On a filesystem that has no such files; its name is removed on drop.
-    Named(NamedTempFile),
+    /// On a filesystem that has no such files. Its name is removed on drop, and that after it was
+    /// closed: what is removed while it is open stays there under a hidden name (NFS, FUSE).
+    Named(File, TempPath),
 }
 
 impl Destination {
@@ -67,17 +69,22 @@ impl Destination {
         prefix.push(".new-");
         let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(directory(path))?;
         make_private(file.as_file())?;
-        Ok(Self { file: Unpublished::Named(file), path: path.to_owned() })
+        let (file, name) = file.into_parts();
+        Ok(Self { file: Unpublished::Named(file, name), path: path.to_owned() })
+    }
+
+    /// Where it is to appear.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn file(&self) -> &File {
         match &self.file {
-            Unpublished::Unnamed(file) => file,
-            Unpublished::Named(file) => file.as_file(),
+            Unpublished::Unnamed(file) | Unpublished::Named(file, _) => file,
         }
     }
 
-    /// Makes sure that there is room for `needed_bytes`.
+    /// Ensures that there is room for `needed_bytes`.
     pub(crate) fn needs_room(&self, needed_bytes: u64) -> Result<(), DiskError> {
         let space = rustix::fs::fstatvfs(self.file()).map_err(|errno| self.failed(errno))?;
         let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
@@ -105,9 +112,13 @@ impl Destination {
                 rustix::fs::linkat(CWD, unnamed, CWD, &path, AtFlags::SYMLINK_FOLLOW)
                     .map_err(|errno| failed(errno.into()))
             }
-            Unpublished::Named(file) => {
-                file.as_file().sync_all().map_err(failed)?;
-                file.persist_noclobber(&path).map(drop).map_err(|error| failed(error.error))
+            Unpublished::Named(file, mut name) => {
+                file.sync_all().map_err(failed)?;
+                drop(file);
+                rename_new(&name, &path).map_err(failed)?;
+                // It has that name no longer, and another file may have it.
+                name.disable_cleanup(true);
+                Ok(())
             }
         }
     }
@@ -133,9 +144,9 @@ mod tests {
 
     #[test]
     fn nothing_is_there_before_it_is_published() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
-        let count = || std::fs::read_dir(folder.path()).unwrap().count();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        let count = || std::fs::read_dir(directory.path()).unwrap().count();
         drop(Destination::begin(&path).unwrap());
         assert_eq!(count(), 0);
         drop(Destination::named(&path).unwrap());
@@ -154,8 +165,8 @@ mod tests {
 
     #[test]
     fn a_file_of_that_name_is_never_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
         let late = [Destination::begin(&path).unwrap(), Destination::named(&path).unwrap()];
         std::fs::write(&path, "first").unwrap();
         for destination in late {
@@ -163,6 +174,6 @@ mod tests {
             assert!(error.hint().is_some(), "{error:?}");
         }
         assert_eq!(std::fs::read(&path).unwrap(), b"first");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! A disk of a machine: made empty, grown.
+//! A disk of a machine: creates an empty one, grows it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::method::CloneMethod;
 use crate::qcow2::GrowError;
 use crate::{DiskError, Format};
 
-/// A disk that was made.
+/// A disk that was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Disk {
@@ -19,13 +19,13 @@ pub struct Disk {
     pub format: Format,
     /// What the guest sees, in bytes.
     pub size_bytes: u64,
-    /// How it was made.
+    /// How it was created.
     pub method: CloneMethod,
-    /// The image it was made from.
+    /// The image it was created from.
     pub source: Option<PathBuf>,
 }
 
-/// Makes a new disk of `size_bytes` zeros, which take no room.
+/// Creates a new disk of `size_bytes` zeros, which take no room.
 ///
 /// # Errors
 ///

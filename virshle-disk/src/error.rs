@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::obstacle::ReflinkObstacle;
 use crate::size::Size;
 use crate::{Compression, Format};
 
@@ -18,7 +19,7 @@ pub enum DiskError {
         /// Why.
         source: io::Error,
     },
-    /// It is a folder, a FIFO or another thing that holds no image.
+    /// It is a directory, a FIFO or another thing that holds no image.
     #[error("{} is {what}, not an image", .path.display())]
     NotAnImage {
         /// The thing.
@@ -65,7 +66,7 @@ pub enum DiskError {
         asked: Format,
     },
     /// It is not whole in itself: what it doesn't hold is in another file.
-    #[error("image {} is a qcow2 that stands on {}", .path.display(), .backing.display())]
+    #[error("image {} is a qcow2 with the backing file {}", .path.display(), .backing.display())]
     HasBackingFile {
         /// The image.
         path: PathBuf,
@@ -93,7 +94,7 @@ pub enum DiskError {
         /// Why.
         reason: String,
     },
-    /// The destination can't be made or written.
+    /// The destination can't be created or written.
     #[error("cannot write disk {}", .path.display())]
     Write {
         /// The disk.
@@ -108,6 +109,8 @@ pub enum DiskError {
         from: PathBuf,
         /// The disk.
         to: PathBuf,
+        /// What keeps them from it.
+        obstacle: ReflinkObstacle,
         /// Why.
         source: io::Error,
     },
@@ -133,18 +136,20 @@ pub enum DiskError {
     /// The files of a seed are larger than a seed can be.
     #[error(
         "seed {} would hold {}, and {} are the most",
-        .path.display(), Size(*.size_bytes as u64), Size(crate::MAX_SEED as u64)
+        .path.display(), Size(*.size_bytes as u64), Size(*.most_bytes as u64)
     )]
     SeedTooLarge {
         /// The seed.
         path: PathBuf,
         /// What its files have, in bytes.
         size_bytes: usize,
+        /// What they may have, in bytes.
+        most_bytes: usize,
     },
     /// Whether the filesystem can share extents can't be found out.
-    #[error("cannot tell whether {} can hold reflinks", .path.display())]
+    #[error("cannot find out whether {} supports reflinks", .path.display())]
     Probe {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -163,17 +168,29 @@ impl DiskError {
                 _ => None,
             },
             Self::Unsupported { advice, .. } => Some(advice.clone()),
-            Self::Unpack { .. } => Some("fetch it again, and compare its checksum".into()),
+            Self::Unpack { compression, source, .. } => Some(match source.kind() {
+                // It is whole: to fetch it again would help no one.
+                io::ErrorKind::OutOfMemory => {
+                    format!("unpack it first, with {}", compression.unpacked_by())
+                }
+                _ => "fetch it again, and compare its checksum".into(),
+            }),
             Self::OtherFormat { .. } => Some("keep it as it is, or convert it first".into()),
             Self::HasBackingFile { path, .. } => Some(format!(
-                "qemu-img convert -O qcow2 {} whole.qcow2 makes one of the two",
+                "qemu-img convert -O qcow2 {} whole.qcow2 merges the two",
                 path.display()
             )),
             Self::Broken { path, .. } => Some(format!("qemu-img check {}", path.display())),
             Self::TooSmall { .. } => {
-                Some("ask for more, or leave the size away to keep the image's own".into())
+                Some("ask for more, or omit the size to keep the image's own".into())
             }
             Self::Grow { .. } => Some("qemu-img resize can grow a copy of the image".into()),
+            Self::Reflink { obstacle: ReflinkObstacle::NoCopyOnWrite, .. } => Some(
+                "one of the two is exempt from copy-on-write, which lsattr shows as C: set the flag \
+                 on the directories of images and disks both or on neither (chattr +C, -C), and \
+                 copy the image once more, for it applies to new files; or take a copy"
+                    .into(),
+            ),
             Self::Reflink { .. } => {
                 Some("keep images and disks on one btrfs or xfs filesystem".into())
             }
@@ -187,10 +204,8 @@ impl DiskError {
                 }
                 _ => None,
             },
-            Self::Changed { .. } => Some("wait until nobody writes to it any more".into()),
-            Self::SeedTooLarge { .. } => {
-                Some("let the guest fetch what is large, instead of telling it".into())
-            }
+            Self::Changed { .. } => Some("wait until no process writes to it any more".into()),
+            Self::SeedTooLarge { .. } => Some("let the guest download what is large".into()),
             Self::NotAnImage { .. } | Self::Probe { .. } => None,
         }
     }

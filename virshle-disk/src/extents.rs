@@ -1,4 +1,4 @@
-//! Copying what an image holds, and not its holes.
+//! Copies the data extents of an image, and not its holes.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use crate::sparse::{Ground, write_on};
+use crate::sparse::{Target, write_on};
 
 /// How far a copy has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(crate) fn copy(
     from: &File,
     to: &File,
     extents: &[Extent],
-    ground: Ground,
+    target: Target,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<(), CopyError> {
     let total_bytes = bytes_of(extents);
@@ -80,7 +80,7 @@ pub(crate) fn copy(
                 // It was cut short meanwhile: what is left of it is a change like any other.
                 return Err(CopyError::Read(io::ErrorKind::UnexpectedEof.into()));
             }
-            write_on(to, &buffer[..read], at, ground).map_err(CopyError::Write)?;
+            write_on(to, &buffer[..read], at, target).map_err(CopyError::Write)?;
             at += read as u64;
             done_bytes += read as u64;
             if done_bytes - reported >= REPORT {
@@ -112,7 +112,7 @@ mod tests {
         from.write_all_at(&[7; 3 << 20], 20 << 20).unwrap();
         let extents = data_extents(&from, 64 << 20).unwrap();
         let mut last = None;
-        copy(&from, &to, &extents, Ground::Fresh, &mut |progress| last = Some(progress)).unwrap();
+        copy(&from, &to, &extents, Target::Zeroed, &mut |progress| last = Some(progress)).unwrap();
         let last = last.unwrap();
         assert_eq!(last.done_bytes, last.total_bytes);
         assert!(last.total_bytes < 8 << 20, "{last:?}");

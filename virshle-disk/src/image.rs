@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::DiskError;
-use crate::format::{Foreign, Format, foreign};
+use crate::foreign::{Foreign, foreign, foreign_by_foot};
+use crate::format::Format;
 use crate::qcow2::{Header, MAGIC, Refusal};
 
 /// What an image, or a disk, is.
@@ -23,11 +24,11 @@ pub struct Image {
     pub allocated_bytes: u64,
     /// The length of its file, in bytes.
     pub file_size_bytes: u64,
-    /// The image that a qcow2 stands on, as its header names it: relative to its own folder.
+    /// The backing file of a qcow2, as its header names it: relative to its own directory.
     pub backing_file: Option<PathBuf>,
 }
 
-/// Tells what the image in `path` is, by its content. It is opened read-only.
+/// Returns what the image in `path` is, by its content. It is opened read-only.
 ///
 /// # Errors
 ///
@@ -37,7 +38,7 @@ pub fn inspect(path: &Path) -> Result<Image, DiskError> {
     Ok(Opened::open(path)?.image)
 }
 
-/// Tells what the file in `path` takes on its filesystem, in bytes; holes take nothing.
+/// Returns what the file in `path` takes on its filesystem, in bytes; holes take nothing.
 ///
 /// # Errors
 ///
@@ -53,8 +54,8 @@ fn allocated(metadata: &Metadata) -> u64 {
     metadata.blocks().saturating_mul(512)
 }
 
-/// So much of an image's beginning tells what it is, in bytes.
-pub(crate) const HEAD: u64 = 512;
+/// How much of an image's beginning is read to recognise it, in bytes.
+pub(crate) const HEAD: usize = 512;
 
 /// An image that is open for reading.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl Opened {
         Self::raw(path, file)
     }
 
-    /// Tells what `file`, which is the image `path`, is.
+    /// Returns what `file`, which is the image `path`, is.
     pub(crate) fn of(path: &Path, file: File) -> Result<Self, DiskError> {
         let mut opened = Self::raw(path, file)?;
         if let Some(header) = read_header(path, &opened.file)? {
@@ -105,7 +106,7 @@ impl Opened {
             rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0))
                 .map_err(|errno| failed(errno.into()))?
         } else if kind.is_dir() {
-            return not_an_image("a folder");
+            return not_an_image("a directory");
         } else if kind.is_fifo() {
             return not_an_image("a FIFO");
         } else {
@@ -121,7 +122,7 @@ impl Opened {
         Ok(Self { path: path.to_owned(), file, image, header: None, metadata })
     }
 
-    /// Tells whether the file was written since it was opened.
+    /// Returns whether the file was written since it was opened.
     pub(crate) fn was_changed(&self) -> io::Result<bool> {
         let now = self.file.metadata()?;
         let stamp = |metadata: &Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
@@ -146,17 +147,18 @@ fn read_header(path: &Path, file: &File) -> Result<Option<Header>, DiskError> {
     // Not from where the file stands: a block device was sought to its end.
     rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0)).map_err(|errno| failed(errno.into()))?;
     let mut head = Vec::with_capacity(512);
-    file.take(HEAD).read_to_end(&mut head).map_err(failed)?;
+    file.take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
     if head.starts_with(&MAGIC) {
         return Header::read(file).map(Some).map_err(|refusal| refused(path, refusal));
     }
     refuse_foreign(path, &head)?;
-    // A VHD of fixed size is a raw disk with a footer of 512 bytes behind it.
     let length = file.metadata().map_err(failed)?.len();
-    let mut foot = [0; 8];
-    if length >= 512 && file.read_exact_at(&mut foot, length - 512).is_ok() && foot == *b"conectix"
+    let mut foot = [0; 512];
+    if length >= 512
+        && file.read_exact_at(&mut foot, length - 512).is_ok()
+        && let Some((what, way)) = foreign_by_foot(&foot)
     {
-        return Err(unsupported(path, "a VHD", Foreign::Convert));
+        return Err(unsupported(path, what, way));
     }
     Ok(None)
 }
@@ -191,10 +193,10 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_told_and_never_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("image");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image");
         assert!(matches!(inspect(&path), Err(DiskError::Read { .. })));
-        assert!(matches!(inspect(folder.path()), Err(DiskError::NotAnImage { .. })));
+        assert!(matches!(inspect(directory.path()), Err(DiskError::NotAnImage { .. })));
         assert!(matches!(inspect(Path::new("/dev/null")), Err(DiskError::NotAnImage { .. })));
         rustix::fs::mknodat(
             rustix::fs::CWD,
@@ -210,8 +212,8 @@ mod tests {
 
     #[test]
     fn formats_are_told_by_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("image.qcow2");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image.qcow2");
         std::fs::write(&path, [7; 1000]).unwrap();
         let image = inspect(&path).unwrap();
         assert_eq!((image.format, image.virtual_size_bytes), (Format::Raw, 1000));

@@ -3,7 +3,7 @@
 //! An image stays as it is: it is opened read-only, always. A copy of it is a *reflink* on XFS and
 //! btrfs, which takes the same time at any size and no room until it is written; else a *sparse
 //! copy* of its data without its holes; or, on any filesystem, an *overlay*, a qcow2 that holds
-//! only what differs. A disk appears complete or not at all. Raw and qcow2 are told apart by
+//! only what differs. A disk appears complete or not at all. Raw and qcow2 are distinguished by
 //! content, never by a file's name.
 //!
 //! An image from elsewhere is made whole by a [`ConvertRequest`]: unpacked, if it is compressed
@@ -12,11 +12,12 @@
 //!
 //! # Limitations
 //!
-//! - Linux. Raw images and qcow2 of version 2 and 3 without encryption or an external data file;
-//!   others are recognised and refused, with the command that converts them.
-//! - Nothing is converted to qcow2. One with extended L2 entries is not converted at all.
+//! - Linux. Raw images and qcow2 of version 2 and 3 without encryption, an external data file or
+//!   extended L2 entries; others are recognised and refused, with the command that converts them.
+//! - Nothing is converted to qcow2.
 //! - A qcow2 is grown in place as far as the clusters of its L1 table reach (4 TiB with clusters
-//!   of 64 KiB), and not if it has snapshots.
+//!   of 64 KiB), and not if it has snapshots. Its persistent bitmaps, which are for its old size,
+//!   are invalid from then on.
 //! - The cost of a reflink is the number of the image's extents: a fragmented image clones slowly.
 //!
 //! # Example
@@ -45,33 +46,42 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod backing_chain;
+mod backing_file;
 mod clone;
 mod clusters;
 mod compression;
 mod convert;
+mod converter;
 mod destination;
 mod disk;
 mod error;
 mod extents;
+mod foreign;
 mod format;
 mod image;
 mod method;
+mod obstacle;
 mod overlay;
 mod qcow2;
 mod reflink;
+mod rename;
 mod seed;
 mod size;
 mod sparse;
 
+pub use backing_file::BackingFile;
 pub use clone::CloneRequest;
 pub use compression::Compression;
-pub use convert::{BackingFile, ConvertRequest, check};
+pub use convert::{ConvertRequest, check, has_compressed_clusters};
 pub use disk::{Disk, create_empty, grow};
 pub use error::DiskError;
 pub use extents::Progress;
 pub use format::{Format, UnknownFormat};
 pub use image::{Image, allocated_bytes, inspect};
 pub use method::{CloneMethod, CloneMode, UnknownMethod, UnknownMode};
+pub use obstacle::ReflinkObstacle;
 pub use reflink::supports_reflink;
+pub use rename::rename_new;
 pub use seed::{MAX_SEED, SeedRequest};
 pub use sparse::write_sparse;

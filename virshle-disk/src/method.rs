@@ -16,7 +16,8 @@ pub enum CloneMode {
     Reflink,
     /// As a sparse copy.
     Copy,
-    /// As a qcow2 with the image as its backing file, which from then on must neither change nor go.
+    /// As a qcow2 with the image as its backing file, which from then on must neither change nor
+    /// go.
     Overlay,
 }
 

@@ -1,4 +1,5 @@
-//! A qcow2 that stands on an image: it holds only what its machine has written.
+//! Overlays: a qcow2 with an image as its backing file, which holds only what its machine has
+//! written.
 //!
 //! # References
 //!

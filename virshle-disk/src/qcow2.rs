@@ -33,6 +33,8 @@ const INCOMPATIBLE_COMPRESSION: u64 = 1 << 3;
 const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
 /// Dirty, corrupt, data file, compression type, extended L2.
 const INCOMPATIBLE_KNOWN: u64 = 0b1_1111;
+/// Where the bits are that a writer clears unless it keeps up what they stand for.
+const AUTOCLEAR_AT: usize = 88;
 
 /// What the header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,7 @@ pub(crate) struct Header {
     pub(crate) backing_format: Option<String>,
     pub(crate) compression: ClusterCompression,
     incompatible: u64,
+    autoclear: u64,
     encrypted: bool,
 }
 
@@ -130,6 +133,7 @@ impl Header {
             backing_file,
             compression: read_compression(file, length, incompatible)?,
             incompatible,
+            autoclear: if version >= 3 { u64_at(&fixed, AUTOCLEAR_AT) } else { 0 },
             encrypted: u32_at(&fixed, 32) != 0,
         };
         header.check()?;
@@ -143,6 +147,9 @@ impl Header {
             "a qcow2 with its data in another file"
         } else if self.incompatible & INCOMPATIBLE_CORRUPT != 0 {
             "a qcow2 that is marked as corrupt"
+        } else if self.incompatible & INCOMPATIBLE_EXTENDED_L2 != 0 {
+            // Neither its tables are understood here, nor does cloud-hypervisor open it.
+            "a qcow2 with extended L2 entries"
         } else if self.incompatible & !INCOMPATIBLE_KNOWN != 0 {
             "a qcow2 with features that are unknown here"
         } else {
@@ -151,21 +158,20 @@ impl Header {
         Err(Refusal::Unsupported(unsupported))
     }
 
-    /// Tells whether the entries of the L2 tables speak of parts of clusters, too.
-    pub(crate) fn has_extended_l2(&self) -> bool {
-        self.incompatible & INCOMPATIBLE_EXTENDED_L2 != 0
-    }
-
     /// What one entry of the L1 table covers, in bytes.
     pub(crate) fn l1_reach(&self) -> u64 {
-        let entry_bits = if self.incompatible & INCOMPATIBLE_EXTENDED_L2 == 0 { 3 } else { 4 };
-        1 << (2 * self.cluster_bits - entry_bits)
+        // An L2 table is a cluster of entries of 8 bytes.
+        1 << (2 * self.cluster_bits - 3)
     }
 
     /// Grows the image in `file` to `size_bytes`, within the clusters that its L1 table has.
     ///
     /// The L1 table is extended first, by empty entries, and only then does the header speak of
     /// them: an image whose growth was interrupted is the old one.
+    ///
+    /// Persistent bitmaps, which backup programs keep in an image, are for its old size: QEMU opens
+    /// no image whose bitmaps have another. As the format asks of a writer that doesn't keep them
+    /// up, the bit that vouches for them is cleared before the new size is written.
     pub(crate) fn grow(&self, file: &File, size_bytes: u64) -> Result<(), GrowError> {
         if self.snapshots > 0 {
             return Err(GrowError::Refused("it has snapshots of its own".into()));
@@ -193,8 +199,14 @@ impl Header {
             file.write_all_at(&vec![0; added], self.l1_offset + had * 8)?;
             file.write_all_at(&new_entries.to_be_bytes(), 36)?;
         }
+        self.clear_autoclear(file)?;
         file.write_all_at(&size_bytes.to_be_bytes(), 24)?;
         Ok(())
+    }
+
+    /// Withdraws what is true only of an image that was not written since.
+    fn clear_autoclear(&self, file: &File) -> io::Result<()> {
+        if self.autoclear == 0 { Ok(()) } else { file.write_all_at(&[0; 8], AUTOCLEAR_AT as u64) }
     }
 }
 
@@ -213,7 +225,7 @@ fn read_compression(
     }
     match kind {
         [1] => Ok(ClusterCompression::Zstd),
-        [0] => Err(Refusal::Broken("it has no compression, and says that it has".into())),
+        [0] => Err(Refusal::Broken("it has no compression, and its header claims one".into())),
         _ => Err(Refusal::Unsupported("a qcow2 whose compression is unknown here")),
     }
 }

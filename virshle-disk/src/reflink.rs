@@ -1,4 +1,4 @@
-//! Sharing extents: a copy that takes no time and no room until one of the two is written.
+//! Reflinks: a copy that takes no time and no room until one of the two is written.
 
 use std::fs::File;
 use std::io;
@@ -19,21 +19,22 @@ pub(crate) fn reflink(from: &File, to: &File) -> io::Result<()> {
     reflink_copy::reflink_file(from, to)
 }
 
-/// Tells whether `error` says that these two files can't share extents, and others might.
+/// Returns whether `error` says that these two files can't share extents, and others might.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     let errnos = [Errno::XDEV, Errno::OPNOTSUPP, Errno::NOTTY, Errno::INVAL, Errno::NOSYS];
     errnos.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Tells whether files in `folder` can share extents, by trying it with two files without a name.
+/// Returns whether files in `directory` can share extents, by trying it with two files without a
+/// name.
 ///
 /// # Errors
 ///
 /// [`DiskError::Probe`] if nothing can be written there.
 #[doc(alias = "FICLONE")]
-pub fn supports_reflink(folder: &Path) -> Result<bool, DiskError> {
-    let failed = |source| DiskError::Probe { path: folder.to_owned(), source };
-    let file = |name: &str| match Destination::begin(&folder.join(name)) {
+pub fn supports_reflink(directory: &Path) -> Result<bool, DiskError> {
+    let failed = |source| DiskError::Probe { path: directory.to_owned(), source };
+    let file = |name: &str| match Destination::begin(&directory.join(name)) {
         Ok(file) => Ok(file),
         Err(DiskError::Write { source, .. }) => Err(failed(source)),
         Err(error) => Err(error),

@@ -1,4 +1,4 @@
-//! A seed: the small disk from which a guest reads what it is to become at its first boot.
+//! Writes a seed: the small disk that cloud-init reads at a guest's first boot (NoCloud).
 //!
 //! # References
 //!
@@ -20,12 +20,12 @@ use crate::{DiskError, Format};
 const LABEL: [u8; 11] = *b"CIDATA     ";
 /// The smallest seed, in bytes.
 const LEAST: usize = 1 << 20;
-/// What its files may have together, in bytes: it is made in memory.
+/// What its files may have together, in bytes: it is created in memory.
 pub const MAX_SEED: usize = 8 << 20;
 
-/// A wish for a seed. The same files give the same bytes.
+/// A request for a seed. The same files give the same bytes.
 #[derive(Clone, Debug)]
-#[must_use = "`write` fulfils it"]
+#[must_use = "`write` executes it"]
 pub struct SeedRequest {
     destination: PathBuf,
     files: Vec<(String, Vec<u8>)>,
@@ -43,7 +43,7 @@ impl SeedRequest {
         self
     }
 
-    /// Makes the seed.
+    /// Creates the seed.
     ///
     /// # Errors
     ///
@@ -51,7 +51,11 @@ impl SeedRequest {
     pub fn write(self) -> Result<Disk, DiskError> {
         let content: usize = self.files.iter().map(|(_, content)| content.len()).sum();
         if content > MAX_SEED {
-            return Err(DiskError::SeedTooLarge { path: self.destination, size_bytes: content });
+            return Err(DiskError::SeedTooLarge {
+                path: self.destination,
+                size_bytes: content,
+                most_bytes: MAX_SEED,
+            });
         }
         let destination = Destination::begin(&self.destination)?;
         let image = self.image(content).map_err(|error| destination.failed(error))?;
@@ -99,8 +103,8 @@ mod tests {
 
     #[test]
     fn the_same_files_give_the_same_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let directory = tempfile::tempdir().unwrap();
+        let (a, b) = (directory.path().join("a"), directory.path().join("b"));
         request(&a).write().unwrap();
         request(&b).write().unwrap();
         assert_eq!(std::fs::read(a).unwrap(), std::fs::read(b).unwrap());
@@ -108,8 +112,8 @@ mod tests {
 
     #[test]
     fn its_files_are_found_under_their_long_names() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("seed");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seed");
         let disk = request(&path).write().unwrap();
         assert!(disk.size_bytes.is_multiple_of(512));
         let image = std::fs::File::options().read(true).write(true).open(&path).unwrap();
@@ -122,12 +126,12 @@ mod tests {
 
     #[test]
     fn more_than_a_seed_can_hold_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("seed");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seed");
         let large = SeedRequest::new(&path).file("user-data", vec![0; MAX_SEED + 1]);
         assert!(matches!(large.write(), Err(DiskError::SeedTooLarge { .. })));
         let full = SeedRequest::new(&path).file("user-data", vec![0; MAX_SEED]);
         full.write().unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Sizes as people read them.
+//! Shows sizes in units that people read.
 
 use std::fmt;
 
@@ -32,12 +32,12 @@ mod tests {
 
     #[test]
     fn sizes_are_told_in_their_unit_and_exactly() {
-        let told = |bytes: u64| Size(bytes).to_string();
-        assert_eq!(told(0), "0 B");
-        assert_eq!(told(1023), "1023 B");
-        assert_eq!(told(1 << 20), "1 MiB");
-        assert_eq!(told(3 << 29), "1.5 GiB");
-        assert_eq!(told((1 << 30) + 1), "1.0 GiB (1073741825 bytes)");
-        assert_eq!(told(u64::MAX), "15.9 EiB (18446744073709551615 bytes)");
+        let shown = |bytes: u64| Size(bytes).to_string();
+        assert_eq!(shown(0), "0 B");
+        assert_eq!(shown(1023), "1023 B");
+        assert_eq!(shown(1 << 20), "1 MiB");
+        assert_eq!(shown(3 << 29), "1.5 GiB");
+        assert_eq!(shown((1 << 30) + 1), "1.0 GiB (1073741825 bytes)");
+        assert_eq!(shown(u64::MAX), "15.9 EiB (18446744073709551615 bytes)");
     }
 }

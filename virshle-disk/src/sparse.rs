@@ -1,4 +1,5 @@
-//! Writing without the zeros: what a fresh file is not told, it reads as zero, and takes no room.
+//! Writes data without its blocks of zeros: what a fresh file was not given reads as zeros and
+//! takes no room.
 
 use std::fs::File;
 use std::io;
@@ -10,17 +11,17 @@ use rustix::io::Errno;
 /// What is looked at for zeros: a block of most filesystems.
 const BLOCK: usize = 4096;
 
-/// What stands where zeros are to be written.
+/// Whether a target is known to read as zeros where it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ground {
-    /// Nothing yet: it reads as zeros.
-    Fresh,
-    /// Perhaps something, which has to go.
-    Used,
+pub(crate) enum Target {
+    /// Nothing was written there: it reads as zeros.
+    Zeroed,
+    /// It may hold data, which has to be overwritten.
+    Dirty,
 }
 
 /// Writes `bytes` to `file` at `at`, leaving out whole blocks of zeros.
-pub(crate) fn write_on(file: &File, bytes: &[u8], at: u64, ground: Ground) -> io::Result<()> {
+pub(crate) fn write_on(file: &File, bytes: &[u8], at: u64, target: Target) -> io::Result<()> {
     let mut rest = bytes;
     let mut at = at;
     while !rest.is_empty() {
@@ -34,10 +35,10 @@ pub(crate) fn write_on(file: &File, bytes: &[u8], at: u64, ground: Ground) -> io
             }
             length += next.len();
         }
-        match (zeros, ground) {
+        match (zeros, target) {
             (false, _) => file.write_all_at(&rest[..length], at)?,
-            (true, Ground::Fresh) => {}
-            (true, Ground::Used) => write_zeros(file, at, length as u64)?,
+            (true, Target::Zeroed) => {}
+            (true, Target::Dirty) => write_zeros(file, at, length as u64)?,
         }
         rest = &rest[length..];
         at += length as u64;
@@ -52,7 +53,7 @@ pub(crate) fn write_on(file: &File, bytes: &[u8], at: u64, ground: Ground) -> io
 ///
 /// If a write fails; any part of it may have been done.
 pub fn write_sparse(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
-    write_on(file, bytes, at, Ground::Fresh)
+    write_on(file, bytes, at, Target::Zeroed)
 }
 
 /// The part of `bytes`, which are to stand at `at`, that ends with a block of the file.
@@ -117,7 +118,7 @@ mod tests {
     fn zeros_replace_what_was_there() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[7; 40_000], 0).unwrap();
-        write_on(&file, &[0; 20_000], 10_000, Ground::Used).unwrap();
+        write_on(&file, &[0; 20_000], 10_000, Target::Dirty).unwrap();
         let mut found = vec![0; 40_000];
         file.read_exact_at(&mut found, 0).unwrap();
         assert!(found[..10_000].iter().chain(&found[30_000..]).all(|byte| *byte == 7));

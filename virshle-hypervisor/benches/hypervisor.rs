@@ -13,8 +13,8 @@ fn main() {
 
 /// A request and its answer, with their way through a socket.
 fn answer(bencher: Bencher<'_, '_>, name: &str, body: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("ch.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ch.sock");
     let answers = [(name, FakeAnswer::Json(200, body.to_owned()))];
     let _server = FakeHypervisor::start(&socket, &answers).unwrap();
     let client = Client::connect(&socket, Duration::from_secs(10)).unwrap();
@@ -45,8 +45,8 @@ fn info_of_a_large_machine(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(args = [10, 1000])]
 fn events(bencher: Bencher<'_, '_>, count: usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("events.json");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.json");
     let event = "{\n  \"timestamp\": {\n    \"secs\": 1,\n    \"nanos\": 2\n  },\n  \
          \"source\": \"virtio-device\",\n  \"event\": \"activated\",\n  \"properties\": {\n    \
          \"id\": \"_net1\"\n  }\n}\n\n";

@@ -1,4 +1,4 @@
-//! The start of a machine, which may have to wait for others.
+//! Boots a machine, which may have to wait for vhost-user peers.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ impl Client {
     /// Starts the machine (`vm.boot`).
     ///
     /// With a vhost-user socket of mode [`Server`](crate::VhostMode::Server) it waits without end
-    /// until the other side connects, and the process hears neither a ping nor SIGTERM meanwhile;
+    /// until the other side connects, and the process handles neither a ping nor SIGTERM meanwhile;
     /// after a timeout, [`Vmm::kill`](crate::Vmm::kill) is the way out.
     /// [`start_boot`](Self::start_boot) leaves the caller free to bring the other side about.
     ///
@@ -39,7 +39,7 @@ impl Client {
 
 /// A boot that was asked for.
 #[derive(Debug)]
-#[must_use = "the answer tells whether the machine runs"]
+#[must_use = "the answer is whether the machine runs"]
 pub struct PendingBoot {
     client: Client,
     connection: Connection,

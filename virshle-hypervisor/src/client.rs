@@ -1,4 +1,4 @@
-//! The REST API.
+//! Client of cloud-hypervisor's REST API.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -37,7 +37,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`HypervisorError::Connect`]; [`HypervisorError::nobody_listens`] tells an absent or
+    /// [`HypervisorError::Connect`]; [`HypervisorError::nobody_listens`] is true of an absent or
     /// orphaned socket from others.
     pub fn connect(socket: &Path, timeout: Duration) -> Result<Self, HypervisorError> {
         let client = Self::to_connect(socket, timeout);
@@ -67,13 +67,13 @@ impl Client {
         &self.socket
     }
 
-    /// The process that listens, as the kernel tells; `None` once the connection broke.
+    /// The process that listens, as the kernel reports; `None` once the connection broke.
     pub(crate) fn peer_pid(&self) -> Option<u32> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         sys::peer_pid(idle.as_ref()?.stream()).ok()
     }
 
-    /// Tells that the process is there and works on requests (`vmm.ping`).
+    /// Checks that the process is there and works on requests (`vmm.ping`).
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Client {
         self.put("vmm.shutdown")
     }
 
-    /// Tells what the machine is and does (`vm.info`).
+    /// Returns what the machine is and does (`vm.info`).
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl Client {
         self.get("vm.info")
     }
 
-    /// Reads the machine's counters (`vm.counters`). They begin anew at a reboot, and vhost-user
+    /// Reads the machine's counters (`vm.counters`). They begin again at a reboot, and vhost-user
     /// interfaces have none.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl Client {
         self.put("vm.pause")
     }
 
-    /// Lets a paused machine go on (`vm.resume`).
+    /// Resumes a paused machine (`vm.resume`).
     ///
     /// # Errors
     ///
@@ -171,8 +171,8 @@ impl Client {
 
     /// Presses the power button (`vm.power-button`).
     ///
-    /// What the guest makes of it isn't told: wait for the process to end, or ask again later. A
-    /// guest that is still booting may never see it.
+    /// What the guest makes of it isn't reported: wait for the process to end, or ask again later.
+    /// A guest that is still booting may never see it.
     ///
     /// # Errors
     ///

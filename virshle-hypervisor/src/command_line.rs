@@ -1,4 +1,4 @@
-//! A machine as cloud-hypervisor's command line.
+//! Writes a machine's configuration as cloud-hypervisor's command line.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -14,9 +14,10 @@ impl VmConfig {
     ///
     /// It is what people can try by hand; the spellings are those of v53, and differ from the
     /// API's. An interface on passed descriptors has no equivalent: name its tap first, else
-    /// cloud-hypervisor makes one of its own. Nor has an
-    /// [`oem_string`](crate::PlatformConfig::oem_strings) with a comma, bracket or quote. Of [`extra`](Self::extra), flags, objects of plain
-    /// values and lists of those are translated; anything deeper is left out.
+    /// cloud-hypervisor creates one of its own. Nor has an
+    /// [`oem_string`](crate::PlatformConfig::oem_strings) with a comma, bracket or quote. Of
+    /// [`extra`](Self::extra), flags, objects of plain values and lists of those are translated;
+    /// anything deeper is left out.
     pub fn command_line(&self, program: &Path, api_socket: &Path) -> Vec<OsString> {
         let mut line = Line(vec![program.into()]);
         let mut socket = OsString::from("path=");

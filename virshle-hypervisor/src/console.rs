@@ -1,4 +1,4 @@
-//! The serial port and the virtio console.
+//! Configuration of the serial port and the virtio console.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ pub struct ConsoleConfig {
     /// The kind of its other end.
     #[serde(default)]
     pub mode: ConsoleMode,
-    /// The file, or the pseudo-terminal that cloud-hypervisor made (told by `vm.info`).
+    /// The file, or the pseudo-terminal that cloud-hypervisor made (reported by `vm.info`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// The socket.
@@ -32,7 +32,7 @@ pub enum ConsoleMode {
     Off,
     /// Output is dropped.
     Null,
-    /// A pseudo-terminal that cloud-hypervisor makes.
+    /// A pseudo-terminal that cloud-hypervisor creates.
     Pty,
     /// cloud-hypervisor's own standard input and output.
     Tty,
@@ -54,7 +54,7 @@ impl ConsoleConfig {
         Self { mode: ConsoleMode::Tty, ..Self::default() }
     }
 
-    /// Makes a pseudo-terminal, whose path `vm.info` tells.
+    /// Creates a pseudo-terminal, whose path `vm.info` reports.
     pub fn pty() -> Self {
         Self { mode: ConsoleMode::Pty, ..Self::default() }
     }

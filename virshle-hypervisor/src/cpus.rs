@@ -1,4 +1,4 @@
-//! The virtual processors.
+//! Configuration of the vCPUs.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

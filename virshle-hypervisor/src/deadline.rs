@@ -1,4 +1,4 @@
-//! A point in time by which something must have happened.
+//! The deadline of a call.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Disks.
+//! Configuration of disks.
 
 use std::path::PathBuf;
 
@@ -58,13 +58,13 @@ pub enum ImageType {
     FixedVhd,
     /// Hyper-V's format.
     Vhdx,
-    /// To be guessed, with the limits told at [`DiskConfig`].
+    /// To be guessed, with the limits described at [`DiskConfig`].
     #[default]
     Unknown,
 }
 
 impl ImageType {
-    /// The word on cloud-hypervisor's command line.
+    /// The name on cloud-hypervisor's command line.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Raw => "raw",

@@ -16,7 +16,7 @@ use crate::version::Version;
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each field stands in its variant's message")]
 pub enum HypervisorError {
-    /// Nobody could be reached at the API socket.
+    /// Nothing could be reached at the API socket.
     #[error("cannot connect to the API socket {}", .socket.display())]
     Connect { socket: PathBuf, source: io::Error },
 
@@ -53,15 +53,15 @@ pub enum HypervisorError {
     #[error("cannot write the request {what} as JSON")]
     Request { what: String, source: serde_json::Error },
 
-    /// The API socket can't be made.
-    #[error("cannot make the API socket {}", .socket.display())]
+    /// The API socket can't be created.
+    #[error("cannot create the API socket {}", .socket.display())]
     Bind { socket: PathBuf, source: io::Error },
 
     /// Another process answers at the API socket.
     #[error("the API socket {} is in use by process {pid}", .socket.display())]
     InUse { socket: PathBuf, pid: u32 },
 
-    /// A log or event file can't be made or rotated.
+    /// A log or event file can't be created or rotated.
     #[error("cannot write {}", .path.display())]
     Log { path: PathBuf, source: io::Error },
 
@@ -82,7 +82,7 @@ pub enum HypervisorError {
     },
 
     /// Which process listens at the socket can't be found out.
-    #[error("cannot tell which process listens at {}", .socket.display())]
+    #[error("cannot find out which process listens at {}", .socket.display())]
     Find { socket: PathBuf, source: io::Error },
 
     /// Another program listens at the socket.
@@ -97,7 +97,7 @@ pub enum HypervisorError {
     #[error("cannot {what} process {pid}")]
     Process { what: &'static str, pid: u32, source: io::Error },
 
-    /// The program doesn't tell a version that this crate understands.
+    /// The program doesn't say a version that this crate understands.
     #[error("cannot find a version in {output:?}, which {} --version printed", .program.display())]
     VersionUnknown { program: PathBuf, output: String },
 
@@ -121,8 +121,8 @@ pub enum HypervisorError {
     #[error("cannot connect to vsock port {port} through {}", .socket.display())]
     Vsock { socket: PathBuf, port: u32, source: io::Error },
 
-    /// Nobody listens at that port in the guest.
-    #[error("nobody listens at vsock port {port} in the guest of {}", .socket.display())]
+    /// No process listens at that port in the guest.
+    #[error("no process listens at vsock port {port} in the guest of {}", .socket.display())]
     VsockRefused { socket: PathBuf, port: u32 },
 
     /// The vsock handshake didn't end in time.
@@ -173,7 +173,7 @@ impl HypervisorError {
         Some(hint.to_owned())
     }
 
-    /// Tells that nobody listens at the socket: it doesn't exist, or its owner has ended.
+    /// Returns whether no process listens at the socket: it doesn't exist, or its owner has ended.
     pub fn nobody_listens(&self) -> bool {
         let (Self::Connect { source, .. } | Self::Vsock { source, .. }) = self else {
             return false;
@@ -181,21 +181,22 @@ impl HypervisorError {
         matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
     }
 
-    /// Tells that a wait reached its deadline.
+    /// Returns whether a wait reached its deadline.
     pub fn timed_out(&self) -> bool {
         matches!(self, Self::Silent { .. } | Self::VersionSilent { .. } | Self::VsockSilent { .. })
     }
 }
 
-/// HTTP's status for what isn't there; cloud-hypervisor answers with it, and a cause, where it has no machine.
+/// HTTP's status for what isn't there; cloud-hypervisor answers with it, and a cause, where it has
+/// no machine.
 const NOT_FOUND: u16 = 404;
 
 /// Finds the remedy in what cloud-hypervisor wrote, where nothing but its text says what is wrong.
 ///
-/// But for a machine that isn't there (404) it answers a request that failed with status 500 and a chain of
-/// prose, and a process that ends before it answers has status 1 and a log: only the number in
-/// `(os error N)` is typed. This is the one place that
-/// reads such text; the tests that begin with `ch_` hold it against what the program really writes.
+/// But for a machine that isn't there (404) it answers a request that failed with status 500 and a
+/// chain of prose, and a process that ends before it answers has status 1 and a log: only the
+/// number in `(os error N)` is typed. This is the one place that reads such text; the tests that
+/// begin with `ch_` hold it against what the program really writes.
 fn hint_from_text(causes: &Cause) -> Option<String> {
     if causes.os_errors().any(|errno| errno == Errno::ADDRINUSE.raw_os_error()) {
         return Some("a socket of an earlier run is in the way: remove it".into());
@@ -216,7 +217,7 @@ fn hint_from_text(causes: &Cause) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// One link of a chain of causes that another program told.
+/// One link of a chain of causes that another program reported.
 ///
 /// It is an error without operation, so that a report that walks `source` prints each link.
 #[derive(Clone, Debug, PartialEq, Eq)]

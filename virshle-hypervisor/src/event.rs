@@ -1,4 +1,4 @@
-//! What cloud-hypervisor tells of its machine's life.
+//! The events of cloud-hypervisor's event monitor.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,7 +30,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Tells whether it is this one.
+    /// Returns whether it is this one.
     pub fn is(&self, source: &str, event: &str) -> bool {
         self.source == source && self.event == event
     }
@@ -155,8 +155,8 @@ mod tests {
 
     #[test]
     fn events_come_whole_however_they_are_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("events.json");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.json");
         let mut file = File::create(&path).unwrap();
         let mut reader = EventReader::open(&path).unwrap();
         let mut events = Vec::new();
@@ -173,8 +173,8 @@ mod tests {
 
     #[test]
     fn what_isnt_an_event_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("events.json");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.json");
         let far = "{\"timestamp\":{\"secs\":18446744073709551615,\"nanos\":4294967295},\
              \"source\":\"\",\"event\":\"\"}";
         for garbage in ["nonsense", "[1]", "{\"source\": 1}", far] {
@@ -183,6 +183,6 @@ mod tests {
         }
         std::fs::write(&path, "{\"source\": \"".to_owned() + &"a".repeat(MAX_EVENT)).unwrap();
         assert!(read_events(&path).is_err());
-        assert!(read_events(&folder.path().join("absent")).is_err());
+        assert!(read_events(&directory.path().join("absent")).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! How a run ended.
+//! Deduces how a run ended from the events and the log.
 
 use std::fmt;
 use std::path::Path;
@@ -6,19 +6,19 @@ use std::path::Path;
 use crate::event::read_events;
 use crate::log::read_end;
 
-/// How a run of cloud-hypervisor ended. Its exit status doesn't tell: it is 0 in nearly all cases.
+/// How a run of cloud-hypervisor ended. Its exit status doesn't say: it is 0 in nearly all cases.
 ///
-/// Exhaustive on purpose: who converts it must decide what becomes of a new reason, so adding one is a
-/// breaking change.
+/// Exhaustive on purpose: who converts it must decide what becomes of a new reason, so adding one
+/// is a breaking change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExitReason {
     /// The guest powered itself off, of itself or because the power button was pressed.
     GuestPowerOff,
-    /// The host ended it: by the API, or by a signal that it could hear.
+    /// The host ended it: by the API, or by a signal that it handles.
     HostShutdown,
     /// It broke, or was killed.
     Crashed,
-    /// The files don't tell.
+    /// The files don't say.
     Unknown,
 }
 
@@ -33,12 +33,12 @@ impl fmt::Display for ExitReason {
     }
 }
 
-/// Tells how a run ended, once the process is gone, from its event file and its log.
+/// Returns how a run ended, once the process is gone, from its event file and its log.
 ///
-/// The events tell an orderly end from others, and the log, at
+/// The events distinguish an orderly end from others, and the log, at
 /// [`Verbosity::Info`](crate::Verbosity::Info) or more, whose wish it was. A process killed with
 /// SIGKILL, by us, by the kernel for want of memory, or by a power cut, reads as
-/// [`Crashed`](ExitReason::Crashed): whoever did it knows better.
+/// [`Crashed`](ExitReason::Crashed): the caller who did it knows better.
 pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
     let log = read_end(log_file).unwrap_or_default();
     let events = match read_events(event_file) {
@@ -67,7 +67,7 @@ pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
     }
 }
 
-/// Tells whether the log of the last boot tells of a thread that failed, which it may do before
+/// Returns whether the log of the last boot reports a thread that failed, which it may do before
 /// the boot is done.
 fn failed(log: &str) -> bool {
     let boots = ["event = booting", "event = rebooting"];
@@ -80,8 +80,9 @@ mod tests {
     use super::*;
 
     fn reason(events: &[&str], log: &str) -> ExitReason {
-        let folder = tempfile::tempdir().unwrap();
-        let (event_file, log_file) = (folder.path().join("events"), folder.path().join("log"));
+        let directory = tempfile::tempdir().unwrap();
+        let (event_file, log_file) =
+            (directory.path().join("events"), directory.path().join("log"));
         let event = |words: &&str| {
             let (source, event) = words.split_once(' ').unwrap();
             format!(

@@ -1,4 +1,4 @@
-//! Where the firmware lies.
+//! Looks for a firmware in the usual places.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,8 @@ const NAMES: [&str; 2] = ["CLOUDHV.fd", "hypervisor-fw"];
 #[cfg(not(target_arch = "x86_64"))]
 const NAMES: [&str; 2] = ["CLOUDHV_EFI.fd", "hypervisor-fw"];
 
-/// The folders in which people and distributions put it. `FV` is the folder of nixpkgs' package.
+/// The directories in which people and distributions put it. `FV` is the directory of nixpkgs'
+/// package.
 const FOLDERS: [&str; 8] = [
     "/usr/local/share/cloud-hypervisor",
     "/usr/share/cloud-hypervisor",
@@ -35,12 +36,12 @@ pub fn firmware_places() -> Vec<PathBuf> {
 }
 
 fn places(home: Option<&Path>) -> Vec<PathBuf> {
-    let mut folders: Vec<_> = FOLDERS.iter().map(PathBuf::from).collect();
+    let mut directories: Vec<_> = FOLDERS.iter().map(PathBuf::from).collect();
     if let Some(home) = home.filter(|home| home.is_absolute()) {
-        folders.push(home.join(".nix-profile/FV"));
-        folders.push(home.join(".local/share/cloud-hypervisor"));
+        directories.push(home.join(".nix-profile/FV"));
+        directories.push(home.join(".local/share/cloud-hypervisor"));
     }
-    let of_name = |name| folders.iter().map(move |folder: &PathBuf| folder.join(name));
+    let of_name = |name| directories.iter().map(move |directory: &PathBuf| directory.join(name));
     NAMES.into_iter().flat_map(of_name).collect()
 }
 

@@ -121,7 +121,7 @@ impl Client {
         self.put_json_for("vm.add-vsock", vsock, &[])
     }
 
-    /// Adds a shared folder (`vm.add-fs`), `FsConfig` of the API.
+    /// Adds a shared directory (`vm.add-fs`), `FsConfig` of the API.
     ///
     /// # Errors
     ///

@@ -42,7 +42,7 @@ pub enum AnswerError {
     /// The body is longer than any server sends.
     #[error("the body of the answer is {0} bytes long, more than {MAX_BODY}")]
     BodyTooLong(u64),
-    /// The length of the body isn't told in a way that this client knows.
+    /// The length of the body isn't given in a way that this client knows.
     #[error("the length of the answer's body is unknown")]
     BodyLength,
     /// The body isn't the JSON that the request is answered with.
@@ -175,7 +175,7 @@ impl Connection {
             if let Some(at) = buffer[from..].windows(4).position(|four| four == b"\r\n\r\n") {
                 return Ok(from + at + 4);
             }
-            // Whoever doesn't speak HTTP is found out by the first bytes, not by a timeout.
+            // A peer that doesn't speak HTTP is recognised by the first bytes, not by a timeout.
             let start = &buffer[..buffer.len().min(5)];
             if !b"HTTP/".starts_with(start) {
                 return Err(Failure::Answer(AnswerError::StatusLine));

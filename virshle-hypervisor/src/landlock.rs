@@ -1,25 +1,22 @@
-//! What a confined cloud-hypervisor may open.
+//! Landlock rules: what a confined cloud-hypervisor may open.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::console::ConsoleMode;
-use crate::net::VhostMode;
 use crate::sys;
-use crate::vm_config::VmConfig;
 
 /// The version of the kernel's landlock interface that cloud-hypervisor insists on (Linux 6.2).
 pub const LANDLOCK_MIN_ABI: u32 = 3;
 
-/// A file, or everything below a folder, that cloud-hypervisor may open though its configuration
+/// A file, or everything below a directory, that cloud-hypervisor may open though its configuration
 /// doesn't name it.
 ///
 /// A path that doesn't exist fails `vm.boot`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LandlockRule {
-    /// The file or folder.
+    /// The file or directory.
     pub path: PathBuf,
     /// What may be done to it.
     pub access: LandlockAccess,
@@ -67,84 +64,7 @@ pub fn landlock_abi() -> Option<u32> {
     sys::landlock_abi()
 }
 
-/// Tells whether the kernel offers what cloud-hypervisor needs to confine itself.
+/// Returns whether the kernel offers what cloud-hypervisor needs to confine itself.
 pub fn landlock_available() -> bool {
     landlock_abi().is_some_and(|abi| abi >= LANDLOCK_MIN_ABI)
-}
-
-impl VmConfig {
-    /// Confines cloud-hypervisor to the files that this configuration names and those it leads to.
-    ///
-    /// cloud-hypervisor itself allows disks, payload, consoles, the vsock socket and its folder.
-    /// This adds the folder of each vhost-user socket that it makes (it makes it again when the
-    /// other side comes back), the folder of the serial socket (made again at a reboot) and the
-    /// tap devices' entries in `/sys`. Call it last, when disks and networks are complete.
-    ///
-    /// `also` names what no configuration tells: the backing files of qcow2 images (read), taps
-    /// that are passed as descriptors, whatever is to be added while the machine runs.
-    ///
-    /// The rules hold for the VMM's thread and those born from it, for the process's life.
-    #[must_use]
-    pub fn confined(mut self, also: impl IntoIterator<Item = LandlockRule>) -> Self {
-        self.landlock_enable = true;
-        let mut rules = std::mem::take(&mut self.landlock_rules);
-        for net in &self.net {
-            if let Some(tap) = &net.tap {
-                // cloud-hypervisor reads the tap's flags there, and boot fails without.
-                let path = Path::new("/sys/devices/virtual/net").join(tap);
-                rules.push(LandlockRule::new(path, LandlockAccess::Read));
-            }
-            if let (Some(socket), Some(VhostMode::Server)) = (&net.vhost_socket, net.vhost_mode) {
-                rules.extend(folder(socket));
-            }
-        }
-        if let (ConsoleMode::Socket, Some(socket)) = (self.serial.mode, &self.serial.socket) {
-            rules.extend(folder(socket));
-        }
-        for rule in also {
-            rules.push(rule);
-        }
-        for rule in rules {
-            if !self.landlock_rules.contains(&rule) {
-                self.landlock_rules.push(rule);
-            }
-        }
-        self
-    }
-}
-
-fn folder(socket: &Path) -> Option<LandlockRule> {
-    let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty())?;
-    Some(LandlockRule::new(folder, LandlockAccess::ReadWrite))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{ConsoleConfig, CpusConfig, MemoryConfig, NetConfig, PayloadConfig};
-
-    #[test]
-    fn confinement_leaves_room_for_what_the_configuration_leads_to() {
-        let payload = PayloadConfig::kernel("/k");
-        let base = LandlockRule::new("/cache/base.qcow2", LandlockAccess::Read);
-        let config = VmConfig::new(CpusConfig::new(1), MemoryConfig::new(1 << 26), payload)
-            .net(NetConfig::tap("vm1-main"))
-            .net(NetConfig::vhost_user("/vm/net/a.sock", VhostMode::Server))
-            .net(NetConfig::vhost_user("/vm/net/b.sock", VhostMode::Server))
-            .net(NetConfig::vhost_user("/other/c.sock", VhostMode::Client))
-            .serial(ConsoleConfig::socket("/vm/serial.sock"))
-            .confined([base.clone()]);
-        assert!(config.landlock_enable);
-        let rules = serde_json::to_value(&config.landlock_rules).unwrap();
-        assert_eq!(
-            rules,
-            serde_json::json!([
-                {"path": "/sys/devices/virtual/net/vm1-main", "access": "r"},
-                {"path": "/vm/net", "access": "rw"},
-                {"path": "/vm", "access": "rw"},
-                {"path": "/cache/base.qcow2", "access": "r"},
-            ])
-        );
-        assert_eq!(config.clone().confined([base]).landlock_rules, config.landlock_rules);
-    }
 }

@@ -1,31 +1,30 @@
-//! Starting a cloud-hypervisor process.
+//! Starts a cloud-hypervisor process.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::HypervisorError;
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::Cause;
-use crate::log::last_lines;
+use crate::log::{last_lines, rotate};
+use crate::program_version::version;
 use crate::sys::{self, Handover};
 use crate::terminal::Terminal;
-use crate::version::{Version, version};
+use crate::version::Version;
 use crate::vmm::Vmm;
+use crate::watcher::{Ended, Watcher, pipe};
 
-/// How long one that ended too early may take to tell its version.
+/// How long one that ended too early may take to print its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How much cloud-hypervisor writes to its log.
@@ -62,9 +61,9 @@ pub enum Seccomp {
 
 /// A cloud-hypervisor process to be started.
 ///
-/// The process belongs to nobody: it has its own session, inherits no descriptor and no ambient
-/// capability, and lives on when its starter ends. Its API socket is made here, private to the user, and handed over as a
-/// descriptor, so that no one waits for it to appear.
+/// The process is detached: it has its own session, inherits no descriptor and no ambient
+/// capability, and lives on when its starter ends. Its API socket is created here, private to the
+/// user, and handed over as a descriptor, so that no one waits for it to appear.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is started before `spawn`"]
 pub struct Launch {
@@ -132,8 +131,8 @@ impl Launch {
         self
     }
 
-    /// Sets the folder that relative paths of a [`VmConfig`](crate::VmConfig) start at; `/` unless
-    /// set.
+    /// Sets the directory that relative paths of a [`VmConfig`](crate::VmConfig) start at; `/`
+    /// unless set.
     pub fn working_folder(mut self, path: impl Into<PathBuf>) -> Self {
         self.working_folder = path.into();
         self
@@ -153,7 +152,7 @@ impl Launch {
 
     /// Starts the process and waits until it answers.
     ///
-    /// A socket in the place of the API socket at which nobody listens is removed first. On
+    /// A socket in the place of the API socket at which no process listens is removed first. On
     /// failure no process is left, and no socket; the log files stay.
     ///
     /// # Errors
@@ -161,7 +160,7 @@ impl Launch {
     /// [`InUse`](HypervisorError::InUse), [`Bind`](HypervisorError::Bind),
     /// [`Log`](HypervisorError::Log) before anything is started;
     /// [`Run`](HypervisorError::Run) if the program can't be run,
-    /// [`Died`](HypervisorError::Died) with its last words if it ended,
+    /// [`Died`](HypervisorError::Died) with the end of its log if it ended,
     /// [`Silent`](HypervisorError::Silent) if it didn't answer in time,
     /// [`TooOld`](HypervisorError::TooOld), and what else [`Client::ping`] may fail with.
     pub fn spawn(&self) -> Result<Vmm, HypervisorError> {
@@ -176,12 +175,13 @@ impl Launch {
     /// As [`spawn`](Self::spawn).
     pub fn spawn_while(&self, work: impl FnOnce()) -> Result<Vmm, HypervisorError> {
         let deadline = Deadline::after(self.start_timeout);
-        let socket = absolute(&self.api_socket).map_err(|source| self.cannot_bind(source))?;
+        let socket =
+            std::path::absolute(&self.api_socket).map_err(|source| self.cannot_bind(source))?;
         // First of all: the log of a process that runs must stay its log.
         let listener = self.bind(&socket)?;
         let started = self.start(&socket, listener, &deadline, work);
         if started.is_err() {
-            // The error tells what failed; a socket without listener is harmless to the next one.
+            // The error reports what failed; a socket without listener is harmless to the next one.
             drop(fs::remove_file(&socket));
         }
         started
@@ -214,12 +214,12 @@ impl Launch {
         let cannot_run = |source| HypervisorError::Run { program: self.program.clone(), source };
         let program = match self.program.components().count() {
             1 if !self.program.is_absolute() => self.program.clone(),
-            _ => absolute(&self.program).map_err(cannot_run)?,
+            _ => std::path::absolute(&self.program).map_err(cannot_run)?,
         };
         let mut command = Command::new(program);
         command.arg("--api-socket").arg(api_socket(listener.as_raw_fd(), socket));
         if let Some(events) = &self.event_file {
-            let events = absolute(events)
+            let events = std::path::absolute(events)
                 .map_err(|source| HypervisorError::Log { path: events.clone(), source })?;
             let mut option = OsString::from("path=");
             option.push(events);
@@ -255,7 +255,7 @@ impl Launch {
         );
         tracing::debug!(?command, "starting");
         let child = command.spawn().map_err(cannot_run)?;
-        Ok(Watcher { child, status: status.into(), release: Some(release) })
+        Ok(Watcher::new(child, status, release))
     }
 
     /// Waits until the process answers, and checks who answered.
@@ -274,7 +274,7 @@ impl Launch {
         let Some(pid) = client.peer_pid() else {
             return Err(self.died(&mut watcher, self.cannot_find(io::ErrorKind::NotFound.into())));
         };
-        // The watcher hasn't reaped it before it is told to go: this is the same process.
+        // The watcher hasn't reaped it before it is released: this is the same process.
         let vmm = match Vmm::open(pid, socket) {
             Ok(vmm) => vmm.with_client(client.clone()),
             Err(error) => return Err(self.died(&mut watcher, error)),
@@ -308,7 +308,7 @@ impl Launch {
     fn died(&self, watcher: &mut Watcher, otherwise: HypervisorError) -> HypervisorError {
         match watcher.ended(Duration::from_secs(2)) {
             Ended::No => otherwise,
-            // One that is too old does not know the words it is started with, and says only that.
+            // One that is too old does not know the options it is started with, and says only that.
             Ended::Yes(status) => match version(&self.program, VERSION_TIMEOUT) {
                 Err(error @ HypervisorError::TooOld { .. }) => error,
                 _ => HypervisorError::Died {
@@ -392,63 +392,4 @@ fn api_socket(descriptor: i32, path: &Path) -> OsString {
         option.push(path);
     }
     option
-}
-
-/// The child that watches the process while it starts.
-struct Watcher {
-    child: Child,
-    status: File,
-    release: Option<OwnedFd>,
-}
-
-enum Ended {
-    No,
-    Yes(Option<ExitStatus>),
-}
-
-impl Watcher {
-    fn ended(&mut self, timeout: Duration) -> Ended {
-        let deadline = Deadline::after(timeout);
-        loop {
-            let mut watched = [PollFd::new(&self.status, PollFlags::IN)];
-            match poll(&mut watched, deadline.left_to_poll().as_ref()) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(0) | Err(_) => return Ended::No,
-                Ok(_) => break,
-            }
-        }
-        let mut status = [0; 4];
-        match self.status.read_exact(&mut status) {
-            Ok(()) => Ended::Yes(Some(ExitStatus::from_raw(i32::from_ne_bytes(status)))),
-            Err(_) => Ended::Yes(None),
-        }
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        drop(self.release.take());
-        // It can only fail where the program that embeds us ignores SIGCHLD: no zombie there.
-        drop(self.child.wait());
-    }
-}
-
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    Ok((sys::above_standard(read.as_fd())?, sys::above_standard(write.as_fd())?))
-}
-
-fn absolute(path: &Path) -> io::Result<PathBuf> {
-    std::path::absolute(path)
-}
-
-fn rotate(path: &Path) -> Result<(), HypervisorError> {
-    let mut old = path.as_os_str().to_owned();
-    old.push(OsStr::new(".1"));
-    match fs::rename(path, &old) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(HypervisorError::Log { path: path.to_owned(), source: error })
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,23 +1,24 @@
-//! One cloud-hypervisor process: how it is started and found again, what it is asked and told,
+//! One cloud-hypervisor process: how it is started and found again, what it is asked and sent,
 //! how it ended.
 //!
 //! [cloud-hypervisor](https://www.cloudhypervisor.org) runs one virtual machine to a process and
 //! is driven by a REST API on a Unix socket. This crate is for a program that runs such machines
 //! and may end before them.
 //!
-//! The model in five lines:
-//! - [`Launch`] starts a process that belongs to nobody: it lives on when its starter ends.
-//! - [`Vmm`] is a running process. It is found by its API socket alone, without a pid file.
+//! The model in short:
+//! - [`Launch`] starts a detached process: it lives on when its starter ends.
+//! - [`Vmm`] is a running process, found by its API socket alone, without a pid file. Dropping it
+//!   leaves the process alone; [`KillOnDrop`] ends one whose start fails half-way.
 //! - [`Client`] calls every endpoint of the API, with deadlines, and passes descriptors.
 //! - [`VmConfig`] is what a machine is made of, and [`VmConfig::command_line`] the same for people.
-//! - [`EventReader`] and [`exit_reason`] tell what happened, [`connect_vsock`] reaches the guest.
+//! - [`EventReader`] and [`exit_reason`] report what happened, [`connect_vsock`] reaches the guest.
 //!
 //! # Limitations
 //!
 //! Linux on x86_64 and aarch64. cloud-hypervisor v44 or newer; the types follow v53, and older
 //! ones ignore what they don't know. Calls block the thread. A program that is a subreaper, or the
 //! first process of a container, has to reap the processes it started, as it has any orphan.
-//! Whether a guest that was told to power off does so can't be known before the process ends.
+//! Whether a guest that was asked to power off does so can't be known before the process ends.
 //!
 //! # Example
 //!
@@ -37,10 +38,14 @@
 //! let vmm = Launch::new(Path::new("cloud-hypervisor"), socket)
 //!     .log_file("/srv/web/ch.log")
 //!     .event_file("/srv/web/events.json")
-//!     .spawn()?;
+//!     .spawn()?
+//!     .kill_on_drop();
 //! let client = vmm.client(Duration::from_secs(5));
 //! client.create(&config)?;
 //! client.within(Duration::from_secs(30)).boot()?;
+//! // It runs. Had anything failed, the process would be gone by now; from here on it stays.
+//! let vmm = vmm.keep();
+//! println!("process {}", vmm.pid());
 //!
 //! // Later, in another program:
 //! if let Some(vmm) = Vmm::find(socket, Path::new("cloud-hypervisor"))? {
@@ -58,6 +63,7 @@
 mod boot;
 mod client;
 mod command_line;
+mod confine;
 mod console;
 mod cpus;
 mod deadline;
@@ -68,6 +74,7 @@ mod exit;
 mod firmware;
 mod hotplug;
 mod http;
+mod kill_on_drop;
 mod landlock;
 mod launch;
 mod log;
@@ -76,6 +83,8 @@ mod migration;
 mod net;
 mod payload;
 mod platform;
+mod program_version;
+mod qcow2_fault;
 mod rng;
 mod snapshot;
 #[expect(unsafe_code, reason = "credentials of a peer, landlock, what a forked child may do")]
@@ -86,6 +95,7 @@ mod vm_config;
 mod vm_info;
 mod vmm;
 mod vsock;
+mod watcher;
 
 pub use boot::PendingBoot;
 pub use client::Client;
@@ -98,6 +108,7 @@ pub use exit::{ExitReason, exit_reason};
 pub use firmware::{find_firmware, firmware_places};
 pub use hotplug::Resize;
 pub use http::AnswerError;
+pub use kill_on_drop::KillOnDrop;
 pub use landlock::{
     LANDLOCK_MIN_ABI, LandlockAccess, LandlockRule, landlock_abi, landlock_available,
 };
@@ -108,9 +119,11 @@ pub use migration::{MigrationMode, ReceiveMigration, SendMigration, TimeoutStrat
 pub use net::{NetConfig, VhostMode};
 pub use payload::PayloadConfig;
 pub use platform::PlatformConfig;
+pub use program_version::version;
+pub use qcow2_fault::Qcow2Fault;
 pub use rng::RngConfig;
 pub use snapshot::{MemoryRestoreMode, Restore, RestoredNet};
-pub use version::{Version, version};
+pub use version::Version;
 pub use vm_config::VmConfig;
 pub use vm_info::{Counters, Device, PciDevice, Ping, VmInfo, VmState};
 pub use vmm::Vmm;

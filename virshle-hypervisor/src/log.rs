@@ -1,8 +1,10 @@
 //! cloud-hypervisor's log file.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+
+use crate::HypervisorError;
 
 /// The most that is read of a log.
 const MAX_TAIL: u64 = 64 << 10;
@@ -38,16 +40,28 @@ pub(crate) fn read_end(log: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Keeps the file `path` of an earlier run as `path` with `.1` after it.
+pub(crate) fn rotate(path: &Path) -> Result<(), HypervisorError> {
+    let mut old = path.as_os_str().to_owned();
+    old.push(".1");
+    match fs::rename(path, &old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(HypervisorError::Log { path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_tail_is_the_last_lines_with_words() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("ch.log");
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("ch.log");
         std::fs::write(&log, b"one\ntwo\n\n  \nthree\x07\xff\n").unwrap();
         assert_eq!(last_lines(&log, 2), ["two", "three \u{fffd}"]);
-        assert_eq!(last_lines(&folder.path().join("absent"), 2), [""; 0]);
+        assert_eq!(last_lines(&directory.path().join("absent"), 2), [""; 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! The memory.
+//! Configuration of the memory.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

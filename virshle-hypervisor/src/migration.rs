@@ -16,7 +16,7 @@ pub struct SendMigration {
     /// Memory is handed over as descriptors: same host, Unix socket, shared memory.
     #[serde(skip_serializing_if = "crate::memory::is_false")]
     pub local: bool,
-    /// How long the machine may stand still, in milliseconds; 300 if unset.
+    /// How long the machine may be paused, in milliseconds; 300 if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub downtime_ms: Option<u64>,
     /// How long it may take, in seconds; 3600 if unset.
@@ -28,7 +28,7 @@ pub struct SendMigration {
     /// Connections side by side, 1 to 128; TCP only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u32>,
-    /// The folder of `ca-cert.pem`, `client-cert.pem` and `client-key.pem`; TCP only.
+    /// The directory of `ca-cert.pem`, `client-cert.pem` and `client-key.pem`; TCP only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_dir: Option<PathBuf>,
     /// When memory goes over.
@@ -42,7 +42,7 @@ pub struct SendMigration {
 pub struct ReceiveMigration {
     /// Where to listen: `unix:/socket` or `tcp:address:port`.
     pub receiver_url: String,
-    /// The folder of `ca-cert.pem`, `server-cert.pem` and `server-key.pem`; TCP only.
+    /// The directory of `ca-cert.pem`, `server-cert.pem` and `server-key.pem`; TCP only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_dir: Option<PathBuf>,
     /// When memory comes over; the sender's must be the same.
@@ -54,7 +54,7 @@ pub struct ReceiveMigration {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum MigrationMode {
-    /// Before the machine goes on at its new place.
+    /// Before the machine resumes at its new place.
     #[default]
     Precopy,
     /// After, as it touches it.
@@ -105,7 +105,7 @@ impl ReceiveMigration {
 impl Client {
     /// Starts to send the machine (`vm.send-migration`).
     ///
-    /// Since v53 it answers at once: the end is told by the events `migration-finished` and
+    /// Since v53 it answers at once: the end is reported by the events `migration-finished` and
     /// `migration-failed`, and success ends the process.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Client {
         self.put_json("vm.send-migration", migration)
     }
 
-    /// Receives a machine (`vm.receive-migration`). The process hears nothing else until it is
+    /// Receives a machine (`vm.receive-migration`). The process handles nothing else until it is
     /// here: give it time with [`within`](Self::within).
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Network interfaces.
+//! Configuration of network interfaces.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub struct NetConfig {
     /// The name it is removed by; `_net0` and so on if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The tap it is plugged into. cloud-hypervisor makes one that is missing.
+    /// The tap it is plugged into. cloud-hypervisor creates one that is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,
     /// The guest's MAC address; random if unset.

@@ -1,4 +1,4 @@
-//! What a machine boots.
+//! The payload: what a machine boots.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What the firmware tells of the machine.
+//! What the firmware shows to the guest (SMBIOS).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

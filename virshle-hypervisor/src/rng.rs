@@ -1,4 +1,4 @@
-//! The source of randomness.
+//! Configuration of the virtio random number generator.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Snapshots, and machines made from them.
+//! Snapshots, and machines created from them.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -8,11 +8,11 @@ use serde::{Serialize, Serializer};
 use crate::HypervisorError;
 use crate::client::Client;
 
-/// How a machine is made from a snapshot.
+/// How a machine is created from a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Restore {
-    /// The snapshot, as `file:///folder`.
+    /// The snapshot, as `file:///directory`.
     pub source_url: String,
     /// Whether memory is read at once or as the guest touches it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,7 +20,7 @@ pub struct Restore {
     /// Whether the host's memory is taken at once.
     #[serde(skip_serializing_if = "crate::memory::is_false")]
     pub prefault: bool,
-    /// Whether the machine goes on at once; otherwise it comes up paused.
+    /// Whether the machine resumes at once; otherwise it comes up paused.
     #[serde(skip_serializing_if = "crate::memory::is_false")]
     pub resume: bool,
     /// The network interfaces on passed descriptors.
@@ -32,7 +32,7 @@ pub struct Restore {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum MemoryRestoreMode {
-    /// Before it goes on.
+    /// Before it resumes.
     #[default]
     Copy,
     /// As the guest touches it (userfaultfd).
@@ -57,14 +57,14 @@ impl RestoredNet {
 }
 
 impl Restore {
-    /// Makes the machine of the snapshot in `folder`.
+    /// Creates the machine of the snapshot in `directory`.
     ///
     /// # Errors
     ///
     /// [`HypervisorError::Request`] if the path isn't UTF-8.
-    pub fn new(folder: &Path) -> Result<Self, HypervisorError> {
+    pub fn new(directory: &Path) -> Result<Self, HypervisorError> {
         Ok(Self {
-            source_url: url("vm.restore", folder)?,
+            source_url: url("vm.restore", directory)?,
             memory_restore_mode: None,
             prefault: false,
             resume: false,
@@ -72,7 +72,7 @@ impl Restore {
         })
     }
 
-    /// Sets whether the machine goes on at once.
+    /// Sets whether the machine resumes at once.
     #[must_use]
     pub fn resume(mut self, resume: bool) -> Self {
         self.resume = resume;
@@ -100,18 +100,18 @@ struct Destination {
 }
 
 impl Client {
-    /// Writes a paused machine, without its disks, into `folder`, which exists and is empty
+    /// Writes a paused machine, without its disks, into `directory`, which exists and is empty
     /// (`vm.snapshot`).
     ///
     /// # Errors
     ///
     /// As [`ping`](Self::ping); [`Request`](HypervisorError::Request) if the path isn't UTF-8.
-    pub fn snapshot(&self, folder: &Path) -> Result<(), HypervisorError> {
-        let destination_url = url("vm.snapshot", folder)?;
+    pub fn snapshot(&self, directory: &Path) -> Result<(), HypervisorError> {
+        let destination_url = url("vm.snapshot", directory)?;
         self.put_json("vm.snapshot", &Destination { destination_url })
     }
 
-    /// Makes a machine from a snapshot in a process that has none (`vm.restore`). The descriptors
+    /// Creates a machine from a snapshot in a process that has none (`vm.restore`). The descriptors
     /// are those of all [`Restore::net_fds`], in their order.
     ///
     /// # Errors

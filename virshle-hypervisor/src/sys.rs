@@ -11,8 +11,8 @@ use std::ptr;
 /// How many connections may wait for cloud-hypervisor, which takes at most 10 at a time.
 const BACKLOG: libc::c_int = 128;
 
-/// The process at the other end of a connection: of a server, the one that called listen(2). It is 0
-/// for a process that this process' pid namespace has no number for.
+/// The process at the other end of a connection: of a server, the one that called listen(2). It is
+/// 0 for a process that this process' pid namespace has no number for.
 ///
 /// `socket_peercred` of rustix can't say that: its `Pid` is never 0, and a credential that is reads
 /// as no answer at all (see decision 3).
@@ -66,17 +66,17 @@ pub(crate) struct Handover {
     pub(crate) release: OwnedFd,
 }
 
-/// Makes `command` start a process that belongs to nobody: the child that the standard library
+/// Makes `command` start a detached process: the child that the standard library
 /// knows forks once more, the grandchild runs the program, and the child watches it until it is
 /// released, then exits.
 ///
 /// The grandchild has its own session, default signals, no descriptor but 0 to 2, the listener and
 /// what it shall keep, no ambient capability, and has itself called listen(2): the kernel shows it,
-/// and not the starter, as the server to whoever connects.
+/// and not the starter, as the server to its clients.
 pub(crate) fn detach(command: &mut Command, handover: Handover) {
     let hook = move || {
-        // SAFETY: a child made by fork(2) in a program that may have threads; everything below is
-        // a plain system call, without memory allocation and locks.
+        // SAFETY: a child created by fork(2) in a program that may have threads; everything below
+        // is a plain system call, without memory allocation and locks.
         unsafe { split(&handover) }
     };
     // SAFETY: the hook allocates nothing and takes no lock, see there; it leaves signal mask and
@@ -149,14 +149,14 @@ unsafe fn settle(listener: RawFd, kept: Option<RawFd>) -> io::Result<()> {
     Ok(())
 }
 
-/// What the child does: waits until it is released or the grandchild ends, and tells how.
+/// What the child does: waits until it is released or the grandchild ends, and reports how.
 unsafe fn watch(pid: libc::c_long, status: RawFd, release: RawFd) -> ! {
     // SAFETY: system calls on numbers, and on memory of this frame that outlives them. The process
-    // ends here, so closing descriptors that others own harms nobody.
+    // ends here, so closing descriptors that others own is harmless.
     unsafe {
         libc::setsid();
         // Out of the way of 0 and 1, then there: everything else can be closed at once. Among it
-        // is the standard library's pipe, which has to be closed for the starter to go on.
+        // is the standard library's pipe, which has to be closed for the starter to continue.
         let status = libc::fcntl(status, libc::F_DUPFD, 10);
         let release = libc::fcntl(release, libc::F_DUPFD, 10);
         libc::dup2(status, 0);

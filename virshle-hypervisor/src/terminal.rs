@@ -2,7 +2,7 @@
 //!
 //! cloud-hypervisor writes such a port to its standard output and, if its standard input is a
 //! terminal, reads it from there. So its output is a file, to which everything the guest writes is
-//! appended whether somebody looks or not, and its input is the upper side of a pseudo-terminal,
+//! appended whether it is read or not, and its input is the upper side of a pseudo-terminal,
 //! whose lower side anybody may open who has something to type. No process has to stand between.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! What a machine is made of, as `vm.create` takes it.
+//! The whole configuration of a machine, as `vm.create` takes it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,7 +16,7 @@ use crate::vsock::VsockConfig;
 
 /// The whole of a machine.
 ///
-/// `vm.create` checks none of it and ignores words it doesn't know; most mistakes come out at
+/// `vm.create` checks none of it and ignores keys it doesn't know; most mistakes come out at
 /// `vm.boot`.
 ///
 /// The serial port and the console are off unless set: cloud-hypervisor's own default for the
@@ -56,7 +56,7 @@ pub struct VmConfig {
     /// The way to the guest without a network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vsock: Option<VsockConfig>,
-    /// What the firmware tells of the machine (SMBIOS).
+    /// What the firmware shows to the guest (SMBIOS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<PlatformConfig>,
     /// Confines cloud-hypervisor's file access to what this configuration names.
@@ -125,7 +125,7 @@ impl VmConfig {
         self
     }
 
-    /// Sets what the firmware tells of the machine.
+    /// Sets what the firmware shows to the guest.
     #[must_use]
     pub fn platform(mut self, platform: PlatformConfig) -> Self {
         self.platform = Some(platform);

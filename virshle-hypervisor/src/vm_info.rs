@@ -1,4 +1,4 @@
-//! What cloud-hypervisor tells of itself and its machine.
+//! What cloud-hypervisor reports of itself and its machine.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::vm_config::VmConfig;
 
-/// The process, as `vmm.ping` tells.
+/// The process, as `vmm.ping` reports.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Ping {
@@ -24,7 +24,7 @@ pub struct Ping {
     pub features: Vec<String>,
 }
 
-/// The machine, as `vm.info` tells.
+/// The machine, as `vm.info` reports.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct VmInfo {
@@ -81,7 +81,7 @@ pub enum VmState {
     Created,
     /// It runs.
     Running,
-    /// It is paused, and would go on where it was.
+    /// It is paused, and can be resumed.
     Paused,
     /// It was shut down. cloud-hypervisor knows the name and says `Created`.
     Shutdown,
@@ -92,7 +92,7 @@ pub enum VmState {
 }
 
 impl VmState {
-    /// The API's word for it.
+    /// The API's name for it.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Created => "Created",

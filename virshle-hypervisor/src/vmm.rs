@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running cloud-hypervisor process, held by a descriptor that can't come to mean another one.
 ///
-/// Dropping it leaves the process alone.
+/// Dropping it leaves the process alone; [`kill_on_drop`](Self::kill_on_drop) doesn't.
 #[derive(Debug)]
 pub struct Vmm {
     pid: u32,
@@ -31,11 +31,11 @@ pub struct Vmm {
 }
 
 impl Vmm {
-    /// The process that listens at `api_socket`; `None` if nobody does.
+    /// The process that listens at `api_socket`; `None` if none does.
     ///
-    /// It is found by what the kernel tells of the socket, and recognised by its executable and
-    /// its arguments; a pid that was written down somewhere isn't needed. `program` is what it was
-    /// started as; a program whose name has `cloud-hypervisor` in it is recognised as well.
+    /// It is found by the socket's peer, as the kernel reports it, and recognised by its executable
+    /// and its arguments; a pid that was written down somewhere isn't needed. `program` is what it
+    /// was started as; a program whose name has `cloud-hypervisor` in it is recognised as well.
     ///
     /// # Errors
     ///
@@ -160,7 +160,7 @@ impl Vmm {
         })
     }
 
-    /// Waits until the process has ended, and tells whether it has. A timeout of zero asks.
+    /// Waits until the process has ended, and returns whether it has. A timeout of zero asks.
     pub fn wait_exit(&self, timeout: Duration) -> bool {
         let deadline = Deadline::after(timeout);
         loop {
@@ -173,10 +173,10 @@ impl Vmm {
         }
     }
 
-    /// Asks the process to end (SIGTERM) and waits; tells whether it has. The guest sees a power
+    /// Asks the process to end (SIGTERM) and waits; returns whether it has. The guest sees a power
     /// cut.
     ///
-    /// One that waits for a vhost-user peer doesn't hear: [`kill`](Self::kill) it.
+    /// One that waits for a vhost-user peer doesn't handle SIGTERM: [`kill`](Self::kill) it.
     ///
     /// # Errors
     ///
@@ -186,7 +186,7 @@ impl Vmm {
         Ok(self.wait_exit(timeout))
     }
 
-    /// Ends the process at once (SIGKILL); [`wait_exit`](Self::wait_exit) tells when it is gone.
+    /// Ends the process at once (SIGKILL); [`wait_exit`](Self::wait_exit) reports when it is gone.
     ///
     /// Its sockets stay, and those of serial port, vsock and vhost-user are in the way of the next
     /// start.
@@ -267,7 +267,7 @@ impl Arguments {
         None
     }
 
-    /// The path of `--api-socket`; `None` if it tells a descriptor alone.
+    /// The path of `--api-socket`; `None` if it names a descriptor alone.
     fn api_socket(&self) -> Option<&Path> {
         let option = self.api_socket_option()?.as_bytes();
         let path = match option.strip_prefix(b"fd=") {
@@ -290,7 +290,7 @@ impl Arguments {
                 || fs::canonicalize(path)
                     .is_ok_and(|path| fs::canonicalize(socket).is_ok_and(|socket| socket == path))
         };
-        // A relative path means what it meant in the folder where the process was started.
+        // A relative path means what it meant in the directory where the process was started.
         self.api_socket().is_none_or(|path| path.is_relative() || same(path))
     }
 
@@ -347,16 +347,16 @@ mod tests {
     #[test]
     fn nobody_is_found_where_nobody_listens() {
         assert!(Vmm::find(Path::new("/nowhere/ch.sock"), Path::new("ch")).unwrap().is_none());
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("ch.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("ch.sock");
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         assert!(Vmm::find(&socket, Path::new("ch")).unwrap().is_none());
     }
 
     #[test]
     fn a_server_that_isnt_cloud_hypervisor_is_foreign() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("ch.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("ch.sock");
         let _server = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let program = Path::new("/opt/other");
         let error = Vmm::find(&socket, program).unwrap_err();

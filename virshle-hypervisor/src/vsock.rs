@@ -1,4 +1,4 @@
-//! The way to the guest without a network.
+//! Virtio vsock: its configuration, and connections to the guest.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -19,7 +19,7 @@ use crate::http::Connection;
 pub struct VsockConfig {
     /// The guest's address, at least 3. It is private to the process: every machine may use 3.
     pub cid: u32,
-    /// The host's end, a Unix socket that cloud-hypervisor makes.
+    /// The host's end, a Unix socket that cloud-hypervisor creates.
     pub socket: PathBuf,
     /// Everything else, by its JSON name.
     #[serde(flatten)]
@@ -43,8 +43,8 @@ const MAX_ANSWER: usize = 32;
 ///
 /// # Errors
 ///
-/// [`HypervisorError::Vsock`] if nobody listens at the socket or the handshake fails,
-/// [`VsockRefused`](HypervisorError::VsockRefused) if nobody listens in the guest, and
+/// [`HypervisorError::Vsock`] if no process listens at the socket or the handshake fails,
+/// [`VsockRefused`](HypervisorError::VsockRefused) if no process listens in the guest, and
 /// [`VsockSilent`](HypervisorError::VsockSilent) if the guest doesn't answer, as one that hasn't
 /// started its driver doesn't.
 ///
@@ -106,8 +106,8 @@ mod tests {
     use super::*;
 
     fn handshake(answer: &'static [u8], keep: bool) -> Result<UnixStream, HypervisorError> {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("vsock");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("vsock");
         let listener = UnixListener::bind(&socket).unwrap();
         let (finish, finished) = std::sync::mpsc::channel::<()>();
         let guest = thread::spawn(move || {

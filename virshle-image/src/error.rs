@@ -107,6 +107,19 @@ pub enum ImageError {
         /// Why.
         source: DiskError,
     },
+    /// A file is named as if it were compressed, and is not.
+    ///
+    /// A raw image has no format to be recognised by: its name is all that tells it from what a
+    /// packer made that leaves no mark.
+    #[error(
+        "cannot import {from}: its name ends in .{suffix}, and its content isn't known to be compressed"
+    )]
+    Misnamed {
+        /// The file or URL, as it may be displayed.
+        from: ImportSource,
+        /// The suffix.
+        suffix: &'static str,
+    },
     /// A file cannot be downloaded.
     #[error("cannot download {url}")]
     Download {
@@ -152,7 +165,7 @@ impl ImageError {
             Self::ImageTaken { .. } => "image-taken",
             Self::ImageInUse { .. } => "image-in-use",
             Self::CachedImage { .. } => "image-unfit",
-            Self::Import { .. } => "import-failed",
+            Self::Import { .. } | Self::Misnamed { .. } => "import-failed",
             Self::Download { .. } => "download-failed",
             Self::Checksum { .. } => "checksum-wrong",
             Self::Unlisted { .. } => "checksum-missing",
@@ -196,6 +209,9 @@ impl ImageError {
             Self::CachedImage { source, .. } => source.hint(),
             Self::Import { from: ImportSource::File(_), source } => source.hint(),
             Self::Import { from: ImportSource::Url(_), source } => download_hint(source),
+            Self::Misnamed { .. } => Some(
+                "unpack it with the program that packed it; if it is a raw image, rename it".into(),
+            ),
             Self::Download { source, .. } => source.hint(),
             Self::Checksum { .. } => Some(
                 "the file was changed, or the checksum is another file's; nothing of it is kept"

@@ -10,6 +10,7 @@ use ureq::{Agent, Body, Timeout};
 
 use crate::download_error::DownloadError;
 use crate::fs::read_at_most;
+use crate::url::{basic_authorization, without_credentials};
 
 /// How long resolving a name and connecting may take.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -62,25 +63,28 @@ impl Http {
         headers: &[(&str, String)],
     ) -> Result<Response<Body>, DownloadError> {
         // Bytes are stored, and compared, as they are on the server.
-        let mut request = self.agent.get(url).header("accept-encoding", "identity");
+        let address = without_credentials(url);
+        let mut request = self.agent.get(&address).header("accept-encoding", "identity");
+        // The agent would send them as they are written, and that is encoded.
+        if let Some(authorization) = basic_authorization(url) {
+            request = request.header("authorization", authorization);
+        }
         for (name, value) in headers {
             request = request.header(*name, value);
         }
         request.call().map_err(|error| self.failed(error))
     }
 
-    /// The text at `url`, of at most `most_bytes`.
-    pub(crate) fn text(&self, url: &str, most_bytes: u64) -> Result<String, DownloadError> {
+    /// All that is at `url`, at most `most_bytes`.
+    pub(crate) fn bytes(&self, url: &str, most_bytes: u64) -> Result<Vec<u8>, DownloadError> {
         let response = self.get(url, &[])?;
         self.accept(&response)?;
-        let bytes =
-            read_at_most(response.into_body().into_reader(), most_bytes).map_err(|error| {
-                match error.kind() {
-                    io::ErrorKind::FileTooLarge => DownloadError::TooLong { most_bytes },
-                    _ => self.broken(error),
-                }
-            })?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        read_at_most(response.into_body().into_reader(), most_bytes).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::FileTooLarge => DownloadError::TooLong { most_bytes },
+                _ => self.broken(error),
+            }
+        })
     }
 
     /// Refuses an answer that is not a success.

@@ -2,17 +2,16 @@
 
 use std::cell::LazyCell;
 use std::fs::{File, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{CWD, RenameFlags};
-use rustix::io::Errno;
 use virshle_disk::{ConvertRequest, DiskError, Format, Progress};
 
 use crate::cache::ImageCache;
 use crate::checksum::{Checksum, Checksums, Finished};
-use crate::checksum_list::{MAX_LIST, find};
+use crate::checksum_list::{MAX_LIST, find, text_of};
 use crate::download::{Download, Downloaded};
 use crate::download_state::partial;
 use crate::error::ImageError;
@@ -109,10 +108,14 @@ impl ImageCache {
         let metadata = file.metadata().map_err(failed)?;
         // Before the image: a record without an image does no harm.
         Record::new(source, sha256, imported, &metadata).write(self.directory(), name)?;
-        match rustix::fs::renameat_with(CWD, image, CWD, &path, RenameFlags::NOREPLACE) {
+        // Where it can't be renamed in one call, it mustn't be open.
+        drop(file);
+        match virshle_disk::rename_new(image, &path) {
             Ok(()) => sync_directory(self.directory()).map_err(failed),
-            Err(Errno::EXIST) => Err(ImageError::ImageTaken { name: name.clone() }),
-            Err(errno) => Err(failed(errno.into())),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(ImageError::ImageTaken { name: name.clone() })
+            }
+            Err(error) => Err(failed(error)),
         }
     }
 }
@@ -154,9 +157,24 @@ fn prepare(
             found: found.compared.clone(),
         });
     }
-    let image = convert(request, &source, &staging.image(), on_progress)
-        .map_err(|source| ImageError::Import { from: request.source.displayed(), source })?;
+    let failed = |source| ImageError::Import { from: request.source.displayed(), source };
+    if let Some(suffix) = request.source.packed_suffix()
+        && is_raw(&source).map_err(failed)?
+    {
+        return Err(ImageError::Misnamed { from: request.source.displayed(), suffix });
+    }
+    let image = convert(request, &source, &staging.image(), on_progress).map_err(failed)?;
     Ok((image, checksums.map(|checksums| checksums.sha256)))
+}
+
+/// Whether a file would be taken for a raw image, as anything is that isn't recognised.
+fn is_raw(path: &Path) -> Result<bool, DiskError> {
+    match virshle_disk::inspect(path) {
+        Ok(image) => Ok(image.format == Format::Raw),
+        // What is compressed, or can't be used: the conversion knows.
+        Err(DiskError::Unsupported { .. } | DiskError::Broken { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes `image` of `source`, or finds that a download is already what it is to become.
@@ -247,16 +265,16 @@ fn listed<'a>(
     source: &ImportSource,
     http: impl FnOnce() -> &'a Http,
 ) -> Result<Checksum, ImageError> {
-    let text = match list {
+    let bytes = match list {
         ImportSource::Url(url) => http()
-            .text(url, MAX_LIST)
+            .bytes(url, MAX_LIST)
             .map_err(|source| ImageError::Download { url: without_credentials(url), source })?,
         // The caller's own: it may be a link, or a pipe.
         ImportSource::File(path) => File::open(path)
             .and_then(|file| read_at_most(file, MAX_LIST))
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .map_err(|source| ImageError::Read { path: path.clone(), source })?,
     };
     let file = source.file_name();
-    find(&text, &file).ok_or_else(|| ImageError::Unlisted { file, list: list.displayed() })
+    find(&text_of(&bytes), &file)
+        .ok_or_else(|| ImageError::Unlisted { file, list: list.displayed() })
 }

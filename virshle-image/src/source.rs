@@ -16,6 +16,12 @@ pub enum ImportSource {
     Url(String),
 }
 
+/// Suffixes of files that are compressed or archives.
+const PACKED: [&str; 24] = [
+    "gz", "tgz", "bgz", "xz", "txz", "zst", "zstd", "tzst", "bz2", "tbz", "tbz2", "bz3", "lz4",
+    "lzma", "lz", "lzo", "lrz", "br", "z", "zip", "7z", "rar", "tar", "ova",
+];
+
 /// A text that is not a source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{scheme}: is not supported: expected a path, or a URL that begins with https: or http:")]
@@ -55,8 +61,15 @@ impl ImportSource {
             Self::File(path) => {
                 path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
             }
-            Self::Url(url) => url::file_name(url).to_owned(),
+            Self::Url(url) => url::file_name(url),
         }
+    }
+
+    /// The suffix of its name if that is a packer's.
+    pub(crate) fn packed_suffix(&self) -> Option<&'static str> {
+        let name = self.file_name();
+        let (_, suffix) = name.rsplit_once('.')?;
+        PACKED.into_iter().find(|packed| suffix.eq_ignore_ascii_case(packed))
     }
 
     /// The source as it may be displayed and stored: from anywhere, without a password.

@@ -20,7 +20,7 @@ const IMAGE: &str = "image";
 #[must_use = "it is kept or discarded"]
 pub(crate) struct Staging {
     directory: PathBuf,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// The directory in which the image `name` is prepared.
@@ -73,7 +73,7 @@ impl Staging {
         let path = directory.join(LOCK);
         let lock = Lock::acquire(&path)?;
         let is_there = lock.is_at(&path)?;
-        Ok(is_there.then(|| Self { directory: directory.to_owned(), _lock: lock }))
+        Ok(is_there.then(|| Self { directory: directory.to_owned(), lock }))
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -104,8 +104,21 @@ impl Staging {
 
     /// Ends the attempt, and leaves nothing of it.
     pub(crate) fn discard(self) -> Result<(), ImageError> {
-        // Under the lock, which ends with `self`.
-        std::fs::remove_dir_all(&self.directory)
-            .map_err(|source| ImageError::Write { path: self.directory.clone(), source })
+        let Self { directory, lock } = self;
+        let failed = |source| ImageError::Write { path: directory.clone(), source };
+        let removed = std::fs::remove_dir_all(&directory);
+        // Not before: another process may begin as soon as it can lock.
+        drop(lock);
+        match removed {
+            // NFS and FUSE keep what is removed while it is open under a hidden name: the lock.
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                match std::fs::remove_dir(&directory) {
+                    Err(_) if directory.join(LOCK).exists() => Ok(()),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                    other => other.map_err(failed),
+                }
+            }
+            other => other.map_err(failed),
+        }
     }
 }

@@ -73,7 +73,7 @@ impl AccessList {
         bytes
     }
 
-    /// Tells whether this user of this group has all of `rights`, by the order of `acl(5)`.
+    /// Returns whether this user of this group has all of `rights`, by the order of `acl(5)`.
     pub(crate) fn allows(
         &self,
         is_owner: bool,

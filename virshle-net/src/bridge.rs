@@ -1,4 +1,4 @@
-//! Bridges.
+//! Creates, checks and deletes bridges.
 
 use std::time::Duration;
 
@@ -91,15 +91,15 @@ impl Switch {
         Ok(names)
     }
 
-    /// Makes the bridge unless it is there, and waits until `ovs-vswitchd` has made it.
+    /// Creates the bridge unless it is there, and waits until `ovs-vswitchd` has created it.
     ///
-    /// One that somebody else made will do, if it has the same datapath; it stays theirs.
+    /// One that isn't ours will do, if it has the same datapath; it stays as it is.
     ///
     /// # Errors
     ///
     /// [`NetError::BridgeDatapath`] if it has another; [`NetError::InvalidInterfaceName`], for it
     /// becomes a kernel device; [`NetError::BridgeFailed`] or [`NetError::SwitchSilent`] if
-    /// `ovs-vswitchd` can't make it, and then it is removed again.
+    /// `ovs-vswitchd` can't create it, and then it is removed again.
     pub fn ensure_bridge(
         &mut self,
         name: &str,
@@ -136,17 +136,17 @@ impl Switch {
             }
             return Err(error);
         }
-        tracing::info!(bridge = %name, %datapath, "bridge made");
+        tracing::info!(bridge = %name, %datapath, "bridge created");
         Ok(Change::Made)
     }
 
-    /// Deletes a bridge made by [`ensure_bridge`](Self::ensure_bridge), and waits until
+    /// Deletes a bridge created by [`ensure_bridge`](Self::ensure_bridge), and waits until
     /// `ovs-vswitchd` has done so.
     ///
     /// # Errors
     ///
-    /// [`NetError::NotOurs`] if somebody else made it; [`NetError::BridgeInUse`] if it has ports
-    /// besides its own and the patch links made by [`ensure_patch`](Self::ensure_patch), whose
+    /// [`NetError::NotOurs`] if it isn't ours; [`NetError::BridgeInUse`] if it has ports
+    /// besides its own and the patch links created by [`ensure_patch`](Self::ensure_patch), whose
     /// other ends stay.
     pub fn delete_bridge(&mut self, name: &str, timeout: Duration) -> Result<Change, NetError> {
         let deadline = Deadline::after(timeout);
@@ -193,7 +193,7 @@ impl Switch {
             Some(bridge) => Err(NetError::BridgeDatapath {
                 bridge: name.into(),
                 found: bridge.datapath.to_string(),
-                wanted,
+                wanted: wanted.as_str(),
             }),
         }
     }
@@ -211,7 +211,7 @@ impl Switch {
         }
         let reason = row
             .and_then(|row| row.get("error")?.as_str())
-            .unwrap_or("it did not say why; see its log");
+            .unwrap_or("it gave no reason; see its log");
         Err(NetError::BridgeFailed { bridge: name.into(), reason: reason.into() })
     }
 }
@@ -239,7 +239,7 @@ fn insert_bridge(name: &str, datapath: Datapath) -> Vec<Operation> {
         Operation::insert("Port", &port).named("port"),
         Operation::insert("Bridge", &bridge).named("bridge"),
         Operation::mutate("Open_vSwitch", &[], [add]),
-        Operation::comment(&format!("virshle: make bridge {name}")),
+        Operation::comment(&format!("virshle: create bridge {name}")),
     ];
     operations.extend(bump());
     operations

@@ -1,11 +1,11 @@
-//! What this Open vSwitch can do.
+//! Capabilities of an Open vSwitch.
 
 use crate::ovsdb::Row;
 use crate::{Datapath, NetError};
 
 /// What this Open vSwitch can do, as `ovs-vswitchd` wrote it into the database when it started.
 ///
-/// It says nothing of whether `ovs-vswitchd` still runs; [`Switch::ping_vswitchd`] does.
+/// It answers nothing of whether `ovs-vswitchd` still runs; [`Switch::ping_vswitchd`] does.
 ///
 /// # References
 ///
@@ -64,17 +64,17 @@ impl Capabilities {
         }
     }
 
-    /// Tells whether vhost-user ports can be made.
+    /// Returns whether vhost-user ports can be created.
     pub fn can_vhost_user(&self) -> bool {
         self.dpdk_initialized && self.iface_types.iter().any(|found| found == "dpdkvhostuserclient")
     }
 
-    /// Tells whether bridges with this datapath can be asked for.
+    /// Returns whether bridges with this datapath can be asked for.
     pub fn can_datapath(&self, datapath: Datapath) -> bool {
         self.datapath_types.iter().any(|found| found == datapath.as_str())
     }
 
-    /// Fails unless vhost-user ports can be made.
+    /// Fails unless vhost-user ports can be created.
     ///
     /// # Errors
     ///

@@ -7,8 +7,8 @@ use crate::NetError;
 
 /// Where a bridge's packets are switched.
 ///
-/// Exhaustive on purpose: who converts it must decide what becomes of a new datapath, so adding one is a
-/// breaking change.
+/// Exhaustive on purpose: who converts it must decide what becomes of a new datapath, so adding one
+/// is a breaking change.
 ///
 /// # References
 ///
@@ -22,7 +22,7 @@ pub enum Datapath {
 }
 
 impl Datapath {
-    /// The database's word.
+    /// The database's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Netdev => "netdev",
@@ -40,7 +40,7 @@ impl fmt::Display for Datapath {
 impl FromStr for Datapath {
     type Err = NetError;
 
-    /// Reads the database's word; an empty one means the system's.
+    /// Reads the database's name; an empty one means the system's.
     fn from_str(text: &str) -> Result<Self, NetError> {
         match text {
             "netdev" => Ok(Self::Netdev),

@@ -1,4 +1,4 @@
-//! The moment until which a call may wait.
+//! The deadline of a call.
 
 use std::time::{Duration, Instant};
 

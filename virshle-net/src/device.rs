@@ -1,5 +1,6 @@
 //! Network devices of the host, of any kind.
 
+use crate::change::Change;
 use crate::netlink::{Link, Request, Verb, attribute};
 use crate::{InterfaceName, MacAddr, NetError};
 
@@ -13,7 +14,7 @@ pub struct Device {
     pub name: InterfaceName,
     /// Its number.
     pub index: u32,
-    /// Its driver's word for it: `tun` for a tap, `macvtap`, `veth`; empty for hardware.
+    /// Its driver's name for it: `tun` for a tap, `macvtap`, `veth`; empty for hardware.
     pub kind: String,
     /// Whether it is set up.
     pub is_up: bool,
@@ -78,20 +79,20 @@ impl Device {
         change("set the alias of", name, |request| request.with(attribute::ALIAS, alias.as_bytes()))
     }
 
-    /// Deletes the device of that name if it is of that kind; false if there is none.
+    /// Deletes the device of that name if it is of that kind.
     pub(crate) fn delete(
         name: &InterfaceName,
         kind: &str,
         what: &'static str,
-    ) -> Result<bool, NetError> {
+    ) -> Result<Change, NetError> {
         match Self::find(name)? {
-            None => return Ok(false),
+            None => return Ok(Change::Unchanged),
             Some(device) if device.kind == kind => {}
-            Some(_) => return Err(NetError::DeviceKind { name: name.clone(), wanted: what }),
+            Some(_) => return Err(NetError::DeviceKind { name: name.to_string(), wanted: what }),
         }
         match Request::new(Verb::Delete, name.as_str()).send() {
-            Ok(_) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(false),
+            Ok(_) => Ok(Change::Removed),
+            Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(Change::Unchanged),
             Err(source) => Err(failed("delete", name, source)),
         }
     }
@@ -120,5 +121,5 @@ fn change(
 }
 
 fn failed(action: &'static str, name: &InterfaceName, source: std::io::Error) -> NetError {
-    NetError::Device { action, name: name.clone(), source }
+    NetError::Device { action, name: name.to_string(), source }
 }

@@ -1,11 +1,9 @@
-//! What can go wrong, by the operation that failed.
+//! What can go wrong, by the operation that failed. Names and addresses are plain text here: the
+//! types that check them report their own failures by this one.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use crate::ovsdb::Address;
-use crate::{Datapath, InterfaceName};
 
 /// A failed operation on the database, the switch or a network device.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +50,11 @@ pub enum NetError {
         reason: &'static str,
     },
 
-    /// Nobody answers at the database's address.
+    /// Nothing answers at the database's address.
     #[error("cannot connect to the Open vSwitch database at {address}")]
     Connect {
         /// Where it was looked for.
-        address: Address,
+        address: String,
         /// Why not.
         source: io::Error,
     },
@@ -64,7 +62,7 @@ pub enum NetError {
     #[error("cannot send {awaited} to {address}")]
     Send {
         /// The server.
-        address: Address,
+        address: String,
         /// The request.
         awaited: String,
         /// Why not.
@@ -74,7 +72,7 @@ pub enum NetError {
     #[error("cannot receive {awaited} from {address}")]
     Receive {
         /// The server.
-        address: Address,
+        address: String,
         /// What was awaited.
         awaited: String,
         /// Why not.
@@ -84,7 +82,7 @@ pub enum NetError {
     #[error("{address} closed the connection while {awaited} was awaited")]
     Closed {
         /// The server.
-        address: Address,
+        address: String,
         /// What was awaited.
         awaited: String,
     },
@@ -92,7 +90,7 @@ pub enum NetError {
     #[error("{address} gave no {awaited} within {timeout:?}")]
     TimedOut {
         /// The server.
-        address: Address,
+        address: String,
         /// What was awaited.
         awaited: String,
         /// How long.
@@ -102,7 +100,7 @@ pub enum NetError {
     #[error("{address} does not speak OVSDB: {reason}")]
     Malformed {
         /// The server.
-        address: Address,
+        address: String,
         /// What it sent.
         reason: String,
     },
@@ -110,10 +108,10 @@ pub enum NetError {
     #[error("{address} refused {method}: {error}")]
     Refused {
         /// The server.
-        address: Address,
+        address: String,
         /// The request's method.
         method: String,
-        /// The server's words.
+        /// The server's message.
         error: String,
     },
     /// One operation of a transaction failed, so that none was done.
@@ -125,7 +123,7 @@ pub enum NetError {
         operation: String,
         /// The error's short name, as `constraint violation`.
         error: String,
-        /// The server's words; may be empty.
+        /// The server's message; may be empty.
         details: String,
     },
 
@@ -141,7 +139,7 @@ pub enum NetError {
     #[error("the Open vSwitch database at {address} was never initialized")]
     NotInitialized {
         /// The server.
-        address: Address,
+        address: String,
     },
     /// No such bridge.
     #[error("there is no bridge {bridge}")]
@@ -157,18 +155,18 @@ pub enum NetError {
         /// What it has.
         found: String,
         /// What was wanted.
-        wanted: Datapath,
+        wanted: &'static str,
     },
-    /// `ovs-vswitchd` could not make the bridge; it was removed again.
-    #[error("ovs-vswitchd could not make bridge {bridge}: {reason}")]
+    /// `ovs-vswitchd` could not create the bridge; it was removed again.
+    #[error("ovs-vswitchd could not create bridge {bridge}: {reason}")]
     BridgeFailed {
         /// Its name.
         bridge: String,
-        /// The switch's words.
+        /// The switch's message.
         reason: String,
     },
     /// The bridge, port or patch link has no mark of ours, so it was left alone.
-    #[error("{what} was not made by virshle")]
+    #[error("{what} was not created by virshle")]
     NotOurs {
         /// As `bridge vs0`.
         what: String,
@@ -193,26 +191,26 @@ pub enum NetError {
         /// Its datapath.
         b_datapath: String,
     },
-    /// A port of that name exists and belongs to somebody else; it was left alone.
+    /// A port of that name exists and belongs to another owner; it was left alone.
     #[error("there is a port {port} already, {}", owner_of(.owner))]
     PortTaken {
         /// Its name.
         port: String,
-        /// The machine it belongs to, if it was made by virshle.
+        /// The machine it belongs to, if it was created by virshle.
         owner: Option<String>,
     },
-    /// `ovs-vswitchd` could not make the port; it was removed again.
+    /// `ovs-vswitchd` could not create the port; it was removed again.
     #[error("ovs-vswitchd could not add port {port} to bridge {bridge}: {reason}")]
     PortFailed {
         /// Its name.
         port: String,
         /// The bridge.
         bridge: String,
-        /// The switch's words.
+        /// The switch's message.
         reason: String,
     },
     /// A vhost-user port was asked for, and this Open vSwitch runs without DPDK.
-    #[error("cannot make vhost-user ports: ovs-vswitchd runs without DPDK")]
+    #[error("cannot create vhost-user ports: ovs-vswitchd runs without DPDK")]
     NoDpdk,
     /// No link came up.
     #[error("port {port} has no link after {timeout:?}")]
@@ -223,21 +221,21 @@ pub enum NetError {
         timeout: Duration,
     },
 
-    /// The tap device could not be made.
+    /// The tap device could not be created.
     #[error("cannot create tap {name}")]
     CreateTap {
         /// Its name.
-        name: InterfaceName,
+        name: String,
         /// Why not.
         source: io::Error,
     },
-    /// The macvtap device could not be made.
+    /// The macvtap device could not be created.
     #[error("cannot create macvtap {name} on {lower}")]
     CreateMacvtap {
         /// Its name.
-        name: InterfaceName,
+        name: String,
         /// The device below it.
-        lower: InterfaceName,
+        lower: String,
         /// Why not.
         source: io::Error,
     },
@@ -245,7 +243,7 @@ pub enum NetError {
     #[error("cannot open {} of macvtap {name}", .path.display())]
     OpenMacvtap {
         /// Its name.
-        name: InterfaceName,
+        name: String,
         /// Its character device.
         path: PathBuf,
         /// Why not.
@@ -257,7 +255,7 @@ pub enum NetError {
         /// As `set the mtu of`.
         action: &'static str,
         /// Its name.
-        name: InterfaceName,
+        name: String,
         /// Why not.
         source: io::Error,
     },
@@ -265,7 +263,7 @@ pub enum NetError {
     #[error("network device {name} is not a {wanted}")]
     DeviceKind {
         /// Its name.
-        name: InterfaceName,
+        name: String,
         /// As `tap`.
         wanted: &'static str,
     },
@@ -284,7 +282,7 @@ pub enum NetError {
     /// The switch's user could not be given access to a socket.
     #[error("cannot give user {uid} access to {}", .path.display())]
     GrantAccess {
-        /// The socket or the folder on the way to it.
+        /// The socket or the directory on the way to it.
         path: PathBuf,
         /// The user.
         uid: u32,
@@ -300,20 +298,20 @@ fn details_of(details: &str) -> String {
 fn owner_of(owner: &Option<String>) -> String {
     match owner {
         Some(name) => format!("of machine {name}"),
-        None => "not made by virshle".into(),
+        None => "not created by virshle".into(),
     }
 }
 
 impl NetError {
-    /// What to do next, if there is something to say. It speaks of the host; a command that prepares the
-    /// host is the front end's to name.
+    /// What to do next, if there is something to say. It speaks of the host; a command that
+    /// prepares the host is the front end's to name.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::InvalidAddress { .. } => {
                 "write unix:/run/openvswitch/db.sock or tcp:HOST:PORT".into()
             }
             Self::InvalidInterfaceName { .. } => {
-                format!("use at most {} bytes, no blank and no slash", InterfaceName::MAX_LEN)
+                "use at most 15 bytes, no blank and no slash".into()
             }
             Self::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run as root, or give this user access to the database's socket".into()
@@ -355,7 +353,7 @@ impl NetError {
             }
             Self::CreateTap { source, .. } | Self::CreateMacvtap { source, .. } => {
                 match source.raw_os_error() {
-                    Some(1 | 13) => "making network devices needs root or CAP_NET_ADMIN (setcap \
+                    Some(1 | 13) => "creating network devices needs root or CAP_NET_ADMIN (setcap \
                                      cap_net_admin+ep on the program); a vhost network needs neither"
                         .into(),
                     Some(16 | 17) => "a device of that name exists already".into(),

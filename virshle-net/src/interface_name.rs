@@ -1,4 +1,4 @@
-//! The name of a network device.
+//! Names of network devices, short enough for the kernel.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,7 +30,7 @@ impl InterfaceName {
         } else if name.len() > Self::MAX_LEN {
             "it is longer than 15 bytes"
         } else if name == "." || name == ".." {
-            "it is a folder"
+            "it is a directory"
         } else if name.bytes().any(|byte| matches!(byte, b'/' | b':' | b'%' | 0)) {
             "it has a slash, colon, percent sign or NUL"
         } else if name.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
@@ -107,7 +107,8 @@ mod tests {
             "a\0",
             "ééééééééé",
         ] {
-            assert!(InterfaceName::new(name).is_err(), "{name:?}");
+            let hint = InterfaceName::new(name).unwrap_err().hint().unwrap();
+            assert!(hint.contains(&InterfaceName::MAX_LEN.to_string()), "{name:?}: {hint}");
         }
     }
 }

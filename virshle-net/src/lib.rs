@@ -50,14 +50,15 @@
 //!
 //! # Limitations
 //!
-//! Linux on 64-bit machines. No flows, no tunnels, no quality of service, no trunk ports: `ovs-ofctl` and
-//! `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the database. A
-//! machine's vhost-user socket is made by somebody else (the monitor); only its switch's side is
+//! Linux on 64-bit machines. No flows, no tunnels, no quality of service, no trunk ports:
+//! `ovs-ofctl` and `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the
+//! database. A machine's vhost-user socket is created by the monitor; only its switch's side is
 //! here.
 
 mod access_list;
 mod bridge;
 mod capabilities;
+mod change;
 mod datapath;
 mod deadline;
 mod device;
@@ -81,6 +82,7 @@ mod tap;
 
 pub use bridge::Bridge;
 pub use capabilities::Capabilities;
+pub use change::Change;
 pub use datapath::Datapath;
 pub use device::Device;
 pub use error::NetError;
@@ -93,5 +95,5 @@ pub use owner::Owner;
 pub use port::{PendingPorts, Port};
 pub use port_request::{PortKind, PortRequest};
 pub use socket_access::grant_socket_access;
-pub use switch::{Change, Switch};
+pub use switch::Switch;
 pub use tap::Tap;

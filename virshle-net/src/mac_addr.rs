@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::NetError;
 
-/// The address of a network card, six bytes, written `52:54:00:12:34:56`.
+/// The address of a network interface, six bytes, written `52:54:00:12:34:56`.
 ///
 /// # References
 ///
 /// IEEE 802-2014, 8.2: the lowest bit of the first byte marks a group, the next one an address
-/// that was not given by the card's maker.
+/// that was not given by the NIC's maker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct MacAddr([u8; 6]);
@@ -30,9 +30,9 @@ impl MacAddr {
         self.0
     }
 
-    /// Makes a random address under `52:54:00`: locally administered, unicast.
+    /// Creates a random address under `52:54:00`: locally administered, unicast.
     ///
-    /// Only 24 bits are random, so two of 5,000 are the same as likely as not: whoever makes many
+    /// Only 24 bits are random, so two of 5,000 are the same as likely as not: who creates many
     /// must compare.
     ///
     /// # Errors
@@ -48,12 +48,12 @@ impl MacAddr {
         Ok(Self(bytes))
     }
 
-    /// Tells whether it was not given by the card's maker.
+    /// Returns whether it was not given by the NIC's maker.
     pub fn is_local(self) -> bool {
         self.0[0] & 2 != 0
     }
 
-    /// Tells whether it names one card and not a group.
+    /// Returns whether it names one NIC and not a group.
     pub fn is_unicast(self) -> bool {
         self.0[0] & 1 == 0
     }

@@ -1,4 +1,4 @@
-//! Macvtap devices: a machine's card directly on a device of the host.
+//! Macvtap devices: a machine's NIC directly on a network device of the host.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rustix::fs::OFlags;
 
 use crate::netlink::{Request, Verb, attribute, encode};
-use crate::{Device, InterfaceName, MacAddr, NetError};
+use crate::{Change, Device, InterfaceName, MacAddr, NetError};
 
 const MACVLAN_MODE_BRIDGE: u32 = 4;
 
@@ -28,7 +28,7 @@ pub struct Macvtap {
 }
 
 impl Macvtap {
-    /// Makes a macvtap called `name` on the device `lower`, with the machine's address `mac`.
+    /// Creates a macvtap called `name` on the device `lower`, with the machine's address `mac`.
     ///
     /// # Errors
     ///
@@ -38,8 +38,8 @@ impl Macvtap {
     pub fn create(name: &InterfaceName, lower: &str, mac: MacAddr) -> Result<Self, NetError> {
         let lower = InterfaceName::new(lower)?;
         let failed = |source: io::Error| NetError::CreateMacvtap {
-            name: name.clone(),
-            lower: lower.clone(),
+            name: name.to_string(),
+            lower: lower.to_string(),
             source,
         };
         let below = Device::find(&lower)?;
@@ -69,13 +69,13 @@ impl Macvtap {
     /// [`NetError::DeviceKind`], [`NetError::OpenMacvtap`].
     pub fn open(name: &InterfaceName) -> Result<Self, NetError> {
         let device = Device::find(name)?.filter(|device| device.kind == "macvtap");
-        let device =
-            device.ok_or_else(|| NetError::DeviceKind { name: name.clone(), wanted: "macvtap" })?;
+        let device = device
+            .ok_or_else(|| NetError::DeviceKind { name: name.to_string(), wanted: "macvtap" })?;
         let path = PathBuf::from(format!("/dev/tap{}", device.index));
         let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
         match File::options().read(true).write(true).custom_flags(nonblocking).open(&path) {
             Ok(file) => Ok(Self { name: name.clone(), descriptor: file.into() }),
-            Err(source) => Err(NetError::OpenMacvtap { name: name.clone(), path, source }),
+            Err(source) => Err(NetError::OpenMacvtap { name: name.to_string(), path, source }),
         }
     }
 
@@ -84,12 +84,12 @@ impl Macvtap {
         &self.name
     }
 
-    /// Deletes the macvtap of that name, even while somebody holds it; false if there is none.
+    /// Deletes the macvtap of that name, even while another process holds it.
     ///
     /// # Errors
     ///
     /// [`NetError::DeviceKind`] if it is something else; [`NetError::Device`].
-    pub fn delete(name: &InterfaceName) -> Result<bool, NetError> {
+    pub fn delete(name: &InterfaceName) -> Result<Change, NetError> {
         Device::delete(name, "macvtap", "macvtap")
     }
 }

@@ -1,4 +1,5 @@
-//! The kernel's neighbour table: which MAC address answers for which IP address on this host's links.
+//! The kernel's neighbour table: which MAC address answers for which IP address on this host's
+//! links.
 
 use std::io;
 use std::net::IpAddr;
@@ -55,8 +56,8 @@ impl Neighbour {
         Self { mac, ip, device: device.into(), reachable: false }
     }
 
-    /// Reads the table of this network namespace, those that answered lately first. Entries without a
-    /// MAC address are left out: the kernel still looks for them, or found nothing there.
+    /// Reads the table of this network namespace, those that answered lately first. Entries without
+    /// a MAC address are left out: the kernel still looks for them, or found nothing there.
     ///
     /// # Errors
     ///
@@ -111,7 +112,8 @@ impl NeighbourWatch {
         netlink::open(RTMGRP_NEIGH).map(Self).map_err(|source| NetError::WatchNeighbours { source })
     }
 
-    /// Discards the notifications that have come, so that the descriptor is readable at the next one.
+    /// Discards the notifications that have come, so that the descriptor is readable at the next
+    /// one.
     pub fn drain(&self) {
         let mut room = [0; 8192];
         // The error that some were lost (ENOBUFS) is consumed here as well, and is a change.

@@ -107,8 +107,8 @@ impl Request {
     }
 }
 
-/// Opens a socket that hears of changes in the multicast `groups`, and waits for the kernel's answers
-/// a bounded time.
+/// Opens a socket that is notified of changes in the multicast `groups`, and waits for the kernel's
+/// answers a bounded time.
 pub(crate) fn open(groups: u32) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     set_socket_timeout(&socket, Timeout::Recv, Some(TIMEOUT))?;

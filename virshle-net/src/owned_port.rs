@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::change::Change;
 use crate::deadline::Deadline;
 use crate::ovsdb::{Atom, Condition, Operation, Row, Uuid, Value};
 use crate::owner::{Owner, Role, owned_by};
@@ -30,7 +31,7 @@ pub struct OwnedPort {
     pub vlan: Option<u16>,
     /// Its OpenFlow number; -1 if it failed, none if `ovs-vswitchd` has not seen it yet.
     pub ofport: Option<i64>,
-    /// Why it does not work, in the switch's words.
+    /// Why it does not work, as the switch reports it.
     pub error: Option<String>,
     /// Whether it has a link; none if `ovs-vswitchd` did not say.
     pub link_up: Option<bool>,
@@ -89,8 +90,8 @@ impl Switch {
         Ok(owned)
     }
 
-    /// The counters of the port called `name`, as `rx_bytes` and `tx_dropped`; `ovs-vswitchd` writes
-    /// them down every few seconds. Empty if there is no such port.
+    /// The counters of the port called `name`, as `rx_bytes` and `tx_dropped`; `ovs-vswitchd`
+    /// writes them down every few seconds. Empty if there is no such port.
     ///
     /// # Errors
     ///
@@ -113,7 +114,7 @@ impl Switch {
         Ok(counters.collect())
     }
 
-    /// Removes the ports of the machine `owner_uuid`, and returns how many there were.
+    /// Removes the ports of the machine `owner_uuid`.
     ///
     /// `timeout` is for the database. That `ovs-vswitchd` has let go of them is not waited for:
     /// the ports of a machine can be removed while it is dead. Where it matters,
@@ -126,7 +127,7 @@ impl Switch {
         &mut self,
         owner_uuid: &str,
         timeout: Duration,
-    ) -> Result<usize, NetError> {
+    ) -> Result<Change, NetError> {
         let deadline = Deadline::after(timeout);
         let select = Operation::select(
             "Port",
@@ -137,16 +138,16 @@ impl Switch {
         let ports: Vec<Uuid> =
             outcomes[0].rows.iter().filter_map(|row| row.get("_uuid")?.as_uuid()).collect();
         if ports.is_empty() {
-            return Ok(0);
+            return Ok(Change::Unchanged);
         }
         let mut operations: Vec<_> = ports.iter().map(|port| take_off(*port)).collect();
         operations.extend(bump());
         self.transact(&operations, deadline)?;
         tracing::info!(owner = owner_uuid, count = ports.len(), "ports removed");
-        Ok(ports.len())
+        Ok(Change::Removed)
     }
 
-    /// Removes the port of that name; false if there is none.
+    /// Removes the port of that name.
     ///
     /// `timeout` is for the database, as in [`remove_ports_of`](Self::remove_ports_of).
     ///
@@ -154,20 +155,22 @@ impl Switch {
     ///
     /// [`NetError::NotOurs`] if [`add_ports`](Self::add_ports) did not make it; those of any call
     /// to the database.
-    pub fn remove_port(&mut self, name: &str, timeout: Duration) -> Result<bool, NetError> {
+    pub fn remove_port(&mut self, name: &str, timeout: Duration) -> Result<Change, NetError> {
         let deadline = Deadline::after(timeout);
         let select =
             Operation::select("Port", &[Condition::name(name)], &["_uuid", "external_ids"]);
         let outcomes = self.transact(&[select], deadline)?;
-        let Some(row) = outcomes[0].rows.first() else { return Ok(false) };
+        let Some(row) = outcomes[0].rows.first() else { return Ok(Change::Unchanged) };
         if !Role::Port.marks(row) {
             return Err(NetError::NotOurs { what: format!("port {name}") });
         }
-        let Some(port) = row.get("_uuid").and_then(Value::as_uuid) else { return Ok(false) };
+        let Some(port) = row.get("_uuid").and_then(Value::as_uuid) else {
+            return Ok(Change::Unchanged);
+        };
         let mut operations = vec![take_off(port)];
         operations.extend(bump());
         self.transact(&operations, deadline)?;
-        Ok(true)
+        Ok(Change::Removed)
     }
 }
 

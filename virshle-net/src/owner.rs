@@ -1,4 +1,4 @@
-//! Whose a row of the database is.
+//! Ownership marks of rows, in `external_ids`.
 
 use crate::ovsdb::{Atom, Row, Value};
 
@@ -10,8 +10,8 @@ pub struct Owner {
     pub uuid: String,
     /// The machine's name, for people: `virshle-name`.
     pub name: String,
-    /// What tells this node's machines from another's on the same switch: `virshle-node`. Empty
-    /// if it was never set.
+    /// What distinguishes this node's machines from another's on the same switch: `virshle-node`.
+    /// Empty if it was never set.
     pub node: String,
 }
 
@@ -21,7 +21,7 @@ impl Owner {
         Self { uuid: uuid.into(), name: name.into(), node: String::new() }
     }
 
-    /// Sets what tells this node's machines from another's on the same switch.
+    /// Sets what distinguishes this node's machines from another's on the same switch.
     #[must_use]
     pub fn node(mut self, node: impl Into<String>) -> Self {
         self.node = node.into();

@@ -1,4 +1,4 @@
-//! Links between two bridges.
+//! Patch links between two bridges.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ struct End {
 }
 
 impl Switch {
-    /// Tells whether a patch pair links the two bridges, whoever made it.
+    /// Returns whether a patch pair links the two bridges, whether ours or not.
     ///
     /// # Errors
     ///
@@ -40,7 +40,7 @@ impl Switch {
     /// # Errors
     ///
     /// [`NetError::NoBridge`]; [`NetError::PatchDatapaths`] for bridges between which packets can't
-    /// pass; [`NetError::PortTaken`] if somebody else has a port of such a name;
+    /// pass; [`NetError::PortTaken`] if a port of such a name belongs to another owner;
     /// [`NetError::SwitchSilent`], and then the pair is removed again.
     pub fn ensure_patch(
         &mut self,
@@ -67,7 +67,7 @@ impl Switch {
             guard("Bridge", Some(a), "name", a.into()),
             guard("Bridge", Some(b), "name", b.into()),
         ];
-        // Half of a pair of ours, whose other half somebody removed.
+        // Half of a pair of ours, whose other half was removed.
         for end in ends.iter().filter(|end| names.contains(&end.name)) {
             if !end.is_ours {
                 return Err(NetError::PortTaken { port: end.name.clone(), owner: None });
@@ -95,11 +95,11 @@ impl Switch {
         Ok(Change::Made)
     }
 
-    /// Removes the link made by [`ensure_patch`](Self::ensure_patch).
+    /// Removes the link created by [`ensure_patch`](Self::ensure_patch).
     ///
     /// # Errors
     ///
-    /// [`NetError::NotOurs`] if somebody else made it; those of any call to the database.
+    /// [`NetError::NotOurs`] if it isn't ours; those of any call to the database.
     pub fn remove_patch(&mut self, a: &str, b: &str) -> Result<Change, NetError> {
         let deadline = self.deadline();
         let ends = self.ends(a, b, deadline)?;

@@ -1,4 +1,4 @@
-//! Ports: asked for in one transaction, waited for, and undone if the switch can't make them.
+//! Ports: asked for in one transaction, waited for, and undone if the switch can't create them.
 
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ enum Guard {
 }
 
 impl Switch {
-    /// Adds `ports` to `bridge` in one transaction, waits until `ovs-vswitchd` has made them, and
-    /// returns them in the order of the requests.
+    /// Adds `ports` to `bridge` in one transaction, waits until `ovs-vswitchd` has created them,
+    /// and returns them in the order of the requests.
     ///
     /// A port of the same name and the same owner is replaced. The cost does not grow with the
     /// number of ports that are there.
@@ -56,10 +56,10 @@ impl Switch {
     /// # Errors
     ///
     /// In each case no port was added, or it was removed again: [`NetError::NoBridge`];
-    /// [`NetError::PortTaken`] if somebody else has a port of that name; [`NetError::NoDpdk`] and
-    /// [`NetError::BridgeDatapath`] for vhost-user ports that this switch or this bridge can't
-    /// have; [`NetError::PortFailed`] with the switch's words; [`NetError::SwitchSilent`] if
-    /// `ovs-vswitchd` is dead; [`NetError::InvalidPort`].
+    /// [`NetError::PortTaken`] if a port of that name belongs to another owner;
+    /// [`NetError::NoDpdk`] and [`NetError::BridgeDatapath`] for vhost-user ports that this switch
+    /// or this bridge can't have; [`NetError::PortFailed`] with the switch's message;
+    /// [`NetError::SwitchSilent`] if `ovs-vswitchd` is dead; [`NetError::InvalidPort`].
     pub fn add_ports(
         &mut self,
         bridge: &str,
@@ -178,7 +178,7 @@ impl Switch {
             }
             Some(Guard::Userspace) if error == TIMED_OUT => {
                 let found = self.require_bridge(bridge)?.datapath.to_string();
-                let wanted = Datapath::Netdev;
+                let wanted = Datapath::Netdev.as_str();
                 Err(NetError::BridgeDatapath { bridge: bridge.into(), found, wanted })
             }
             Some(Guard::Dpdk) if error == TIMED_OUT => Err(NetError::NoDpdk),
@@ -249,7 +249,7 @@ impl Switch {
             .collect()
     }
 
-    /// Takes off what was added; if that fails too, the marks tell whose it is.
+    /// Takes off what was added; if that fails too, the marks show whose it is.
     fn undo(&mut self, bridge: &str, ports: &[Uuid]) {
         let mut operations: Vec<_> = ports.iter().map(|port| take_off(*port)).collect();
         operations.extend(bump());
@@ -259,7 +259,7 @@ impl Switch {
     }
 }
 
-/// Takes a port off its bridge, whichever that is; the database drops what nobody refers to.
+/// Takes a port off its bridge, whichever that is; the database drops what no row refers to.
 pub(crate) fn take_off(port: Uuid) -> Operation {
     Operation::mutate(
         "Bridge",

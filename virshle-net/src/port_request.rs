@@ -1,4 +1,4 @@
-//! What is asked of a port.
+//! A request for a port.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use crate::{InterfaceName, MacAddr, NetError};
 pub enum PortKind {
     /// A vhost-user socket to which Open vSwitch connects: `dpdkvhostuserclient`.
     VhostUser,
-    /// A network device of the host, made by somebody else: a tap, for one.
+    /// A network device of the host, created by another process: a tap, for one.
     Tap,
-    /// A network device of the host that `ovs-vswitchd` makes.
+    /// A network device of the host that `ovs-vswitchd` creates.
     Internal,
     /// One end of a link between two bridges.
     Patch,
@@ -82,8 +82,9 @@ impl PortRequest {
         }
     }
 
-    /// A port called `name` that connects to the vhost-user socket `socket`, which its server makes;
-    /// Open vSwitch tries again until it is there. The name only has to be unique in the database.
+    /// A port called `name` that connects to the vhost-user socket `socket`, which its server
+    /// makes; Open vSwitch tries again until it is there. The name only has to be unique in the
+    /// database.
     pub fn vhost_user(name: &str, socket: &Path) -> Self {
         Self { socket: Some(socket.into()), ..Self::new(name.into(), PortKind::VhostUser) }
     }
@@ -110,13 +111,13 @@ impl PortRequest {
         self
     }
 
-    /// Records the address of the machine's card (`attached-mac`).
+    /// Records the address of the machine's NIC (`attached-mac`).
     pub fn mac(mut self, mac: MacAddr) -> Self {
         self.mac = Some(mac);
         self
     }
 
-    /// Sets the number of receive queues, as many as the machine's card has pairs.
+    /// Sets the number of receive queues, as many as the machine's NIC has pairs.
     pub fn queues(mut self, queues: u16) -> Self {
         self.queues = queues;
         self
@@ -129,7 +130,7 @@ impl PortRequest {
         self
     }
 
-    /// Fails where the switch would take nonsense without a word.
+    /// Fails where the switch would accept nonsense without an error.
     pub(crate) fn check(&self) -> Result<(), NetError> {
         let reason = if self.name.is_empty() {
             "it has no name"

@@ -1,4 +1,4 @@
-//! Access for the switch's user to a vhost-user socket in a folder that is not theirs.
+//! Access for the switch's user to a vhost-user socket in a directory that is not theirs.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,12 +17,12 @@ const READ: u16 = 4;
 const WRITE: u16 = 2;
 const SEARCH: u16 = 1;
 
-/// Lets the user `uid` of group `gid` connect to `socket`, and to nothing else: read and write on the
-/// socket, search on the folders from `stop_at` (included) down to it, by POSIX access lists. Owners
-/// and everybody else keep exactly what they have.
+/// Lets the user `uid` of group `gid` connect to `socket`, and to nothing else: read and write on
+/// the socket, search on the directories from `stop_at` (included) down to it, by POSIX access
+/// lists. Owners and everybody else keep exactly what they have.
 ///
-/// Nothing is done for root, nor where the user has the access already. The folders keep the right
-/// to be searched; it goes with them.
+/// Nothing is done for root, nor where the user has the access already. The directories keep the
+/// right to be searched; it goes with them.
 ///
 /// No symbolic link is followed below `stop_at`.
 ///
@@ -77,7 +77,7 @@ pub fn grant_socket_access(
             .map_err(|error| failed(&path, error.into()))?;
         let stat = fstat(&place).map_err(|error| failed(&path, error.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != kind {
-            let why = if is_socket { "it is not a socket" } else { "it is not a folder" };
+            let why = if is_socket { "it is not a socket" } else { "it is not a directory" };
             return Err(failed(&path, io::Error::new(io::ErrorKind::InvalidInput, why)));
         }
         grant(&place, uid, gid, rights).map_err(|source| failed(&path, source))?;

@@ -20,31 +20,18 @@ const APPLIED: &str = "virshle-applied";
 ///
 /// Bridges and ports are asked for in the database, and `ovs-vswitchd` makes them. Each request
 /// raises `next_cfg`, and `ovs-vswitchd` raises `cur_cfg` to it when it has done what the database
-/// says; a monitor tells when. So a call that waits has, when it returns, ports that work or the
-/// switch's own words about why they don't.
+/// says; a monitor shows when. So a call that waits has, when it returns, ports that work or the
+/// switch's own message on why they don't.
 ///
 /// What it makes is marked in `external_ids`; what has no such mark is never changed.
 ///
-/// A connection lost between two calls (`ovsdb-server` restarted) is made anew by the next call.
+/// A connection lost between two calls (`ovsdb-server` restarted) is reopened by the next
+/// call.
 #[derive(Debug)]
 pub struct Switch {
     client: Client,
     /// The last `cur_cfg` seen; `None` until the monitor was asked for on this connection.
     applied: Option<i64>,
-}
-
-/// What an `ensure_…` or `delete_…` call did.
-///
-/// Exhaustive on purpose: a call creates, removes or leaves alone. Adding an outcome is a breaking
-/// change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It was absent and has been made.
-    Made,
-    /// It was there and has been removed.
-    Removed,
-    /// It was as asked for already.
-    Unchanged,
 }
 
 impl Switch {
@@ -95,7 +82,7 @@ impl Switch {
     }
 
     /// Waits, woken by the switch and never polling, until every one of `ports` has a link: a
-    /// vhost-user port is connected, a tap is up and held by somebody.
+    /// vhost-user port is connected, a tap is up and held by another process.
     ///
     /// The database does the waiting; one that does not answer is given up on after the timeout of
     /// [`connect`](Self::connect) besides.
@@ -148,7 +135,7 @@ impl Switch {
         deadline: Deadline,
     ) -> Result<Ticket, NetError> {
         if let Err(error) = self.client.refresh() {
-            tracing::debug!(%error, "the connection was lost; connecting anew");
+            tracing::debug!(%error, "the connection was lost; reconnecting");
             self.applied = None;
             self.client.reconnect()?;
         }
@@ -202,18 +189,18 @@ impl Switch {
     pub(crate) fn target(&self, outcomes: &[Outcome]) -> Result<i64, NetError> {
         let last = outcomes.last().expect("a transaction with `bump` has operations");
         let next = self.root(last)?.get("next_cfg").and_then(Value::as_i64);
-        next.ok_or_else(|| NetError::NotInitialized { address: self.client.address().clone() })
+        next.ok_or_else(|| NetError::NotInitialized { address: self.client.address().to_string() })
     }
 
     fn root<'a>(&self, outcome: &'a Outcome) -> Result<&'a Row, NetError> {
         outcome
             .rows
             .first()
-            .ok_or_else(|| NetError::NotInitialized { address: self.client.address().clone() })
+            .ok_or_else(|| NetError::NotInitialized { address: self.client.address().to_string() })
     }
 }
 
-/// The database's short word for a `wait` that was in vain.
+/// The database's short name for a `wait` that was in vain.
 pub(crate) const TIMED_OUT: &str = "timed out";
 
 /// What ends a transaction that `ovs-vswitchd` is to acknowledge.

@@ -1,4 +1,4 @@
-//! Tap devices.
+//! Creates and deletes tap devices.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::OFlags;
 
-use crate::{Device, InterfaceName, MacAddr, NetError, sys};
+use crate::{Change, Device, InterfaceName, MacAddr, NetError, sys};
 
 const IFF_TAP: u16 = 0x0002;
 const IFF_MULTI_QUEUE: u16 = 0x0100;
@@ -15,7 +15,7 @@ const IFF_NO_PI: u16 = 0x1000;
 const IFF_VNET_HDR: u16 = 0x4000;
 const IFF_TUN_EXCL: u16 = 0x8000;
 
-/// A tap device made by us, and the descriptors of its queues.
+/// A tap device created by us, and the descriptors of its queues.
 ///
 /// It is gone when the last descriptor is closed: hand them to the VMM, drop this, and the device
 /// lives exactly as long as the VMM. [`persist`](Self::persist) makes it stay.
@@ -33,7 +33,7 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Makes a tap with one queue, down.
+    /// Creates a tap with one queue, down.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Tap {
         Self::create_queues(name, 1, 0)
     }
 
-    /// Makes a tap with `queues` queues, down. Even one queue counts as several here: the user of
+    /// Creates a tap with `queues` queues, down. Even one queue counts as several here: the user of
     /// the descriptors must say so too.
     ///
     /// # Errors
@@ -69,8 +69,8 @@ impl Tap {
         let queues = (0..queues)
             .map(|queue| open(if queue == 0 { flags | IFF_TUN_EXCL } else { flags }))
             .collect::<io::Result<_>>()
-            .map_err(|source| NetError::CreateTap { name: name.clone(), source })?;
-        tracing::debug!(device = %name, "tap made");
+            .map_err(|source| NetError::CreateTap { name: name.to_string(), source })?;
+        tracing::debug!(device = %name, "tap created");
         Ok(Self { name: name.clone(), queues })
     }
 
@@ -107,7 +107,7 @@ impl Tap {
         Device::set_mtu(&self.name, mtu_bytes)
     }
 
-    /// Sets the address of the host's side; the machine's card has its own.
+    /// Sets the address of the host's side; the machine's NIC has its own.
     ///
     /// # Errors
     ///
@@ -136,12 +136,12 @@ impl Tap {
         self.each("make persistent", |queue| sys::set_persistent(queue, true))
     }
 
-    /// Deletes the tap of that name, even while somebody holds it; false if there is none.
+    /// Deletes the tap of that name, even while another process holds it.
     ///
     /// # Errors
     ///
     /// [`NetError::DeviceKind`] if it is something else; [`NetError::Device`].
-    pub fn delete(name: &InterfaceName) -> Result<bool, NetError> {
+    pub fn delete(name: &InterfaceName) -> Result<Change, NetError> {
         Device::delete(name, "tun", "tap")
     }
 
@@ -152,6 +152,6 @@ impl Tap {
     ) -> Result<(), NetError> {
         // What is set on one queue is set on the device.
         let first = self.queues.first().map_or(Ok(()), |queue| call(queue.as_fd()));
-        first.map_err(|source| NetError::Device { action, name: self.name.clone(), source })
+        first.map_err(|source| NetError::Device { action, name: self.name.to_string(), source })
     }
 }

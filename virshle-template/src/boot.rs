@@ -1,4 +1,4 @@
-//! What a machine boots.
+//! The payload: what a machine boots.
 
 use std::path::PathBuf;
 
@@ -8,8 +8,8 @@ use crate::section::{Placed, Section};
 
 /// What a machine boots.
 ///
-/// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is a
-/// breaking change.
+/// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is
+/// a breaking change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Boot {

@@ -1,4 +1,4 @@
-//! Who is calling, and where his files are.
+//! The calling user, and where their files are.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) is_root: bool,
-    /// His home directory: what `~` stands for.
+    /// Their home directory: what `~` stands for.
     pub(crate) home: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME`, or what stands for it.
     pub(crate) config_home: Option<PathBuf>,
@@ -29,10 +29,10 @@ impl Caller {
         home: Option<PathBuf>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Self {
-        // A relative home would mean another folder wherever one stands.
+        // A relative home would mean another directory wherever one stands.
         let home = home.filter(|home| home.is_absolute());
         // XDG Base Directory Specification: relative values are to be ignored.
-        let folder = |name, fallback| {
+        let directory = |name, fallback| {
             variable(name)
                 .map(PathBuf::from)
                 .filter(|path| path.is_absolute())
@@ -40,8 +40,8 @@ impl Caller {
         };
         Self {
             is_root,
-            config_home: folder("XDG_CONFIG_HOME", ".config"),
-            data_home: folder("XDG_DATA_HOME", ".local/share"),
+            config_home: directory("XDG_CONFIG_HOME", ".config"),
+            data_home: directory("XDG_DATA_HOME", ".local/share"),
             named_config: variable("VIRSHLE_CONFIG")
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),

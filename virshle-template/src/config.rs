@@ -20,8 +20,9 @@ use crate::{Mistake, TemplateError};
 
 /// The configuration of a node.
 ///
-/// A template that is wrong does not keep the others from being used: its mistakes are told when
-/// it is asked for, and by [`mistakes`](Self::mistakes). The default is what no file at all means.
+/// A template that is wrong does not keep the others from being used: its mistakes are reported
+/// when it is asked for, and by [`mistakes`](Self::mistakes). The default is what no file at all
+/// means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
@@ -43,7 +44,7 @@ const MAX_FILE: u64 = 1 << 20;
 
 impl Config {
     /// Reads the configuration in `path`. If that is a link, relative paths start at the link's
-    /// folder.
+    /// directory.
     ///
     /// # Errors
     ///
@@ -71,7 +72,7 @@ impl Config {
         }
     }
 
-    /// Understands `text`, the content of the file `origin`: relative paths start at its folder,
+    /// Understands `text`, the content of the file `origin`: relative paths start at its directory,
     /// and mistakes name it. The file itself is not looked at.
     ///
     /// # Errors
@@ -96,7 +97,7 @@ impl Config {
         }
         let wrong: HashSet<&str> =
             wrong.iter().filter_map(|index| config.names.get(*index)).map(String::as_str).collect();
-        // Of two with the same name none is right: nobody knows which one is meant.
+        // Of two with the same name none is right: which one is meant can't be known.
         config.templates.retain(|template| !wrong.contains(template.name.as_str()));
         config.mistakes = mistakes;
         Ok(config)

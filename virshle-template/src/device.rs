@@ -15,7 +15,7 @@ fn reason(name: &str) -> Option<String> {
         return Some(format!("it has {} bytes, and {MAX_LEN} is the most", name.len()));
     }
     if name == "." || name == ".." {
-        return Some("it is the name of a folder".into());
+        return Some("it is the name of a directory".into());
     }
     let odd =
         |character: &char| !character.is_ascii_graphic() || matches!(character, '/' | ':' | '%');

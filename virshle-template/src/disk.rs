@@ -22,7 +22,7 @@ pub struct DiskTemplate {
     pub image: Option<String>,
     /// Its size, in whole sectors of 512 bytes; the image's own if unset. An empty disk has one.
     pub size: Option<ByteSize>,
-    /// How the copy is made.
+    /// How the copy is created.
     pub clone: CloneMode,
     /// The guest can't write to it.
     pub readonly: bool,
@@ -30,8 +30,8 @@ pub struct DiskTemplate {
 
 /// How the private copy of an image is created.
 ///
-/// Exhaustive on purpose: who converts it must decide what becomes of a new mode, so adding one is a
-/// breaking change.
+/// Exhaustive on purpose: who converts it must decide what becomes of a new mode, so adding one is
+/// a breaking change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CloneMode {
@@ -120,7 +120,7 @@ fn check_size(section: &Section<'_>, size: &Placed<ByteSize>) {
         let message = format!("{} is no size of a disk", size.value);
         section.wrong(size.span.clone(), message, "expected 512 B to 8191 PiB");
     } else if !bytes.is_multiple_of(SECTOR) {
-        let message = format!("{} is not made of whole sectors", size.value);
+        let message = format!("{} is not a multiple of the sector size", size.value);
         let help = "expected a multiple of 512 bytes; a number without a unit is bytes";
         section.wrong(size.span.clone(), message, help);
     }
@@ -160,7 +160,7 @@ mod tests {
             ("image = '../b'", "\"../b\" cannot be a name: it has '/'"),
             ("size = 50", "\"size\" is a whole number"),
             ("size = '50'", "50 B is no size of a disk"),
-            ("size = '1000'", "1000 B is not made of whole sectors"),
+            ("size = '1000'", "1000 B is not a multiple of the sector size"),
             ("size = '8192P'", "8192 PiB is no size of a disk"),
             ("size = '16384P'", "\"16384P\" is more than can be counted"),
             ("size = '50X'", "\"X\" is not a unit of size"),

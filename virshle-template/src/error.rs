@@ -27,8 +27,8 @@ pub enum TemplateError {
     /// The file, or the template that was asked for, is wrong.
     ///
     /// The first line of the message is a headline; then each mistake follows after an empty line,
-    /// as its `Display` tells it.
-    #[error("{}", told(.mistakes))]
+    /// as its `Display` reports it.
+    #[error("{}", report(.mistakes))]
     Mistakes {
         /// Every mistake, in the file's order.
         mistakes: Vec<Mistake>,
@@ -46,8 +46,8 @@ pub enum TemplateError {
 }
 
 impl TemplateError {
-    /// What to do next, when something can be said. It speaks of files and keys; the command that names a
-    /// file, checks it or lists templates is the front end's to name.
+    /// What to do next, when something can be said. It speaks of files and keys; the command that
+    /// names a file, checks it or lists templates is the front end's to name.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoFile { looked } => {
@@ -68,7 +68,7 @@ impl TemplateError {
                 Some(format!("did you mean {nearest:?}? the templates are {}", some(known)))
             }
             Self::NotFound { known, .. } if known.is_empty() => {
-                Some("the configuration has no templates: a [[template.vm]] makes one".into())
+                Some("the configuration has no templates: add a [[template.vm]]".into())
             }
             Self::NotFound { known, .. } => Some(format!("the templates are {}", some(known))),
         }
@@ -98,7 +98,7 @@ fn shown(paths: &[PathBuf]) -> String {
 }
 
 /// A headline, then each mistake.
-fn told(mistakes: &[Mistake]) -> String {
+fn report(mistakes: &[Mistake]) -> String {
     let Some(first) = mistakes.first() else { return "the configuration is wrong".into() };
     let count = match mistakes.len() {
         1 => "a mistake".to_owned(),
@@ -106,12 +106,12 @@ fn told(mistakes: &[Mistake]) -> String {
     };
     let of_one = mistakes.iter().all(|mistake| mistake.template == first.template);
     let path = first.path.display();
-    let mut told = match first.template.as_ref().filter(|_| of_one) {
+    let mut report = match first.template.as_ref().filter(|_| of_one) {
         Some(name) => format!("template {} has {count} in {path}", quoted(name)),
         None => format!("the configuration {path} has {count}"),
     };
     for mistake in mistakes {
-        told.push_str(&format!("\n\n{mistake}"));
+        report.push_str(&format!("\n\n{mistake}"));
     }
-    told
+    report
 }

@@ -2,27 +2,27 @@
 //!
 //! A configuration is a file that a person wrote. This crate reads it, and answers with values
 //! that are right, or with every mistake at once: file, line, column, the line itself, what was
-//! expected, and the word that was likely meant. It touches no disk image, no socket and no
+//! expected, and the name that was likely meant. It touches no disk image, no socket and no
 //! process; all it opens is the file.
 //!
 //! # Model
 //!
 //! - A [`Config`] is one file: settings of the node, its network and its hypervisor, each with a
 //!   default, and any number of templates. [`Config::locate`] knows where it usually is.
-//! - A [`VmTemplate`] is what any number of machines are made from: [`Vcpus`], [`Memory`],
+//! - A [`VmTemplate`] is what any number of machines are created from: [`Vcpus`], [`Memory`],
 //!   [`Boot`], [`DiskTemplate`]s and [`NetTemplate`]s. Paths in it are absolute.
 //! - A [`Mistake`] is one thing that is wrong, and its place. One in a template spoils that
 //!   template; one outside of them, or text that isn't TOML, spoils the file.
 //! - A [`ByteSize`] is an amount of memory or disk space.
-//! - [`UserData`] is another file: what a machine is told at its first boot.
+//! - [`UserData`] is another file: what a machine is given at its first boot.
 //!
 //! # Limitations
 //!
 //! - Whether the files that a template names are there is not looked at, nor whether the host has
-//!   so much memory: that is known when a machine is made.
+//!   so much memory: that is known when a machine is created.
 //! - A file is at most 1 MiB of UTF-8.
-//! - In a file that isn't TOML, a line that was not understood is told once; what else is wrong
-//!   with it is told when it is.
+//! - In a file that isn't TOML, a line that was not understood is reported once; what else is wrong
+//!   with it is reported once it is understood.
 //!
 //! # Example
 //!
@@ -64,6 +64,7 @@ mod config;
 mod device;
 mod disk;
 mod error;
+mod first_user;
 mod hypervisor;
 mod locate;
 mod mac;

@@ -15,7 +15,7 @@ impl Config {
     /// `/etc/virshle/config.toml`.
     ///
     /// One that is named, by the first two, is the answer whether it is there or not: reading it
-    /// tells. Of the others the first that is there counts, also if it can't be read.
+    /// reports. Of the others the first that is there counts, also if it can't be read.
     ///
     /// # Errors
     ///
@@ -25,7 +25,7 @@ impl Config {
     }
 }
 
-/// Tells whether something is at `path`. What can't be looked at is taken to be: to pass over it
+/// Returns whether something is at `path`. What can't be looked at is taken to be: to pass over it
 /// would silently use another file.
 fn is_there(path: &Path) -> bool {
     match std::fs::symlink_metadata(path) {
@@ -43,7 +43,7 @@ fn locate(
         return Ok(path);
     }
     let own = caller.config_home.filter(|_| !caller.is_root);
-    let own = own.map(|folder| folder.join("virshle/config.toml"));
+    let own = own.map(|directory| directory.join("virshle/config.toml"));
     let looked: Vec<PathBuf> = own.into_iter().chain([PathBuf::from(HOST)]).collect();
     match looked.iter().find(|path| is_there(path)) {
         Some(path) => Ok(path.clone()),

@@ -19,7 +19,7 @@ pub(crate) fn read(section: &Section<'_>, key: &'static str) -> Option<Placed<St
         return None;
     }
     if bytes == [0; 6] {
-        let message = format!("{} is the address of nobody", quoted(text.value));
+        let message = format!("{} is not a unicast MAC address", quoted(text.value));
         section.wrong(text.span, message, "expected one such as 52:54:00:12:34:56");
         return None;
     }
@@ -61,7 +61,7 @@ mod tests {
             ("52:54:00:ab:cd:+1", "\"52:54:00:ab:cd:+1\" is not a MAC address"),
             ("01:00:5e:00:00:01", "\"01:00:5e:00:00:01\" is a multicast address"),
             ("ff:ff:ff:ff:ff:ff", "\"ff:ff:ff:ff:ff:ff\" is a multicast address"),
-            ("00:00:00:00:00:00", "\"00:00:00:00:00:00\" is the address of nobody"),
+            ("00:00:00:00:00:00", "\"00:00:00:00:00:00\" is not a unicast MAC address"),
         ] {
             let text = format!("mac = '{mac}'");
             assert_eq!(testing::mistakes(&text, |section| read(section, "mac")), [message]);

@@ -63,7 +63,7 @@ fn check(section: &Section<'_>, size: &Placed<ByteSize>, page: u64) {
         section.wrong(size.span.clone(), message, "expected 16 MiB to 64 TiB");
     } else if !bytes.is_multiple_of(page) {
         let page = ByteSize::from_bytes(page);
-        let message = format!("{} is not made of whole pages", size.value);
+        let message = format!("{} is not a multiple of the page size", size.value);
         section.wrong(size.span.clone(), message, &format!("expected a multiple of {page}"));
     }
 }
@@ -120,7 +120,7 @@ mod tests {
             ("vram = 1e3", "\"e3GiB\" is not a unit of size"),
             ("vram = nan", "\"nanGiB\" is not a size: it does not begin with a number"),
             ("vram = 0.3", "\"0.3GiB\" does not come to whole bytes"),
-            ("vram = '100000001B'", "100000001 B is not made of whole pages"),
+            ("vram = '100000001B'", "100000001 B is not a multiple of the page size"),
             (
                 "vram = 99999999999999999999",
                 "\"99999999999999999999GiB\" is more than can be counted",
@@ -134,7 +134,10 @@ mod tests {
                 "vram = { size = '1G', max = '1025M' }",
                 "the most memory can't be reached in whole steps",
             ),
-            ("vram = { size = '1025M', hugepages = true }", "1025 MiB is not made of whole pages"),
+            (
+                "vram = { size = '1025M', hugepages = true }",
+                "1025 MiB is not a multiple of the page size",
+            ),
             ("vram = { size = 1, hugepages = 1 }", "\"hugepages\" is a whole number"),
         ] {
             assert_eq!(mistakes(text, Memory::read), [message], "{text}");

@@ -29,7 +29,7 @@ pub struct Mistake {
     pub message: String,
     /// What would be right, in one line.
     pub help: Option<String>,
-    /// The word that was likely meant.
+    /// The known name that was likely meant.
     pub suggestion: Option<String>,
     /// The template it is in.
     pub template: Option<String>,
@@ -70,8 +70,8 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Tells whether a terminal shows `character` as something of its own: control characters move the
-/// cursor, and directional ones (Unicode 16, 23.2) show other text than there is.
+/// Returns whether a terminal shows `character` as something of its own: control characters move
+/// the cursor, and directional ones (Unicode 16, 23.2) show other text than there is.
 fn is_shown(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')

@@ -11,7 +11,7 @@ const MAX_LEN: usize = 63;
 /// What a name may be, for people.
 const FORM: &str = "expected a letter or digit, then letters, digits, '-', '_' and '.'";
 
-/// Why `name` can't be the name of a file that Virshle makes.
+/// Why `name` can't be the name of a file that Virshle creates.
 fn reason(name: &str) -> Option<String> {
     if name.is_empty() {
         return Some("it is empty".into());

@@ -41,8 +41,8 @@ pub struct NetTemplate {
 
 /// What a network interface is plugged into.
 ///
-/// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is a
-/// breaking change.
+/// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is
+/// a breaking change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetKind {
@@ -102,7 +102,7 @@ impl NetTemplate {
             Some(NetKind::Macvtap) if section.has("vlan") => section.wrong(
                 section.span_of("vlan"),
                 "a macvtap has no VLAN",
-                "make the VLAN on the host and name it as the link",
+                "create the VLAN on the host and name it as the link",
             ),
             Some(NetKind::Vhost | NetKind::Tap) if section.has("link") => section.wrong(
                 section.span_of("link"),

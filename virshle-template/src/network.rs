@@ -22,15 +22,15 @@ pub struct NetworkSettings {
     pub datapath: Datapath,
     /// The host's switch, which the bridge is linked to.
     pub uplink: Option<String>,
-    /// Where this host's DHCP servers keep their leases, files and folders of them: each absolute.
-    /// Empty: the usual places.
+    /// Where this host's DHCP servers keep their leases, files and directories of them: each
+    /// absolute. Empty: the usual places.
     pub leases: Vec<PathBuf>,
 }
 
 /// Where a bridge forwards frames.
 ///
-/// Exhaustive on purpose: who converts it must decide what becomes of a new datapath, so adding one is a
-/// breaking change.
+/// Exhaustive on purpose: who converts it must decide what becomes of a new datapath, so adding one
+/// is a breaking change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Datapath {

@@ -13,11 +13,11 @@ use crate::section::Section;
 pub struct NodeSettings {
     /// What listings call the node, in at most 63 characters; the host's name if unset.
     pub alias: Option<String>,
-    /// The folder of the machines; [`NodeSettings::default_root`] if unset.
+    /// The directory of the machines; [`NodeSettings::default_root`] if unset.
     pub root: Option<PathBuf>,
 }
 
-/// The folder of the machines of the host.
+/// The directory of the machines of the host.
 const HOST: &str = "/var/lib/virshle";
 /// The longest alias, in characters.
 const MAX_ALIAS: usize = 63;
@@ -38,7 +38,7 @@ impl NodeSettings {
 
 fn default_root(caller: Caller) -> PathBuf {
     let own = caller.data_home.filter(|_| !caller.is_root);
-    own.map_or_else(|| HOST.into(), |folder| folder.join("virshle"))
+    own.map_or_else(|| HOST.into(), |directory| directory.join("virshle"))
 }
 
 fn alias(section: &Section<'_>) -> Option<String> {

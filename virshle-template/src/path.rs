@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// `text` as an absolute path: `~` is `home`, a relative path starts at the folder of `file`, the
-/// one it is written in. Whether anything is there is not looked at.
+/// `text` as an absolute path: `~` is `home`, a relative path starts at the directory of `file`,
+/// the one it is written in. Whether anything is there is not looked at.
 pub(crate) fn expand(text: &str, file: &Path, home: Option<&Path>) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("it is empty".into());
@@ -20,8 +20,8 @@ pub(crate) fn expand(text: &str, file: &Path, home: Option<&Path>) -> Result<Pat
         let home = home.ok_or("the caller has no home directory: HOME is not set")?;
         return Ok(if rest.is_empty() { home.to_owned() } else { home.join(rest) });
     }
-    let folder = file.parent().unwrap_or(Path::new(""));
-    std::path::absolute(folder.join(text)).map_err(|error| error.to_string())
+    let directory = file.parent().unwrap_or(Path::new(""));
+    std::path::absolute(directory.join(text)).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ const TYPES: [&str; 7] = [
     "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
 
-/// Tells why `line` is not one public key.
+/// Returns why `line` is not one public key.
 pub(crate) fn reason_against(line: &str) -> Option<&'static str> {
     if line.contains("PRIVATE KEY") {
         return Some("it is a private key: never give that away");
@@ -40,7 +40,7 @@ pub(crate) fn reason_against(line: &str) -> Option<&'static str> {
     (named != Some(words[at].as_bytes())).then_some("its content is of another type, or cut off")
 }
 
-/// Tells whether `line` is one public key.
+/// Returns whether `line` is one public key.
 pub fn is_public_key(line: &str) -> bool {
     reason_against(line).is_none()
 }

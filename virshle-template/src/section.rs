@@ -199,7 +199,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A path, absolute: `~` is the caller's home, and a relative one starts at the file's folder.
+    /// A path, absolute: `~` is the caller's home, and a relative one starts at the file's
+    /// directory.
     pub(crate) fn path(&self, key: &'static str) -> Option<PathBuf> {
         let text = self.string(key)?;
         self.path_in(text.value, text.span)
@@ -234,7 +235,7 @@ impl<'a> Section<'a> {
         texts
     }
 
-    /// One of the `words`.
+    /// One of the `names`.
     pub(crate) fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let text = self.string(key)?;
         let found = words.iter().find(|(word, _)| *word == text.value);
@@ -276,7 +277,7 @@ impl<'a> Section<'a> {
         sections
     }
 
-    /// Notes every key that nobody asked for, and every required one that isn't there.
+    /// Notes every unknown key, and every required one that isn't there.
     pub(crate) fn finish(self) {
         let known = self.known.into_inner();
         let mut meant = Vec::new();

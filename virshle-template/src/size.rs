@@ -1,6 +1,8 @@
 //! An amount of memory or disk: a number with its unit in the type.
 
 use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign};
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
@@ -22,6 +24,9 @@ use crate::suggestion::quoted;
 /// assert_eq!("50G".parse(), Ok(ByteSize::from_bytes(50 << 30)));
 /// assert_eq!("1.5GiB".parse::<ByteSize>().unwrap().to_string(), "1.5 GiB");
 /// assert_eq!("1KB".parse(), Ok(ByteSize::from_bytes(1000)));
+///
+/// let disks = [ByteSize::from_bytes(3 << 30), ByteSize::from_bytes(1 << 29)];
+/// assert_eq!(disks.iter().sum::<ByteSize>().to_string(), "3.5 GiB");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(u64);
@@ -71,6 +76,64 @@ impl ByteSize {
     /// The bytes.
     pub const fn bytes(self) -> u64 {
         self.0
+    }
+
+    /// Both together; `None` if that can't be counted.
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(bytes) => Some(Self(bytes)),
+            None => None,
+        }
+    }
+
+    /// What is left without `other`; `None` if that is larger.
+    pub const fn checked_sub(self, other: Self) -> Option<Self> {
+        match self.0.checked_sub(other.0) {
+            Some(bytes) => Some(Self(bytes)),
+            None => None,
+        }
+    }
+
+    /// So many of it; `None` if that can't be counted.
+    pub const fn checked_mul(self, count: u64) -> Option<Self> {
+        match self.0.checked_mul(count) {
+            Some(bytes) => Some(Self(bytes)),
+            None => None,
+        }
+    }
+
+    /// What is left without `other`; nothing if that is larger.
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+/// Both together, or the most that can be counted: no template may end the program that reads it.
+/// [`ByteSize::checked_add`] reports that.
+impl Add for ByteSize {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for ByteSize {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+/// All together, or the most that can be counted.
+impl Sum for ByteSize {
+    fn sum<I: Iterator<Item = Self>>(sizes: I) -> Self {
+        sizes.fold(Self::default(), Add::add)
+    }
+}
+
+impl<'a> Sum<&'a Self> for ByteSize {
+    fn sum<I: Iterator<Item = &'a Self>>(sizes: I) -> Self {
+        sizes.copied().sum()
     }
 }
 
@@ -124,7 +187,7 @@ fn fraction_bytes(digits: &str, scale: u64) -> Option<u64> {
     if digits.is_empty() {
         return Some(0);
     }
-    // Nobody writes more digits, and so many can be counted with.
+    // No process writes more digits, and so many can be counted with.
     let power = u32::try_from(digits.len()).ok().filter(|length| *length <= 18)?;
     let numerator = u128::from(digits.parse::<u64>().ok()?) * u128::from(scale);
     let denominator = 10_u128.pow(power);
@@ -141,7 +204,7 @@ impl fmt::Display for ByteSize {
             if self.0 < one {
                 continue;
             }
-            // Two digits are enough where they are exact; what isn't is told in a smaller unit.
+            // Two digits are enough where they are exact; what isn't is shown in a smaller unit.
             let hundredths = u128::from(self.0) * 100;
             if hundredths % u128::from(one) == 0 {
                 let hundredths = hundredths / u128::from(one);
@@ -165,6 +228,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn sizes_are_counted_with_and_never_overflow() {
+        let (one, most) = (ByteSize::from_bytes(1), ByteSize::from_bytes(u64::MAX));
+        let mut total = one;
+        total += one;
+        assert_eq!((total, one + one), (ByteSize::from_bytes(2), ByteSize::from_bytes(2)));
+        assert_eq!([one, most, most].iter().sum::<ByteSize>(), most);
+        assert_eq!([one; 3].into_iter().sum::<ByteSize>().bytes(), 3);
+        assert_eq!((one.checked_add(most), one.checked_add(one)), (None, Some(total)));
+        assert_eq!((one.checked_sub(total), total.checked_sub(one)), (None, Some(one)));
+        assert_eq!((most.checked_mul(2), one.checked_mul(2)), (None, Some(total)));
+        assert_eq!(one.saturating_sub(total), ByteSize::default());
+    }
 
     proptest! {
         #[test]

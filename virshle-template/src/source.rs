@@ -23,7 +23,7 @@ pub(crate) struct Source<'a> {
     notes: RefCell<Vec<Note>>,
 }
 
-/// A mistake, told short: thousands of them can stand in one long line.
+/// A mistake, in short: thousands of them can stand in one long line.
 #[derive(Debug, Default)]
 struct Note {
     span: Range<usize>,
@@ -121,7 +121,7 @@ impl<'a> Source<'a> {
         self.note(note);
     }
 
-    /// Tells whether what the parser made of the text can be looked at for more mistakes, also if
+    /// Returns whether what the parser made of the text can be looked at for more mistakes, also if
     /// it isn't TOML.
     ///
     /// It can't if a header was not understood: the keys below it would be taken for those of
@@ -147,7 +147,7 @@ impl<'a> Source<'a> {
         templates
     }
 
-    /// Tells whether anything but a template is wrong.
+    /// Returns whether anything but a template is wrong.
     pub(crate) fn has_mistakes_outside_templates(&self) -> bool {
         self.notes.borrow().iter().any(|note| note.template.is_none())
     }

@@ -1,9 +1,9 @@
-//! The word that was likely meant.
+//! Finds the known name that a misspelt one was likely meant to be.
 
-/// The longest word that is compared, in bytes: comparing takes time and memory by its square.
+/// The longest name that is compared, in bytes: comparing takes time and memory by its square.
 const LONGEST: usize = 64;
 
-/// The one of `known` that `word` is most likely a slip for, if any is near enough.
+/// The one of `known` that `word` is most likely a misspelling of, if any is near enough.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > LONGEST {
         return None;
@@ -12,7 +12,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
-        // One slip in a short word, one in three letters of a longer one.
+        // One slip in a short name, one in three letters of a longer one.
         .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -1,4 +1,5 @@
-//! What a machine is told at its first boot: our own few words, cloud-init's, or a script.
+//! User data, what a machine is given at its first boot: our own few keys, cloud-init's, or a
+//! script.
 
 use std::path::Path;
 
@@ -14,8 +15,8 @@ use crate::source::Source;
 
 /// User data that a machine gets at its first boot; its content says which of three kinds it is.
 ///
-/// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is a
-/// breaking change.
+/// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is
+/// a breaking change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserData {
     /// TOML of our own.
@@ -83,8 +84,8 @@ impl UserData {
     ///
     /// # Errors
     ///
-    /// [`TemplateError::Mistakes`] with the places of what is wrong with the text, or where it stops
-    /// being text.
+    /// [`TemplateError::Mistakes`] with the places of what is wrong with the text, or where it
+    /// stops being text.
     pub fn parse_bytes(bytes: &[u8], origin: &Path) -> Result<Self, TemplateError> {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::parse(text, origin),
@@ -105,13 +106,13 @@ impl UserData {
     ///
     /// [`TemplateError::Mistakes`] with the places of what is wrong with the TOML or the YAML.
     pub fn parse(text: &str, origin: &Path) -> Result<Self, TemplateError> {
-        // A mark that some editors write, and nobody who reads it wants.
+        // A mark that some editors write, which no reader wants.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Source::new(origin, text, Caller::current().home);
         let first = text.lines().next().unwrap_or_default();
         let data = if first.starts_with("#!") {
             if text[first.len()..].starts_with("\r\n") {
-                let help = "its interpreter would not be found; sed -i 's/\\r$//' mends it";
+                let help = "its interpreter would not be found; sed -i 's/\\r$//' fixes it";
                 source.wrong(0..first.len(), "this script has the line ends of DOS", help);
             }
             Some(Self::Script(text.to_owned()))
@@ -132,81 +133,11 @@ impl UserData {
     }
 }
 
-impl UserData {
-    /// The first account that the guest is told of by its name, if there is one.
-    pub fn first_user(&self) -> Option<String> {
-        match self {
-            Self::Settings(settings) => settings.users.first().map(|user| user.name.clone()),
-            Self::CloudConfig(text) => first_user_of_yaml(text),
-            Self::Script(_) => None,
-        }
-    }
-}
-
-/// A collection of YAML that is open.
-#[derive(Debug)]
-enum Open {
-    Sequence,
-    /// A mapping, and the key whose value comes next; none if a key does.
-    Mapping(Option<String>),
-}
-
-/// The first name among a cloud-config's `users`, or that of its `user`.
-///
-/// # References
-///
-/// cloud-init's module reference, "Users and Groups": an entry is a mapping with a `name`, or a name;
-/// `default` is whoever the image says.
-fn first_user_of_yaml(text: &str) -> Option<String> {
-    let mut open: Vec<Open> = Vec::new();
-    for event in Parser::new_from_str(text) {
-        match event.ok()?.0 {
-            Event::SequenceStart(..) => open.push(Open::Sequence),
-            Event::MappingStart(..) => open.push(Open::Mapping(None)),
-            Event::Scalar(value, ..) => {
-                if let Some(Open::Mapping(key @ None)) = open.last_mut() {
-                    *key = Some(value.into_owned());
-                    continue;
-                }
-                let is_name = match open.as_slice() {
-                    [Open::Mapping(Some(top))] => top == "user",
-                    [Open::Mapping(Some(top)), Open::Sequence] => top == "users",
-                    [Open::Mapping(Some(top)), Open::Mapping(Some(key))] => {
-                        top == "user" && key == "name"
-                    }
-                    [Open::Mapping(Some(top)), Open::Sequence, Open::Mapping(Some(key))] => {
-                        top == "users" && key == "name"
-                    }
-                    _ => false,
-                };
-                if is_name && value != "default" && value.chars().all(account) {
-                    return Some(value.into_owned());
-                }
-                value_is_over(&mut open);
-            }
-            Event::Alias(_) => value_is_over(&mut open),
-            Event::SequenceEnd | Event::MappingEnd => {
-                open.pop();
-                value_is_over(&mut open);
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// What comes next in a mapping is a key.
-fn value_is_over(open: &mut [Open]) {
-    if let Some(Open::Mapping(key)) = open.last_mut() {
-        *key = None;
-    }
-}
-
 /// What user data is.
 const KINDS: &str = "expected TOML, or #cloud-config (YAML) or #! (a script) in its first line";
 
-/// Why `text` is not even meant to be TOML of ours, if it isn't. Told line by line what is wrong with
-/// another language, nobody would learn anything, and a secret might be shown.
+/// Why `text` is not even meant to be TOML of ours, if it isn't. A list, line by line, of what is
+/// wrong with another language would teach the user nothing, and might show a secret.
 fn reason_against_toml(text: &str) -> Option<&'static str> {
     let first = text.lines().next().unwrap_or_default();
     // What cloud-init knows besides would be nothing but a comment in TOML.
@@ -311,7 +242,7 @@ fn word(section: &Section<'_>, key: &'static str, fits: fn(char) -> bool) -> Opt
 }
 
 /// A name of a user or group that useradd(8) takes.
-fn account(character: char) -> bool {
+pub(crate) fn account(character: char) -> bool {
     character.is_ascii_lowercase() || character.is_ascii_digit() || "_-".contains(character)
 }
 
@@ -399,26 +330,6 @@ mod tests {
             let told = parse(text).unwrap_err();
             assert!(told.contains(words), "{text}: {told}");
             assert!(told.contains("/me.toml:"), "{told}");
-        }
-    }
-
-    #[test]
-    fn the_first_user_is_known_by_name() {
-        let of_toml = parse("[[user]]\nname = \"anon\"\n[[user]]\nname = \"b\"\n").unwrap();
-        assert_eq!(of_toml.first_user().as_deref(), Some("anon"));
-        for (yaml, user) in [
-            ("users:\n- default\n- name: ada\n  groups: [a]\n- name: b\n", Some("ada")),
-            ("name: x\nusers:\n- {ssh: {name: y}, groups: [z], name: ada}\n", Some("ada")),
-            ("write_files: [{content: users}]\nusers: [default, ada]\n", Some("ada")),
-            ("user: ada\n", Some("ada")),
-            ("user:\n  name: ada\n", Some("ada")),
-            ("users: [default]\n", None),
-            ("users: *a\nname: x\n", None),
-            ("packages: [users]\n", None),
-            ("users: [{name: '-oProxyCommand=x y'}]\n", None),
-        ] {
-            let data = UserData::CloudConfig(format!("#cloud-config\n{yaml}"));
-            assert_eq!(data.first_user().as_deref(), user, "{yaml}");
         }
     }
 

@@ -12,7 +12,7 @@ use crate::net::NetTemplate;
 use crate::section::Section;
 use crate::vcpus::Vcpus;
 
-/// `[[template.vm]]`: what each machine made from it is made of.
+/// `[[template.vm]]`: what each machine created from it is made of.
 ///
 /// Its names, and those of its disks and interfaces, are names of files too: a letter or digit,
 /// then letters, digits, `-`, `_` and `.`, in ASCII and at most 63 bytes.
@@ -37,7 +37,7 @@ pub struct VmTemplate {
     /// The network interfaces, in the guest's order.
     #[serde(rename = "net")]
     pub nets: Vec<NetTemplate>,
-    /// The file with what the guest is told at its first boot, unless another is named then.
+    /// The file with what the guest is given at its first boot, unless another is named then.
     pub user_data: Option<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! Images made by qemu-img, of every kind it makes, against what qemu-img makes of them.
+//! Images created by qemu-img, of every kind it makes, against what qemu-img makes of them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -17,16 +17,16 @@ const MIB: u64 = 1 << 20;
 
 /// Sources of a test, and what becomes of them.
 struct Bench {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { directory: tempfile::tempdir().unwrap() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn text(&self, name: &str) -> String {
@@ -79,9 +79,9 @@ impl Bench {
         fs::remove_file(ours).unwrap();
     }
 
-    /// What is in the folder beside what the test put there.
+    /// What is in the directory beside what the test put there.
     fn assert_nothing_but(&self, names: &[&str]) {
-        let mut found: Vec<String> = fs::read_dir(self.folder.path())
+        let mut found: Vec<String> = fs::read_dir(self.directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .filter(|name| !names.contains(&name.as_str()))
@@ -141,7 +141,7 @@ fn a_qcow2_on_another_is_refused_or_becomes_whole() {
         let output = command.arg(bench.path(name)).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     };
-    // Smaller than what it stands on, and below one that is larger again.
+    // Smaller than its backing file, and below one that is larger again.
     qemu_img(&[
         "create",
         "-q",
@@ -215,7 +215,7 @@ fn a_qcow2_on_another_is_refused_or_becomes_whole() {
     let error = disguised.backing_file(BackingFile::Follow).run().unwrap_err();
     assert!(error.to_string().contains("begins like a qcow2"), "{error}");
     assert!(!bench.path("ours").exists());
-    // One that stands on itself, in the end.
+    // One that is its own backing file, in the end.
     qemu_img(&["rebase", "-u", "-b", "top", "-F", "qcow2", &bench.text("middle")]);
     let request = ConvertRequest::new(&bench.path("top"), &bench.path("ours")).format(Format::Raw);
     let error = request.backing_file(BackingFile::Follow).run().unwrap_err();
@@ -332,10 +332,12 @@ fn compressed_images_are_unpacked_whatever_they_are_called() {
         ("xz", &["-1", "--check=none", "--block-size=1MiB"], Compression::Xz),
         ("zstd", &["-q"], Compression::Zstd),
         ("zstd", &["-q", "--ultra", "-22", "--long=27"], Compression::Zstd),
+        // Begins with frames that a decoder skips, and has many.
+        ("pzstd", &["-q", "-p", "4"], Compression::Zstd),
     ] {
         let source = bench.path("image.vmdk");
         fs::write(&source, packed(program, words, &raw)).unwrap();
-        let head = &fs::read(&source).unwrap()[..8];
+        let head = &fs::read(&source).unwrap()[..64];
         assert_eq!(Compression::of(head), Some(compression));
         let mut last = None;
         let mut note = |progress| last = Some(progress);
@@ -383,13 +385,71 @@ fn what_is_no_image_is_refused_also_if_it_is_compressed() {
     fs::write(&source, b"just some words, of a raw image for all that is known").unwrap();
     let error = ConvertRequest::new(&source, &ours).format(Format::Qcow2).run().unwrap_err();
     assert!(matches!(error, DiskError::OtherFormat { .. }), "{error:?}");
-    let error = ConvertRequest::new(bench.folder.path(), &ours).run().unwrap_err();
-    assert!(matches!(error, DiskError::NotAnImage { what: "a folder", .. }), "{error:?}");
+    let error = ConvertRequest::new(bench.directory.path(), &ours).run().unwrap_err();
+    assert!(matches!(error, DiskError::NotAnImage { what: "a directory", .. }), "{error:?}");
     fs::write(&source, b"").unwrap();
     let error = ConvertRequest::new(&source, &ours).run().unwrap_err();
     assert!(matches!(error, DiskError::NotAnImage { what: "empty", .. }), "{error:?}");
     assert!(matches!(inspect(&ours), Err(DiskError::Read { .. })));
     bench.assert_nothing_but(&["source"]);
+}
+
+/// Regression: what was not recognised was imported as a raw disk of compressed bytes.
+#[test_on(Packers)]
+fn what_another_packer_made_is_refused_with_the_program_that_unpacks_it() {
+    let bench = Bench::new();
+    let (raw, source, ours) = (bench.raw("raw"), bench.path("source"), bench.path("ours"));
+    let archive = bench.path("disk.zip");
+    let mut tried = 0;
+    for (program, words, name) in [
+        ("xz", &["--format=lzma", "-0"][..], "lzma"),
+        ("xz", &["--format=lzma", "-9", "--lzma1=dict=96KiB"], "lzma"),
+        ("lz4", &["-q"], "lz4"),
+        ("lz4", &["-q", "-l"], "lz4"),
+        ("bzip2", &[], "bzip2"),
+        ("lzip", &["-0"], "lzip"),
+        ("lzop", &[], "lzop"),
+        ("compress", &[], "compress"),
+    ] {
+        if Command::new(program).arg("--version").output().is_err() {
+            continue;
+        }
+        tried += 1;
+        fs::write(&source, packed(program, words, &raw)).unwrap();
+        for error in [
+            inspect(&source).unwrap_err(),
+            ConvertRequest::new(&source, &ours).run().unwrap_err(),
+            virshle_disk::CloneRequest::new(&source, &ours).run().unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(name), "{program} {words:?}: {error}");
+            assert!(error.hint().unwrap().contains("unpack it first"), "{error:?}");
+        }
+        // Twice packed is not unpacked once.
+        fs::write(&archive, packed("gzip", &[], &source)).unwrap();
+        let error = ConvertRequest::new(&archive, &ours).run().unwrap_err();
+        assert!(error.to_string().contains(name), "{program} {words:?}: {error}");
+    }
+    assert!(tried >= 2, "xz is here");
+    bench.assert_nothing_but(&["raw", "source", "disk.zip"]);
+}
+
+/// Regression: the hint was to fetch it again, which would have failed again.
+#[test_on(Packers)]
+fn what_takes_too_much_memory_is_whole_and_said_to_be() {
+    let bench = Bench::new();
+    let source = bench.path("source");
+    // Its window is as large as its content, and that is known before it is read.
+    File::create(bench.path("raw")).unwrap().set_len(300 * MIB).unwrap();
+    for (program, words, remedy) in [
+        ("zstd", &["-q", "--long=31"][..], "zstd -d --long=31"),
+        ("xz", &["-0", "--lzma2=preset=0,dict=1536MiB", "-M", "max"], "xz -d"),
+    ] {
+        fs::write(&source, packed(program, words, &bench.path("raw"))).unwrap();
+        let error = ConvertRequest::new(&source, &bench.path("ours")).run().unwrap_err();
+        assert!(matches!(error, DiskError::Unpack { .. }), "{error:?}");
+        assert!(error.hint().unwrap().contains(remedy), "{error:?}");
+    }
+    bench.assert_nothing_but(&["raw", "source"]);
 }
 
 #[test_on(Reflink, QemuImg, Packers)]

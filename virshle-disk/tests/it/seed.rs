@@ -20,8 +20,8 @@ fn run(program: &str, arguments: &[&str]) -> Option<String> {
 
 #[test]
 fn other_programs_read_the_seed() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("seed");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("seed");
     SeedRequest::new(&path)
         .file("meta-data", "instance-id: i-1\n")
         .file("user-data", "#cloud-config\n")

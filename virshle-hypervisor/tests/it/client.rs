@@ -15,8 +15,8 @@ use virshle_testkit_macros::test_on;
 use crate::machine::{IN_TIME, Machine, SOON, chain, launch, program};
 
 fn ask(answer: FakeAnswer, timeout: Duration) -> HypervisorError {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("ch.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ch.sock");
     let _server = FakeHypervisor::start(&socket, &[("vmm.ping", answer)]).unwrap();
     Client::connect(&socket, timeout).unwrap().ping().unwrap_err()
 }
@@ -57,8 +57,8 @@ fn silence_ends_at_the_deadline_and_says_what_was_awaited() {
 
 #[test]
 fn no_timeout_is_too_long() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("ch.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ch.sock");
     let pong = FakeAnswer::Json(200, "{\"version\": \"v53.0\"}".into());
     let boot = FakeAnswer::Json(204, String::new());
     let _server = FakeHypervisor::start(&socket, &[("vmm.ping", pong), ("vm.boot", boot)]).unwrap();
@@ -69,8 +69,8 @@ fn no_timeout_is_too_long() {
 
 #[test_on(Ch, Kvm)]
 fn ch_no_timeout_is_too_long() {
-    let folder = tempfile::tempdir().unwrap();
-    let vmm = launch(folder.path()).start_timeout(Duration::MAX).spawn().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let vmm = launch(directory.path()).start_timeout(Duration::MAX).spawn().unwrap();
     vmm.client(Duration::MAX).ping().unwrap();
     virshle_hypervisor::version(&program(), Duration::MAX).unwrap();
     assert!(vmm.terminate(Duration::MAX).unwrap());
@@ -105,8 +105,8 @@ fn a_refusal_carries_status_and_causes() {
 
 #[test]
 fn a_client_goes_on_after_a_call_that_failed() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("ch.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ch.sock");
     let answers = [
         ("vmm.ping", FakeAnswer::Json(200, json!({"version": "53.0.0", "pid": 1}).to_string())),
         ("vm.boot", FakeAnswer::Silence),
@@ -124,8 +124,8 @@ fn a_client_goes_on_after_a_call_that_failed() {
 
 #[test]
 fn descriptors_travel_with_their_request() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("ch.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ch.sock");
     let added = FakeAnswer::Json(200, r#"{"id": "main", "bdf": "0000:00:04.0"}"#.into());
     let server = FakeHypervisor::start(&socket, &[("vm.add-net", added)]).unwrap();
     let client = Client::connect(&socket, SOON).unwrap();
@@ -149,11 +149,11 @@ fn an_absent_server_is_told_from_a_silent_one() {
     let error = Client::connect(Path::new("/nowhere/ch.sock"), SOON).unwrap_err();
     assert!(error.nobody_listens());
     assert_eq!(error.to_string(), "cannot connect to the API socket /nowhere/ch.sock");
-    let folder = tempfile::tempdir().unwrap();
-    let stale = folder.path().join("ch.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let stale = directory.path().join("ch.sock");
     drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
     assert!(Client::connect(&stale, SOON).unwrap_err().nobody_listens());
-    let long = folder.path().join("x".repeat(120));
+    let long = directory.path().join("x".repeat(120));
     let error = Client::connect(&long, SOON).unwrap_err();
     assert!(!error.nobody_listens());
 }
@@ -162,7 +162,7 @@ fn an_absent_server_is_told_from_a_silent_one() {
 fn ch_every_endpoint_is_known_to_the_server() {
     let machine = Machine::start();
     let client = machine.client();
-    let folder = machine.folder.path();
+    let directory = machine.directory.path();
     let disk = DiskConfig::new("/nowhere", ImageType::Raw);
     let object = json!({"path": "/n", "socket": "/n", "file": "/n", "tag": "t", "num_queues": 1,
         "queue_size": 2, "queue_sizes": [2], "device_type": 1});
@@ -189,8 +189,8 @@ fn ch_every_endpoint_is_known_to_the_server() {
         ("vm.add-user-device", client.add_user_device(&object).map(drop)),
         ("vm.add-generic-vhost-user", client.add_generic_vhost_user(&object).map(drop)),
         ("vm.remove-device", client.remove_device("d")),
-        ("vm.snapshot", client.snapshot(folder)),
-        ("vm.restore", client.restore(&Restore::new(&folder.join("none")).unwrap(), &[])),
+        ("vm.snapshot", client.snapshot(directory)),
+        ("vm.restore", client.restore(&Restore::new(&directory.join("none")).unwrap(), &[])),
         ("vm.send-migration", client.send_migration(&SendMigration::new("unix:/n"))),
         ("vm.receive-migration", client.receive_migration(&ReceiveMigration::new("no:url"))),
     ];
@@ -204,7 +204,7 @@ fn ch_every_endpoint_is_known_to_the_server() {
         assert!(status != 400 && causes.len() > 1, "{name}: {status} {causes:?}");
     }
     client.delete().unwrap();
-    let coredump = client.coredump(&folder.join("core")).unwrap_err();
+    let coredump = client.coredump(&directory.join("core")).unwrap_err();
     assert!(matches!(coredump, HypervisorError::Refused { status: 404 | 500, .. }), "{coredump:?}");
     assert_eq!(coredump.hint(), None, "{coredump:?}");
     assert!(client.ping().unwrap().features.contains(&"kvm".to_owned()));
@@ -230,7 +230,7 @@ fn ch_create_checks_nothing_and_boot_tells_why() {
     client.create(&config).unwrap();
 }
 
-/// The hints that only cloud-hypervisor's text can tell, from what it really writes; those on locks,
+/// The hints that only cloud-hypervisor's text gives, from what it really writes; those on locks,
 /// on shared memory and on an incomplete machine have tests of their own.
 #[test_on(Ch, Kvm)]
 fn ch_a_remedy_is_found_in_what_cloud_hypervisor_really_writes() {
@@ -251,8 +251,8 @@ fn ch_a_remedy_is_found_in_what_cloud_hypervisor_really_writes() {
 
 #[test_on(Ch, Kvm, Root)]
 fn ch_a_host_without_kvm_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let wrapper = folder.path().join("cloud-hypervisor");
+    let directory = tempfile::tempdir().unwrap();
+    let wrapper = directory.path().join("cloud-hypervisor");
     let script = format!(
         "#!/bin/sh\nexec unshare --mount sh -c 'mount --bind /dev/null /dev/kvm && exec {} \"$@\"' sh \"$@\"\n",
         program().display()
@@ -260,8 +260,8 @@ fn ch_a_host_without_kvm_is_named() {
     std::fs::write(&wrapper, script).unwrap();
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&wrapper, executable).unwrap();
-    let error = Launch::new(&wrapper, &folder.path().join("ch.sock"))
-        .log_file(folder.path().join("ch.log"))
+    let error = Launch::new(&wrapper, &directory.path().join("ch.sock"))
+        .log_file(directory.path().join("ch.log"))
         .spawn()
         .unwrap_err();
     assert!(matches!(error, HypervisorError::Died { .. }), "{error:?}");

@@ -41,7 +41,7 @@ fn both(machine: &Machine, config: &VmConfig) -> (VmConfig, VmConfig) {
     let errors = std::fs::File::create(machine.path("by-hand.log")).unwrap();
     let mut child = Foreground(command.stderr(errors).spawn().unwrap());
     let deadline = Instant::now() + SOON;
-    // The program makes its socket in its own time, and the machine after it; nothing tells when.
+    // The program makes its socket in its own time, and the machine after it; nothing announces it.
     let by_hand = loop {
         let info = Client::connect(&socket, SOON).and_then(|client| client.info());
         match info {
@@ -110,12 +110,12 @@ fn kvm_the_command_line_confines_the_same_machine() {
 
 #[test_on(Ch, Kvm)]
 fn kvm_the_command_line_waits_at_a_vhost_user_socket() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("net.sock");
-    let mut config = crate::machine::small(folder.path(), &TestKernel::halt());
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("net.sock");
+    let mut config = crate::machine::small(directory.path(), &TestKernel::halt());
     config.memory = config.memory.shared(true);
     let config = config.net(NetConfig::vhost_user(&socket, VhostMode::Server).mtu_bytes(1500));
-    let line = config.command_line(&program(), &folder.path().join("ch.sock"));
+    let line = config.command_line(&program(), &directory.path().join("ch.sock"));
     let mut command = Command::new(&line[0]);
     command.args(&line[1..]).stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = Foreground(command.spawn().unwrap());
@@ -130,7 +130,7 @@ fn kvm_the_command_line_waits_at_a_vhost_user_socket() {
 fn json(config: &VmConfig) -> String {
     let mut config = config.clone();
     for net in &mut config.net {
-        // That of the tap, which is made anew each time.
+        // That of the tap, which is created again each time.
         net.extra.remove("host_mac");
     }
     serde_json::to_string_pretty(&config).unwrap()

@@ -69,7 +69,7 @@ fn kvm_a_guest_that_reboots_stays_in_its_process_and_events_tell() {
         if command == b'P' {
             break;
         }
-        // The guest asks for the reboot after its echo, and the events are the only ones to tell
+        // The guest asks for the reboot after its echo, and the events are the only ones to show it
         // when it is done.
         let deadline = std::time::Instant::now() + SOON;
         let mut rebooted = false;

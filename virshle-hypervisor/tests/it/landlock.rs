@@ -106,7 +106,7 @@ fn kvm_a_confined_machine_reads_its_named_tap_and_makes_its_vhost_user_socket() 
     assert!(error.timed_out() && socket.exists(), "{error:?}");
 }
 
-/// A tap that no process holds, made by `ip` and removed by it.
+/// A tap that no process holds, created by `ip` and removed by it.
 struct PersistentTap(String);
 
 impl PersistentTap {

@@ -13,9 +13,9 @@ use virshle_testkit_macros::test_on;
 
 use crate::machine::{Machine, SOON, chain, launch, program};
 
-fn fails(folder: &Path, program: &Path) -> HypervisorError {
-    let socket = folder.join("ch.sock");
-    let launch = Launch::new(program, &socket).log_file(folder.join("ch.log"));
+fn fails(directory: &Path, program: &Path) -> HypervisorError {
+    let socket = directory.join("ch.sock");
+    let launch = Launch::new(program, &socket).log_file(directory.join("ch.log"));
     let error = launch.start_timeout(SOON).spawn().unwrap_err();
     assert!(!socket.exists(), "{error}");
     error
@@ -23,28 +23,28 @@ fn fails(folder: &Path, program: &Path) -> HypervisorError {
 
 #[test]
 fn a_program_that_isnt_there_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let error = fails(folder.path(), Path::new("/nowhere/cloud-hypervisor"));
+    let directory = tempfile::tempdir().unwrap();
+    let error = fails(directory.path(), Path::new("/nowhere/cloud-hypervisor"));
     assert_eq!(error.to_string(), "cannot run /nowhere/cloud-hypervisor");
     assert!(error.hint().unwrap().starts_with("install cloud-hypervisor"));
-    let error = fails(folder.path(), Path::new("no-such-program-in-path"));
+    let error = fails(directory.path(), Path::new("no-such-program-in-path"));
     assert!(matches!(error, HypervisorError::Run { .. }), "{error:?}");
 }
 
 #[test]
 fn a_program_that_isnt_executable_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("cloud-hypervisor");
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("cloud-hypervisor");
     std::fs::write(&program, "text").unwrap();
-    let error = fails(folder.path(), &program);
+    let error = fails(directory.path(), &program);
     assert!(matches!(error, HypervisorError::Run { .. }), "{error:?}");
 }
 
 #[test]
 fn a_program_that_dies_leaves_its_last_words() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = FakeProgram::dies("Error: no /dev/kvm here", 3).write(folder.path()).unwrap();
-    let error = fails(folder.path(), &program);
+    let directory = tempfile::tempdir().unwrap();
+    let program = FakeProgram::dies("Error: no /dev/kvm here", 3).write(directory.path()).unwrap();
+    let error = fails(directory.path(), &program);
     let HypervisorError::Died { status, .. } = &error else { panic!("{error:?}") };
     assert_eq!(status.unwrap().code(), Some(3));
     let chain = chain(&error);
@@ -55,30 +55,30 @@ fn a_program_that_dies_leaves_its_last_words() {
 /// Regression: its usage text was all that was reported (8000759).
 #[test]
 fn a_program_too_old_to_know_its_arguments_is_told_to_be() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let script = "[ \"$1\" != --version ] || echo 'cloud-hypervisor v30.0'\n\
                   [ \"$1\" = --version ] || exit 2";
-    let program = FakeProgram::script(script).write(folder.path()).unwrap();
-    let error = fails(folder.path(), &program);
+    let program = FakeProgram::script(script).write(directory.path()).unwrap();
+    let error = fails(directory.path(), &program);
     assert!(matches!(error, HypervisorError::TooOld { .. }), "{error:?}");
     assert_eq!(error.hint().as_deref(), Some("install a newer cloud-hypervisor"));
 }
 
 #[test]
 fn a_program_that_is_killed_is_told_from_one_that_ends() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = FakeProgram::script("kill -SYS $$").write(folder.path()).unwrap();
-    let HypervisorError::Died { status, .. } = fails(folder.path(), &program) else { panic!() };
+    let directory = tempfile::tempdir().unwrap();
+    let program = FakeProgram::script("kill -SYS $$").write(directory.path()).unwrap();
+    let HypervisorError::Died { status, .. } = fails(directory.path(), &program) else { panic!() };
     assert_eq!(status.unwrap().signal(), Some(31));
 }
 
 #[test]
 fn a_program_that_never_answers_is_ended() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("ch.sock");
-    let note = folder.path().join("pid");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ch.sock");
+    let note = directory.path().join("pid");
     let script = format!("echo $$ > {}\nexec sleep 60", note.display());
-    let program = FakeProgram::script(&script).write(folder.path()).unwrap();
+    let program = FakeProgram::script(&script).write(directory.path()).unwrap();
     let launch = Launch::new(&program, &socket);
     // Longer on a host so busy that the program didn't get to write its note.
     let pid = [300, 3_000, 30_000].into_iter().find_map(|milliseconds| {
@@ -96,8 +96,8 @@ fn a_program_that_never_answers_is_ended() {
 
 #[test]
 fn what_isnt_a_socket_stays_where_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ch.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ch.sock");
     std::fs::write(&path, "precious").unwrap();
     let error = Launch::new(Path::new("true"), &path).spawn().unwrap_err();
     assert!(matches!(error, HypervisorError::Bind { .. }), "{error:?}");
@@ -106,9 +106,9 @@ fn what_isnt_a_socket_stays_where_it_is() {
 
 #[test]
 fn a_log_that_cant_be_made_leaves_no_socket() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("ch.sock");
-    let log = folder.path().join("absent/ch.log");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ch.sock");
+    let log = directory.path().join("absent/ch.log");
     let error = Launch::new(Path::new("true"), &socket).log_file(&log).spawn().unwrap_err();
     assert_eq!(error.to_string(), format!("cannot write {}", log.display()));
     assert!(!socket.exists());
@@ -116,8 +116,8 @@ fn a_log_that_cant_be_made_leaves_no_socket() {
 
 #[test]
 fn a_socket_that_somebody_listens_at_stays() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ch.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ch.sock");
     let _listener = UnixListener::bind(&path).unwrap();
     let error = Launch::new(Path::new("true"), &path).spawn().unwrap_err();
     let HypervisorError::InUse { pid, .. } = error else { panic!("{error:?}") };
@@ -127,8 +127,8 @@ fn a_socket_that_somebody_listens_at_stays() {
 
 #[test]
 fn a_path_too_long_for_a_socket_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x".repeat(110));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x".repeat(110));
     let error = Launch::new(Path::new("true"), &path).spawn().unwrap_err();
     assert!(matches!(error, HypervisorError::Bind { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("107 bytes"), "{:?}", error.hint());
@@ -136,8 +136,8 @@ fn a_path_too_long_for_a_socket_is_told() {
 
 #[test_on(Ch, Kvm)]
 fn ch_wrong_arguments_are_told_in_cloud_hypervisors_words() {
-    let folder = tempfile::tempdir().unwrap();
-    let error = launch(folder.path()).argument("--nonsense").spawn().unwrap_err();
+    let directory = tempfile::tempdir().unwrap();
+    let error = launch(directory.path()).argument("--nonsense").spawn().unwrap_err();
     let HypervisorError::Died { status, .. } = &error else { panic!("{error:?}") };
     assert_eq!(status.unwrap().code(), Some(2));
     assert!(chain(&error).iter().any(|line| line.contains("--nonsense")), "{error:?}");
@@ -146,13 +146,13 @@ fn ch_wrong_arguments_are_told_in_cloud_hypervisors_words() {
 /// Regression: a second start put the log of a running process aside (ff2043e).
 #[test_on(Ch, Kvm)]
 fn ch_a_stale_socket_and_old_logs_dont_hinder() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("ch.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ch.sock");
     drop(UnixListener::bind(&socket).unwrap());
-    std::fs::write(folder.path().join("ch.log"), "the run before").unwrap();
-    std::fs::write(folder.path().join("events.json"), "its events").unwrap();
-    let vmm = launch(folder.path()).spawn().unwrap();
-    let machine = Machine { folder, vmm };
+    std::fs::write(directory.path().join("ch.log"), "the run before").unwrap();
+    std::fs::write(directory.path().join("events.json"), "its events").unwrap();
+    let vmm = launch(directory.path()).spawn().unwrap();
+    let machine = Machine { directory, vmm };
     assert_eq!(std::fs::read(machine.path("ch.log.1")).unwrap(), b"the run before");
     assert_eq!(std::fs::read(machine.path("events.json.1")).unwrap(), b"its events");
     assert!(machine.log().contains("starting"));
@@ -161,7 +161,7 @@ fn ch_a_stale_socket_and_old_logs_dont_hinder() {
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
         assert_eq!(metadata.file_type().is_socket(), name == "ch.sock");
     }
-    let error = launch(machine.folder.path()).spawn().unwrap_err();
+    let error = launch(machine.directory.path()).spawn().unwrap_err();
     let HypervisorError::InUse { pid, .. } = error else { panic!("{error:?}") };
     assert_eq!(pid, machine.vmm.pid());
     assert!(machine.client().ping().is_ok());
@@ -175,33 +175,33 @@ fn ch_a_stale_socket_and_old_logs_dont_hinder() {
 #[test]
 #[ignore = "needs cloud-hypervisor"]
 fn ch_starter_that_ends_at_once() {
-    let Some(folder) = std::env::var_os("VIRSHLE_TEST_STARTER") else { return };
-    let folder = Path::new(&folder);
+    let Some(directory) = std::env::var_os("VIRSHLE_TEST_STARTER") else { return };
+    let directory = Path::new(&directory);
     // A descriptor that the process must not inherit, though nothing forbids it to.
-    let leak = std::fs::File::create(folder.join("leak")).unwrap();
+    let leak = std::fs::File::create(directory.join("leak")).unwrap();
     let leak = rustix::io::dup(&leak).unwrap();
-    let vmm = launch(folder).spawn().unwrap();
+    let vmm = launch(directory).spawn().unwrap();
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let children: String = tasks
         .map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap())
         .collect();
     assert_eq!(children, "", "children, or zombies, are left");
-    std::fs::write(folder.join("pid"), vmm.pid().to_string()).unwrap();
+    std::fs::write(directory.join("pid"), vmm.pid().to_string()).unwrap();
     drop(leak);
 }
 
 #[test_on(Ch, Kvm)]
 fn ch_the_process_outlives_its_starter() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let starter = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "launch::ch_starter_that_ends_at_once", "--ignored"])
-        .env("VIRSHLE_TEST_STARTER", folder.path())
+        .env("VIRSHLE_TEST_STARTER", directory.path())
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let vmm = Vmm::find(&folder.path().join("ch.sock"), &program()).unwrap();
+    let vmm = Vmm::find(&directory.path().join("ch.sock"), &program()).unwrap();
     let vmm = vmm.expect("the process ended with its starter");
-    let machine = Machine { folder, vmm };
+    let machine = Machine { directory, vmm };
     let output = String::from_utf8_lossy(&starter.stdout);
     assert!(starter.status.success(), "{output}");
     let pid = machine.vmm.pid();

@@ -1,4 +1,4 @@
-//! A real cloud-hypervisor process in a folder of its own, ended whatever happens.
+//! A real cloud-hypervisor process in a directory of its own, ended whatever happens.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,20 +20,20 @@ pub(crate) fn program() -> PathBuf {
 }
 
 pub(crate) struct Machine {
-    pub(crate) folder: TempDir,
+    pub(crate) directory: TempDir,
     pub(crate) vmm: Vmm,
 }
 
 impl Machine {
     /// A process without a machine yet.
     pub(crate) fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let vmm = launch(folder.path()).spawn().unwrap();
-        Self { folder, vmm }
+        let directory = tempfile::tempdir().unwrap();
+        let vmm = launch(directory.path()).spawn().unwrap();
+        Self { directory, vmm }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -42,7 +42,7 @@ impl Machine {
 
     /// A small machine that boots `kernel`.
     pub(crate) fn config(&self, kernel: &TestKernel) -> VmConfig {
-        small(self.folder.path(), kernel)
+        small(self.directory.path(), kernel)
     }
 
     /// Starts that machine.
@@ -71,14 +71,14 @@ impl Drop for Machine {
     }
 }
 
-pub(crate) fn launch(folder: &Path) -> Launch {
-    Launch::new(&program(), &folder.join("ch.sock"))
-        .log_file(folder.join("ch.log"))
-        .event_file(folder.join("events.json"))
+pub(crate) fn launch(directory: &Path) -> Launch {
+    Launch::new(&program(), &directory.join("ch.sock"))
+        .log_file(directory.join("ch.log"))
+        .event_file(directory.join("events.json"))
 }
 
-pub(crate) fn small(folder: &Path, kernel: &TestKernel) -> VmConfig {
-    let kernel = PayloadConfig::kernel(kernel.write(folder).unwrap());
+pub(crate) fn small(directory: &Path, kernel: &TestKernel) -> VmConfig {
+    let kernel = PayloadConfig::kernel(kernel.write(directory).unwrap());
     // Snapshots fail where KVM itself runs in a machine and lends out that ability.
     VmConfig::new(CpusConfig::new(1).nested(false), MemoryConfig::new(64 << 20), kernel)
 }

@@ -115,9 +115,9 @@ fn kvm_a_snapshot_comes_up_in_another_process() {
 
 #[test_on(Ch, Kvm)]
 fn kvm_no_shutdown_keeps_the_process_when_the_guest_powers_off() {
-    let folder = tempfile::tempdir().unwrap();
-    let vmm = launch(folder.path()).argument("--no-shutdown").spawn().unwrap();
-    let machine = Machine { folder, vmm };
+    let directory = tempfile::tempdir().unwrap();
+    let vmm = launch(directory.path()).argument("--no-shutdown").spawn().unwrap();
+    let machine = Machine { directory, vmm };
     let client = machine.boot(&machine.config(&TestKernel::power_off()));
     assert!(!machine.vmm.wait_exit(Duration::from_millis(200)));
     assert_eq!(client.info().unwrap().state, VmState::Created);
@@ -125,15 +125,15 @@ fn kvm_no_shutdown_keeps_the_process_when_the_guest_powers_off() {
 
 #[test_on(Ch, Kvm)]
 fn ch_older_options_and_no_files_at_all_work() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("odd, name.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("odd, name.sock");
     let vmm = Launch::new(&crate::machine::program(), &socket)
         .verbosity(virshle_hypervisor::Verbosity::Warn)
         .seccomp(virshle_hypervisor::Seccomp::Log)
-        .working_folder(folder.path())
+        .working_folder(directory.path())
         .spawn()
         .unwrap();
-    let machine = Machine { folder, vmm };
+    let machine = Machine { directory, vmm };
     Client::connect(&socket, SOON).unwrap().ping().unwrap();
     assert!(Vmm::find(&socket, &crate::machine::program()).unwrap().is_some());
     assert!(machine.vmm.terminate(SOON).unwrap());

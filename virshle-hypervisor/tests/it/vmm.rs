@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use virshle_hypervisor::{HypervisorError, Vmm};
+use virshle_hypervisor::{HypervisorError, PayloadConfig, Vmm};
+use virshle_testkit::TestKernel;
 use virshle_testkit_macros::test_on;
 
-use crate::machine::{Machine, SOON, launch, program};
+use crate::machine::{Machine, SOON, launch, program, small};
 
 #[test_on(Ch, Kvm)]
 fn ch_a_killed_process_is_not_found_and_can_be_started_again() {
@@ -22,11 +23,11 @@ fn ch_a_killed_process_is_not_found_and_can_be_started_again() {
     assert!(machine.vmm.wait_exit(Duration::ZERO));
     assert!(socket.exists());
     assert!(Vmm::find(socket, &program()).unwrap().is_none());
-    // Signals to a process that is gone reach nobody, and aren't errors.
+    // Signals to a process that is gone are lost, and aren't errors.
     found.kill().unwrap();
     assert!(found.terminate(Duration::ZERO).unwrap());
 
-    let again = launch(machine.folder.path()).spawn().unwrap();
+    let again = launch(machine.directory.path()).spawn().unwrap();
     assert_ne!(again.pid(), machine.vmm.pid());
     assert!(again.terminate(SOON).unwrap());
 }
@@ -37,14 +38,14 @@ fn ch_processes_of_a_root_are_found_without_their_sockets() {
     let other = Machine::start();
     std::fs::remove_file(machine.vmm.api_socket()).unwrap();
     assert!(Vmm::find(machine.vmm.api_socket(), &program()).unwrap().is_none());
-    let found = Vmm::all_under(machine.folder.path()).unwrap();
+    let found = Vmm::all_under(machine.directory.path()).unwrap();
     let pids: Vec<_> = found.iter().map(Vmm::pid).collect();
     assert_eq!(pids, [machine.vmm.pid()]);
     assert_eq!(found[0].api_socket(), machine.vmm.api_socket());
     found[0].kill().unwrap();
     assert!(machine.vmm.wait_exit(SOON));
     assert!(!other.vmm.wait_exit(Duration::ZERO));
-    assert!(Vmm::all_under(machine.folder.path()).unwrap().is_empty());
+    assert!(Vmm::all_under(machine.directory.path()).unwrap().is_empty());
 }
 
 #[test_on(Ch, Kvm)]
@@ -81,8 +82,8 @@ fn root_a_process_of_another_namespace_is_foreign() {
         assert!(matches!(found, Err(HypervisorError::Foreign { pid: 0, .. })), "{found:?}");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("ch.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ch.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
     let output = Command::new("unshare")
         .args(["--pid", "--fork"])
@@ -94,4 +95,32 @@ fn root_a_process_of_another_namespace_is_foreign() {
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+}
+
+/// Regression: the first example, with a kernel that isn't there, left a process behind.
+#[test_on(Ch, Kvm)]
+fn ch_a_start_that_fails_half_way_leaves_no_process_unless_it_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = |kernel: Option<PayloadConfig>| -> Result<Vmm, HypervisorError> {
+        let vmm = launch(directory.path()).spawn()?.kill_on_drop();
+        let mut config = small(directory.path(), &TestKernel::halt());
+        config.payload = kernel.or(config.payload);
+        let client = vmm.client(SOON);
+        client.create(&config)?;
+        client.boot()?;
+        Ok(vmm.keep())
+    };
+    let error = start(Some(PayloadConfig::kernel(directory.path().join("nowhere")))).unwrap_err();
+    assert!(matches!(error, HypervisorError::Refused { .. }), "{error:?}");
+    assert!(Vmm::all_under(directory.path()).unwrap().is_empty());
+    let vmm = start(None).unwrap();
+    assert!(!vmm.wait_exit(Duration::from_millis(200)));
+    // By a panic as well.
+    let guard = vmm.kill_on_drop();
+    assert!(std::panic::catch_unwind(move || panic!("process {}", guard.pid())).is_err());
+    assert!(Vmm::all_under(directory.path()).unwrap().is_empty());
+    // One that has ended already.
+    let guard = launch(directory.path()).spawn().unwrap().kill_on_drop();
+    assert!(guard.terminate(SOON).unwrap());
+    drop(guard);
 }

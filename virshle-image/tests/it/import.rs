@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use virshle_image::disk::{BackingFile, allocated_bytes};
 use virshle_image::{Expected, ImageError, ImportFormat};
-use virshle_testkit::{LoopFilesystem, WebFile, WebServer};
+use virshle_testkit::{FuseFilesystem, LoopFilesystem, WebFile, WebServer};
 use virshle_testkit_macros::test_on;
 
 use crate::lab::{Lab, MIB, file, name, noise, run, sha256, url};
@@ -211,4 +211,63 @@ fn reflink_or_not_a_full_disk_leaves_no_image() {
     assert!(matches!(error, ImageError::Import { .. }), "{error:?}");
     assert_eq!(left(), [".import-c"]);
     assert_eq!(fs::metadata(lab.path("c.raw")).unwrap().size(), 40 << 20);
+}
+
+/// Regression: what pzstd had packed was imported as a raw image of compressed bytes.
+#[test_on(Packers)]
+fn what_is_named_as_compressed_is_unpacked_or_refused() {
+    let lab = Lab::new();
+    let (raw, packed) = (lab.path("image.raw"), lab.path("packed.raw.zst"));
+    run("pzstd", &["-q", raw.to_str().unwrap(), "-o", packed.to_str().unwrap()]);
+    let image = lab.import(&file(&packed)).unwrap();
+    assert_eq!(image.name, "packed");
+    assert!(fs::read(&image.path).unwrap() == fs::read(&raw).unwrap());
+    let before = lab.entries();
+    // brotli's files have no mark; these have never been packed.
+    for suffix in ["br", "gz", "ZST", "lz4", "7z"] {
+        let source = lab.path(&format!("disk.raw.{suffix}"));
+        fs::copy(&raw, &source).unwrap();
+        let error = lab.import(&file(&source).name(name("disk"))).unwrap_err();
+        assert!(matches!(error, ImageError::Misnamed { .. }), "{error:?}");
+        assert_eq!(error.code(), "import-failed");
+        assert!(error.hint().unwrap().contains("rename"), "{error:?}");
+        fs::write(&source, [4, 0x22, 0x4d, 0x18, 1, 2, 3, 4, 5]).unwrap();
+        let error = lab.import(&file(&source).name(name("disk"))).unwrap_err();
+        assert!(error.hint().unwrap().contains("unlz4"), "{error:?}");
+        assert_eq!(lab.entries(), before);
+    }
+}
+
+/// Regression: nothing could be imported on filesystems without renames that replace nothing, and
+/// what was prepared was left behind (the directory of its lock, which was still open).
+#[test_on(Fuse, Packers)]
+fn fuse_an_import_is_whole_and_leaves_nothing_behind() {
+    let filesystem = FuseFilesystem::mount().unwrap();
+    let lab = Lab::in_directory(filesystem.path().join("cache"));
+    let server = WebServer::start().unwrap();
+    let bytes = noise(MIB);
+    server.put("/web.raw", WebFile::new(&bytes[..]).etag("\"1\""));
+    let packed = lab.path("packed.raw.zst");
+    run("zstd", &["-q", lab.path("image.raw").to_str().unwrap(), "-o", packed.to_str().unwrap()]);
+    for request in [file(&lab.path("image.raw")), file(&packed), url(&server.url("/web.raw"))] {
+        let image = lab.import(&request).unwrap();
+        assert_eq!(lab.entries().len(), 2, "{:?}", lab.entries());
+        let again = lab.import(&request).unwrap_err();
+        assert!(matches!(again, ImageError::ImageTaken { .. }), "{again:?}");
+        assert_eq!(lab.entries().len(), 2, "{:?}", lab.entries());
+        lab.remove(&image.name).unwrap();
+        assert_eq!(lab.entries(), Vec::<String>::new());
+    }
+    // One that fails, and one that is resumed.
+    let wrong = Expected::Checksum("0".repeat(64).parse().unwrap());
+    let error = lab.import(&url(&server.url("/web.raw")).expected(wrong)).unwrap_err();
+    assert!(matches!(error, ImageError::Checksum { .. }), "{error:?}");
+    assert_eq!(lab.entries(), Vec::<String>::new());
+    server.put("/web.raw", WebFile::new(&bytes[..]).etag("\"1\"").cut_after(100_000));
+    lab.import(&url(&server.url("/web.raw"))).unwrap_err();
+    assert_eq!(lab.entries(), [".import-web"]);
+    server.put("/web.raw", WebFile::new(&bytes[..]).etag("\"1\""));
+    let image = lab.import(&url(&server.url("/web.raw"))).unwrap();
+    assert!(fs::read(&image.path).unwrap() == bytes);
+    assert_eq!(lab.entries(), [".record-web.toml", "web"]);
 }

@@ -18,9 +18,18 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path().join("root/cache");
+        Self::with(directory, cache)
+    }
+
+    /// A lab whose cache is in a directory of another filesystem.
+    pub(crate) fn in_directory(cache: PathBuf) -> Self {
+        Self::with(tempfile::tempdir().unwrap(), cache)
+    }
+
+    fn with(directory: TempDir, cache: PathBuf) -> Self {
         fs::write(directory.path().join("image.raw"), vec![7; 64 << 10]).unwrap();
-        let cache = ImageCache::new(directory.path().join("root/cache"));
-        Self { directory, cache }
+        Self { directory, cache: ImageCache::new(cache) }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -1,4 +1,7 @@
-//! The client.
+//! The OVSDB client: calls, transactions, monitors.
+//!
+//! Longer than other files of this crate: every call shares one connection's bookkeeping (answers by
+//! number, updates not yet taken), and a third of the lines are the docs of the calls.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,7 +22,7 @@ use crate::deadline::Deadline;
 /// Every call waits for `timeout` at most, as given to [`connect`](Self::connect) or
 /// [`set_timeout`](Self::set_timeout). A call that timed out leaves the connection usable: the
 /// answer is thrown away when it comes. After [`NetError::Malformed`], [`NetError::Closed`] or a
-/// failure to send, connect anew.
+/// failure to send, connect again.
 ///
 /// The server's `echo` requests are answered during any call that waits. A server reached over TCP
 /// drops a client that lets them lie: one that idles calls [`next_update`](Self::next_update) now
@@ -69,7 +72,7 @@ impl Client {
     /// [`NetError::Connect`].
     pub fn connect(address: &Address, timeout: Duration) -> Result<Self, NetError> {
         let stream = Stream::connect(address, Deadline::after(timeout))
-            .map_err(|source| NetError::Connect { address: address.clone(), source })?;
+            .map_err(|source| NetError::Connect { address: address.to_string(), source })?;
         tracing::debug!(%address, "connected to the database");
         Ok(Self {
             address: address.clone(),
@@ -83,7 +86,7 @@ impl Client {
         })
     }
 
-    /// Connects anew to the same server. What was asked of the old connection and not yet answered
+    /// Connects again to the same server. What was asked of the old connection and not yet answered
     /// is lost, its monitors and their unread updates too.
     ///
     /// # Errors
@@ -175,7 +178,7 @@ impl Client {
         self.collect_by(ticket, Deadline::after(self.timeout))
     }
 
-    /// Asks to be told of changes under the name `monitor`, and returns what is there now.
+    /// Asks to be notified of changes under the name `monitor`, and returns what is there now.
     ///
     /// # Errors
     ///
@@ -248,7 +251,7 @@ impl Client {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(source) => {
                     return Err(NetError::Receive {
-                        address: self.address.clone(),
+                        address: self.address.to_string(),
                         awaited: "anything".into(),
                         source,
                     });
@@ -328,7 +331,7 @@ impl Client {
             if source.kind() == io::ErrorKind::TimedOut {
                 self.timed_out(what, deadline)
             } else {
-                NetError::Send { address: self.address.clone(), awaited: what.into(), source }
+                NetError::Send { address: self.address.to_string(), awaited: what.into(), source }
             }
         })
     }
@@ -352,7 +355,7 @@ impl Client {
             return Ok(reply.result);
         }
         Err(NetError::Refused {
-            address: self.address.clone(),
+            address: self.address.to_string(),
             method: method.into(),
             error: reply.error.to_string(),
         })
@@ -376,7 +379,7 @@ impl Client {
                 }
                 Err(source) => {
                     return Err(NetError::Receive {
-                        address: self.address.clone(),
+                        address: self.address.to_string(),
                         awaited: awaited.into(),
                         source,
                     });
@@ -416,7 +419,7 @@ impl Client {
                 match id.as_u64().and_then(|id| self.requests.get_mut(&id)) {
                     Some(place) => *place = Some(Reply { result, error }),
                     // To a request that was given up.
-                    None => tracing::debug!(%id, "an answer that nobody waits for"),
+                    None => tracing::debug!(%id, "an answer that no call waits for"),
                 }
                 Ok(())
             }
@@ -426,7 +429,7 @@ impl Client {
 
     fn notified(&mut self, method: &str, params: Json) -> Result<(), NetError> {
         if method != "update" {
-            tracing::debug!(method, "a notification that nobody asked for");
+            tracing::debug!(method, "an unrequested notification");
             return Ok(());
         }
         let update = Update::from_notification(params).map_err(|reason| self.malformed(reason))?;
@@ -438,16 +441,16 @@ impl Client {
     }
 
     fn malformed(&self, reason: String) -> NetError {
-        NetError::Malformed { address: self.address.clone(), reason }
+        NetError::Malformed { address: self.address.to_string(), reason }
     }
 
     fn closed(&self, awaited: &str) -> NetError {
-        NetError::Closed { address: self.address.clone(), awaited: awaited.into() }
+        NetError::Closed { address: self.address.to_string(), awaited: awaited.into() }
     }
 
     fn timed_out(&self, awaited: &str, deadline: Deadline) -> NetError {
         NetError::TimedOut {
-            address: self.address.clone(),
+            address: self.address.to_string(),
             awaited: awaited.into(),
             timeout: deadline.timeout,
         }

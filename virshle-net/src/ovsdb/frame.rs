@@ -1,4 +1,4 @@
-//! Messages cut out of a stream that has no frames.
+//! Cuts a stream of JSON into messages.
 
 use serde_json::Value as Json;
 

@@ -1,4 +1,4 @@
-//! Changes that the server tells of by itself.
+//! Changes that the server reports by itself.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use super::value::{not, row_from_json};
 use super::{Row, Uuid};
 
-/// What to be told of one table.
+/// What to be notified of one table.
 ///
 /// # References
 ///

@@ -1,4 +1,4 @@
-//! What a transaction does.
+//! The operations of a transaction.
 
 use std::time::Duration;
 

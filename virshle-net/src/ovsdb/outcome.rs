@@ -1,4 +1,4 @@
-//! What a transaction gave.
+//! The outcomes of a transaction's operations.
 
 use serde_json::Value as Json;
 

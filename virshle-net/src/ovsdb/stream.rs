@@ -43,8 +43,8 @@ impl Stream {
                     SocketFlags::CLOEXEC,
                     None,
                 )?;
-                // A server that accepts nobody lets its queue run full: connect waits then, for
-                // as long as the timeout for sending says.
+                // A server that accepts no connection lets its queue run full: connect waits then,
+                // for as long as the timeout for sending says.
                 set_socket_timeout(&socket, Timeout::Send, deadline.remaining())?;
                 connect(&socket, &SocketAddrUnix::new(path.as_path())?)
                     .map_err(|error| if error == Errno::AGAIN { Errno::TIMEDOUT } else { error })?;

@@ -220,7 +220,7 @@ impl Atom {
     }
 }
 
-/// "`{json}` is not {what}", with no more of the server's words than fit a line.
+/// "`{json}` is not {what}", with no more of the server's text than fits a line.
 pub(crate) fn not(what: &str, json: &Json) -> String {
     let text = json.to_string();
     let short: String = text.chars().take(80).collect();

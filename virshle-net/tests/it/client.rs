@@ -34,7 +34,7 @@ fn ovs_databases_and_schemas_are_listed() {
 fn ovs_every_operation_does_what_it_says() {
     let lab = Lab::new();
     let mut client = connect(&lab);
-    // A table whose rows need nobody to refer to them.
+    // A table whose rows need no reference.
     let row = Row::from([("external_ids".into(), Value::map([("who", "test")]))]);
     let ours = [Condition::includes("external_ids", Value::map([("who", "test")]))];
     let outcomes = client
@@ -141,7 +141,7 @@ fn ovs_a_monitor_tells_of_what_others_change_until_it_is_cancelled() {
 #[test_on(Ovs)]
 fn ovs_tcp_works_as_well() {
     let lab = Lab::new();
-    let control = lab.ovs.folder().join("ovsdb-server.ctl");
+    let control = lab.ovs.directory().join("ovsdb-server.ctl");
     // It listens after it has answered: the second answer says that it does.
     for words in
         [&["ovsdb-server/add-remote", "ptcp:6640:127.0.0.1"][..], &["ovsdb-server/list-remotes"]]

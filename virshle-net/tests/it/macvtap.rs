@@ -1,7 +1,7 @@
 use std::os::fd::AsFd;
 use std::process::Command;
 
-use virshle_net::{Device, InterfaceName, Macvtap, NetError, Tap};
+use virshle_net::{Change, Device, InterfaceName, Macvtap, NetError, Tap};
 use virshle_testkit::NetNamespace;
 use virshle_testkit_macros::test_on;
 
@@ -13,7 +13,8 @@ fn kernel_has_macvtap() -> bool {
     let made = Command::new("ip")
         .args(["link", "add", "link", "tap0", "name", "probe", "type", "macvtap", "mode", "bridge"])
         .output();
-    made.is_ok_and(|made| made.status.success()) && Macvtap::delete(&name("probe")).unwrap()
+    made.is_ok_and(|made| made.status.success())
+        && Macvtap::delete(&name("probe")).unwrap() == Change::Removed
 }
 
 #[test_on(Root)]
@@ -39,8 +40,8 @@ fn root_a_macvtap_is_made_or_its_absence_told() {
         Macvtap::create(&name("mv0"), "tap0", mac),
         Err(NetError::CreateMacvtap { .. })
     ));
-    assert!(Macvtap::delete(&name("mv0")).unwrap());
-    assert!(!Macvtap::delete(&name("mv0")).unwrap());
+    assert_eq!(Macvtap::delete(&name("mv0")).unwrap(), Change::Removed);
+    assert_eq!(Macvtap::delete(&name("mv0")).unwrap(), Change::Unchanged);
 }
 
 #[test_on(Root)]

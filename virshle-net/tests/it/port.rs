@@ -1,7 +1,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use virshle_net::{InterfaceName, NetError, Owner, PortKind, PortRequest, Switch, Tap};
+use virshle_net::{Change, InterfaceName, NetError, Owner, PortKind, PortRequest, Switch, Tap};
 use virshle_testkit_macros::test_on;
 
 use crate::{IN_TIME, Lab, PATIENCE};
@@ -48,9 +48,9 @@ fn ovs_the_ports_of_a_machine_are_added_listed_and_removed() {
 
     assert!(switch.port_statistics("tap0").unwrap().contains_key("rx_bytes"));
     assert!(switch.port_statistics("nope").unwrap().is_empty());
-    assert_eq!(switch.remove_ports_of("another", PATIENCE).unwrap(), 0);
-    assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), 2);
-    assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), 0);
+    assert_eq!(switch.remove_ports_of("another", PATIENCE).unwrap(), Change::Unchanged);
+    assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), Change::Removed);
+    assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), Change::Unchanged);
     assert_eq!(switch.port_names("br0").unwrap(), ["br0"]);
     assert_eq!(switch.owned_ports().unwrap(), []);
 }
@@ -93,7 +93,7 @@ fn ovs_a_port_of_somebody_else_is_left_alone() {
 
     let error =
         switch.add_ports("br0", &[internal("in0"), internal("theirs")], PATIENCE).unwrap_err();
-    assert_eq!(error.to_string(), "there is a port theirs already, not made by virshle");
+    assert_eq!(error.to_string(), "there is a port theirs already, not created by virshle");
     let error = switch.add_ports("br0", &[internal("other")], PATIENCE).unwrap_err();
     assert_eq!(error.to_string(), "there is a port other already, of machine db");
     assert!(matches!(switch.remove_port("theirs", PATIENCE), Err(NetError::NotOurs { .. })));
@@ -111,8 +111,8 @@ fn ovs_a_port_of_the_same_machine_is_replaced() {
     assert!(ports.iter().all(|port| port.ofport > 0));
     assert_eq!(ovs.vsctl(&["get", "Port", "in0", "tag"]), "[]\n");
     assert_eq!(switch.port_names("br0").unwrap(), ["br0", "in0", "in1"]);
-    assert!(switch.remove_port("in0", PATIENCE).unwrap());
-    assert!(!switch.remove_port("in0", PATIENCE).unwrap());
+    assert_eq!(switch.remove_port("in0", PATIENCE).unwrap(), Change::Removed);
+    assert_eq!(switch.remove_port("in0", PATIENCE).unwrap(), Change::Unchanged);
 }
 
 #[test_on(Ovs)]
@@ -146,7 +146,7 @@ fn ovs_a_dead_or_frozen_vswitchd_is_named_within_the_deadline_and_no_port_stays(
         assert_eq!(switch.port_names("br0").unwrap(), ["br0"]);
     }
     // What is its owner's can be removed while it is dead, and added when it is back.
-    assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), 0);
+    assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), Change::Unchanged);
     ovs.start_vswitchd();
     assert!(switch.add_ports("br0", &[internal("in0")], PATIENCE).unwrap()[0].ofport > 0);
 }
@@ -200,7 +200,7 @@ fn ovs_a_hundred_ports_cost_no_more_each_than_the_first() {
     switch.add_ports("br0", &[one], PATIENCE).unwrap();
     eprintln!("one port beside a hundred: {:?}", begin.elapsed());
     assert_eq!(switch.owned_ports().unwrap().len(), 101);
-    assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), 100);
+    assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), Change::Removed);
     switch.ping_vswitchd(PATIENCE).unwrap();
     assert_eq!(switch.port_names("br0").unwrap(), ["br0", "one"]);
 }
@@ -221,7 +221,7 @@ fn ovs_many_clients_at_once_get_their_own_ports() {
                     switch.add_ports("br0", &[request], PATIENCE).unwrap();
                 }
                 if client % 2 == 0 {
-                    assert_eq!(switch.remove_ports_of(&uuid, PATIENCE).unwrap(), 5);
+                    assert_eq!(switch.remove_ports_of(&uuid, PATIENCE).unwrap(), Change::Removed);
                 }
             });
         }

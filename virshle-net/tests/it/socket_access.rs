@@ -38,12 +38,12 @@ fn root_the_switchs_user_reaches_the_socket_and_nothing_else() {
     let outside = tempfile::tempdir().unwrap();
     mode(outside.path(), 0o755);
     let root = outside.path().join("virshle");
-    let folder = root.join("vm/1/net");
-    fs::create_dir_all(&folder).unwrap();
-    let socket = folder.join("main.sock");
+    let directory = root.join("vm/1/net");
+    fs::create_dir_all(&directory).unwrap();
+    let socket = directory.join("main.sock");
     let secret = root.join("vm/1/secret");
     let _listeners = [UnixListener::bind(&socket).unwrap(), UnixListener::bind(&secret).unwrap()];
-    for path in [&root, &root.join("vm"), &root.join("vm/1"), &folder, &socket] {
+    for path in [&root, &root.join("vm"), &root.join("vm/1"), &directory, &socket] {
         mode(path, 0o700);
     }
     mode(&secret, 0o600);
@@ -56,17 +56,17 @@ fn root_the_switchs_user_reaches_the_socket_and_nothing_else() {
     assert!(!can_connect(NOBODY, &secret));
     assert!(!can_connect(1234, &socket));
     assert!(!as_user(NOBODY, || fs::read_dir(&root).is_ok()));
-    assert!(!as_user(NOBODY, || fs::write(folder.join("new"), "").is_ok()));
+    assert!(!as_user(NOBODY, || fs::write(directory.join("new"), "").is_ok()));
 }
 
 #[test_on(Root)]
 fn root_a_user_who_has_access_is_given_no_list() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("main.sock");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("main.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
-    mode(folder.path(), 0o711);
+    mode(directory.path(), 0o711);
     mode(&socket, 0o666);
-    grant_socket_access(&socket, folder.path(), NOBODY, NOBODY).unwrap();
+    grant_socket_access(&socket, directory.path(), NOBODY, NOBODY).unwrap();
     let mut room = [0; 64];
     let list = rustix::fs::getxattr(&socket, "system.posix_acl_access", &mut room[..]);
     assert_eq!(list, Err(rustix::io::Errno::NODATA));
@@ -74,14 +74,14 @@ fn root_a_user_who_has_access_is_given_no_list() {
 
 #[test]
 fn only_sockets_below_the_root_are_granted_and_no_link_is_followed() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("root");
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
     fs::create_dir_all(root.join("vm")).unwrap();
-    let socket = folder.path().join("elsewhere.sock");
+    let socket = directory.path().join("elsewhere.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
     fs::write(root.join("file"), "").unwrap();
     symlink(&socket, root.join("link.sock")).unwrap();
-    symlink(folder.path(), root.join("vm/link")).unwrap();
+    symlink(directory.path(), root.join("vm/link")).unwrap();
     let inside = root.join("vm/../../elsewhere.sock");
     for path in [
         socket.as_path(),

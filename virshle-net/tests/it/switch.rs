@@ -1,15 +1,15 @@
 use std::time::{Duration, Instant};
 
 use virshle_net::ovsdb::Address;
-use virshle_net::{Datapath, NetError, Owner, PortRequest, Switch, Tap};
+use virshle_net::{Change, Datapath, NetError, Owner, PortRequest, Switch, Tap};
 use virshle_testkit_macros::test_on;
 
 use crate::{IN_TIME, Lab, PATIENCE};
 
 #[test]
 fn an_absent_database_is_named_with_a_hint() {
-    let folder = tempfile::tempdir().unwrap();
-    let address = Address::Unix(folder.path().join("db.sock"));
+    let directory = tempfile::tempdir().unwrap();
+    let address = Address::Unix(directory.path().join("db.sock"));
     let error = Switch::connect(&address, PATIENCE).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -70,10 +70,10 @@ fn ovs_no_timeout_is_too_long() {
     let port = PortRequest::tap(name).owner(Owner::new("u", "web"));
     switch.add_ports("br0", std::slice::from_ref(&port), Duration::MAX).unwrap();
     switch.wait_for_link(&["tap0"], Duration::MAX).unwrap();
-    assert!(switch.remove_port("tap0", Duration::MAX).unwrap());
+    assert_eq!(switch.remove_port("tap0", Duration::MAX).unwrap(), Change::Removed);
     let pending = switch.submit_ports("br0", &[port], Duration::MAX).unwrap();
     switch.confirm_ports(pending, Duration::MAX).unwrap();
-    assert!(switch.remove_port("tap0", Duration::MAX).unwrap());
+    assert_eq!(switch.remove_port("tap0", Duration::MAX).unwrap(), Change::Removed);
     switch.delete_bridge("br1", Duration::MAX).unwrap();
 }
 

@@ -1,4 +1,4 @@
-use virshle_net::{Device, InterfaceName, NetError, Tap};
+use virshle_net::{Change, Device, InterfaceName, NetError, Tap};
 use virshle_testkit::NetNamespace;
 use virshle_testkit_macros::test_on;
 
@@ -34,8 +34,8 @@ fn root_a_persistent_tap_stays_until_it_is_deleted() {
     Device::set_alias(&tap0, "virshle 42").unwrap();
     drop(tap);
     assert_eq!(Device::find(&tap0).unwrap().unwrap().alias, "virshle 42");
-    assert!(Tap::delete(&tap0).unwrap());
-    assert!(!Tap::delete(&tap0).unwrap());
+    assert_eq!(Tap::delete(&tap0).unwrap(), Change::Removed);
+    assert_eq!(Tap::delete(&tap0).unwrap(), Change::Unchanged);
 }
 
 #[test_on(Root)]

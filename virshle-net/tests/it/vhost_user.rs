@@ -1,7 +1,7 @@
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use virshle_net::{Datapath, NetError, Owner, PortKind, PortRequest};
+use virshle_net::{Change, NetError, Owner, PortKind, PortRequest};
 use virshle_testkit_macros::test_on;
 
 use crate::{Lab, PATIENCE};
@@ -13,7 +13,7 @@ fn dpdk_a_vhost_user_port_connects_to_its_socket() {
     found.require_vhost_user().unwrap();
     assert!(found.dpdk_version.unwrap().contains("DPDK"));
 
-    let socket = ovs.folder().join("main.sock");
+    let socket = ovs.directory().join("main.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let request = || {
         PortRequest::vhost_user("vm1-a-name-longer-than-15-bytes", &socket)
@@ -34,7 +34,7 @@ fn dpdk_a_vhost_user_port_connects_to_its_socket() {
 
     // The same machine once more, as after a crash.
     assert!(switch.add_ports("br0", &[request()], PATIENCE).unwrap()[0].ofport > 0);
-    assert_eq!(switch.remove_ports_of("u", PATIENCE).unwrap(), 1);
+    assert_eq!(switch.remove_ports_of("u", PATIENCE).unwrap(), Change::Removed);
     switch.ping_vswitchd(PATIENCE).unwrap();
 }
 
@@ -45,5 +45,5 @@ fn dpdk_a_vhost_user_port_on_a_kernel_bridge_is_refused() {
     let port = PortRequest::vhost_user("vm1", "/nowhere.sock".as_ref());
     let error = switch.add_ports("vs0", &[port], PATIENCE).unwrap_err();
     assert_eq!(error.to_string(), "bridge vs0 has the system datapath, not netdev");
-    assert!(matches!(error, NetError::BridgeDatapath { wanted: Datapath::Netdev, .. }));
+    assert!(matches!(error, NetError::BridgeDatapath { wanted: "netdev", .. }));
 }

@@ -6,21 +6,21 @@ use virshle_template::{Config, TemplateError};
 use crate::config::SEED;
 
 fn load(content: impl AsRef<[u8]>) -> Result<Config, TemplateError> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("config.toml");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.toml");
     std::fs::write(&path, content).unwrap();
     Config::load(&path)
 }
 
 #[test]
 fn a_file_is_read_and_its_folder_is_where_paths_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("config.toml");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.toml");
     std::fs::write(&path, SEED.replace("~/Iso", "Iso").replace("\n", "\r\n")).unwrap();
     let config = Config::load(&path).unwrap();
     assert_eq!(config.origin(), Some(path.as_path()));
     let source = config.template("xs").unwrap().disks[0].source.clone();
-    assert_eq!(source, Some(folder.path().join("Iso/nixos.efi.img")));
+    assert_eq!(source, Some(directory.path().join("Iso/nixos.efi.img")));
 }
 
 #[test]
@@ -40,12 +40,12 @@ fn a_file_that_is_not_there_is_told_with_its_path() {
 
 #[test]
 fn what_is_no_file_is_not_read() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let kind = |path: &Path| match Config::load(path) {
         Err(TemplateError::Read { source, .. }) => source.kind(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(kind(folder.path()), ErrorKind::IsADirectory);
+    assert_eq!(kind(directory.path()), ErrorKind::IsADirectory);
     assert_eq!(kind(Path::new("/dev/zero")), ErrorKind::FileTooLarge);
     assert_eq!(kind(Path::new("")), ErrorKind::InvalidInput);
 }

@@ -273,12 +273,12 @@ invalid boolean
 
 #[test]
 fn a_broken_file_gives_no_mistakes_that_follow_from_the_first() {
-    // A key below a header that wasn't understood belongs to nobody.
+    // A key below a header that wasn't understood belongs to no table.
     let broken = WHOLE.replacen("[[template.vm]]", "[[template.vm]", 1);
     assert_eq!(messages(&broken), ["15: unclosed array table"]);
     let broken = WHOLE.replacen("[template.vm.net.type.tap]", "[template.vm.net.type.tap", 1);
     assert_eq!(messages(&broken), ["40: unclosed table"]);
-    // What stands on a line that wasn't understood isn't missing.
+    // What is on a line that wasn't understood isn't missing.
     for (right, wrong) in [
         ("vcpu = 2 ", "vcpu 2 "),
         ("vram = \"1GiB\"", "vram = \"1GiB"),
