@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn an_image_error_names_the_command_that_helps() {
         let unknown = |known: &[&str]| ImageError::NoSuchImage {
-            name: "debia".into(),
+            name: "debian1".into(),
             known: known.iter().map(|&name| name.to_owned()).collect(),
         };
         let file = || ImportSource::File("/a".into());

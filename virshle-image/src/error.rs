@@ -256,7 +256,7 @@ mod tests {
     fn a_misspelt_name_hints_at_the_nearest() {
         let hint = |known: &[&str]| {
             let known = known.iter().map(|&name| name.to_owned()).collect();
-            ImageError::NoSuchImage { name: "debia".into(), known }.hint()
+            ImageError::NoSuchImage { name: "debian1".into(), known }.hint()
         };
         assert_eq!(hint(&["fedora", "debian"]).unwrap(), "did you mean \"debian\"?");
         assert_eq!(hint(&["fedora"]), None);

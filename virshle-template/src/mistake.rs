@@ -1,12 +1,9 @@
 //! One mistake in a file that a person wrote, and where it stands.
 
 use std::fmt;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
-
-use crate::source::Source;
 
 /// One mistake in a file that a person wrote.
 ///
@@ -36,14 +33,6 @@ pub struct Mistake {
     /// How many characters of `source_line` stand before the wrong ones.
     #[serde(skip)]
     pub(crate) indent: usize,
-}
-
-impl Mistake {
-    /// A mistake in `text`, the content of `path`: what stands in the bytes `span` is wrong. For other
-    /// files than a configuration that are shown like one.
-    pub fn at(path: &Path, text: &str, span: Range<usize>, message: impl Into<String>) -> Self {
-        Source::new(path, text, None).mistake(span, message.into())
-    }
 }
 
 impl fmt::Display for Mistake {

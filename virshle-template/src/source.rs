@@ -36,6 +36,14 @@ struct Note {
 /// What the parser says of a key that stands twice.
 const TWICE: &str = "duplicate key";
 
+impl Mistake {
+    /// A mistake in `text`, the content of `path`: what stands in the bytes `span` is wrong. For other
+    /// files than a configuration that are shown like one.
+    pub fn at(path: &Path, text: &str, span: Range<usize>, message: impl Into<String>) -> Self {
+        Source::new(path, text, None).mistake(span, message.into())
+    }
+}
+
 impl<'a> Source<'a> {
     pub(crate) fn new(path: &'a Path, text: &'a str, home: Option<PathBuf>) -> Self {
         let (template, guesses, notes) = (Cell::default(), RefCell::default(), RefCell::default());
