@@ -42,7 +42,7 @@ name = "os"
 path = "/var/lib/virshle/cache/boots.raw"
 [[template.vm.disk]]
 name = "copy"
-path = "/var/lib/virshle/cache/tiny.img"
+path = "/var/lib/virshle/cache/vmlinuz"
 size = "32M"
 clone = "copy"
 [[template.vm.net]]
@@ -220,8 +220,8 @@ fn prepare(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
         cp /opt/e2e/systemd/virshle-autostart.service /etc/systemd/system/
         systemctl --quiet enable virshle-autostart
         cd /var/lib/virshle/cache
-        sha256sum boots.raw tiny.img >/root/sums
-        stat -c '%n %Y' boots.raw tiny.img >/root/times
+        sha256sum boots.raw tiny.img vmlinuz >/root/sums
+        stat -c '%n %Y' boots.raw tiny.img vmlinuz >/root/times
         sync",
         COMMAND,
     )?;
@@ -275,7 +275,7 @@ fn inspect(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
     ensure!(folders == shown, "folders with a definition: {folders:?}\nv shows: {shown:?}");
     host.ok(
         "cd /var/lib/virshle/cache && sha256sum --quiet -c /root/sums &&
-         stat -c '%n %Y' boots.raw tiny.img | cmp - /root/times",
+         stat -c '%n %Y' boots.raw tiny.img vmlinuz | cmp - /root/times",
         COMMAND,
     )
     .doing(|| "a source image was written".to_owned())?;
