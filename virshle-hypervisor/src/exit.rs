@@ -67,6 +67,17 @@ pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
     }
 }
 
+/// Returns whether the guest's kernel has reported a panic since its last boot, by its pvpanic device.
+///
+/// cloud-hypervisor runs on then; the guest reboots if it is configured to.
+pub fn guest_panicked(event_file: &Path) -> bool {
+    let events = read_events(event_file).unwrap_or_default();
+    let last = events.iter().rev().find(|event| {
+        event.is("guest", "panic") || event.is("vm", "booting") || event.is("vm", "rebooting")
+    });
+    last.is_some_and(|event| event.is("guest", "panic"))
+}
+
 /// Returns whether the log of the last boot reports a thread that failed, which it may do before
 /// the boot is done.
 fn failed(log: &str) -> bool {
@@ -115,6 +126,26 @@ mod tests {
         assert_eq!(reason(&ORDERLY, failure), ExitReason::Crashed);
         let before = "VCPU generated error\nevent = rebooting\nVM exit event\n";
         assert_eq!(reason(&ORDERLY, before), ExitReason::HostShutdown);
+    }
+
+    #[test]
+    fn a_panic_is_one_until_the_guest_boots_again() {
+        let panicked = |events: &[&str]| {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("events");
+            let event = |words: &&str| {
+                let (source, event) = words.split_once(' ').unwrap();
+                format!(
+                    r#"{{"timestamp":{{"secs":0,"nanos":0}},"source":"{source}","event":"{event}"}}"#
+                )
+            };
+            std::fs::write(&path, events.iter().map(event).collect::<String>()).unwrap();
+            guest_panicked(&path)
+        };
+        assert!(!panicked(&["vm booting", "vm booted"]));
+        assert!(panicked(&["vm booting", "vm booted", "guest panic", "vm shutdown"]));
+        assert!(!panicked(&["vm booted", "guest panic", "vm rebooting", "vm rebooted"]));
+        assert!(!guest_panicked(Path::new("/nowhere/file")));
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub use cpus::{CpuAffinity, CpuTopology, CpusConfig};
 pub use disk::{DiskConfig, ImageType};
 pub use error::{Cause, HypervisorError};
 pub use event::{Event, EventReader, read_events};
-pub use exit::{ExitReason, exit_reason};
+pub use exit::{ExitReason, exit_reason, guest_panicked};
 pub use firmware::{find_firmware, firmware_places};
 pub use hotplug::Resize;
 pub use http::AnswerError;
