@@ -29,7 +29,8 @@ impl Home {
         let shown = folder.display();
         fs::create_dir_all(folder.join("home")).doing(failed)?;
         let kernel = TestKernel::halt().write(folder).doing(failed)?;
-        let mut text = format!("[node]\nalias = \"bench\"\nroot = \"{shown}/n\"\n");
+        let mut text =
+            format!("[node]\nalias = \"bench\"\nsystemd = \"off\"\nroot = \"{shown}/n\"\n");
         if let Some(database) = database {
             text.push_str(&format!("[network]\novsdb = \"{database}\"\n"));
         }

@@ -145,7 +145,7 @@ impl Home {
     fn configuration(&self, root: &Path, bridge: &str, uplink: &str) -> String {
         let folder = self.folder.display();
         let mut text = format!(
-            "[node]\nalias = \"torture\"\nroot = \"{}\"\n\
+            "[node]\nalias = \"torture\"\nsystemd = \"off\"\nroot = \"{}\"\n\
              [network]\novsdb = \"{}\"\nbridge = \"{bridge}\"\ndatapath = \"netdev\"\n{uplink}\
              [hypervisor]\nprogram = \"{}\"\n",
             root.display(),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use virshle_core::Node;
-use virshle_core::template::{Config, TemplateError};
+use virshle_core::template::{Config, Systemd, TemplateError};
 
 use crate::error::CliError;
 use crate::globals::Globals;
@@ -18,6 +18,9 @@ const ROOT: &str = "VIRSHLE_ROOT";
 
 /// The environment variable that names the configuration.
 const CONFIG: &str = "VIRSHLE_CONFIG";
+
+/// The environment variable that says which systemd supervises the machines, as [node] systemd does.
+const SYSTEMD: &str = "VIRSHLE_SYSTEMD";
 
 /// The path in an environment variable, unless it is unset or empty.
 fn path_in(variable: &str) -> Option<PathBuf> {
@@ -77,6 +80,24 @@ impl Context {
         Ok(self.node_of(self.config()?))
     }
 
+    /// The node at `root` with the configuration `config`, each if given: for machines that systemd calls.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::node`].
+    pub(crate) fn node_at(
+        &self,
+        root: Option<&Path>,
+        config: Option<&Path>,
+    ) -> Result<Node, CliError> {
+        let located = Config::locate(config.or(self.config.as_deref()));
+        let config = match located.and_then(|path| Config::load(&path)) {
+            Err(TemplateError::NoFile { .. }) => Config::default(),
+            other => other?,
+        };
+        Ok(Node::new(supervised(config), root.or(self.root.as_deref())))
+    }
+
     /// The path of the configuration: `explicit`, or the one that this command reads.
     ///
     /// # Errors
@@ -109,6 +130,18 @@ impl Context {
     }
 
     fn node_of(&self, config: Config) -> Node {
-        Node::new(config, self.root.as_deref())
+        Node::new(supervised(config), self.root.as_deref())
     }
+}
+
+/// The configuration with the systemd that the environment names, if it names one.
+fn supervised(mut config: Config) -> Config {
+    if let Some(systemd) = path_in(SYSTEMD) {
+        config.node.systemd = match systemd.to_str() {
+            Some("auto") => Systemd::Auto,
+            Some("off") => Systemd::Off,
+            _ => Systemd::Socket(systemd),
+        };
+    }
+    config
 }

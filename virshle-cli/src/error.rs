@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use virshle_core::template::{Mistake, TemplateError};
 use virshle_core::{
     CoreError, CreateError, DefinitionError, FileError, GuestError, HardwareError, ImageError,
-    ImagesError, MachineError, ProvisionError, QuoteError, RemoveError, RestartError, StartError,
-    StopError, StoreError,
+    ImagesError, InvalidSetting, MachineError, ProvisionError, QuoteError, RemoveError,
+    RestartError, StartError, StopError, StoreError, SuperviseError,
 };
 
 use crate::{exit_code, remedy};
@@ -33,6 +33,15 @@ pub(crate) enum CliError {
     /// The command line selects several machines, and the command takes one.
     #[error("more than one machine specified")]
     SeveralNamed,
+    /// The command line has no setting.
+    #[error("no setting specified")]
+    NoSetting,
+    /// A setting is none.
+    #[error("cannot change a setting")]
+    Setting { source: InvalidSetting },
+    /// A unit of systemd names no machine.
+    #[error("{text:?} is neither a machine's uuid nor its directory")]
+    MachineId { text: String },
     /// The host lacks requirements, which are reported already.
     #[error("this host lacks {}", counted(*.count, "requirement"))]
     Lacking { count: usize },
@@ -95,7 +104,8 @@ from_core!(
     RestartError,
     StartError,
     StopError,
-    StoreError
+    StoreError,
+    SuperviseError
 );
 
 impl CliError {
@@ -104,7 +114,11 @@ impl CliError {
         match self {
             Self::Core(error) => exit_code::of(error.kind()),
             Self::Configuration { .. } => exit_code::CONFIG,
-            Self::NoneNamed | Self::SeveralNamed => exit_code::USAGE,
+            Self::NoneNamed
+            | Self::SeveralNamed
+            | Self::NoSetting
+            | Self::Setting { .. }
+            | Self::MachineId { .. } => exit_code::USAGE,
             Self::Lacking { .. } | Self::Ssh { .. } | Self::NoHome => exit_code::HOST,
             _ => exit_code::FAILED,
         }
@@ -117,7 +131,11 @@ impl CliError {
             Self::Configuration { .. } => "config-wrong",
             Self::Several { .. } => "machines-failed",
             Self::Unreadable { .. } => "machines-unreadable",
-            Self::NoneNamed | Self::SeveralNamed => "usage",
+            Self::NoneNamed
+            | Self::SeveralNamed
+            | Self::NoSetting
+            | Self::Setting { .. }
+            | Self::MachineId { .. } => "usage",
             Self::Lacking { .. } => "host-lacking",
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",
@@ -138,6 +156,9 @@ impl CliError {
             Self::Core(error) => remedy::hint(error),
             Self::NoneNamed => {
                 Some("give ids, names or uuids, or select with --state, --template or --all".into())
+            }
+            Self::NoSetting => {
+                Some("give settings as KEY=VALUE, such as restart=on-failure".into())
             }
             Self::SeveralNamed => Some("this command takes exactly one machine".into()),
             Self::Ssh { .. } => Some("install the OpenSSH client, in a directory of PATH".into()),

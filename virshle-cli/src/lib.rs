@@ -30,6 +30,7 @@ mod escape;
 mod exit_code;
 mod follow;
 mod globals;
+mod limits;
 mod logging;
 mod machines;
 mod output;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::machine::error::MachineError;
+use crate::machine::host_memory::HostMemory;
 use crate::machine::node::Node;
 use crate::model::selector::Selection;
 use crate::model::state::VmState;
@@ -81,7 +82,7 @@ impl Node {
                 memory_running = u64::saturating_add(memory_running, vm.memory_bytes);
             }
         }
-        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let memory = HostMemory::read();
         let space = rustix::fs::statvfs(self.root()).ok();
         Ok(NodeInfo {
             alias: self.alias().to_owned(),
@@ -90,34 +91,12 @@ impl Node {
             config: self.config().origin().map(ToOwned::to_owned),
             version: env!("CARGO_PKG_VERSION"),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            memory: meminfo_bytes(&memory, "MemTotal"),
-            memory_available: meminfo_bytes(&memory, "MemAvailable"),
+            memory: memory.total_bytes,
+            memory_available: memory.available_bytes,
             disk_available: space.map(|space| space.f_bavail.saturating_mul(space.f_frsize)),
             machines,
             vcpus_running,
             memory_running,
         })
-    }
-}
-
-/// A line of `/proc/meminfo` (proc_meminfo(5)), which counts in KiB.
-fn meminfo_bytes(text: &str, key: &str) -> u64 {
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
-        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .map_or(0, |kib| kib.saturating_mul(1024))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn meminfo_counts_in_kib() {
-        let text = "MemTotal:       24 kB\nMemAvailable:    8 kB\n";
-        assert_eq!(meminfo_bytes(text, "MemTotal"), 24 * 1024);
-        assert_eq!(meminfo_bytes(text, "MemAvailable"), 8 * 1024);
-        assert_eq!(meminfo_bytes(text, "Mem"), 0);
-        assert_eq!(meminfo_bytes("", "MemTotal"), 0);
     }
 }

@@ -3,6 +3,8 @@
 pub(crate) mod change;
 pub(crate) mod definition;
 pub(crate) mod name;
+pub(crate) mod past_run;
+pub(crate) mod restart_state;
 pub(crate) mod run;
 pub(crate) mod selector;
 pub(crate) mod state;

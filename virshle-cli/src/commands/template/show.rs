@@ -1,10 +1,12 @@
 //! `v template show`: shows a template, defaults included.
 
+use virshle_core::LimitsDefinition;
 use virshle_core::template::{Boot, DiskTemplate, NetTemplate, VmTemplate};
 
 use super::keyword::{clone_mode, net_kind};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::limits;
 use crate::sheet::Sheet;
 
 #[derive(clap::Args, Debug)]
@@ -45,6 +47,14 @@ fn sheet(template: &VmTemplate, mut sheet: Sheet) -> Sheet {
         }
     }
     sheet.line("autostart", if template.autostart { "yes" } else { "no" });
+    sheet.maybe("order", template.order.map(|order| order.to_string()));
+    sheet.maybe(
+        "delay",
+        (template.delay_seconds > 0).then(|| format!("{} s", template.delay_seconds)),
+    );
+    sheet.line("restart", template.restart.name());
+    sheet.maybe("watchdog", template.watchdog.then_some("yes"));
+    sheet.maybe("limits", limits::line(&LimitsDefinition::from(&template.limits)));
     for disk in &template.disks {
         sheet.line("disk", disk_line(disk));
     }

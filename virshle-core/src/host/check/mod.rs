@@ -6,6 +6,7 @@ mod hypervisor;
 mod kernel;
 mod root;
 mod switch;
+mod systemd;
 
 use crate::host::check::config::check_config;
 use crate::host::check::finding::{Finding, Level};
@@ -13,6 +14,7 @@ use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
 use crate::host::check::kernel::{check_kvm, check_landlock};
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
+use crate::host::check::systemd::check_systemd;
 use crate::host::repair::{Orphan, orphans, orphans_of_host};
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
@@ -53,6 +55,7 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.push(check_hypervisor(node));
     findings.push(check_firmware(node));
     findings.push(check_landlock());
+    findings.extend(check_systemd(node));
     let network = check_network(node);
     // A switch that gives no answer is reported there: it hides nothing else.
     let no_switch =

@@ -6,6 +6,7 @@ mod boot;
 mod disk;
 pub(crate) mod error;
 pub(crate) mod head;
+mod limits;
 pub(crate) mod net;
 pub(crate) mod text;
 
@@ -13,10 +14,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use virshle_template::Mistake;
+use virshle_template::{Mistake, RestartPolicy};
 
 pub use boot::Boot;
 pub use disk::DiskDefinition;
+pub use limits::LimitsDefinition;
 pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind};
 
 use crate::fs::error::FileError;
@@ -56,11 +58,27 @@ pub struct Definition {
     /// Started by `v vm start --autostart`, which the host runs when it boots.
     #[serde(default, skip_serializing_if = "is_false")]
     pub autostart: bool,
+    /// Its place among those that start with the host: lower ones come first, those without a number
+    /// last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<u32>,
+    /// How long those of later places wait once it runs, in seconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub delay_seconds: u64,
+    /// What happens when it has ended without being asked to.
+    #[serde(default, skip_serializing_if = "is_no_restart", with = "text")]
+    pub restart: RestartPolicy,
+    /// The guest is reset when it does not feed its watchdog any longer.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub watchdog: bool,
     /// The account that the machine is entered by, if its seed creates one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<String>,
     /// What the machine boots.
     pub boot: Boot,
+    /// How much of the host it may take.
+    #[serde(default, skip_serializing_if = "LimitsDefinition::is_default")]
+    pub limits: LimitsDefinition,
     /// The disks, in the order in which the guest sees them.
     #[serde(default, rename = "disk", skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<DiskDefinition>,
@@ -146,6 +164,16 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_no_restart(policy: &RestartPolicy) -> bool {
+    *policy == RestartPolicy::No
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::path::PathBuf;
@@ -190,6 +218,30 @@ pub(crate) mod tests {
         )
     }
 
+    fn policies() -> impl Strategy<Value = RestartPolicy> {
+        let policies = [RestartPolicy::No, RestartPolicy::OnFailure, RestartPolicy::Always];
+        proptest::sample::select(policies.to_vec())
+    }
+
+    fn limits() -> impl Strategy<Value = LimitsDefinition> {
+        let weights = (option::of(any::<u16>()), option::of(any::<u16>()));
+        let numbers =
+            (option::of(any::<u32>()), option::of(0..1_u64 << 60), option::of(any::<u32>()));
+        let cpus = option::of(proptest::sample::select(vec!["0", "0-3,8", "8191"]));
+        (weights, numbers, cpus).prop_map(|((cpu_weight, io_weight), numbers, cpus)| {
+            let (cpu_limit_percent, memory_overhead_bytes, pids) = numbers;
+            let cpu_affinity = cpus.map(|cpus| cpus.parse().unwrap());
+            LimitsDefinition {
+                cpu_weight,
+                cpu_limit_percent,
+                cpu_affinity,
+                memory_overhead_bytes,
+                io_weight,
+                pids,
+            }
+        })
+    }
+
     proptest! {
         #[test]
         fn any_definition_comes_back_through_the_file(
@@ -199,6 +251,8 @@ pub(crate) mod tests {
             (vcpus, autostart) in (any::<u32>(), any::<bool>()),
             (max_memory_bytes, ssh_user) in (option::of(0..1_u64 << 60), option::of(any::<String>())),
             (boot, net) in (boots(), nets()),
+            (order, delay_seconds, watchdog) in (option::of(any::<u32>()), 0..=3600_u64, any::<bool>()),
+            (restart, limits) in (policies(), limits()),
         ) {
             let created = humantime::format_rfc3339_seconds(
                 std::time::UNIX_EPOCH + std::time::Duration::from_secs(created),
@@ -206,7 +260,7 @@ pub(crate) mod tests {
             let created: Timestamp = created.to_string().parse().unwrap();
             let definition = Definition {
                 id, memory_bytes, max_memory_bytes, template, created, vcpus, autostart, ssh_user,
-                boot, nets: vec![net.clone(), net], ..example()
+                boot, order, delay_seconds, watchdog, restart, limits, nets: vec![net.clone(), net], ..example()
             };
             let text = definition.to_toml().unwrap();
             let path = Path::new("vm.toml");
@@ -232,8 +286,13 @@ pub(crate) mod tests {
             max_memory_bytes: None,
             hugepages: false,
             autostart: false,
+            order: None,
+            delay_seconds: 0,
+            restart: RestartPolicy::No,
+            watchdog: false,
             ssh_user: None,
             boot: Boot::Firmware { path: None },
+            limits: LimitsDefinition::default(),
             disks: vec![DiskDefinition {
                 name: "os".into(),
                 format: Format::Raw,

@@ -5,20 +5,23 @@ use virshle_hypervisor::{Client, Launch, Verbosity, VmConfig, Vmm};
 use crate::fs::deadline::Deadline;
 use crate::fs::socket_watch::SocketWatch;
 use crate::hardware::net::attach::Network;
+use crate::hardware::scope;
 use crate::machine::logs::bound_logs;
 use crate::machine::vm::Vm;
 use crate::power::error::StartError;
 use crate::power::start::StartOptions;
 use crate::store::{layout, run_record};
 
-/// Takes the steps of a start. The caller undoes them.
+/// Takes the steps of a start, and returns the VMM's process. The caller undoes them.
 pub(super) fn launch(
     vm: &Vm,
     config: &VmConfig,
     network: &mut Network<'_>,
     options: &StartOptions,
-) -> Result<(), StartError> {
+) -> Result<u32, StartError> {
     let vmm = spawn(vm)?;
+    // Its answer comes while the guest boots.
+    let scope = scope::ask(vm, vmm.pid());
     let client = vmm.client(options.answer_timeout);
     client.create(config).map_err(|source| vm.vmm_error("start", source))?;
     network.attach(&client)?;
@@ -26,7 +29,9 @@ pub(super) fn launch(
     boot(vm, &client, network, options)?;
     // A vhost-user port gets its link from the guest's driver, seconds from now: that the boot
     // was answered shows that the switch is connected.
-    Ok(network.confirm_taps(taps)?)
+    network.confirm_taps(taps)?;
+    scope::settle(vm, vmm.pid(), scope);
+    Ok(vmm.pid())
 }
 
 /// Starts the VMM, and has the record of the run on the disk by the time it answers.

@@ -10,10 +10,12 @@ use crate::hardware::error::HardwareError;
 use crate::hardware::net::attach::Network;
 use crate::hardware::net::ports::{are_connected, disconnect};
 use crate::hardware::net::shared_ports::SharedPorts;
+use crate::hardware::scope;
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
 use crate::model::run::{Phase, Run};
 use crate::model::state::VmState;
+use crate::power::ended::record_end;
 use crate::power::error::StartError;
 use crate::power::start::StartOptions;
 use crate::power::start::boot::launch;
@@ -55,7 +57,11 @@ impl<'a> Ready<'a> {
     pub(super) fn start(mut self, options: &StartOptions) -> Result<Change, StartError> {
         let vm = self.network.vm();
         vm.remove_sockets();
-        let run = match run_record::begin(vm.directory()) {
+        // Its logs are the next run's soon.
+        record_end(vm);
+        self.previous = run_record::read(vm.directory());
+        let config = vm.node().config().origin();
+        let run = match run_record::begin(vm.directory(), config) {
             Ok(run) => run,
             Err(error) => {
                 self.abandon();
@@ -63,7 +69,7 @@ impl<'a> Ready<'a> {
             }
         };
         let started = launch(vm, &self.config, &mut self.network, options);
-        match started.and_then(|()| Ok(run_record::end_start(&run, vm.directory())?)) {
+        match started.and_then(|pid| Ok(run_record::end_start(&run, pid, vm.directory())?)) {
             Ok(()) => {
                 tracing::info!(vm = %vm.name(), "started");
                 Ok(Change::Done)
@@ -92,12 +98,17 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
         let state = vm.state();
         let finished = previous.as_ref().is_some_and(|run| run.phase == Phase::Started);
         match state {
-            VmState::Running if finished => return Ok(Change::Unchanged),
+            VmState::Running if finished => {
+                scope::adopt(vm, vmm.pid());
+                return Ok(Change::Unchanged);
+            }
             // The process that started it died when all but this record was done. The guest may
             // have run for days since.
             VmState::Running if are_connected(vm)? => {
-                let run = Run::starting(run_record::boot_id()).started();
+                let run = previous.unwrap_or_else(|| Run::starting(run_record::boot_id()));
+                let run = Run { pid: Some(vmm.pid()), ..run.started() };
                 run_record::write(&run, vm.directory())?;
+                scope::adopt(vm, vmm.pid());
                 return Ok(Change::Done);
             }
             VmState::Paused => return Err(vm.wrong_state("start", state).into()),
