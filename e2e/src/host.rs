@@ -205,6 +205,11 @@ impl Host {
         self.qemu.save(state)
     }
 
+    /// Waits until the host has gone down by itself.
+    pub(crate) fn wait_for_end(self, deadline: Duration) -> Result<(), Failure> {
+        self.qemu.wait_for_end(deadline)
+    }
+
     /// Cuts the power.
     pub(crate) fn cut(self) {
         drop(self.qemu);
