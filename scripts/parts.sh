@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# The real parts that the demo and the tests need: installed where this user may, told where not.
+# The real parts that the demo and the tests need: installed where this user may, reported where not.
 # Sourced by the other scripts; changes nothing when it is read.
 
-# The words of VIRSHLE_REQUIRE.
+# The names in VIRSHLE_REQUIRE.
 parts=(ovs dpdk ch kvm reflink fuse sshd rsync cloud-init dhcp qemu-img packers openssl root)
 
 say() { printf '\n== %s\n' "$*"; }
@@ -91,7 +91,7 @@ restore_hugepages() {
   hugepages_before=
 }
 
-# Makes a folder for everything that is temporary, also for what a killed test can't remove; it goes
+# Makes a directory for everything that is temporary, also for what a killed test can't remove; it goes
 # with restore_host. A script that another runs is in the other's.
 private_tmp() {
   [ -z "${VIRSHLE_TMP:-}" ] || return 0
@@ -121,7 +121,7 @@ restore_host() {
   installed=()
 }
 
-# Starts an Open vSwitch that keeps its things in the folder $1, with DPDK if that is here. Only for
+# Starts an Open vSwitch that keeps its things in the directory $1, with DPDK if that is here. Only for
 # a network, mount and process namespace of one's own: it takes /run/openvswitch, and ends with them.
 start_switch() {
   local vswitchd=/usr/lib/openvswitch-switch/ovs-vswitchd
@@ -215,13 +215,13 @@ tell_parts() {
   done
 }
 
-# The words of VIRSHLE_REQUIRE for the parts that are here.
+# The names in VIRSHLE_REQUIRE for the parts that are here.
 real_parts() {
-  local part words=
+  local part names=
   for part in "${parts[@]}"; do
-    if has "$part"; then words=${words:+$words,}$part; fi
+    if has "$part"; then names=${names:+$names,}$part; fi
   done
-  printf '%s' "$words"
+  printf '%s' "$names"
 }
 
 # Fails when VIRSHLE_REQUIRE names a part that is not here.

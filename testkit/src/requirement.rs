@@ -39,7 +39,7 @@ pub enum Part {
 
 impl Part {
     /// The name of this part in `VIRSHLE_REQUIRE`.
-    pub fn word(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Ovs => "ovs",
             Self::Dpdk => "dpdk",
@@ -132,8 +132,8 @@ pub fn need(parts: &[Part]) -> bool {
         if has(*part) {
             continue;
         }
-        let named = required.split(',').any(|word| word.trim() == part.word());
-        assert!(!named, "VIRSHLE_REQUIRE names {:?}: needs {}", part.word(), part.description());
+        let named = required.split(',').any(|name| name.trim() == part.name());
+        assert!(!named, "VIRSHLE_REQUIRE names {:?}: needs {}", part.name(), part.description());
         #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
         {
             eprintln!("skipped: needs {}", part.description());

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tail_is_the_last_lines_with_words() {
+    fn the_tail_is_the_last_lines_with_text() {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("ch.log");
         std::fs::write(&log, b"one\ntwo\n\n  \nthree\x07\xff\n").unwrap();

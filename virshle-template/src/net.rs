@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_net_is_told() {
+    fn what_is_no_net_is_refused() {
         for (text, message) in [
             ("", "[template.vm.net] has no \"type\""),
             ("typ = 'tap'", "unknown key \"typ\", did you mean \"type\"?"),

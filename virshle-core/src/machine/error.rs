@@ -46,7 +46,7 @@ pub enum MachineError {
         vm: VmName,
         /// What was being done.
         doing: &'static str,
-        /// The end of its log, when it says more than the source does.
+        /// The end of its log, when it adds to the source.
         log: Vec<String>,
         /// Why.
         source: HypervisorError,

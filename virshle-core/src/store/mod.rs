@@ -111,7 +111,7 @@ impl Store {
         if let Some(head) = quick.filter(|head| head.uuid == uuid) {
             return Ok(head);
         }
-        // Read with care, for what is to be said of it.
+        // Read again with care, for the error message.
         let path = self.directory(uuid).join(DEFINITION);
         let head = Head::from_toml(&crate::model::definition::read(&path)?, &path)?;
         if head.uuid == uuid { Ok(head) } else { Err(uuid_mismatch(path)) }

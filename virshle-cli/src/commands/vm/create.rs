@@ -139,7 +139,7 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
     Ok(outcomes)
 }
 
-/// Whether nobody can log in to the machine, though nothing on the command line or in the template
+/// Whether no user can log in to the machine, though nothing on the command line or in the template
 /// asked for that.
 fn is_inaccessible(node: &Node, vm: &Vm, args: &Args) -> bool {
     let is_default = args.user_data.is_empty() && !args.no_user_data;

@@ -14,7 +14,7 @@ use crate::machine::vm::Vm;
 /// The most of the file that is read: a key takes about 100 to 800 bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A key that an ssh server says is its own.
+/// A key that an ssh server claims as its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostKey {
@@ -26,7 +26,7 @@ pub struct HostKey {
 
 impl HostKey {
     /// A key of `kind`; none if the two are not those of a key, or it is a certificate, which
-    /// says something else.
+    /// means something else.
     pub fn new(kind: &str, base64: &str) -> Option<Self> {
         let kind_fits = kind.contains('-')
             && !kind.contains("-cert-")

@@ -28,7 +28,7 @@ pub(super) fn check_network(node: &Node) -> Vec<Finding> {
         Ok(switch) => switch,
         Err(error) => return vec![Finding::failure(severe, OVSDB, &error)],
     };
-    // A server that is there and says nothing is asked once, and not for everything.
+    // A server that is there and silent is asked once, and not for everything.
     if let Err(error) = switch.capabilities() {
         return vec![Finding::leaf(severe, OVSDB, &error, error.hint())];
     }

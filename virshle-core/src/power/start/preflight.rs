@@ -1,4 +1,4 @@
-//! Checks what `vm.create` does not: it takes everything, and a boot that fails says little.
+//! Checks what `vm.create` does not: it accepts everything, and a boot that fails reports little.
 
 use virshle_hypervisor::VmConfig;
 
