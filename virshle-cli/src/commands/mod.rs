@@ -4,6 +4,7 @@ mod completions;
 mod image;
 mod man;
 mod node;
+pub(crate) mod overview;
 mod template;
 mod vm;
 

@@ -29,7 +29,6 @@ fn invalid_arguments_are_2() {
     ] {
         home.run(arguments).fails_with(2, &[]);
     }
-    ran(&mut home.command(&[])).fails_with(2, &["Usage: v"]);
 }
 
 #[test]

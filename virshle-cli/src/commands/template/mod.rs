@@ -14,8 +14,10 @@ use crate::error::CliError;
 #[command(defer = true)]
 pub(crate) enum Command {
     /// List the templates
+    #[command(aliases = ["list"])]
     Ls(ls::Args),
     /// Show a template, defaults included
+    #[command(aliases = ["info", "inspect"])]
     Show(show::Args),
     /// Check a configuration and report every mistake
     Check(check::Args),

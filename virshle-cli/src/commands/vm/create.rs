@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// FILE is a #cloud-config, a script, or a list of users, keys and packages in TOML, and is applied
     /// at the first boot. Without this option it is the template's user_data, or else your public keys
     /// in ~/.ssh and in your ssh agent
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     user_data: Vec<PathBuf>,
     /// Provide no user data, not even your public keys
     #[arg(long, conflicts_with = "user_data")]
