@@ -44,8 +44,14 @@ impl Command {
             Self::Vm(command) => command.run(context),
             Self::Image(command) => command.run(context),
             Self::Node(command) => command.run(context),
-            Self::Completions(args) => completions::run(&args, context),
-            Self::Man(args) => man::run(&args, context),
+            Self::Completions(args) => {
+                context.text_only("v completions")?;
+                completions::run(&args, context)
+            }
+            Self::Man(args) => {
+                context.text_only("v man")?;
+                man::run(&args, context)
+            }
         }
     }
 }

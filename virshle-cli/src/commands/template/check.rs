@@ -25,13 +25,20 @@ struct Checked<'a> {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
-    let path = context.config_path(args.file.as_deref())?;
+    let path = match &args.file {
+        // Neither option nor variable is to blame for an argument.
+        Some(file) => file.clone(),
+        None => context.config_path()?,
+    };
     let (templates, mistakes) = match Config::load(&path) {
         Ok(config) => {
             let names = config.templates().map(|template| template.name.clone()).collect();
             (names, config.mistakes().to_vec())
         }
         Err(TemplateError::Mistakes { mistakes }) => (Vec::new(), mistakes),
+        Err(TemplateError::Read { path, source }) if args.file.is_some() => {
+            return Err(CliError::File { path, source });
+        }
         Err(error) => return Err(error.into()),
     };
     if context.output.json {

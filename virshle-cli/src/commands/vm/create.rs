@@ -98,7 +98,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     if total > 1 {
         errors.iter().for_each(|error| context.report.draw_one_of_several(error));
     }
-    action::outcome(errors, total, if args.start { "created and started" } else { "created" })
+    let done = if args.start { "created and started" } else { "created" };
+    action::outcome(errors, total, done, context.output.json)
 }
 
 /// Starts those that were created.

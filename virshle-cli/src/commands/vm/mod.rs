@@ -101,11 +101,23 @@ impl Command {
             Self::Rm(args) => rm::run(args, context),
             Self::Info(args) => info::run(args, context),
             Self::Config(args) => config::run(args, context),
-            Self::Ssh(args) => ssh::run(args, context),
-            Self::Console(args) => console::run(args, context),
+            Self::Ssh(args) => {
+                context.text_only("v vm ssh")?;
+                ssh::run(args, context)
+            }
+            Self::Console(args) => {
+                context.text_only("v vm console")?;
+                console::run(args, context)
+            }
             Self::Wait(args) => wait::run(args, context),
-            Self::Proxy(args) => proxy::run(&args, context),
-            Self::KnownHosts(args) => known_hosts::run(&args, context),
+            Self::Proxy(args) => {
+                context.text_only("v vm proxy")?;
+                proxy::run(&args, context)
+            }
+            Self::KnownHosts(args) => {
+                context.text_only("v vm known-hosts")?;
+                known_hosts::run(&args, context)
+            }
             Self::Logs(args) => logs::run(args, context),
         }
     }
