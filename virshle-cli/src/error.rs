@@ -69,6 +69,9 @@ pub(crate) enum CliError {
     /// A manual page can't be written.
     #[error("cannot write {}", .path.display())]
     Manual { path: PathBuf, source: io::Error },
+    /// There is no such command, and so no page of it.
+    #[error("there is no command {command:?}")]
+    NoPage { command: String },
     /// A value can't be written as JSON.
     #[error("cannot encode the result as JSON")]
     Json { source: serde_json::Error },
@@ -113,7 +116,9 @@ impl CliError {
         match self {
             Self::Core(error) => exit_code::of(error.kind()),
             Self::Configuration { .. } | Self::File { .. } => exit_code::CONFIG,
-            Self::NoneNamed | Self::SeveralNamed | Self::TextOnly { .. } => exit_code::USAGE,
+            Self::NoneNamed | Self::SeveralNamed | Self::TextOnly { .. } | Self::NoPage { .. } => {
+                exit_code::USAGE
+            }
             Self::InDocument(error) => error.exit_code(),
             Self::Lacking { .. } | Self::Ssh { .. } | Self::NoHome => exit_code::HOST,
             _ => exit_code::FAILED,
@@ -129,7 +134,9 @@ impl CliError {
             Self::InDocument(error) => error.code(),
             Self::Several { .. } => "machines-failed",
             Self::Unreadable { .. } => "machines-unreadable",
-            Self::NoneNamed | Self::SeveralNamed | Self::TextOnly { .. } => "usage",
+            Self::NoneNamed | Self::SeveralNamed | Self::TextOnly { .. } | Self::NoPage { .. } => {
+                "usage"
+            }
             Self::Lacking { .. } => "host-lacking",
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",
@@ -150,6 +157,7 @@ impl CliError {
             Self::Core(error) => remedy::hint(error),
             Self::InDocument(error) => error.hint(),
             Self::TextOnly { .. } => Some("omit --json".into()),
+            Self::NoPage { .. } => Some("`v --help` lists the commands".into()),
             Self::File { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => Some(
                     "correct the path; without one, the configuration in use is checked".into(),

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     ///
     /// For the current bash: source <(v completions bash)
     Completions(completions::Args),
-    /// Print the manual page, or write all pages to a directory
+    /// Show the manual page of a command, or write all pages to a directory
     Man(man::Args),
 }
 
