@@ -75,6 +75,7 @@ pub use host::ssh_config::{SshConfig, machine_of_host};
 pub use images::ImagesError;
 pub use life::create::{CopyProgress, CreateRequest, Created};
 pub use life::error::{CreateError, RemoveError};
+pub use machine::capacity::{Oversize, oversize};
 pub use machine::error::MachineError;
 pub use machine::logs::LOG_CUT;
 pub use machine::node::Node;

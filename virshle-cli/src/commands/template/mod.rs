@@ -1,6 +1,6 @@
 //! `v template`: the commands for templates.
 
-mod check;
+pub(crate) mod check;
 mod keyword;
 mod ls;
 mod show;

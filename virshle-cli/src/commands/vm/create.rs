@@ -10,6 +10,7 @@ use virshle_core::{
 };
 
 use crate::action;
+use crate::commands::template::check::warnings;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::progress::Progress;
@@ -122,6 +123,11 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
     let created = node.create(&request, &|copy| progress.show(&copy));
     progress.end();
     let created = created?;
+    if let Ok(template) = node.config().template(&args.template)
+        && !context.output.json
+    {
+        warnings(template).iter().for_each(|warning| context.report.warn(&warning.to_string()));
+    }
     let outcomes: Vec<Outcome> = created
         .into_iter()
         .map(|Created { name, result, .. }| match result {
