@@ -50,7 +50,7 @@ impl Options {
                 }
                 "--against" => {
                     let path =
-                        arguments.next().ok_or_else(|| Failure::new("--against needs a file"))?;
+                        args.next().ok_or_else(|| Failure::new("--against needs a file"))?;
                     options.against = Some(path.into());
                 }
                 part => {

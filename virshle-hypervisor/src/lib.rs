@@ -75,6 +75,7 @@ mod firmware;
 mod hotplug;
 mod http;
 mod kill_on_drop;
+mod kvm;
 mod landlock;
 mod launch;
 mod log;
@@ -87,7 +88,7 @@ mod program_version;
 mod qcow2_fault;
 mod rng;
 mod snapshot;
-#[expect(unsafe_code, reason = "credentials of a peer, landlock, what a forked child may do")]
+#[expect(unsafe_code, reason = "credentials of a peer, landlock, KVM, what a forked child may do")]
 mod sys;
 mod terminal;
 mod version;
@@ -109,6 +110,7 @@ pub use firmware::{find_firmware, firmware_places};
 pub use hotplug::Resize;
 pub use http::AnswerError;
 pub use kill_on_drop::KillOnDrop;
+pub use kvm::max_vcpus;
 pub use landlock::{
     LANDLOCK_MIN_ABI, LandlockAccess, LandlockRule, landlock_abi, landlock_available,
 };

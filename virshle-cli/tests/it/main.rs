@@ -7,6 +7,7 @@ mod bad_input;
 mod color;
 mod console;
 mod first_session;
+mod habits;
 mod help;
 mod home;
 mod host;

@@ -5,6 +5,7 @@ use virshle_hypervisor::VmConfig;
 use crate::fs::source_file;
 use crate::hardware::confine::confined;
 use crate::hardware::vmm_config;
+use crate::machine::capacity::fatal_oversize;
 use crate::machine::kvm;
 use crate::machine::vm::Vm;
 use crate::power::error::StartError;
@@ -12,6 +13,9 @@ use crate::power::error::StartError;
 /// The configuration of the machine without its interfaces, whose files can all be opened.
 pub(super) fn preflight(vm: &Vm) -> Result<VmConfig, StartError> {
     kvm::open()?;
+    if let Some(source) = fatal_oversize(vm.definition()) {
+        return Err(StartError::Oversize { vm: vm.name().clone(), source });
+    }
     let config = vmm_config::without_nets(vm)?;
     for (what, path) in vmm_config::files(&config) {
         source_file::check(&path).map_err(|source| StartError::MissingFile {
