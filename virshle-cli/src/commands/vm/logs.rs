@@ -1,10 +1,11 @@
 //! `v vm logs`: prints the logs of machines.
 
-use std::io::{IsTerminal, stdout};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, stdout};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use virshle_core::Vm;
+use virshle_core::hypervisor::open_untrusted;
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -56,6 +57,9 @@ impl Log {
         }
     }
 }
+
+/// The most of a log that a document holds, in bytes: more than a log has that is bounded.
+const MOST: u64 = 64 << 20;
 
 /// A log as JSON.
 #[derive(Serialize)]
@@ -130,7 +134,7 @@ fn document(vms: &[Vm], log: Log, context: &Context) -> Result<(), CliError> {
     let mut documents = Vec::new();
     for vm in vms {
         let path = log.path(vm);
-        let text = match std::fs::read(&path) {
+        let text = match read_end(&path) {
             Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(source) => return Err(CliError::Log { path, source }),
@@ -145,6 +149,16 @@ fn document(vms: &[Vm], log: Log, context: &Context) -> Result<(), CliError> {
         });
     }
     context.output.json(&documents)
+}
+
+/// The content of a log, of a very long one its end: a guest, or its VMM, decides how long it is.
+fn read_end(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = open_untrusted(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A log, and how much of it was printed.
