@@ -10,8 +10,6 @@ use virshle_template::{Config, NodeSettings};
 
 use crate::machine::error::MachineError;
 use crate::machine::status::{Status, status};
-use crate::machine::vm::Vm;
-use crate::model::selector::SelectError;
 use crate::store::Store;
 
 /// This host as a home of machines: the configuration and the directory they live in.
@@ -78,21 +76,6 @@ impl Node {
 
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
-    }
-
-    /// The machine with that uuid.
-    ///
-    /// # Errors
-    ///
-    /// [`SelectError::NoSuchVm`] if there is none; or its definition can't be read.
-    pub fn vm(&self, uuid: Uuid) -> Result<Vm, MachineError> {
-        match self.store().read(uuid) {
-            Ok(definition) => Ok(Vm::new(self.clone(), definition)),
-            Err(error) if error.is_absent() => {
-                Err(SelectError::NoSuchVm { word: uuid.to_string(), known: Vec::new() }.into())
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     pub(crate) fn status(&self, uuid: Uuid) -> Status {

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 use virshle_net::MacAddr;
@@ -17,10 +16,8 @@ use crate::model::name::VmName;
 use crate::store::error::StoreError;
 use crate::store::layout::{CLAIM, DEFINITION, DIRECTORIES, LOCK, NEW, canonical};
 use crate::store::sweep::discard_directory;
-use crate::store::{Store, next_id};
+use crate::store::{CLAIM_TIMEOUT, Store, next_id};
 
-/// How long a claim waits for others: each of them holds the lock for milliseconds.
-pub(crate) const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most of a claim that is read, in bytes.
 const MAX_CLAIM: u64 = 4 << 10;
 

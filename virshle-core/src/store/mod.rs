@@ -16,6 +16,7 @@ pub(crate) mod sweep;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use uuid::Uuid;
 use virshle_template::Distrust;
@@ -29,6 +30,9 @@ use crate::model::definition::head::Head;
 use crate::store::dir::Dir;
 use crate::store::error::StoreError;
 use crate::store::layout::{DEFINITION, canonical};
+
+/// How long a claim waits for others: each of them holds the lock for milliseconds.
+pub(crate) const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The node's directory.
 #[derive(Clone, Debug)]

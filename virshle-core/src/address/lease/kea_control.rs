@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Lease, MAX_BYTES, mac_of_duid};
+use crate::address::lease::entry::{Lease, MAX_BYTES, mac_of_duid};
 
 /// How long it may take for an answer. It has one thread for all that it does.
 const TIMEOUT: Duration = Duration::from_secs(1);

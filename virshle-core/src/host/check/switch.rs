@@ -5,7 +5,7 @@ use virshle_template::NetKind;
 
 use crate::failure::Remedy;
 use crate::hardware::net::config::datapath;
-use crate::host::check::{Finding, Level, TIMEOUT, text};
+use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
 
 /// The subject of the finding on whether the switch answers.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use virshle_disk::{CloneMode, CloneRequest, Disk, DiskError};
 use virshle_template::{DiskTemplate, VmTemplate};
 
-use crate::life::create::CopyProgress;
 use crate::life::create::define::Creation;
+use crate::life::create::progress::CopyProgress;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
 use crate::model::definition::{DiskDefinition, NetDefinition};
