@@ -35,6 +35,16 @@ pub fn open_untrusted(path: &Path) -> io::Result<File> {
 /// open(2), `O_NOFOLLOW`, `O_NONBLOCK`; inode(7), `st_nlink`.
 #[doc(alias = "O_NOFOLLOW")]
 pub fn open_untrusted_with(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    open_untrusted_of(path, options, 0)
+}
+
+/// Does as [`open_untrusted_with`], and takes a file of the user `owner` as well: whose process is
+/// meant to write it.
+///
+/// # Errors
+///
+/// As [`open_untrusted_with`].
+pub fn open_untrusted_of(path: &Path, options: &OpenOptions, owner: u32) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut options = options.clone();
     let file = match options.custom_flags(flags.bits().cast_signed()).open(path) {
@@ -43,19 +53,20 @@ pub fn open_untrusted_with(path: &Path, options: &OpenOptions) -> io::Result<Fil
         Err(error) if is(&error, Errno::NXIO) => return Err(refusal("it is not a file")),
         other => other?,
     };
-    match foreign(&file.metadata()?, rustix::process::geteuid().as_raw()) {
+    let owners = [0, rustix::process::geteuid().as_raw(), owner];
+    match foreign(&file.metadata()?, &owners) {
         None => Ok(file),
         Some(what) => Err(refusal(what)),
     }
 }
 
-/// What keeps a file with this `metadata` from being a plain one of the user `uid`.
-fn foreign(metadata: &Metadata, uid: u32) -> Option<&'static str> {
+/// What keeps a file with this `metadata` from being a plain one of one of the `owners`.
+fn foreign(metadata: &Metadata, owners: &[u32]) -> Option<&'static str> {
     if !metadata.is_file() {
         Some("it is not a file")
     } else if metadata.nlink() > 1 {
         Some("the file has another name as well")
-    } else if metadata.uid() != uid && metadata.uid() != 0 {
+    } else if !owners.contains(&metadata.uid()) {
         Some("the file belongs to another user")
     } else {
         None
@@ -121,17 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn files_of_this_user_and_of_root_are_expected_and_no_others() {
-        let own = tempfile::tempfile().unwrap().metadata().unwrap();
+    fn the_files_of_users_who_are_not_expected_are_refused() {
         // A file that was removed has no name any more, and is no one else's for that.
-        assert_eq!(foreign(&own, own.uid()), None);
-        let of_root = std::fs::metadata("/proc/version").unwrap();
-        if of_root.uid() == 0 {
-            assert_eq!(foreign(&of_root, own.uid().wrapping_add(1)), None);
-        }
-        if own.uid() != 0 {
-            let other = own.uid().wrapping_add(1);
-            assert_eq!(foreign(&own, other), Some("the file belongs to another user"));
-        }
+        let own = tempfile::tempfile().unwrap().metadata().unwrap();
+        let other = own.uid().wrapping_add(1);
+        assert_eq!(foreign(&own, &[other, own.uid()]), None);
+        assert_eq!(foreign(&own, &[other]), Some("the file belongs to another user"));
     }
 }

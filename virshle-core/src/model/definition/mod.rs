@@ -243,6 +243,7 @@ pub(crate) mod tests {
                 size_bytes: 50 << 30,
                 clone: CloneMethod::Reflink,
                 source: Some("/images/nixos.img".into()),
+                backing: Vec::new(),
                 readonly: false,
             }],
             nets: vec![NetDefinition {
