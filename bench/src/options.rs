@@ -49,8 +49,7 @@ impl Options {
                     options.v = path.into();
                 }
                 "--against" => {
-                    let path =
-                        args.next().ok_or_else(|| Failure::new("--against needs a file"))?;
+                    let path = args.next().ok_or_else(|| Failure::new("--against needs a file"))?;
                     options.against = Some(path.into());
                 }
                 part => {

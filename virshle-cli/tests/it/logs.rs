@@ -40,7 +40,7 @@ fn a_pipe_gets_a_log_as_it_is() {
 fn the_last_lines_of_a_log_are_enough() {
     let home = Home::new();
     home.ok("vm create -t bare -n 2 --name web");
-    std::fs::write(folder(&home, "web-1").join("serial.log"), "one\ntwo\nthree\n").unwrap();
+    std::fs::write(directory(&home, "web-1").join("serial.log"), "one\ntwo\nthree\n").unwrap();
     assert_eq!(home.ok("vm logs web-1 --tail 2"), "two\nthree\n");
     assert_eq!(home.ok("vm logs -n 9 web-1"), "one\ntwo\nthree\n");
     assert_eq!(home.ok("vm logs -n 0 web-1"), "");
