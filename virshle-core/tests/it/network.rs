@@ -4,10 +4,10 @@ use virshle_core::{
     Change, CoreError, ErrorKind, Force, InitMode, InitOutcome, Level, StartOptions, StopRequest,
     VmState,
 };
-use virshle_testkit::{NetNamespace, OpenVswitch};
+use virshle_testkit::{Frame, GuestNic, NetNamespace, OpenVswitch};
 use virshle_testkit_macros::test_on;
 
-use crate::lab::{Lab, networked, networked_config, patient};
+use crate::lab::{Lab, networked, networked_as, networked_config, patient};
 
 /// What the switch knows of a column of the port or interface `name`.
 fn column(ovs: &OpenVswitch, table: &str, name: &str, column: &str) -> String {
@@ -54,6 +54,50 @@ fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
     assert_eq!(ovs.vsctl(&["list-ports", "br0"]), "");
     assert!(!std::path::Path::new("/proc/self/net/dev_snmp6/vm1-main").exists());
     vm.remove(Force::No).unwrap();
+    lab.assert_no_orphans();
+}
+
+/// Regression: a guest spoke to the host's kernel on its tap, and its port was a trunk of every VLAN.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_guest_reaches_its_bridge_and_nothing_of_the_host() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = networked_as(&ovs, "tap", "");
+    let vms = [lab.create("xs"), lab.create("xs")];
+    for vm in &vms {
+        start(vm).unwrap_or_else(|error| panic!("{error:?}"));
+    }
+    let [one, two] = [&vms[0], &vms[1]].map(|vm| {
+        let port = &vm.definition().nets[0].port;
+        let name = port.parse().unwrap();
+        assert_eq!(virshle_core::net::Device::isolation_lapses(&name).unwrap(), [""; 0]);
+        assert_eq!(column(&ovs, "Port", port, "vlan_mode"), "access");
+        GuestNic::of_vmm(vm.info().pid.unwrap(), port).unwrap()
+    });
+    assert_eq!(virshle_core::net::Device::router_lapses(&"br0".parse().unwrap()).unwrap(), [""; 0]);
+    let mac = vms[0].definition().nets[0].mac.bytes();
+    let asks = |target: &str| {
+        Frame::arp_request(mac, "192.0.2.1".parse().unwrap(), target.parse().unwrap())
+    };
+    one.send(&asks("192.0.2.2").tagged(12));
+    one.send(&asks("192.0.2.3"));
+    let frames = two.receive_until(|frame| frame[41] == 3);
+    assert_eq!(frames.len(), 1, "{frames:?}");
+}
+
+/// Regression: the first machine of a host that was never set up did not start.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_start_on_a_host_that_was_never_set_up_creates_the_bridge() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    ovs.vsctl(&["add-br", "vs0", "--", "set", "bridge", "vs0", "datapath_type=netdev"]);
+    let text = networked_config(&ovs, "tap").replace("[network]", "[network]\nuplink = \"vs0\"");
+    let lab = Lab::new(&text);
+    let vm = lab.create("xs");
+    start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(vm.state(), VmState::Running);
+    let steps = lab.node.init(InitMode::DryRun).unwrap();
+    assert!(steps.iter().all(|step| step.outcome == InitOutcome::There), "{steps:?}");
     lab.assert_no_orphans();
 }
 

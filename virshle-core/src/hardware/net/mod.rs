@@ -1,6 +1,7 @@
 //! A machine's network interfaces and their other ends.
 
 pub(crate) mod attach;
+pub(crate) mod bridge;
 pub(crate) mod config;
 pub(crate) mod devices;
 pub(crate) mod ports;

@@ -31,6 +31,7 @@ pub(crate) fn vhost_request(vm: &Vm, net: &NetDefinition) -> PortRequest {
 fn with_identity(request: PortRequest, vm: &Vm, net: &NetDefinition) -> PortRequest {
     let owner = Owner::new(vm.definition().uuid.to_string(), vm.name().as_str());
     let mut request = request.mac(net.mac).owner(owner.node(vm.node().mark()));
+    request = request.trunk(net.trunk.iter().copied());
     if let Some(vlan) = net.vlan {
         request = request.vlan(vlan);
     }
