@@ -10,7 +10,7 @@ use crate::hardware::error::HardwareError;
 use crate::hardware::net::bridge::require_bridge;
 use crate::hardware::net::config::{Offloads, descriptor_config, vhost_config};
 use crate::hardware::net::devices::Device;
-use crate::hardware::net::ports::{switched, tap_request, vhost_request};
+use crate::hardware::net::ports::{grant_access, switched, tap_request, vhost_request};
 use crate::hardware::net::shared_ports::{Answer, SharedPorts};
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
@@ -163,12 +163,8 @@ impl<'a> Network<'a> {
     /// Lets the switch connect to the socket of the vhost-user interface `net`, which has just
     /// appeared, and waits until it has created the port.
     pub(crate) fn connect_vhost(&mut self, net: &NetDefinition) -> Result<(), HardwareError> {
-        if let Ports::Own(switch) = &self.ports
-            && let Some((uid, gid)) = switch.peer_uid_gid()
-        {
-            let (socket, root) = (self.vm.net_socket(&net.name), self.vm.node().root());
-            virshle_net::grant_socket_access(&socket, root, uid, gid)
-                .map_err(HardwareError::network(self.vm))?;
+        if let Ports::Own(switch) = &self.ports {
+            grant_access(self.vm, switch, net).map_err(HardwareError::network(self.vm))?;
         }
         let pending = self.submit(&[vhost_request(self.vm, net)])?;
         self.confirm(pending)

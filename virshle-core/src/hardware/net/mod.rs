@@ -5,4 +5,5 @@ pub(crate) mod bridge;
 pub(crate) mod config;
 pub(crate) mod devices;
 pub(crate) mod ports;
+pub(crate) mod reconnect;
 pub(crate) mod shared_ports;
