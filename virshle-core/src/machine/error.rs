@@ -165,6 +165,7 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::BridgeFailed { .. }
             | NetError::NoDpdk
             | NetError::CreateTap { .. }
+            | NetError::Sysctl { .. }
             | NetError::CreateMacvtap { .. }
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };
