@@ -65,6 +65,7 @@ mod device;
 mod disk;
 mod error;
 mod first_user;
+mod guest_network;
 mod hypervisor;
 mod locate;
 mod mac;

@@ -8,4 +8,5 @@ mod lab;
 mod life;
 mod network;
 mod reach;
+mod seed;
 mod starter;
