@@ -1,6 +1,10 @@
 //! Seeds as two versions of cloud-init read them: the one that is installed, and a current one; by each of
 //! their renderers.
 
+use std::path::Path;
+
+use serde_json::{Value, json};
+use virshle_core::template::UserData;
 use virshle_core::{CreateRequest, Provision, Vm};
 use virshle_testkit::{CloudInitReader, Rendered, seed_file};
 use virshle_testkit_macros::test_on;
@@ -124,4 +128,58 @@ fn every_renderer_of_the_installed_cloud_init_has_the_default_routes() {
 #[test_on(CloudInitCurrent)]
 fn every_renderer_of_a_current_cloud_init_has_the_default_routes() {
     every_renderer_has_the_default_routes(&CloudInitReader::current().unwrap());
+}
+
+/// The cloud-config that `reader` makes of user data of several files; and the user that is remembered.
+fn merged(reader: &CloudInitReader, files: &[&str]) -> (Value, Option<String>) {
+    let lab = Lab::new(TEMPLATE);
+    let parse = |text: &&str| UserData::parse(text, Path::new("/me")).unwrap();
+    let vm = create(&lab, "net", Provision::With(files.iter().map(parse).collect()));
+    let text = seed_file(&vm.disk("seed"), "user-data").unwrap();
+    let mut configs = reader.configs(&[text]).unwrap_or_else(|error| panic!("{error}"));
+    (configs.remove(0), vm.ssh_user().map(ToOwned::to_owned))
+}
+
+fn names(config: &Value) -> Vec<&str> {
+    config["users"].as_array().unwrap().iter().filter_map(|user| user["name"].as_str()).collect()
+}
+
+#[test_on(CloudInitReader)]
+fn several_user_data_are_merged_key_by_key_and_the_user_is_remembered() {
+    let a = "packages = ['htop']\ncommands = ['touch /a']\ntimezone = 'Europe/Athens'\n\
+             [[user]]\nname = 'ann'\n";
+    let b = "packages = ['tmux']\ncommands = ['touch /b']\ntimezone = 'UTC'\n\
+             [[user]]\nname = 'bob'\n";
+    let yaml = "#cloud-config\nusers: [{name: cid}]\nruncmd: [touch /c]\nntp: {enabled: true}\n\
+                write_files: [{path: /x, content: büro}]\n";
+    let more = "#cloud-config\nntp: {servers: [n], enabled: false}\nssh: {a: 1}\n";
+    let script = "#!/bin/sh\ntrue\n";
+    for reader in CloudInitReader::all() {
+        let (config, user) = merged(&reader, &[a, b]);
+        assert_eq!(config["packages"], json!(["htop", "tmux"]), "{config}");
+        assert_eq!(config["runcmd"], json!(["touch /a", "touch /b"]));
+        assert_eq!(config["timezone"], "Europe/Athens");
+        assert_eq!((names(&config), user.as_deref()), (vec!["ann", "bob"], Some("ann")));
+        let (config, user) = merged(&reader, &[script, yaml, b, more]);
+        assert_eq!(config["runcmd"], json!(["touch /c", "touch /b"]), "{config}");
+        assert_eq!(config["ntp"], json!({ "enabled": true, "servers": ["n"] }));
+        assert_eq!(config["write_files"][0]["content"], "büro");
+        assert_eq!(config["packages"], json!(["tmux"]));
+        assert_eq!((names(&config), user.as_deref()), (vec!["cid", "bob"], Some("cid")));
+    }
+}
+
+/// Our own TOML may have any character in its texts.
+#[test_on(CloudInitReader)]
+fn text_of_any_kind_comes_to_the_guest_as_it_is() {
+    let command =
+        "printf '\u{7}\t\u{7f}\u{85}\u{9b}\u{2028}\u{feff}\u{ffff} büro 🦀 {{ x }} !Ref \\\\n'";
+    let escaped: String = command.chars().map(|c| format!("\\U{:08x}", u32::from(c))).collect();
+    let toml = format!("commands = [\"{escaped}\"]\n");
+    for reader in CloudInitReader::all() {
+        for files in [&[toml.as_str()][..], &[&toml, "#!/bin/sh\ntrue\n"]] {
+            let (config, _) = merged(&reader, files);
+            assert_eq!(config["runcmd"][0], command, "{reader:?} {config}");
+        }
+    }
 }
