@@ -5,6 +5,7 @@
 //! Everything made here is undone when its guard is dropped, also when a test fails.
 
 mod cloud_init;
+mod cloud_init_reader;
 mod failure;
 mod fake_hypervisor;
 mod fake_ovsdb;
@@ -28,6 +29,7 @@ mod tap;
 mod web_server;
 
 pub use cloud_init::CloudInitGuest;
+pub use cloud_init_reader::{CloudInitReader, Rendered, seed_file};
 pub use failure::{Failure, While};
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};

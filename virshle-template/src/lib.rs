@@ -66,6 +66,7 @@ mod disk;
 mod distrust;
 mod error;
 mod first_user;
+mod guest_network;
 mod hypervisor;
 mod locate;
 mod mac;
