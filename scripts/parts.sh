@@ -3,7 +3,7 @@
 # Sourced by the other scripts; changes nothing when it is read.
 
 # The words of VIRSHLE_REQUIRE.
-parts=(ovs dpdk ch kvm reflink fuse sshd rsync cloud-init dhcp qemu-img packers openssl root)
+parts=(ovs dpdk ch kvm passt reflink fuse sshd rsync cloud-init dhcp qemu-img packers openssl root)
 
 say() { printf '\n== %s\n' "$*"; }
 is_root() { [ "$(id -u)" = 0 ]; }
@@ -67,7 +67,58 @@ install_parts() {
   install_packages build-essential openvswitch-switch openvswitch-switch-dpdk xfsprogs btrfs-progs \
     e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init \
     gzip xz-utils zstd lz4 lzip bindfs openssl dnsmasq-base kea-dhcp4-server busybox
+  get_passt
 }
+
+# The suite of Debian whose passt knows vhost-user, where this host's does not.
+passt_suite=trixie
+
+# Unpacks a newer Debian's passt beside the C library that it needs, into the cache of the tests: nothing
+# of it is installed. Where it can't be had, the tests that need it are skipped.
+get_passt() {
+  local home said
+  home=$(readlink -f "${CARGO_TARGET_DIR:-target}")/parts/passt
+  [ ! -x "$home/passt" ] || export PASST=$home/passt
+  ! has passt || return 0
+  command -v apt-get >/dev/null || return 0
+  say "unpacking the passt of $passt_suite into $home"
+  rm -rf "$home" "$home.new" && mkdir -p "$home.new"
+  if said=$(unpack_passt "$home.new" 2>&1); then
+    mv "$home.new" "$home"
+    export PASST=$home/passt
+  else
+    printf 'cannot have it: %s\n' "$said" >&2
+    rm -rf "$home.new"
+  fi
+}
+
+# unpack_passt FOLDER: by an apt of its own lists, which checks the signatures, from the mirror that this
+# host's apt knows.
+unpack_passt() (
+  set -euo pipefail
+  cd "$1"
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | sed -n 1p)
+  [ -n "$mirror" ] || { echo 'apt knows no mirror of Debian: run apt-get update'; exit 1; }
+  mkdir -p lists/partial archives/partial tree
+  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" $passt_suite >sources.list
+  : >status
+  apt() {
+    apt-get -qq -o Dir::Etc::sourcelist="$PWD/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State="$PWD" \
+      -o Dir::State::lists="$PWD/lists" -o Dir::State::status="$PWD/status" -o Dir::Cache="$PWD" \
+      -o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
+  }
+  apt update && apt download passt libc6
+  for package in *.deb; do dpkg-deb -x "$package" tree; done
+  rm -rf lists archives status sources.list ./*.deb ./*.bin
+  cat >passt <<'END'
+#!/bin/sh
+tree=$(dirname "$(readlink -f "$0")")/tree
+for loader in "$tree"/usr/lib/*/ld-linux-*.so.*; do :; done
+exec "$loader" --library-path "${loader%/*}" "$tree/usr/bin/passt" "$@"
+END
+  chmod 755 passt
+  ./passt --version >/dev/null
+)
 
 # Reserves the hugepages that DPDK needs for itself, if root may and there is memory.
 reserve_hugepages() {
@@ -152,6 +203,8 @@ has() {
       && [ "$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages 2>/dev/null || echo 0)" -ge 512 ] ;;
     ch) [ -x "${CLOUD_HYPERVISOR:-$(command -v cloud-hypervisor || true)}" ] ;;
     kvm) [ -r /dev/kvm ] && [ -w /dev/kvm ] ;;
+    # The name that is looked up, or what get_passt has unpacked. Older ones print their help as an error.
+    passt) "${PASST:-passt}" --help 2>&1 | grep -q -e --vhost-user ;;
     reflink) is_root && command -v mkfs.xfs >/dev/null && command -v mkfs.btrfs >/dev/null \
       && [ -e /dev/loop-control ] ;;
     fuse) is_root && command -v bindfs >/dev/null && [ -e /dev/fuse ] ;;
@@ -181,6 +234,8 @@ describe() {
       echo "the static binary of cloud-hypervisor's latest release, in PATH or named by CLOUD_HYPERVISOR" ;;
     kvm) ! has kvm || { echo /dev/kvm; return; }
       echo 'hardware virtualization, and the right to open /dev/kvm' ;;
+    passt) ! has passt || { printf 'passt (%s)\n' "${PASST:-$(command -v passt)}"; return; }
+      echo 'the package passt, of 2025-02 or later, in PATH or named by PASST' ;;
     reflink) ! has reflink || { mkfs.xfs -V; return; }
       echo 'root, loop devices, the packages xfsprogs and btrfs-progs' ;;
     fuse) ! has fuse || { bindfs --version; return; }

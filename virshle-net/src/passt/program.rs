@@ -1,8 +1,13 @@
 //! The program passt: whether it is there, and new enough.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::passt::error::PasstError;
 use crate::passt::start::finish;
@@ -44,11 +49,29 @@ fn version_in(output: &str) -> Option<&str> {
 }
 
 fn output(program: &Path, option: &str, timeout: Duration) -> Result<String, PasstError> {
-    let mut command = Command::new(program);
-    command.arg(option).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = || {
+        // At a pipe it would leave away what does not fill its buffer.
+        let (upper, lower) = terminal()?;
+        let mut command = Command::new(program);
+        command.arg(option).stdin(Stdio::null()).stdout(lower.try_clone()?).stderr(lower);
+        let child = command.spawn()?;
+        // It has the terminal's lower side, too: with it the end would never be seen.
+        drop(command);
+        finish(child, Some(upper.into()), timeout)
+    };
     let failed = |source| PasstError::Run { program: program.to_owned(), source };
-    let child = command.spawn().map_err(failed)?;
-    Ok(finish(child, timeout).map_err(failed)?.ok_or(PasstError::Silent { timeout })?.output)
+    Ok(run().map_err(failed)?.ok_or(PasstError::Silent { timeout })?.output)
+}
+
+/// Both sides of a terminal of nobody's.
+fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    let upper = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&upper)?;
+    unlockpt(&upper)?;
+    let name = ptsname(&upper, Vec::new())?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let lower = rustix::fs::open(name, flags, Mode::empty())?;
+    Ok((upper, lower))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Starts a passt.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -63,9 +64,9 @@ impl StartingPasst {
     /// [`PasstError::Died`] with its last words, [`PasstError::Silent`]. Nothing is left then.
     pub fn wait(mut self, timeout: Duration) -> Result<Passt, PasstError> {
         let request = self.request.clone();
-        let Some(child) = self.child.take() else { return Err(PasstError::Silent { timeout }) };
+        let Some((child, errors)) = self.take() else { return Err(PasstError::Silent { timeout }) };
         let failed = |source| PasstError::Run { program: request.program.clone(), source };
-        let Some(finished) = finish(child, timeout).map_err(failed)? else {
+        let Some(finished) = finish(child, errors, timeout).map_err(failed)? else {
             clear(&request);
             return Err(PasstError::Silent { timeout });
         };
@@ -84,12 +85,20 @@ impl StartingPasst {
     }
 }
 
+impl StartingPasst {
+    fn take(&mut self) -> Option<(Child, Option<File>)> {
+        let mut child = self.child.take()?;
+        let errors = child.stderr.take().map(|errors| File::from(OwnedFd::from(errors)));
+        Some((child, errors))
+    }
+}
+
 impl Drop for StartingPasst {
     fn drop(&mut self) {
-        if let Some(child) = self.child.take() {
+        if let Some((child, errors)) = self.take() {
             // In a moment it has failed, or gone into the background and written its process id; killed
             // in between, it would leave a process that is harder to find.
-            drop(finish(child, ENDING));
+            drop(finish(child, errors, ENDING));
             clear(&self.request);
         }
     }
@@ -135,11 +144,15 @@ impl Finished {
     }
 }
 
-/// Waits until a program has ended and closed its output; `None` if it takes longer, and then it is
-/// ended.
-pub(crate) fn finish(mut child: Child, timeout: Duration) -> io::Result<Option<Finished>> {
+/// Waits until a program has ended and closed `output`, its output and errors; `None` if it takes
+/// longer, and then it is ended.
+pub(crate) fn finish(
+    mut child: Child,
+    output: Option<File>,
+    timeout: Duration,
+) -> io::Result<Option<Finished>> {
     let deadline = Deadline::after(timeout);
-    let finished = read_all(&mut child, deadline);
+    let finished = read_all(&child, output, deadline);
     if !matches!(finished, Ok(Some(_))) {
         drop(child.kill()); // It may have ended just now.
         child.wait()?;
@@ -148,58 +161,34 @@ pub(crate) fn finish(mut child: Child, timeout: Duration) -> io::Result<Option<F
     Ok(Some(Finished { status: child.wait()?, output }))
 }
 
-/// All that it prints, to its end; `None` if that does not come in time.
-fn read_all(child: &mut Child, deadline: Deadline) -> io::Result<Option<String>> {
+/// All that it prints until it has ended; `None` if that does not come in time.
+fn read_all(
+    child: &Child,
+    mut pipe: Option<File>,
+    deadline: Deadline,
+) -> io::Result<Option<String>> {
     let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let process = pidfd_open(id.ok_or(io::ErrorKind::NotFound)?, PidfdFlags::empty())?;
-    let mut pipes: Vec<Pipe> = Vec::new();
-    pipes.extend(child.stdout.take().map(Pipe::Out));
-    pipes.extend(child.stderr.take().map(Pipe::Err));
     let mut output = Vec::new();
     let mut chunk = [0; 4096];
     loop {
         let Some(left) = deadline.timespec() else { return Ok(None) };
-        let mut watched: Vec<PollFd<'_>> = pipes.iter().map(Pipe::poll).collect();
-        if watched.is_empty() {
-            watched.push(PollFd::new(&process, PollFlags::IN));
-        }
-        match poll(&mut watched, Some(&left)) {
+        let watched = pipe.as_ref().map_or(process.as_fd(), AsFd::as_fd);
+        match poll(&mut [PollFd::from_borrowed_fd(watched, PollFlags::IN)], Some(&left)) {
             Err(Errno::INTR) => continue,
             Ok(0) => return Ok(None),
             result => result.map(drop)?,
         }
-        let ready: Vec<bool> = watched.iter().map(|one| !one.revents().is_empty()).collect();
-        if pipes.is_empty() {
+        let Some(open) = &mut pipe else {
             return Ok(Some(String::from_utf8_lossy(&output).into_owned()));
-        }
-        for place in (0..pipes.len()).rev().filter(|place| ready[*place]) {
-            match pipes[place].read(&mut chunk)? {
-                0 => drop(pipes.remove(place)),
-                read if output.len() < MAX_OUTPUT => output.extend_from_slice(&chunk[..read]),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// One of a child's outputs.
-enum Pipe {
-    Out(ChildStdout),
-    Err(ChildStderr),
-}
-
-impl Pipe {
-    fn poll(&self) -> PollFd<'_> {
-        match self {
-            Self::Out(pipe) => PollFd::new(pipe, PollFlags::IN),
-            Self::Err(pipe) => PollFd::new(pipe, PollFlags::IN),
-        }
-    }
-
-    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Out(pipe) => pipe.read(chunk),
-            Self::Err(pipe) => pipe.read(chunk),
+        };
+        match open.read(&mut chunk) {
+            Ok(0) => pipe = None,
+            // So a terminal ends.
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => pipe = None,
+            Ok(read) if output.len() < MAX_OUTPUT => output.extend_from_slice(&chunk[..read]),
+            Ok(_) => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -6,6 +6,7 @@ mod bridge;
 mod client;
 mod fault;
 mod macvtap;
+mod passt;
 mod patch;
 mod port;
 mod socket_access;
