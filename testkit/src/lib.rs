@@ -43,7 +43,7 @@ pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::NetNamespace;
 pub use open_vswitch::OpenVswitch;
-pub use requirement::{Part, has, kea_lease_commands, need};
+pub use requirement::{Part, has, kea_lease_commands, need, passt};
 pub use sshd::Sshd;
 pub use tap::TestTap;
 pub use web_server::{TestAuthority, WebFile, WebRequest, WebServer};
