@@ -50,7 +50,8 @@ fn logs_of_several_machines_are_headed_by_their_names() {
     let home = Home::new();
     home.ok("vm create -t bare -n 2 --name web");
     for name in ["web-1", "web-2"] {
-        std::fs::write(directory(&home, name).join("serial.log"), format!("from {name}\n")).unwrap();
+        std::fs::write(directory(&home, name).join("serial.log"), format!("from {name}\n"))
+            .unwrap();
     }
     assert_eq!(
         home.ok("vm logs --all"),
