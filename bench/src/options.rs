@@ -16,12 +16,14 @@ Parts, all of them unless some are named:
   ports      a port of Open vSwitch, with 10 and 500 ports there
   many       100 machines at once
   libvirt    the same by libvirt and QEMU's tools
+  against    ls, create and start beside those of the build that --against names
 
 Options:
-  --quick       fewer rounds, and not the longest of them
-  --v FILE      the program to be measured
-  --strict      fail if a budget is missed
-  -h, --help    this";
+  --quick         fewer rounds, and not the longest of them
+  --v FILE        the program to be measured
+  --against FILE  another build of it, for the part `against`
+  --strict        fail if a budget is missed
+  -h, --help      this";
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
@@ -30,6 +32,7 @@ pub(crate) struct Options {
     pub(crate) strict: bool,
     pub(crate) help: bool,
     pub(crate) v: PathBuf,
+    pub(crate) against: Option<PathBuf>,
 }
 
 impl Options {
@@ -44,6 +47,10 @@ impl Options {
                 "--v" => {
                     let path = args.next().ok_or_else(|| Failure::new("--v needs a file"))?;
                     options.v = path.into();
+                }
+                "--against" => {
+                    let path = args.next().ok_or_else(|| Failure::new("--against needs a file"))?;
+                    options.against = Some(path.into());
                 }
                 part => {
                     let known = parts::ALL.iter().any(|(name, _)| *name == part);

@@ -31,6 +31,10 @@ pub(crate) fn wording(remedy: &Remedy) -> String {
             format!("did you mean {name:?}? `v vm ls` lists all machines")
         }
         Remedy::ListVms { nearest: None } => "`v vm ls` lists all machines".into(),
+        Remedy::ListTemplates { nearest: Some(name) } => {
+            format!("did you mean {name:?}? `v template ls` lists all templates")
+        }
+        Remedy::ListTemplates { nearest: None } => "`v template ls` lists all templates".into(),
         Remedy::CreateVm => {
             "there are no machines yet: `v vm create -t TEMPLATE` creates one".into()
         }

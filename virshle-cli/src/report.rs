@@ -88,9 +88,10 @@ impl Report {
         Self { json, paint }
     }
 
-    /// Reports the failure that ends this command.
+    /// Reports the failure that ends this command, unless the document on stdout has it.
     pub(crate) fn draw(&self, error: &CliError) {
-        if self.json {
+        if matches!(error, CliError::InDocument(_)) {
+        } else if self.json {
             write_document(&ErrorDocument::new(error));
         } else {
             write(&self.drawing(error));

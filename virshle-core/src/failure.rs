@@ -65,6 +65,11 @@ pub enum Remedy {
         /// The name most like the one that was given.
         nearest: Option<String>,
     },
+    /// Use the name of a template that there is.
+    ListTemplates {
+        /// The name most like the one that was given.
+        nearest: Option<String>,
+    },
     /// Create a machine: there is none.
     CreateVm,
     /// Name the machine so that only one is meant: by its id, its whole name or its uuid.
@@ -108,6 +113,10 @@ impl fmt::Display for Remedy {
             }
             Self::ListVms { nearest: Some(name) } => write!(formatter, "did you mean {name:?}?"),
             Self::ListVms { nearest: None } => formatter.write_str("list the machines"),
+            Self::ListTemplates { nearest: Some(name) } => {
+                write!(formatter, "did you mean {name:?}?")
+            }
+            Self::ListTemplates { nearest: None } => formatter.write_str("list the templates"),
             Self::CreateVm => formatter.write_str("there are no machines yet: create one"),
             Self::NameExactly => formatter.write_str("use the id, the whole name or the uuid"),
             Self::ChooseVmName => formatter.write_str("choose another name, or give none"),

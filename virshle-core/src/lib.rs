@@ -77,6 +77,7 @@ pub use images::ImagesError;
 pub use life::create::progress::CopyProgress;
 pub use life::create::{CreateRequest, Created};
 pub use life::error::{CreateError, RemoveError};
+pub use machine::capacity::{Oversize, oversize};
 pub use machine::error::MachineError;
 pub use machine::logs::LOG_CUT;
 pub use machine::node::Node;

@@ -1,10 +1,11 @@
 //! cloud-hypervisor's log file.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::HypervisorError;
+use crate::untrusted_file::open_untrusted;
 
 /// The most that is read of a log.
 const MAX_TAIL: u64 = 64 << 10;
@@ -32,7 +33,7 @@ pub fn last_lines(log: &Path, lines: usize) -> Vec<String> {
 
 /// The end of a log.
 pub(crate) fn read_end(log: &Path) -> io::Result<String> {
-    let mut file = File::open(log)?;
+    let mut file = open_untrusted(log)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MAX_TAIL)))?;
     let mut bytes = Vec::new();

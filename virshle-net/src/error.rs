@@ -327,7 +327,7 @@ impl NetError {
                                           /var/log/openvswitch/ovs-vswitchd.log)"
                 .into(),
             Self::NoBridge { bridge } => {
-                format!("create it: ovs-vsctl add-br {bridge}, or by Switch::ensure_bridge")
+                format!("create it (ovs-vsctl add-br {bridge}), or correct its name")
             }
             Self::BridgeDatapath { found, .. } => {
                 format!("use another bridge, or configure the datapath {found:?}")

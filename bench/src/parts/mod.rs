@@ -1,5 +1,6 @@
 //! What is measured, a part to a file.
 
+mod against;
 mod create;
 mod libvirt;
 mod ls;
@@ -24,7 +25,7 @@ use virshle_testkit::{Failure, While};
 /// A part: measures, and tells.
 pub(crate) type Run = fn(&Options, &Report) -> Result<(), Failure>;
 
-pub(crate) const ALL: [(&str, Run); 7] = [
+pub(crate) const ALL: [(&str, Run); 8] = [
     ("process", process::run),
     ("ls", ls::run),
     ("create", create::run),
@@ -32,6 +33,7 @@ pub(crate) const ALL: [(&str, Run); 7] = [
     ("ports", ports::run),
     ("many", many::run),
     ("libvirt", libvirt::run),
+    ("against", against::run),
 ];
 
 /// What was measured, and on what.

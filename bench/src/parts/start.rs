@@ -44,7 +44,7 @@ fn one(
     options: &Options,
     report: &Report,
 ) -> Result<(), Failure> {
-    home.v(&["vm", "create", "-t", template, "--name", "one"])?;
+    create_one(home, template)?;
     let bare = BareVmm::new(home.directory(), &home.v(&["vm", "config", "--vmm", "one"])?)?;
     let samples = side_by_side(
         options.rounds(20),
@@ -77,8 +77,14 @@ fn bare_port(ovs: &OpenVswitch, options: &Options, report: &Report) -> Result<()
     Ok(())
 }
 
+/// Creates the machine `one`.
+pub(super) fn create_one(home: &Home, template: &str) -> Result<(), Failure> {
+    home.v(&["vm", "create", "-t", template, "--name", "one"])?;
+    Ok(())
+}
+
 /// Times the start of the machine `one`, and cuts its power.
-fn start(home: &Home) -> Result<Duration, Failure> {
+pub(super) fn start(home: &Home) -> Result<Duration, Failure> {
     let took = home.time(&["vm", "start", "one"])?;
     home.v(&["vm", "stop", "--force", "one"])?;
     Ok(took)

@@ -100,3 +100,42 @@ fn root_a_full_disk_creates_no_machine() {
     create.fails_with(1, &["not enough room", "48 MiB", "hint: make room"]);
     assert_eq!(machines_below(&root), 0);
 }
+
+#[test]
+fn what_is_too_large_for_the_host_is_a_warning_before_it_is_an_error() {
+    let home = Home::new();
+    home.write_config(
+        "[hypervisor]\nprogram = \"HOME/none\"\n[[template.vm]]\nname = \"xl\"\nvcpu = 8000\n\
+         vram = 60000\n[[template.vm]]\nname = \"xs\"\nvcpu = 1\nvram = \"16MiB\"\n",
+    );
+    let check = home.run("template check");
+    assert_eq!(check.code, 0, "{check:?}");
+    for text in ["template \"xl\": vram is 60000 GiB, and this host has", "vcpu is 8000", "is MiB"]
+    {
+        assert!(check.stderr.contains(text), "{text}: {check:?}");
+    }
+    assert!(!check.stderr.contains("xs"), "{check:?}");
+    let warnings = home.json("template check")["warnings"].clone();
+    assert_eq!(warnings.as_array().unwrap().len(), 2, "{warnings}");
+    assert_eq!(warnings[0]["template"], "xl");
+    let create = home.run("vm create -t xl --name web");
+    assert!(create.code == 0 && create.stderr.contains("vram is 60000 GiB"), "{create:?}");
+    assert!(!home.run("vm create -t xs").stderr.contains("vram is"));
+    assert!(home.run("node check").stdout.contains("xl: vram is 60000 GiB"));
+}
+
+#[test_on(Kvm)]
+fn kvm_a_machine_that_cannot_fit_is_not_started() {
+    let home = Home::new();
+    home.write_config(
+        "[hypervisor]\nprogram = \"HOME/none\"\n[[template.vm]]\nname = \"ram\"\nvcpu = 1\n\
+         vram = 60000\n[[template.vm]]\nname = \"cpu\"\nvcpu = { boot = 1, max = 8000 }\n\
+         vram = \"16MiB\"\n",
+    );
+    home.ok("vm create -t ram --name ram");
+    home.ok("vm create -t cpu --name cpu");
+    home.run("vm start ram").fails_with(5, &["too large for this host", "vram is 60000 GiB"]);
+    home.run("vm start cpu").fails_with(5, &["vcpu is 8000, and KVM", "hint: "]);
+    let error = home.run("vm start ram --json");
+    assert!(error.stdout.contains("\"vm-too-large\""), "{error:?}");
+}

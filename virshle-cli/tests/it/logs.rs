@@ -37,6 +37,19 @@ fn a_pipe_gets_a_log_as_it_is() {
 }
 
 #[test]
+fn the_last_lines_of_a_log_are_enough() {
+    let home = Home::new();
+    home.ok("vm create -t bare -n 2 --name web");
+    std::fs::write(directory(&home, "web-1").join("serial.log"), "one\ntwo\nthree\n").unwrap();
+    assert_eq!(home.ok("vm logs web-1 --tail 2"), "two\nthree\n");
+    assert_eq!(home.ok("vm logs -n 9 web-1"), "one\ntwo\nthree\n");
+    assert_eq!(home.ok("vm logs -n 0 web-1"), "");
+    assert_eq!(home.json("vm logs -n 1 web-1")[0]["text"], "three\n");
+    assert!(home.json("vm logs -n 1 web-2")[0]["text"].is_null());
+    home.run("vm logs web-1 -n few").fails_with(2, &["few"]);
+}
+
+#[test]
 fn an_empty_log_suggests_the_other_logs() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");

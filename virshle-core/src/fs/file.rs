@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use virshle_hypervisor::open_untrusted;
 
 use crate::fs::error::FileError;
 
@@ -125,6 +126,12 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(not_a_file()) }
 }
 
+/// The content of the file `path`, which a VMM could have replaced: at most `most` bytes of a plain file
+/// of this user's own.
+pub(crate) fn read_untrusted(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    read_bounded(&open_untrusted(path)?, most)
+}
+
 /// The content of the regular file `path`, which has at most `most` bytes.
 pub(crate) fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_bounded(&open_regular(path)?, most)
@@ -143,9 +150,9 @@ pub(crate) fn read_bounded(file: &File, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The last `most` bytes of the regular file `path`.
+/// The last `most` bytes of the file `path`, which a VMM could have replaced.
 pub(crate) fn read_tail(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut file = open_regular(path)?;
+    let mut file = open_untrusted(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
     let mut bytes = Vec::new();
@@ -169,6 +176,7 @@ mod tests {
             let error = read_regular(path, 9).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}");
             assert_eq!(read_tail(path, 9).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert_eq!(read_untrusted(path, 9).unwrap_err().kind(), ErrorKind::InvalidInput);
         }
     }
 

@@ -128,11 +128,14 @@ impl Failure for CreateError {
             Self::Store(error) => error.verdict(),
             Self::Image(error) => images::verdict(error),
             Self::MissingImage { source, .. } => {
-                let verdict = Verdict::failed("image-missing");
+                let is = |kind| Verdict::new(kind, "image-missing");
                 match source.kind() {
-                    io::ErrorKind::PermissionDenied => verdict
+                    io::ErrorKind::PermissionDenied => is(ErrorKind::Host)
                         .text("let this user read the file, and enter the directories above it"),
-                    _ => verdict.text("correct the disk's path in the template"),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                        is(ErrorKind::NotFound).text("correct the disk's path in the template")
+                    }
+                    _ => is(ErrorKind::Failed).text("correct the disk's path in the template"),
                 }
             }
             Self::Disk { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),

@@ -140,6 +140,10 @@ impl Failure for SelectError {
             }
             Self::NoSuchVm { word, known } => Verdict::new(ErrorKind::NotFound, "vm-not-found")
                 .remedy(Remedy::ListVms { nearest: nearest(word, known).cloned() }),
+            Self::NoSuchTemplate { name, known } => {
+                Verdict::new(ErrorKind::NotFound, "template-not-found")
+                    .remedy(Remedy::ListTemplates { nearest: nearest(name, known).cloned() })
+            }
             Self::Ambiguous { .. } => {
                 Verdict::new(ErrorKind::Usage, "vm-ambiguous").remedy(Remedy::NameExactly)
             }

@@ -31,6 +31,14 @@ pub enum SelectError {
         /// The machines there are.
         known: Vec<String>,
     },
+    /// No machine was created from such a template, and the configuration has none of that name.
+    #[error("no template {name:?}")]
+    NoSuchTemplate {
+        /// The name that was given.
+        name: String,
+        /// The templates there are.
+        known: Vec<String>,
+    },
     /// More than one machine is meant.
     #[error("{word:?} could mean {}", .candidates.join(" or "))]
     Ambiguous {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use virshle_net::MacAddr;
 
 use crate::fs::error::FileError;
-use crate::fs::file::{Sync, create_directory, read_regular, write_new};
+use crate::fs::file::{Sync, create_directory, read_untrusted, write_new};
 use crate::fs::lock::Lock;
 use crate::model::definition::head::Head;
 use crate::model::name::VmName;
@@ -187,7 +187,7 @@ impl Taken {
 }
 
 fn read_claim(directory: &Path) -> Option<(u64, VmName)> {
-    let text = String::from_utf8(read_regular(&directory.join(CLAIM), MAX_CLAIM).ok()?).ok()?;
+    let text = String::from_utf8(read_untrusted(&directory.join(CLAIM), MAX_CLAIM).ok()?).ok()?;
     let (id, name) = text.trim().split_once(' ')?;
     Some((id.parse().ok()?, name.parse().ok()?))
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use virshle_disk::{
-    CloneMethod, CloneMode, CloneRequest, ConvertRequest, DiskError, Format, grow,
+    BackingFile, CloneMethod, CloneMode, CloneRequest, ConvertRequest, DiskError, Format, grow,
     has_compressed_clusters, inspect,
 };
 use virshle_testkit_macros::test_on;
@@ -119,8 +119,17 @@ fn what_cannot_be_copied_is_refused_with_the_command_that_helps() {
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
     qemu_img(&["create", "-q", "-f", "qcow2", &text("base"), "1M"]);
     qemu_img(&["create", "-q", "-f", "qcow2", "-b", &text("base"), "-F", "qcow2", &text("top")]);
-    let error = CloneRequest::new(&at("top"), &at("disk")).run().unwrap_err();
-    assert!(error.hint().unwrap().contains("qemu-img convert"), "{error:?}");
+    for mode in CloneMode::ALL {
+        let error = CloneRequest::new(&at("top"), &at("disk")).mode(mode).run().unwrap_err();
+        assert!(matches!(error, DiskError::HasBackingFile { .. }), "{error:?}");
+        // What its header names is not to be opened, in whatever way.
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("qemu-img convert") && !hint.contains("overlay"), "{hint}");
+    }
+    let request = CloneRequest::new(&at("top"), &at("disk")).mode(CloneMode::Overlay);
+    let disk = request.backing_file(BackingFile::Follow).run().unwrap();
+    assert_eq!(disk.backing_files, [at("top"), at("base")]);
+    fs::remove_file(at("disk")).unwrap();
     for (format, name) in [
         ("vmdk", "a VMDK"),
         ("vpc", "a VHD"),
@@ -166,7 +175,7 @@ fn what_cloud_hypervisor_cannot_open_is_refused_at_every_door() {
     }
     // An overlay of an image whose own backing file is such.
     let request = CloneRequest::new(&at("top"), &at("disk")).mode(CloneMode::Overlay);
-    refused(request.run().unwrap_err());
+    refused(request.backing_file(BackingFile::Follow).run().unwrap_err());
     // The hint leads to one that can be used.
     qemu_img(&["convert", "-O", "qcow2", &text("base"), &text("converted")]);
     CloneRequest::new(&at("converted"), &at("disk")).run().unwrap();

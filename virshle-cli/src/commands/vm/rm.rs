@@ -11,7 +11,7 @@ use crate::machines::Machines;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Power off running machines first, which are refused otherwise
-    #[arg(long)]
+    #[arg(short, long)]
     force: bool,
     #[command(flatten)]
     machines: Machines,

@@ -1,6 +1,7 @@
 //! Checks this host for missing requirements, each with its remedy, and for orphaned resources.
 
 mod config;
+mod disks;
 pub(crate) mod finding;
 mod hypervisor;
 mod kernel;
@@ -8,6 +9,7 @@ mod root;
 mod switch;
 
 use crate::host::check::config::check_config;
+use crate::host::check::disks::check_disks;
 use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
 use crate::host::check::kernel::{check_kvm, check_landlock};
@@ -47,6 +49,11 @@ impl Node {
 }
 
 fn check(node: &Node) -> Result<NodeCheck, MachineError> {
+    // What another user may have written names programs and files: none of them is run or opened.
+    if let Some(untrusted) = node.store().untrusted() {
+        let findings = vec![Finding::failure(Level::Missing, "trust", &untrusted), check_kvm()];
+        return Ok(NodeCheck { findings, orphans: Vec::new() });
+    }
     let mut findings = check_config(node);
     findings.extend(check_root(node));
     findings.push(check_kvm());
@@ -60,6 +67,7 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.extend(network);
     let broken = node.store().find()?.broken;
     findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));
+    findings.extend(check_disks(node)?);
     let orphans = if no_switch { orphans_of_host(node)? } else { orphans(node)? };
     Ok(NodeCheck { findings, orphans })
 }

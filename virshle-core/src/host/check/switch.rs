@@ -62,6 +62,15 @@ fn check_bridge(node: &Node, switch: &mut Switch, severe: Level) -> Finding {
     match switch.bridge(name) {
         Ok(Some(bridge)) if bridge.datapath == datapath(network.datapath) => {
             match &network.uplink {
+                // What `node init` can't link to is not its to create.
+                Some(uplink) if matches!(switch.bridge(uplink), Ok(None)) => Finding::bad(
+                    Level::Warning,
+                    "uplink",
+                    format!("there is no bridge {uplink}, which {name} is to be linked to"),
+                    text(format!(
+                        "create it (ovs-vsctl add-br {uplink}), or correct [network] uplink"
+                    )),
+                ),
                 Some(uplink) if !switch.is_patched(name, uplink).unwrap_or(false) => Finding::bad(
                     Level::Warning,
                     "bridge",

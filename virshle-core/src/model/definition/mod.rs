@@ -9,6 +9,8 @@ pub(crate) mod head;
 pub(crate) mod net;
 pub(crate) mod text;
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,7 @@ pub use disk::DiskDefinition;
 pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind};
 
 use crate::fs::error::FileError;
-use crate::fs::file::read_regular;
+use crate::fs::file::{open_regular, read_bounded};
 use crate::model::definition::error::DefinitionError;
 use crate::model::name::VmName;
 use crate::model::timestamp::Timestamp;
@@ -133,12 +135,13 @@ pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
 /// The text of the definition in `path`, which is a file: nothing else is waited for, nor followed.
 pub(crate) fn read(path: &Path) -> Result<String, FileError> {
-    let read = || {
-        let bytes = read_regular(path, MAX_BYTES)?;
-        String::from_utf8(bytes)
-            .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
-    };
-    read().map_err(FileError::reading(path))
+    open_regular(path).and_then(|file| read_open(&file)).map_err(FileError::reading(path))
+}
+
+/// The text of the definition that is open as `file`.
+pub(crate) fn read_open(file: &File) -> io::Result<String> {
+    let bytes = read_bounded(file, MAX_BYTES)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
@@ -240,6 +243,7 @@ pub(crate) mod tests {
                 size_bytes: 50 << 30,
                 clone: CloneMethod::Reflink,
                 source: Some("/images/nixos.img".into()),
+                backing: Vec::new(),
                 readonly: false,
             }],
             nets: vec![NetDefinition {

@@ -4,7 +4,9 @@ use virshle_hypervisor::VmConfig;
 
 use crate::fs::source_file;
 use crate::hardware::confine::confined;
+use crate::hardware::disk::{check_backing_files, open_disk};
 use crate::hardware::vmm_config;
+use crate::machine::capacity::fatal_oversize;
 use crate::machine::kvm;
 use crate::machine::vm::Vm;
 use crate::power::error::StartError;
@@ -12,14 +14,20 @@ use crate::power::error::StartError;
 /// The configuration of the machine without its interfaces, whose files can all be opened.
 pub(super) fn preflight(vm: &Vm) -> Result<VmConfig, StartError> {
     kvm::open()?;
+    if let Some(source) = fatal_oversize(vm.definition()) {
+        return Err(StartError::Oversize { vm: vm.name().clone(), source });
+    }
     let config = vmm_config::without_nets(vm)?;
     for (what, path) in vmm_config::files(&config) {
-        source_file::check(&path).map_err(|source| StartError::MissingFile {
+        let is_own = path.starts_with(vm.directory());
+        let opened = if is_own { open_disk(&path).map(drop) } else { source_file::check(&path) };
+        opened.map_err(|source| StartError::MissingFile {
             vm: vm.name().clone(),
             what,
             path,
             source,
         })?;
     }
+    check_backing_files(vm)?;
     Ok(confined(vm, config)?)
 }
