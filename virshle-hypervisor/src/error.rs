@@ -89,6 +89,10 @@ pub enum HypervisorError {
     #[error("process {pid} ({program}) listens at {} and isn't cloud-hypervisor", .socket.display())]
     Foreign { socket: PathBuf, pid: u32, program: String },
 
+    /// The program started cloud-hypervisor as another process, and stays in its place.
+    #[error("{} runs as process {pid} ({found}) and did not become cloud-hypervisor", .program.display())]
+    Wrapped { program: PathBuf, pid: u32, found: String },
+
     /// The processes of this host can't be listed.
     #[error("cannot list the processes of this host")]
     Processes { source: io::Error },
@@ -165,6 +169,7 @@ impl HypervisorError {
             Self::Run { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "the program must be an executable file"
             }
+            Self::Wrapped { .. } => "a script has to end with: exec cloud-hypervisor \"$@\"",
             Self::VersionUnknown { .. } => "is it cloud-hypervisor?",
             Self::TooOld { .. } => "install a newer cloud-hypervisor",
             Self::VsockRefused { .. } => "the service may not have started in the guest yet",
