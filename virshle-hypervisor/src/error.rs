@@ -94,6 +94,10 @@ pub enum HypervisorError {
     #[error("process {pid} ({program}) listens at {} and isn't cloud-hypervisor", .socket.display())]
     Foreign { socket: PathBuf, pid: u32, program: String },
 
+    /// The program started cloud-hypervisor as another process, and stays in its place.
+    #[error("{} runs as process {pid} ({found}) and did not become cloud-hypervisor", .program.display())]
+    Wrapped { program: PathBuf, pid: u32, found: String },
+
     /// The processes of this host can't be listed.
     #[error("cannot list the processes of this host")]
     Processes { source: io::Error },
@@ -173,6 +177,7 @@ impl HypervisorError {
             Self::Cage {
                 source: CageError::Lacking { lack: CageLack::Landlock { .. } }, ..
             } => "Linux 6.2 or later has it, where the kernel parameter lsm= names landlock",
+            Self::Wrapped { .. } => "a script has to end with: exec cloud-hypervisor \"$@\"",
             Self::VersionUnknown { .. } => "is it cloud-hypervisor?",
             Self::TooOld { .. } => "install a newer cloud-hypervisor",
             Self::VsockRefused { .. } => "the service may not have started in the guest yet",

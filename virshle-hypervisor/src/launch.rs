@@ -17,7 +17,7 @@ use crate::cage::{Cage, CageError, PreparedCage};
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::Cause;
-use crate::log::{last_lines, rotate};
+use crate::log::{is_routine, last_lines, rotate};
 use crate::program::find_program;
 use crate::program_version::version;
 use crate::sys::{self, Handover};
@@ -177,7 +177,8 @@ impl Launch {
     /// [`Run`](HypervisorError::Run) if the program can't be run,
     /// [`Died`](HypervisorError::Died) with the end of its log if it ended,
     /// [`Silent`](HypervisorError::Silent) if it didn't answer in time,
-    /// [`TooOld`](HypervisorError::TooOld), and what else [`Client::ping`] may fail with.
+    /// [`TooOld`](HypervisorError::TooOld), [`Wrapped`](HypervisorError::Wrapped) if the program runs
+    /// cloud-hypervisor without becoming it, and what else [`Client::ping`] may fail with.
     pub fn spawn(&self) -> Result<Vmm, HypervisorError> {
         self.spawn_while(|| ())
     }
@@ -322,7 +323,13 @@ impl Launch {
                 Some(version) if version < Version::MINIMUM => {
                     HypervisorError::TooOld { program: self.program.clone(), version }
                 }
-                _ => return Ok(vmm),
+                // What is not recognised later can't be stopped later.
+                _ => match vmm.unrecognised(&self.program) {
+                    Some(found) => {
+                        HypervisorError::Wrapped { program: self.program.clone(), pid, found }
+                    }
+                    None => return Ok(vmm),
+                },
             },
             Err(HypervisorError::Silent { what, socket, .. }) => {
                 let timeout = self.start_timeout;
@@ -335,7 +342,8 @@ impl Launch {
             }
             Err(error) => error,
         };
-        if let Err(error) = vmm.kill() {
+        // The process leads a session of its own: what it has started is ended with it.
+        if let Err(error) = vmm.kill_group() {
             tracing::warn!(%error, pid, "a process that failed to start is left");
         }
         vmm.wait_exit(Duration::from_secs(5));
@@ -355,7 +363,7 @@ impl Launch {
                     output: self
                         .log_file
                         .as_deref()
-                        .and_then(|log| Cause::chain(last_lines(log, 10))),
+                        .and_then(|log| Cause::chain(telling(last_lines(log, 10)))),
                 },
             },
         }
@@ -415,6 +423,12 @@ impl Launch {
 struct Files {
     log: File,
     events: Option<File>,
+}
+
+/// Those of the lines that are not routine; all of them, if they all are.
+fn telling(lines: Vec<String>) -> Vec<String> {
+    let telling: Vec<String> = lines.iter().filter(|line| !is_routine(line)).cloned().collect();
+    if telling.is_empty() { lines } else { telling }
 }
 
 /// Begins a log, and keeps the one before it.

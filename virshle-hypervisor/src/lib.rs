@@ -101,6 +101,7 @@ mod vm_info;
 mod vmm;
 mod vsock;
 mod watcher;
+mod wrapper;
 
 pub use boot::PendingBoot;
 pub use cage::{
@@ -123,7 +124,7 @@ pub use landlock::{
     LANDLOCK_MIN_ABI, LandlockAccess, LandlockRule, landlock_abi, landlock_available,
 };
 pub use launch::{Launch, Seccomp, Verbosity};
-pub use log::last_lines;
+pub use log::{failure_lines, is_routine, last_lines};
 pub use memory::{HotplugMethod, MemoryConfig};
 pub use migration::{MigrationMode, ReceiveMigration, SendMigration, TimeoutStrategy};
 pub use net::{NetConfig, VhostMode};
@@ -140,3 +141,4 @@ pub use vm_config::VmConfig;
 pub use vm_info::{Counters, Device, PciDevice, Ping, VmInfo, VmState};
 pub use vmm::Vmm;
 pub use vsock::{VsockConfig, connect_vsock};
+pub use wrapper::script_without_exec;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use crate::HypervisorError;
 use crate::client::Client;
@@ -119,6 +119,26 @@ impl Vmm {
         let raw = raw.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         let process = pidfd_open(raw, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
         Ok(Self { pid, api_socket: api_socket.to_owned(), process, client: None })
+    }
+
+    /// The program that this process is, if [`find`](Self::find) would not recognise it.
+    pub(crate) fn unrecognised(&self, program: &Path) -> Option<String> {
+        // One that has ended meanwhile is no other program.
+        let arguments = Arguments::of(self.pid)?;
+        let is_known =
+            arguments.name_program(program) && arguments.have_api_socket(&self.api_socket);
+        (!is_known).then(|| arguments.program.display().to_string())
+    }
+
+    /// Ends the process, and every other of its group (SIGKILL).
+    pub(crate) fn kill_group(&self) -> Result<(), HypervisorError> {
+        if let Some(group) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            // One that leads no group has none to end.
+            if let Err(error) = kill_process_group(group, Signal::KILL) {
+                tracing::debug!(%error, pid = self.pid, "no process group");
+            }
+        }
+        self.kill()
     }
 
     pub(crate) fn with_client(self, client: Client) -> Self {

@@ -130,7 +130,7 @@ impl Failure for CreateError {
             Self::MissingImage { source, .. } => {
                 let is = |kind| Verdict::new(kind, "image-missing");
                 match source.kind() {
-                    io::ErrorKind::PermissionDenied => is(ErrorKind::Host)
+                    io::ErrorKind::PermissionDenied => is(ErrorKind::Failed)
                         .text("let this user read the file, and enter the directories above it"),
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                         is(ErrorKind::NotFound).text("correct the disk's path in the template")

@@ -178,6 +178,7 @@ fn hypervisor_kind(error: &HypervisorError) -> ErrorKind {
         HypervisorError::Run { .. }
         | HypervisorError::Died { .. }
         | HypervisorError::TooOld { .. }
+        | HypervisorError::Wrapped { .. }
         | HypervisorError::VersionUnknown { .. } => ErrorKind::Host,
         _ => ErrorKind::Failed,
     }

@@ -81,7 +81,7 @@ fn readers_see_whole_machines_while_others_create_and_remove_them() {
     let lab = Lab::new(DISK);
     let work = |index: u32| -> Result<(), CoreError> {
         if index.is_multiple_of(2) {
-            let listing = lab.node.list(&Selection::default())?;
+            let listing = lab.node.list(&Selection::all())?;
             assert!(listing.broken.is_empty(), "{:?}", listing.broken);
             return Ok(());
         }
@@ -141,7 +141,7 @@ fn a_broken_definition_does_not_hide_the_others() {
     let vm = lab.create("xs");
     let broken = lab.create("xs");
     fs::write(broken.directory().join("vm.toml"), "id = 2\nname =").unwrap();
-    let listing = lab.node.list(&Selection::default()).unwrap();
+    let listing = lab.node.list(&Selection::all()).unwrap();
     assert_eq!(listing.vms.len(), 1);
     assert_eq!(listing.vms[0].uuid, vm.definition().uuid);
     assert_eq!(listing.broken.len(), 1);
@@ -154,7 +154,7 @@ fn a_copied_definition_is_no_second_machine() {
     let copy = vm.directory().with_file_name("00000000-0000-4000-8000-000000000000");
     fs::create_dir(&copy).unwrap();
     fs::copy(vm.directory().join("vm.toml"), copy.join("vm.toml")).unwrap();
-    let listing = lab.node.list(&Selection::default()).unwrap();
+    let listing = lab.node.list(&Selection::all()).unwrap();
     assert_eq!((listing.vms.len(), listing.broken.len()), (1, 1));
     let uuid = "00000000-0000-4000-8000-000000000000".parse().unwrap();
     let error = CoreError::from(lab.node.vm(uuid).unwrap_err());
@@ -202,7 +202,7 @@ fn links_in_the_root_lead_nowhere() {
     symlink(precious.join("file"), lab.path("root/next-id.new")).unwrap();
     symlink(precious.join("file"), vm.directory().join("disk/os")).unwrap();
     symlink(&precious, vm.directory().join("tmp/link")).unwrap();
-    assert_eq!(lab.node.list(&Selection::default()).unwrap().vms.len(), 1);
+    assert_eq!(lab.node.list(&Selection::all()).unwrap().vms.len(), 1);
     let orphans = lab.node.check().unwrap().orphans;
     for (orphan, result) in lab.node.repair(orphans) {
         result.unwrap_or_else(|error| panic!("{orphan}: {error:?}"));
@@ -307,8 +307,8 @@ fn a_broken_machine_does_not_keep_the_others_from_being_worked_on() {
     let path = broken.directory().join("vm.toml");
     let text = fs::read_to_string(&path).unwrap().replace("[boot", "[bot");
     fs::write(&path, text).unwrap();
-    assert_eq!(lab.node.list(&Selection::default()).unwrap().vms.len(), 2);
-    assert_eq!(lab.node.select(&Selection::default()).unwrap().len(), 1);
+    assert_eq!(lab.node.list(&Selection::all()).unwrap().vms.len(), 2);
+    assert_eq!(lab.node.select(&Selection::all()).unwrap().len(), 1);
     let error = CoreError::from(lab.node.select(&Selection::word("2")).unwrap_err());
     assert!(matches!(error, CoreError::Definition(DefinitionError::Broken { .. })), "{error:?}");
 }
