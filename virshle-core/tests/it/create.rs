@@ -187,6 +187,7 @@ fn the_next_id_is_written_in_its_place() {
     assert_eq!(fs::read_to_string(&precious).unwrap().trim(), "8");
 }
 
+/// Regression: a link in the place of a file of the node's was followed (ec19098).
 #[test]
 fn links_in_the_root_lead_nowhere() {
     let lab = Lab::new(LEAST);
