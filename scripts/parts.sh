@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# The real parts that the demo and the tests need: installed where this user may, told where not.
+# The real parts that the demo and the tests need: installed where this user may, reported where not.
 # Sourced by the other scripts; changes nothing when it is read.
 
-# The words of VIRSHLE_REQUIRE.
-parts=(ovs dpdk ch kvm reflink fuse sshd rsync cloud-init dhcp qemu-img packers openssl root)
+# The names in VIRSHLE_REQUIRE.
+parts=(ovs dpdk ch kvm reflink fuse sshd rsync cloud-init cloud-init-current dhcp qemu-img packers openssl root)
 
 say() { printf '\n== %s\n' "$*"; }
 is_root() { [ "$(id -u)" = 0 ]; }
@@ -67,6 +67,27 @@ install_parts() {
   install_packages build-essential openvswitch-switch openvswitch-switch-dpdk xfsprogs btrfs-progs \
     e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init \
     gzip xz-utils zstd lz4 lzip bindfs openssl dnsmasq-base kea-dhcp4-server busybox
+  unpack_current_cloud_init
+}
+
+# Unpacks the cloud-init of Debian's newest suite, which is Python for any host, for the tests that let
+# two versions read what `v` writes. It is installed nowhere, and kept for the next time.
+unpack_current_cloud_init() {
+  local folder=${XDG_CACHE_HOME:-$HOME/.cache}/virshle/cloud-init-current mirror options
+  export CLOUD_INIT_CURRENT=${CLOUD_INIT_CURRENT:-$folder/usr/lib/python3/dist-packages}
+  if has cloud-init-current || ! command -v apt-get >/dev/null; then return 0; fi
+  local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  [ -e $keyring ] && command -v dpkg-deb >/dev/null || return 0
+  say 'fetching a current cloud-init'
+  mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+  mkdir -p "$folder"/apt/{state/lists/partial,cache/archives/partial}
+  printf 'deb [signed-by=%s] %s sid main\n' $keyring "$mirror" >"$folder/apt/sources.list"
+  options=(-qq -o "Dir::Etc::sourcelist=$folder/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::State=$folder/apt/state" -o "Dir::Cache=$folder/apt/cache" -o Dir::State::status=/dev/null
+    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o APT::Sandbox::User=root)
+  (cd "$folder" && apt-get "${options[@]}" update && apt-get "${options[@]}" download cloud-init \
+    && dpkg-deb -x cloud-init_*.deb . && rm -rf apt cloud-init_*.deb) \
+    || printf 'cannot fetch a current cloud-init\n' >&2
 }
 
 # Reserves the hugepages that DPDK needs for itself, if root may and there is memory.
@@ -91,7 +112,7 @@ restore_hugepages() {
   hugepages_before=
 }
 
-# Makes a folder for everything that is temporary, also for what a killed test can't remove; it goes
+# Makes a directory for everything that is temporary, also for what a killed test can't remove; it goes
 # with restore_host. A script that another runs is in the other's.
 private_tmp() {
   [ -z "${VIRSHLE_TMP:-}" ] || return 0
@@ -121,7 +142,7 @@ restore_host() {
   installed=()
 }
 
-# Starts an Open vSwitch that keeps its things in the folder $1, with DPDK if that is here. Only for
+# Starts an Open vSwitch that keeps its things in the directory $1, with DPDK if that is here. Only for
 # a network, mount and process namespace of one's own: it takes /run/openvswitch, and ends with them.
 start_switch() {
   local vswitchd=/usr/lib/openvswitch-switch/ovs-vswitchd
@@ -159,6 +180,7 @@ has() {
     rsync) command -v rsync >/dev/null ;;
     cloud-init) is_root && command -v cloud-init >/dev/null && [ -e /etc/cloud/cloud.cfg ] \
       && [ -e /dev/loop-control ] ;;
+    cloud-init-current) [ -e "${CLOUD_INIT_CURRENT:-/nonexistent}/cloudinit/net" ] && command -v mcopy >/dev/null ;;
     dhcp) is_root && command -v dnsmasq >/dev/null && command -v kea-dhcp4 >/dev/null \
       && command -v busybox >/dev/null ;;
     qemu-img) command -v qemu-img >/dev/null && command -v qemu-io >/dev/null ;;
@@ -191,6 +213,8 @@ describe() {
       echo 'the package rsync' ;;
     cloud-init) ! has cloud-init || { cloud-init --version; return; }
       echo 'root, loop devices, the package cloud-init' ;;
+    cloud-init-current) ! has cloud-init-current || { echo "$CLOUD_INIT_CURRENT"; return; }
+      echo "a newer Debian's package cloud-init, unpacked, its dist-packages named by CLOUD_INIT_CURRENT" ;;
     dhcp) ! has dhcp || { echo "dnsmasq, Kea $(kea-dhcp4 -v)"; return; }
       echo 'root, the packages dnsmasq-base, kea-dhcp4-server, busybox' ;;
     qemu-img) ! has qemu-img || { qemu-img --version | sed -n 1p; return; }
@@ -215,13 +239,13 @@ tell_parts() {
   done
 }
 
-# The words of VIRSHLE_REQUIRE for the parts that are here.
+# The names in VIRSHLE_REQUIRE for the parts that are here.
 real_parts() {
-  local part words=
+  local part names=
   for part in "${parts[@]}"; do
-    if has "$part"; then words=${words:+$words,}$part; fi
+    if has "$part"; then names=${names:+$names,}$part; fi
   done
-  printf '%s' "$words"
+  printf '%s' "$names"
 }
 
 # Fails when VIRSHLE_REQUIRE names a part that is not here.

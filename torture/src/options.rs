@@ -15,7 +15,7 @@ pub(crate) struct Programs {
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 Kills v at every system call that changes something, makes every call fail once, lets the parts
-that it stands on die, and lets many of it race, on a private Open vSwitch and real
+that it depends on die, and races many of it, on a private Open vSwitch and real
 cloud-hypervisor processes; prints a table. Without options, or with --short alone, hostile input
 for every parser follows (scripts/fuzz).
 
@@ -52,8 +52,8 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads the words of a command line.
-    pub(crate) fn from_words(words: impl Iterator<Item = String>) -> Result<Self, Failure> {
+    /// Reads the arguments of a command line.
+    pub(crate) fn from_args(args: impl Iterator<Item = String>) -> Result<Self, Failure> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let hypervisor = std::env::var_os("CLOUD_HYPERVISOR").map(PathBuf::from);
         let mut options = Self {
@@ -73,12 +73,12 @@ impl Options {
             calls: false,
             help: false,
         };
-        let mut words = words;
-        while let Some(word) = words.next() {
+        let mut args = args;
+        while let Some(arg) = args.next() {
             let mut value =
-                || words.next().ok_or_else(|| Failure::new(format!("{word} needs a value")));
-            let wrong = || format!("the value of {word}");
-            match word.as_str() {
+                || args.next().ok_or_else(|| Failure::new(format!("{arg} needs a value")));
+            let wrong = || format!("the value of {arg}");
+            match arg.as_str() {
                 "--help" | "-h" => options.help = true,
                 "--tell" => options.tell = true,
                 "--short" => options.short = true,
@@ -94,7 +94,7 @@ impl Options {
                     options.calls = true;
                     options.only.push(value()?);
                 }
-                _ => return Err(Failure::new(format!("unknown: {word}\n{HELP}"))),
+                _ => return Err(Failure::new(format!("unknown: {arg}\n{HELP}"))),
             }
         }
         let v = options.programs.v.display();
@@ -112,13 +112,13 @@ impl Options {
 /// Where cloud-hypervisor is: found once, so that no try is about looking for it.
 fn in_path() -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|folder| folder.join("cloud-hypervisor"))
+        .map(|directory| directory.join("cloud-hypervisor"))
         .find(|path| path.exists())
 }
 
-fn mode(word: &str) -> Result<Mode, Failure> {
+fn mode(arg: &str) -> Result<Mode, Failure> {
     Mode::ALL
         .into_iter()
-        .find(|mode| mode.word() == word)
-        .ok_or_else(|| Failure::new(format!("no such mode: {word}")))
+        .find(|mode| mode.name() == arg)
+        .ok_or_else(|| Failure::new(format!("no such mode: {arg}")))
 }

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_for_programs_says_the_same() {
+    fn an_error_as_json_has_the_same_content() {
         let document = serde_json::to_value(ErrorDocument::new(&error())).unwrap();
         assert_eq!(document["code"], "write-failed");
         assert_eq!(document["exit"], 5);

@@ -20,6 +20,7 @@ use crate::log::{is_routine, last_lines, rotate};
 use crate::program_version::version;
 use crate::sys::{self, Handover};
 use crate::terminal::Terminal;
+use crate::untrusted_file::open_untrusted_with;
 use crate::version::Version;
 use crate::vmm::Vmm;
 use crate::watcher::{Ended, Watcher, pipe};
@@ -381,19 +382,20 @@ fn telling(lines: Vec<String>) -> Vec<String> {
 
 /// Begins a log, and keeps the one before it.
 fn open_log(path: &Path) -> Result<File, HypervisorError> {
-    if path != Path::new("/dev/null") {
-        rotate(path)?;
-    }
     // Appending, because output and errors come through descriptors of their own.
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    let opened = opened.and_then(|file| {
-        // Whatever the umask says; /dev/null stays as it is.
-        if file.metadata()?.is_file() {
-            fchmod(&file, Mode::RUSR | Mode::WUSR)?;
-        }
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let failed = |source| HypervisorError::Log { path: path.to_owned(), source };
+    if path == Path::new("/dev/null") {
+        return options.open(path).map_err(failed);
+    }
+    rotate(path)?;
+    let opened = open_untrusted_with(path, &options).and_then(|file| {
+        // Whatever the umask says.
+        fchmod(&file, Mode::RUSR | Mode::WUSR)?;
         Ok(file)
     });
-    opened.map_err(|source| HypervisorError::Log { path: path.to_owned(), source })
+    opened.map_err(failed)
 }
 
 /// The option of the API socket. cloud-hypervisor takes the descriptor; the path is there for

@@ -91,6 +91,7 @@ mod snapshot;
 #[expect(unsafe_code, reason = "credentials of a peer, landlock, KVM, what a forked child may do")]
 mod sys;
 mod terminal;
+mod untrusted_file;
 mod version;
 mod vm_config;
 mod vm_info;
@@ -126,6 +127,7 @@ pub use program_version::version;
 pub use qcow2_fault::Qcow2Fault;
 pub use rng::RngConfig;
 pub use snapshot::{MemoryRestoreMode, Restore, RestoredNet};
+pub use untrusted_file::{open_untrusted, open_untrusted_of, open_untrusted_with};
 pub use version::Version;
 pub use vm_config::VmConfig;
 pub use vm_info::{Counters, Device, PciDevice, Ping, VmInfo, VmState};

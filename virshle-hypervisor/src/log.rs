@@ -1,10 +1,11 @@
 //! cloud-hypervisor's log file.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::HypervisorError;
+use crate::untrusted_file::open_untrusted;
 
 /// The most that is read of a log.
 const MAX_TAIL: u64 = 64 << 10;
@@ -61,7 +62,7 @@ pub fn is_routine(line: &str) -> bool {
 
 /// The end of a log.
 pub(crate) fn read_end(log: &Path) -> io::Result<String> {
-    let mut file = File::open(log)?;
+    let mut file = open_untrusted(log)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MAX_TAIL)))?;
     let mut bytes = Vec::new();
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_is_the_last_lines_with_words() {
+    fn the_tail_is_the_last_lines_with_text() {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("ch.log");
         std::fs::write(&log, b"one\ntwo\n\n  \nthree\x07\xff\n").unwrap();

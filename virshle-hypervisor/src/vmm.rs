@@ -239,7 +239,7 @@ impl AsFd for Vmm {
 /// What a process was started as.
 struct Arguments {
     program: PathBuf,
-    words: Vec<OsString>,
+    arguments: Vec<OsString>,
 }
 
 impl Arguments {
@@ -247,24 +247,24 @@ impl Arguments {
     fn of(pid: u32) -> Option<Self> {
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
         let line = line.strip_suffix(b"\0").unwrap_or(&line);
-        let words: Vec<_> = line.split(|byte| *byte == 0).map(OsStr::from_bytes).collect();
-        let words: Vec<_> = words.into_iter().map(OsStr::to_owned).collect();
+        let arguments: Vec<_> = line.split(|byte| *byte == 0).map(OsStr::from_bytes).collect();
+        let arguments: Vec<_> = arguments.into_iter().map(OsStr::to_owned).collect();
         // Other users' is hidden; their arguments aren't.
         let program = fs::read_link(format!("/proc/{pid}/exe"));
-        let program =
-            program.unwrap_or_else(|_| PathBuf::from(words.first().cloned().unwrap_or_default()));
+        let program = program
+            .unwrap_or_else(|_| PathBuf::from(arguments.first().cloned().unwrap_or_default()));
         // So the kernel writes a program that was replaced while it ran.
         let program = match program.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
             Some(program) => PathBuf::from(OsString::from_vec(program.to_vec())),
             None => program,
         };
-        Some(Self { program, words })
+        Some(Self { program, arguments })
     }
 
     fn name_program(&self, program: &Path) -> bool {
         let name = |path: &Path| path.file_name().map(OsStr::to_owned).unwrap_or_default();
         let expected = name(program);
-        let started_as = self.words.first().map(|word| name(Path::new(word)));
+        let started_as = self.arguments.first().map(|first| name(Path::new(first)));
         let names = [Some(name(&self.program)), started_as];
         // Distributions wrap the program and call the real one `.cloud-hypervisor-wrapped`.
         let known = |name: &OsString| {
@@ -275,12 +275,12 @@ impl Arguments {
 
     /// The value of `--api-socket`.
     fn api_socket_option(&self) -> Option<&OsStr> {
-        let mut words = self.words.iter();
-        while let Some(word) = words.next() {
-            if word == "--api-socket" {
-                return words.next().map(OsString::as_os_str);
+        let mut arguments = self.arguments.iter();
+        while let Some(argument) = arguments.next() {
+            if argument == "--api-socket" {
+                return arguments.next().map(OsString::as_os_str);
             }
-            if let Some(value) = word.as_bytes().strip_prefix(b"--api-socket=") {
+            if let Some(value) = argument.as_bytes().strip_prefix(b"--api-socket=") {
                 return Some(OsStr::from_bytes(value));
             }
         }
@@ -316,8 +316,8 @@ impl Arguments {
 
     /// Every argument that is a path, and the path in every `key=path`.
     fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.words.iter().flat_map(|word| {
-            let parts = word.as_bytes().split(|byte| *byte == b',');
+        self.arguments.iter().flat_map(|argument| {
+            let parts = argument.as_bytes().split(|byte| *byte == b',');
             parts.filter_map(|part| {
                 let from = part.iter().position(|byte| *byte == b'/')?;
                 let prefix = &part[..from];
@@ -336,9 +336,9 @@ fn is_handed_over(option: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    fn arguments(program: &str, words: &[&str]) -> Arguments {
-        let words = words.iter().map(OsString::from).collect();
-        Arguments { program: program.into(), words }
+    fn arguments(program: &str, arguments: &[&str]) -> Arguments {
+        let arguments = arguments.iter().map(OsString::from).collect();
+        Arguments { program: program.into(), arguments }
     }
 
     #[test]
@@ -358,14 +358,14 @@ mod tests {
 
     #[test]
     fn arguments_below_a_root_are_seen() {
-        let words = ["x", "--event-monitor", "path=/vm/1/events.json", "--disk", "a=b,path=/d"];
-        let arguments = arguments("x", &words);
+        let line = ["x", "--event-monitor", "path=/vm/1/events.json", "--disk", "a=b,path=/d"];
+        let arguments = arguments("x", &line);
         let paths: Vec<_> = arguments.paths().collect();
         assert_eq!(paths, [Path::new("/vm/1/events.json"), Path::new("/d")]);
     }
 
     #[test]
-    fn nobody_is_found_where_nobody_listens() {
+    fn no_process_is_found_where_none_listens() {
         assert!(Vmm::find(Path::new("/nowhere/ch.sock"), Path::new("ch")).unwrap().is_none());
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("ch.sock");

@@ -20,7 +20,7 @@
 //! ```no_run
 //! use std::time::Duration;
 //! use virshle_net::ovsdb::Address;
-//! use virshle_net::{Datapath, MacAddr, NetError, Owner, PortRequest, Switch, Tap};
+//! use virshle_net::{Datapath, Device, MacAddr, NetError, Owner, PortRequest, Switch, Tap};
 //!
 //! fn plug() -> Result<Tap, NetError> {
 //!     let timeout = Duration::from_secs(5);
@@ -29,6 +29,7 @@
 //!
 //!     // Its descriptors go to the virtual machine monitor, with which it vanishes.
 //!     let tap = Tap::create(&"vm1-main".parse()?)?;
+//!     Device::isolate(tap.name())?;
 //!     tap.set_up()?;
 //!
 //!     let owner = Owner::new("0f8c2a5e-6d1b-4f6e-9a53-0c5b0e1f7a11", "buzz_matala");
@@ -50,7 +51,7 @@
 //!
 //! # Limitations
 //!
-//! Linux on 64-bit machines. No flows, no tunnels, no quality of service, no trunk ports:
+//! Linux on 64-bit machines. No flows, no tunnels, no quality of service:
 //! `ovs-ofctl` and `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the
 //! database. A machine's vhost-user socket is created by the monitor; only its switch's side is
 //! here.
@@ -63,6 +64,7 @@ mod datapath;
 mod deadline;
 mod device;
 mod error;
+mod host_stack;
 mod interface_name;
 mod mac_addr;
 mod macvtap;
@@ -79,6 +81,7 @@ mod switch;
 #[expect(unsafe_code, reason = "the tap driver is reached by ioctl alone")]
 mod sys;
 mod tap;
+mod vlans;
 
 pub use bridge::Bridge;
 pub use capabilities::Capabilities;
@@ -97,3 +100,4 @@ pub use port_request::{PortKind, PortRequest};
 pub use socket_access::grant_socket_access;
 pub use switch::Switch;
 pub use tap::Tap;
+pub use vlans::Vlans;

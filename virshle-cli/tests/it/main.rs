@@ -11,6 +11,7 @@ mod habits;
 mod help;
 mod home;
 mod host;
+mod hostile;
 mod image;
 mod json;
 mod life;

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use virshle_template::Distrust;
+
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
 
 /// What failed, and for which file.
@@ -44,6 +46,14 @@ pub enum FileError {
         /// How long this waited for it.
         waited: Duration,
     },
+    /// Another user could have changed what root is to act on.
+    #[error("{} is not trusted", .path.display())]
+    Untrusted {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: Distrust,
+    },
     /// A watch on a directory can't be set up.
     #[error("cannot watch {}", .path.display())]
     Watch {
@@ -77,6 +87,12 @@ impl Failure for FileError {
             Self::Read { source, .. } => ("read-failed", source),
             Self::Write { source, .. } => ("write-failed", source),
             Self::Lock { source, .. } => ("lock-failed", source),
+            Self::Untrusted { path, .. } => {
+                let shown = path.display();
+                return Verdict::new(ErrorKind::Host, "untrusted").text(format!(
+                    "chown root:root {shown}; chmod go-w {shown}; or run as the user whose it is"
+                ));
+            }
             Self::Watch { .. } => return Verdict::failed("watch-failed"),
             Self::Locked { .. } => {
                 return Verdict::new(ErrorKind::State, "locked")

@@ -7,4 +7,5 @@ pub(crate) mod in_parallel;
 pub(crate) mod lock;
 pub(crate) mod socket_watch;
 pub(crate) mod source_file;
+pub(crate) mod trust;
 pub(crate) mod watch;

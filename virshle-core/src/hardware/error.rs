@@ -43,6 +43,27 @@ pub enum HardwareError {
         /// Why.
         source: DiskError,
     },
+    /// A disk's header, or that of an image below it, names another backing file than the disk was
+    /// created on.
+    #[error(
+        "disk {disk:?} of machine {vm} {}, and was created on {}",
+        named.as_ref().map_or("has no backing file".into(), |named| {
+            format!("has the backing file {}", named.display())
+        }),
+        expected.as_ref().map_or("none".into(), |expected| expected.display().to_string())
+    )]
+    OtherBackingFile {
+        /// The machine.
+        vm: VmName,
+        /// The disk.
+        disk: String,
+        /// The backing file that the header names.
+        named: Option<PathBuf>,
+        /// The one that is recorded.
+        expected: Option<PathBuf>,
+        /// The machine's definition.
+        definition: PathBuf,
+    },
 }
 
 impl HardwareError {
@@ -66,6 +87,12 @@ impl Failure for HardwareError {
                 ))
             }
             Self::BackingFiles { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
+            Self::OtherBackingFile { definition, .. } => Verdict::failed("backing-file-changed")
+                .text(format!(
+                    "if you changed it: set `backing` of that disk in {}; if not, a guest may have \
+                     taken over its VMM",
+                    definition.display()
+                )),
         }
     }
 }

@@ -46,7 +46,7 @@ pub enum MachineError {
         vm: VmName,
         /// What was being done.
         doing: &'static str,
-        /// The end of its log, when it says more than the source does.
+        /// The end of its log, when it adds to the source.
         log: Vec<String>,
         /// Why.
         source: HypervisorError,
@@ -165,6 +165,7 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::BridgeFailed { .. }
             | NetError::NoDpdk
             | NetError::CreateTap { .. }
+            | NetError::Sysctl { .. }
             | NetError::CreateMacvtap { .. }
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };

@@ -5,6 +5,7 @@ pub(crate) mod error;
 pub(crate) mod kvm;
 pub(crate) mod last_exit;
 pub(crate) mod logs;
+mod lookup;
 pub(crate) mod node;
 pub(crate) mod status;
 pub(crate) mod vm;

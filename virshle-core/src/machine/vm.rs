@@ -38,7 +38,7 @@ impl Vm {
         &self.node
     }
 
-    /// What it is made of.
+    /// Its parts.
     pub fn definition(&self) -> &Definition {
         &self.definition
     }
@@ -151,7 +151,7 @@ impl Vm {
         Ok(Some(lock))
     }
 
-    /// Whether another process works on the machine right now, as far as this user can tell.
+    /// Whether another process works on the machine right now, as far as this user can see.
     pub(crate) fn is_being_changed(&self) -> bool {
         let path = self.directory.join(LOCK);
         matches!(Lock::acquire_if_free(&path), Ok(None)) && path.exists()

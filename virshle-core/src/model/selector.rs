@@ -118,12 +118,12 @@ impl Selection {
         self
     }
 
-    /// Tells whether this means every machine there is.
+    /// Whether this means every machine there is.
     pub fn is_all(&self) -> bool {
         *self == Self::all()
     }
 
-    /// Tells whether this means no machine, whatever machines there are.
+    /// Whether this means no machine, whatever machines there are.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_an_id_a_name_or_the_beginning_of_a_uuid() {
+    fn an_argument_is_an_id_a_name_or_the_beginning_of_a_uuid() {
         let heads = [head(1, "web", 0xaaaa_0000 << 96), head(2, "db", 0xaaaa_1111 << 96)];
         assert_eq!(ids(&word("1"), &heads), Ok(vec![1]));
         assert_eq!(ids(&word("db"), &heads), Ok(vec![2]));

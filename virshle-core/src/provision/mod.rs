@@ -8,6 +8,7 @@
 pub(crate) mod caller_keys;
 mod cloud_config;
 pub(crate) mod error;
+mod json;
 mod mime;
 mod network_config;
 
@@ -111,8 +112,10 @@ impl Parts {
             .file("meta-data", meta)
             .file("user-data", user_data(&self.parts));
         if !nets.is_empty() {
-            request =
-                request.file("network-config", format!("{:#}\n", network_config(template, nets)));
+            request = request.file(
+                "network-config",
+                format!("{}\n", json::yaml(&network_config(template, nets))),
+            );
         }
         request.write()
     }

@@ -4,23 +4,20 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 use virshle_net::MacAddr;
 
 use crate::fs::error::FileError;
-use crate::fs::file::{Sync, create_directory, read_regular, write_new};
+use crate::fs::file::{Sync, create_directory, read_untrusted, write_new};
 use crate::fs::lock::Lock;
 use crate::model::definition::head::Head;
 use crate::model::name::VmName;
 use crate::store::error::StoreError;
 use crate::store::layout::{CLAIM, DEFINITION, DIRECTORIES, LOCK, NEW, canonical};
 use crate::store::sweep::discard_directory;
-use crate::store::{Store, next_id};
+use crate::store::{CLAIM_TIMEOUT, Store, next_id};
 
-/// How long a claim waits for others: each of them holds the lock for milliseconds.
-pub(crate) const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most of a claim that is read, in bytes.
 const MAX_CLAIM: u64 = 4 << 10;
 
@@ -190,7 +187,7 @@ impl Taken {
 }
 
 fn read_claim(directory: &Path) -> Option<(u64, VmName)> {
-    let text = String::from_utf8(read_regular(&directory.join(CLAIM), MAX_CLAIM).ok()?).ok()?;
+    let text = String::from_utf8(read_untrusted(&directory.join(CLAIM), MAX_CLAIM).ok()?).ok()?;
     let (id, name) = text.trim().split_once(' ')?;
     Some((id.parse().ok()?, name.parse().ok()?))
 }

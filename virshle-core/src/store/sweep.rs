@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::fs::error::FileError;
 use crate::fs::file::temp_path;
 use crate::fs::lock::Lock;
-use crate::store::Store;
-use crate::store::claim::CLAIM_TIMEOUT;
 use crate::store::layout::{GONE, LOCK, NEW, NEXT_ID, RUN_RECORD};
+use crate::store::{CLAIM_TIMEOUT, Store};
 
 impl Store {
     /// What interrupted processes left behind, and no process works on.

@@ -10,7 +10,7 @@ use virshle_core::{
 use crate::lab::{DISK, LEAST, Lab};
 
 #[test]
-fn a_machine_is_a_folder_with_a_definition_and_private_disks() {
+fn a_machine_is_a_directory_with_a_definition_and_private_disks() {
     let lab = Lab::new(DISK);
     let before = fs::metadata(lab.path("image.raw")).unwrap();
     let vm = lab.create("xs");
@@ -52,7 +52,7 @@ fn ids_are_never_given_twice() {
 }
 
 #[test]
-fn a_taken_name_is_refused_and_nothing_is_made() {
+fn a_taken_name_is_refused_and_nothing_is_created() {
     let lab = Lab::new(LEAST);
     let request = CreateRequest::new("xs").name("web".parse().unwrap());
     lab.node.create(&request, &|_| {}).unwrap();
@@ -77,7 +77,7 @@ fn one_of_many_claimants_gets_the_name() {
 }
 
 #[test]
-fn readers_see_whole_machines_while_others_make_and_remove_them() {
+fn readers_see_whole_machines_while_others_create_and_remove_them() {
     let lab = Lab::new(DISK);
     let work = |index: u32| -> Result<(), CoreError> {
         if index.is_multiple_of(2) {
@@ -108,7 +108,7 @@ fn a_disk_smaller_than_its_image_leaves_nothing() {
 }
 
 #[test]
-fn a_missing_image_and_an_unknown_template_are_told_before_anything_is_made() {
+fn a_missing_image_and_an_unknown_template_fail_before_anything_is_created() {
     let lab = Lab::new(DISK);
     fs::remove_file(lab.path("image.raw")).unwrap();
     let error = CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
@@ -218,7 +218,7 @@ fn links_in_the_root_lead_nowhere() {
 }
 
 #[test]
-fn what_is_no_image_is_told_and_never_waited_for() {
+fn what_is_no_image_is_refused_and_never_waited_for() {
     let lab = Lab::new(DISK);
     let image = lab.path("image.raw");
     let refused = || {
@@ -257,7 +257,7 @@ fn a_changed_template_does_not_change_a_machine() {
 }
 
 #[test]
-fn sockets_that_could_have_no_name_are_told_before_anything_is_made() {
+fn sockets_that_could_have_no_name_fail_before_anything_is_created() {
     let net = format!("[[template.vm.net]]\nname = \"{}\"\ntype = \"tap\"\n", "n".repeat(63));
     let lab = Lab::new(&format!("{LEAST}{net}"));
     let error = CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
@@ -266,7 +266,7 @@ fn sockets_that_could_have_no_name_are_told_before_anything_is_made() {
 }
 
 #[test]
-fn a_machine_that_is_told_something_gets_a_seed_as_its_last_disk() {
+fn a_machine_with_user_data_gets_a_seed_as_its_last_disk() {
     let lab = Lab::new(DISK);
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE7UyfmOAcsY5uvh3dOU7kHd9fVRrLJp5CqHYhSFBcd+";
     let me = format!("[[user]]\nname = \"anon\"\nssh.authorized_keys = [\"{key}\"]\n");
@@ -279,7 +279,7 @@ fn a_machine_that_is_told_something_gets_a_seed_as_its_last_disk() {
     assert_eq!((seed.name.as_str(), seed.clone.as_str(), seed.readonly), ("seed", "seed", true));
     assert_eq!(definition.ssh_user.as_deref(), Some("anon"));
     let bytes = fs::read(made.disk("seed")).unwrap();
-    let holds = |words: &str| bytes.windows(words.len()).any(|part| part == words.as_bytes());
+    let holds = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
     assert!(holds(key) && holds(&definition.uuid.to_string()));
 
     let plain = lab.create("xs");
@@ -287,7 +287,7 @@ fn a_machine_that_is_told_something_gets_a_seed_as_its_last_disk() {
 }
 
 #[test]
-fn user_data_that_is_wrong_is_told_before_anything_is_made() {
+fn invalid_user_data_fails_before_anything_is_created() {
     let lab = Lab::new(&LEAST.replace("vcpu = 1", "vcpu = 1\nuser_data = \"{folder}/me.toml\""));
     let error = CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
     assert!(matches!(error, CoreError::File(FileError::Read { .. })), "{error:?}");

@@ -96,6 +96,13 @@ pub(crate) fn networked(ovs: &OpenVswitch, kind: &str) -> Lab {
     lab
 }
 
+/// The same, with these keys of the network instead of its VLAN.
+pub(crate) fn networked_as(ovs: &OpenVswitch, kind: &str, keys: &str) -> Lab {
+    let lab = Lab::new(&networked_config(ovs, kind).replace("vlan = 12", keys));
+    init(&lab.node);
+    lab
+}
+
 /// Makes what the node is missing. The switch of a busy host may take longer for a bridge than `init`
 /// waits; it may run again, as a user would.
 pub(crate) fn init(node: &Node) {

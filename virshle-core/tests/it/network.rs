@@ -4,10 +4,10 @@ use virshle_core::{
     Change, CoreError, ErrorKind, Force, InitMode, InitOutcome, Level, StartOptions, StopRequest,
     VmState,
 };
-use virshle_testkit::{NetNamespace, OpenVswitch};
+use virshle_testkit::{Frame, GuestNic, NetNamespace, OpenVswitch};
 use virshle_testkit_macros::test_on;
 
-use crate::lab::{Lab, networked, networked_config, patient};
+use crate::lab::{Lab, networked, networked_as, networked_config, patient};
 
 /// What the switch knows of a column of the port or interface `name`.
 fn column(ovs: &OpenVswitch, table: &str, name: &str, column: &str) -> String {
@@ -19,7 +19,7 @@ fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
 }
 
 #[test_on(Ovs)]
-fn ovs_init_makes_what_is_missing_and_may_run_again() {
+fn ovs_init_creates_what_is_missing_and_may_run_again() {
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     ovs.vsctl(&["add-br", "vs0", "--", "set", "bridge", "vs0", "datapath_type=netdev"]);
@@ -57,6 +57,113 @@ fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
     lab.assert_no_orphans();
 }
 
+/// Regression: a guest spoke to the host's kernel on its tap, and its port was a trunk of every VLAN.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_guest_reaches_its_bridge_and_nothing_of_the_host() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = networked_as(&ovs, "tap", "");
+    let vms = [lab.create("xs"), lab.create("xs")];
+    for vm in &vms {
+        start(vm).unwrap_or_else(|error| panic!("{error:?}"));
+    }
+    let [one, two] = [&vms[0], &vms[1]].map(|vm| {
+        let port = &vm.definition().nets[0].port;
+        let name = port.parse().unwrap();
+        assert_eq!(virshle_core::net::Device::isolation_lapses(&name).unwrap(), [""; 0]);
+        assert_eq!(column(&ovs, "Port", port, "vlan_mode"), "access");
+        GuestNic::of_vmm(vm.info().pid.unwrap(), port).unwrap()
+    });
+    assert_eq!(virshle_core::net::Device::router_lapses(&"br0".parse().unwrap()).unwrap(), [""; 0]);
+    let mac = vms[0].definition().nets[0].mac.bytes();
+    let asks = |target: &str| {
+        Frame::arp_request(mac, "192.0.2.1".parse().unwrap(), target.parse().unwrap())
+    };
+    one.send(&asks("192.0.2.2").tagged(12));
+    one.send(&asks("192.0.2.3"));
+    let frames = two.receive_until(|frame| frame[41] == 3);
+    assert_eq!(frames.len(), 1, "{frames:?}");
+}
+
+/// Regression: the first machine of a host that was never set up did not start.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_start_on_a_host_that_was_never_set_up_creates_the_bridge() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    ovs.vsctl(&["add-br", "vs0", "--", "set", "bridge", "vs0", "datapath_type=netdev"]);
+    let text = networked_config(&ovs, "tap").replace("[network]", "[network]\nuplink = \"vs0\"");
+    let lab = Lab::new(&text);
+    let vm = lab.create("xs");
+    start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(vm.state(), VmState::Running);
+    let steps = lab.node.init(InitMode::DryRun).unwrap();
+    assert!(steps.iter().all(|step| step.outcome == InitOutcome::There), "{steps:?}");
+    lab.assert_no_orphans();
+}
+
+/// What is wrong with the network of running machines, and that all of it is put right.
+#[track_caller]
+fn repaired(lab: &Lab) -> String {
+    let found = lab.node.check().unwrap().disconnected;
+    let what: Vec<String> = found.iter().map(ToString::to_string).collect();
+    for (machine, result) in lab.node.reconnect(found) {
+        result.unwrap_or_else(|error| panic!("{machine}: {error:?}"));
+    }
+    assert_eq!(lab.node.check().unwrap().disconnected, []);
+    what.join("\n")
+}
+
+/// Regression: a running machine whose port was gone stayed without its network, and nothing found it.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_running_machine_gets_back_what_it_has_lost() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let mut ovs = OpenVswitch::start();
+    let lab = networked(&ovs, "tap");
+    let vm = lab.create("xs");
+    start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+    let pid = vm.info().pid;
+    assert_eq!(repaired(&lab), "");
+    assert_eq!(start(&vm).unwrap(), Change::Unchanged);
+
+    ovs.vsctl(&["del-port", "vm1-main"]);
+    assert!(repaired(&lab).ends_with(": port vm1-main is missing on bridge br0"));
+    assert_eq!(column(&ovs, "Port", "vm1-main", "tag"), "12");
+    ovs.vsctl(&["del-port", "vm1-main"]);
+    assert_eq!(start(&vm).unwrap(), Change::Reconnected);
+    assert_eq!(start(&vm).unwrap(), Change::Unchanged);
+
+    // As a version before this one left it.
+    ovs.vsctl(&["clear", "Port", "vm1-main", "tag", "vlan_mode"]);
+    let what = repaired(&lab);
+    assert!(what.ends_with(": port vm1-main is a trunk of every VLAN, not VLAN 12"), "{what}");
+    std::fs::write("/proc/sys/net/ipv4/conf/vm1-main/arp_ignore", "0").unwrap();
+    let what = repaired(&lab);
+    assert!(what.ends_with("tap vm1-main is open to the host: ipv4 arp_ignore is 0"), "{what}");
+
+    ovs.lose_database();
+    assert!(repaired(&lab).contains("is missing on bridge br0"));
+    ovs.lose_database();
+    assert_eq!(start(&vm).unwrap(), Change::Reconnected);
+    assert_eq!(column(&ovs, "Port", "vm1-main", "tag"), "12");
+    assert_eq!((vm.state(), vm.info().pid), (VmState::Running, pid));
+    lab.assert_no_orphans();
+}
+
+#[test_on(Dpdk, Ch, Kvm)]
+fn dpdk_a_running_vhost_machine_gets_its_port_back() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::with_dpdk();
+    let lab = networked(&ovs, "vhost");
+    let vm = lab.create("xs");
+    start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+    ovs.vsctl(&["del-port", "vm1-main"]);
+    assert_eq!(start(&vm).unwrap(), Change::Reconnected);
+    // The switch connects as soon as cloud-hypervisor listens again: its device does so once the
+    // guest has a driver for it, which this guest has not.
+    assert!(column(&ovs, "Interface", "vm1-main", "ofport").parse::<u32>().unwrap() > 0);
+    assert_eq!(vm.state(), VmState::Running);
+}
+
 /// Regression: the start waited for a link that only the guest's driver brings (a679090).
 #[test_on(Dpdk, Ch, Kvm)]
 fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
@@ -77,7 +184,7 @@ fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
 }
 
 #[test_on(Ovs, Kvm)]
-fn ovs_a_switch_that_cannot_is_told_before_anything_is_started() {
+fn ovs_a_switch_that_cannot_fails_before_anything_is_started() {
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
     let lab = networked(&ovs, "vhost");

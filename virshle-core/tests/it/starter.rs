@@ -70,7 +70,7 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
     let vms = create(&lab, 5);
-    // A name that somebody else has in the database, without a device of that name.
+    // A name that another owner has in the database, without a device of that name.
     ovs.vsctl(&[
         "--no-wait",
         "add-port",

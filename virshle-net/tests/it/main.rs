@@ -5,6 +5,8 @@
 mod bridge;
 mod client;
 mod fault;
+mod frames;
+mod host_stack;
 mod macvtap;
 mod patch;
 mod port;

@@ -39,8 +39,9 @@ pub(crate) struct Args {
     /// Provide FILE as cloud-init user data; may be repeated
     ///
     /// FILE is a #cloud-config, a script, or a list of users, keys and packages in TOML, and is applied
-    /// at the first boot. Without this option it is the template's user_data, or else your public keys
-    /// in ~/.ssh and in your ssh agent
+    /// at the first boot. Several are merged: lists one behind the other, and of a single value the
+    /// first. Without this option it is the template's user_data, or else your public keys in ~/.ssh and
+    /// in your ssh agent
     #[arg(short, long, value_name = "FILE")]
     user_data: Vec<PathBuf>,
     /// Provide no user data, not even your public keys
@@ -146,7 +147,7 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
     Ok(outcomes)
 }
 
-/// Whether nobody can log in to the machine, though nothing on the command line or in the template
+/// Whether no user can log in to the machine, though nothing on the command line or in the template
 /// asked for that.
 fn is_inaccessible(node: &Node, vm: &Vm, args: &Args) -> bool {
     let is_default = args.user_data.is_empty() && !args.no_user_data;

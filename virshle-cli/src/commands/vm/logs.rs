@@ -1,6 +1,6 @@
 //! `v vm logs`: prints the logs of machines.
 
-use std::io::{IsTerminal, stdout};
+use std::io::{self, IsTerminal, stdout};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -59,6 +59,9 @@ impl Log {
         }
     }
 }
+
+/// The most of a log that a document holds, in bytes: more than a log has that is bounded.
+const MOST: u64 = 64 << 20;
 
 /// A log as JSON.
 #[derive(Serialize)]
@@ -134,18 +137,10 @@ fn document(vms: &[Vm], log: Log, tail: Option<usize>, context: &Context) -> Res
     let mut documents = Vec::new();
     for vm in vms {
         let path = log.path(vm);
-        let mut text = None;
-        if path.exists() {
-            let mut bytes = Vec::new();
-            let keep = |piece: &[u8]| {
-                bytes.extend_from_slice(piece);
-                true
-            };
-            growing(path.clone(), tail)
-                .and_then(|mut log| log.read_new(keep))
-                .map_err(|source| CliError::Log { path: path.clone(), source })?;
-            text = Some(String::from_utf8_lossy(&bytes).into_owned());
-        }
+        let text = match end(path.clone(), tail) {
+            Ok(bytes) => bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            Err(source) => return Err(CliError::Log { path, source }),
+        };
         documents.push(Document {
             id: vm.id(),
             name: vm.name().to_string(),
@@ -159,11 +154,28 @@ fn document(vms: &[Vm], log: Log, tail: Option<usize>, context: &Context) -> Res
 }
 
 /// The log at `path`, from its last lines if they are all that is asked for.
-fn growing(path: PathBuf, tail: Option<usize>) -> std::io::Result<Growing> {
+fn growing(path: PathBuf, tail: Option<usize>) -> io::Result<Growing> {
     match tail {
         Some(lines) => Growing::from_last_lines(path, lines),
         None => Ok(Growing::new(path)),
     }
+}
+
+/// The end of a log, if there is one, in one piece: a guest, or its VMM, decides how long it is.
+fn end(path: PathBuf, tail: Option<usize>) -> io::Result<Option<Vec<u8>>> {
+    if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    let mut log = match tail {
+        Some(_) => growing(path, tail)?,
+        None => Growing::from_end(path, MOST)?.0,
+    };
+    let mut bytes = Vec::new();
+    log.read_new(|piece| {
+        bytes.extend_from_slice(piece);
+        bytes.len() as u64 <= MOST
+    })?;
+    Ok(Some(bytes))
 }
 
 /// A log, and how much of it was printed.

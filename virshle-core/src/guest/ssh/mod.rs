@@ -11,9 +11,6 @@ use crate::guest::ssh::quote::{QuoteError, quote};
 use crate::guest::stream::must_be_reachable;
 use crate::machine::vm::Vm;
 
-/// The port on which ssh servers listen, on networks and on a vsock.
-pub const SSH_PORT: u16 = 22;
-
 /// The program.
 const SSH: &str = "ssh";
 

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use virshle_hypervisor::Version;
 
-use crate::host::check::{Finding, Level, TIMEOUT, text};
+use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
 
 /// cloud-hypervisor, and its version.

@@ -1,7 +1,7 @@
 //! Checks the node's directories.
 
 use crate::failure::Remedy;
-use crate::host::check::{Finding, Level, text};
+use crate::host::check::finding::{Finding, Level, text};
 use crate::machine::node::Node;
 
 /// The node's directories, and what their filesystem can do.

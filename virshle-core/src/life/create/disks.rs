@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use virshle_disk::{CloneMode, CloneRequest, Disk, DiskError};
 use virshle_template::{DiskTemplate, VmTemplate};
 
-use crate::life::create::CopyProgress;
 use crate::life::create::define::Creation;
+use crate::life::create::progress::CopyProgress;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
 use crate::model::definition::{DiskDefinition, NetDefinition};
@@ -84,6 +84,7 @@ fn defined(name: &str, created: Disk, readonly: bool) -> DiskDefinition {
         size_bytes: created.size_bytes,
         clone: created.method,
         source: created.source,
+        backing: created.backing_files,
         readonly,
     }
 }

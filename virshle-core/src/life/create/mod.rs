@@ -4,12 +4,14 @@ mod define;
 pub(crate) mod disks;
 mod nets;
 mod preflight;
+pub(crate) mod progress;
 
 use virshle_template::VmTemplate;
 
 use crate::fs::in_parallel::in_parallel;
 use crate::images;
 use crate::life::create::define::Creation;
+use crate::life::create::progress::CopyProgress;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
@@ -25,20 +27,6 @@ pub struct CreateRequest {
     count: u32,
     name: Option<VmName>,
     provision: Provision,
-}
-
-/// How far the copy of a disk has come.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct CopyProgress<'a> {
-    /// The machine.
-    pub vm: &'a VmName,
-    /// The disk.
-    pub disk: &'a str,
-    /// Bytes copied.
-    pub done_bytes: u64,
-    /// Bytes to copy.
-    pub total_bytes: u64,
 }
 
 impl CreateRequest {
@@ -102,6 +90,8 @@ fn create(
     request: &CreateRequest,
     on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
 ) -> Result<Vec<Created>, CreateError> {
+    // Before a file is opened that the configuration names.
+    node.store().check_trust()?;
     let template = node.config().template(&request.template)?;
     preflight::check_files(node, template)?;
     // Until the machines are created, and their definitions show what they depend on.

@@ -26,6 +26,7 @@ impl Creation<'_> {
             },
             port: port_name(self.staged.id, &net.name, index, kind),
             vlan: net.vlan,
+            trunk: net.trunk.clone(),
             mtu_bytes: net.mtu,
             addresses: net.addresses.iter().map(InterfaceAddress::from).collect(),
         })

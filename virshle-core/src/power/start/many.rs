@@ -134,7 +134,7 @@ fn prepare<'a>(
     let mut fitting = batch.iter().filter(|vm| fits(vm));
     let (Some(first), Some(_)) = (fitting.next(), fitting.next()) else { return Ok(Vec::new()) };
     let switch = first.node().switch(options.answer_timeout)?;
-    let shared = SharedPorts::on(switch, bridge, options.answer_timeout)
+    let shared = SharedPorts::on(first.node(), switch, bridge, options.answer_timeout)
         .map_err(HardwareError::network(first))?;
     let shared = Arc::new(shared);
     let mut requests = Vec::new();

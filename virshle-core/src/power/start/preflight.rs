@@ -1,9 +1,10 @@
-//! Checks what `vm.create` does not: it takes everything, and a boot that fails says little.
+//! Checks what `vm.create` does not: it accepts everything, and a boot that fails reports little.
 
 use virshle_hypervisor::VmConfig;
 
 use crate::fs::source_file;
 use crate::hardware::confine::confined;
+use crate::hardware::disk::{check_backing_files, open_disk};
 use crate::hardware::vmm_config;
 use crate::machine::capacity::fatal_oversize;
 use crate::machine::kvm;
@@ -18,12 +19,15 @@ pub(super) fn preflight(vm: &Vm) -> Result<VmConfig, StartError> {
     }
     let config = vmm_config::without_nets(vm)?;
     for (what, path) in vmm_config::files(&config) {
-        source_file::check(&path).map_err(|source| StartError::MissingFile {
+        let is_own = path.starts_with(vm.directory());
+        let opened = if is_own { open_disk(&path).map(drop) } else { source_file::check(&path) };
+        opened.map_err(|source| StartError::MissingFile {
             vm: vm.name().clone(),
             what,
             path,
             source,
         })?;
     }
+    check_backing_files(vm)?;
     Ok(confined(vm, config)?)
 }
