@@ -118,12 +118,12 @@ impl Selection {
         self
     }
 
-    /// Tells whether this means every machine there is.
+    /// Whether this means every machine there is.
     pub fn is_all(&self) -> bool {
         *self == Self::all()
     }
 
-    /// Tells whether this means no machine, whatever machines there are.
+    /// Whether this means no machine, whatever machines there are.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
