@@ -48,6 +48,16 @@ pub enum CreateError {
         /// Why.
         source: DiskError,
     },
+    /// Several machines were asked for, of a template that only one can be created from.
+    #[error("cannot create {count} machines of template {template:?}: all would have {identity}")]
+    OneIdentity {
+        /// The template.
+        template: String,
+        /// How many were asked for.
+        count: u32,
+        /// The MAC address, or the address and its network.
+        identity: String,
+    },
     /// A template's MAC address is none.
     #[error("network interface {net:?} of template {template:?} has no valid MAC address")]
     Mac {
@@ -139,6 +149,8 @@ impl Failure for CreateError {
                 }
             }
             Self::Disk { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
+            Self::OneIdentity { .. } => Verdict::new(ErrorKind::Usage, "identity-fixed")
+                .text("create one, or leave mac and address out of the template"),
             Self::Mac { source, .. } => {
                 Verdict::new(ErrorKind::Config, "config-wrong").hint(source.hint())
             }
