@@ -33,7 +33,7 @@ pub use fake_vsock::FakeVsock;
 pub use filesystem::{FuseFilesystem, LoopFilesystem};
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
-pub use namespace::NetNamespace;
+pub use namespace::{MountNamespace, NetNamespace};
 pub use open_vswitch::OpenVswitch;
 pub use requirement::{Part, has, kea_lease_commands, need};
 pub use sshd::Sshd;

@@ -1,11 +1,12 @@
 //! The network interfaces of a machine that is being created.
 
-use virshle_net::{InterfaceName, MacAddr};
+use virshle_net::MacAddr;
 use virshle_template::NetTemplate;
 
 use crate::life::create::define::Creation;
 use crate::life::error::CreateError;
 use crate::model::definition::{InterfaceAddress, NetDefinition, NetKind};
+use crate::model::port_name::port_name;
 
 impl Creation<'_> {
     /// Defines the interfaces of the template.
@@ -46,33 +47,5 @@ impl Creation<'_> {
                 return Ok(mac);
             }
         }
-    }
-}
-
-/// The name of a port: it shows the machine.
-///
-/// A device in the host's kernel has at most 15 bytes. A name that would not fit is numbered
-/// instead, as a cut one could be another's too.
-fn port_name(id: u64, net: &str, index: usize, kind: NetKind) -> String {
-    let name = format!("vm{id}-{net}");
-    if kind == NetKind::Vhost || name.len() <= InterfaceName::MAX_LEN {
-        name
-    } else {
-        // No interface of a template is called like this: it has no hyphen after the id.
-        format!("vm{id}n{index}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn port_names_fit_the_kernel_and_are_never_cut() {
-        assert_eq!(port_name(1, "main", 0, NetKind::Vhost), "vm1-main");
-        assert_eq!(port_name(1, "main", 0, NetKind::Tap), "vm1-main");
-        assert_eq!(port_name(12, "management", 0, NetKind::Tap), "vm12-management");
-        assert_eq!(port_name(123, "management", 1, NetKind::Tap), "vm123n1");
-        assert_eq!(port_name(123, "management", 1, NetKind::Vhost), "vm123-management");
     }
 }
