@@ -41,7 +41,7 @@ pub use frame::{BROADCAST, Frame};
 pub use guest_nic::GuestNic;
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
-pub use namespace::NetNamespace;
+pub use namespace::{MountNamespace, NetNamespace};
 pub use open_vswitch::OpenVswitch;
 pub use requirement::{Part, has, kea_lease_commands, need, passt};
 pub use sshd::Sshd;

@@ -11,6 +11,15 @@ pub(crate) fn unshare_network() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the current thread a mount namespace of its own, and with it a current directory and a umask.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    let flags = rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::FS;
+    // SAFETY: neither flag is CLONE_FILES, for which `unshare_unsafe` is unsafe; they touch no memory
+    // and no descriptor.
+    unsafe { rustix::thread::unshare_unsafe(flags) }?;
+    Ok(())
+}
+
 /// Makes the device of an open `/dev/net/tun` a tap of this name.
 pub(crate) fn set_tap(device: &std::fs::File, name: &str) -> io::Result<()> {
     const TUNSETIFF: rustix::ioctl::Opcode = rustix::ioctl::opcode::write::<i32>(b'T', 202);

@@ -8,7 +8,7 @@ use virshle_image::ImageError;
 use virshle_template::TemplateError;
 
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
-use crate::fs::error::FileError;
+use crate::fs::error::{FileError, immutable_hint};
 use crate::images;
 use crate::machine::error::MachineError;
 use crate::model::name::VmName;
@@ -166,7 +166,13 @@ impl Failure for RemoveError {
     fn verdict(&self) -> Verdict<'_> {
         match self {
             Self::Machine(error) => error.verdict(),
-            Self::Remains { .. } => Verdict::failed("vm-remains").remedy(Remedy::RepairNode),
+            Self::Remains { path, source, .. } => {
+                let verdict = Verdict::failed("vm-remains");
+                match immutable_hint(path, source) {
+                    Some(hint) => verdict.text(hint),
+                    None => verdict.remedy(Remedy::RepairNode),
+                }
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Staged {
     pub(crate) directory: PathBuf,
     /// The MAC addresses of the machines that were there before.
     pub(crate) taken_macs: Arc<HashSet<MacAddr>>,
-    pub(crate) _lock: Lock,
+    pub(crate) lock: Lock,
 }
 
 /// What is not free any more.
@@ -156,10 +156,10 @@ impl Store {
         };
         match populate() {
             Ok(lock) => {
-                Ok(Staged { id, uuid, name, directory, taken_macs: Arc::clone(macs), _lock: lock })
+                Ok(Staged { id, uuid, name, directory, taken_macs: Arc::clone(macs), lock })
             }
             Err(error) => {
-                discard_directory(&directory);
+                discard_directory(&directory, None);
                 Err(error)
             }
         }
