@@ -92,6 +92,10 @@ mod time;
 mod user_data;
 mod vcpus;
 mod vm;
+mod yaml;
+mod yaml_node;
+mod yaml_scalar;
+mod yaml_text;
 
 pub use boot::Boot;
 pub use config::Config;
