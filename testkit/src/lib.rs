@@ -10,6 +10,7 @@ mod fake_hypervisor;
 mod fake_ovsdb;
 mod fake_vsock;
 mod filesystem;
+mod hijack;
 mod hugepages;
 mod kernel;
 mod namespace;
@@ -17,10 +18,7 @@ mod open_vswitch;
 mod requirement;
 mod socket_server;
 mod sshd;
-#[expect(
-    unsafe_code,
-    reason = "a namespace for one thread is made by a call that Rust can't check"
-)]
+#[expect(unsafe_code, reason = "a namespace for one thread, ptrace: calls that Rust can't check")]
 mod sys;
 mod tap;
 mod web_server;
@@ -31,6 +29,7 @@ pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};
 pub use fake_vsock::FakeVsock;
 pub use filesystem::{FuseFilesystem, LoopFilesystem};
+pub use hijack::{Attempt, Hijacked, Outcome, hijack};
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::NetNamespace;

@@ -84,6 +84,7 @@ mod suggestion;
 #[cfg(test)]
 mod testing;
 mod user_data;
+mod user_range;
 mod vcpus;
 mod vm;
 
@@ -91,7 +92,7 @@ pub use boot::Boot;
 pub use config::Config;
 pub use disk::{CloneMode, DiskTemplate};
 pub use error::TemplateError;
-pub use hypervisor::HypervisorSettings;
+pub use hypervisor::{Confine, HypervisorSettings};
 pub use memory::Memory;
 pub use mistake::Mistake;
 pub use net::{NetKind, NetTemplate};
@@ -101,5 +102,6 @@ pub use public_key::is_public_key;
 pub use size::{ByteSize, InvalidSize};
 pub use static_address::StaticAddress;
 pub use user_data::{MAX_USER_DATA, User, UserData, UserSettings};
+pub use user_range::UserRange;
 pub use vcpus::Vcpus;
 pub use vm::VmTemplate;

@@ -1,5 +1,6 @@
 //! Removing a machine for good.
 
+use crate::hardware::confine::release;
 use crate::hardware::net::ports::disconnect;
 use crate::life::error::RemoveError;
 use crate::machine::vm::Vm;
@@ -35,6 +36,7 @@ fn remove(vm: &Vm, force: Force) -> Result<(), RemoveError> {
         }
         None => disconnect(vm),
     }
+    release(vm);
     let gone = vm.node().store().retire(vm.definition().uuid)?;
     if let Err(source) = std::fs::remove_dir_all(&gone) {
         return Err(RemoveError::Remains { vm: vm.name().clone(), path: gone, source });

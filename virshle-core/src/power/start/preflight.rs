@@ -1,16 +1,18 @@
 //! Checks what `vm.create` does not: it takes everything, and a boot that fails says little.
 
-use virshle_hypervisor::VmConfig;
+use virshle_hypervisor::{Cage, VmConfig};
 
 use crate::fs::source_file;
-use crate::hardware::confine::confined;
+use crate::hardware::confine::cage;
+use crate::hardware::confine::landlock::confined;
 use crate::hardware::vmm_config;
 use crate::machine::kvm;
 use crate::machine::vm::Vm;
 use crate::power::error::StartError;
 
-/// The configuration of the machine without its interfaces, whose files can all be opened.
-pub(super) fn preflight(vm: &Vm) -> Result<VmConfig, StartError> {
+/// The configuration of the machine without its interfaces, whose files can all be opened, and the cage
+/// of its VMM, in which they can be, too.
+pub(super) fn preflight(vm: &Vm) -> Result<(VmConfig, Cage), StartError> {
     kvm::open()?;
     let config = vmm_config::without_nets(vm)?;
     for (what, path) in vmm_config::files(&config) {
@@ -21,5 +23,7 @@ pub(super) fn preflight(vm: &Vm) -> Result<VmConfig, StartError> {
             source,
         })?;
     }
-    Ok(confined(vm, config)?)
+    let config = confined(vm, config)?;
+    let cage = cage(vm, &config)?;
+    Ok((config, cage))
 }
