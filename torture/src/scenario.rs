@@ -1,11 +1,12 @@
 //! The commands that change something, each with what has to be there before and after.
 
 use std::process::Command;
+use std::time::Instant;
 
 use virshle_testkit::Part;
 
 use crate::audit;
-use crate::home::{Ground, Home, INIT_BRIDGE, KEEPER, RUNNER, SUBJECT, UPLINK};
+use crate::home::{Ground, Home, INIT_BRIDGE, KEEPER, LIMIT, RUNNER, SUBJECT, UPLINK};
 use crate::machine::{Machine, Machines, named};
 use crate::program::{Outcome, tool};
 use virshle_testkit::{Failure, ensure};
@@ -15,8 +16,8 @@ use virshle_testkit::{Failure, ensure};
 pub(crate) struct Scenario {
     /// What the table calls it.
     pub(crate) name: &'static str,
-    /// The words after `v`.
-    pub(crate) words: &'static [&'static str],
+    /// The arguments of `v`.
+    pub(crate) args: &'static [&'static str],
     pub(crate) ground: Ground,
     /// What the host must have besides what every scenario needs.
     pub(crate) part: Option<Part>,
@@ -33,6 +34,8 @@ enum Before {
     Nothing,
     Stopped(&'static str),
     Running(&'static str),
+    /// It runs no more: its process was killed.
+    Crashed(&'static str),
     /// There is no node.
     NoNode,
 }
@@ -48,22 +51,24 @@ pub(crate) enum Effect {
     State(&'static str),
     /// The subject runs, and not in the process from before.
     Restarted,
+    /// The end of the subject is recorded, and nothing of its run is left.
+    Ended,
     /// The subject is no more.
     Removed,
     /// The node is set up.
     Node,
 }
 
-use Before::{NoNode, Nothing, Running, Stopped};
+use Before::{Crashed, NoNode, Nothing, Running, Stopped};
 use Ground::{Memory, Xfs};
 
 const fn scenario(
     name: &'static str,
-    words: &'static [&'static str],
+    args: &'static [&'static str],
     before: Before,
     effect: Effect,
 ) -> Scenario {
-    Scenario { name, words, ground: Xfs, part: None, before, effect, short: true }
+    Scenario { name, args, ground: Xfs, part: None, before, effect, short: true }
 }
 
 /// Every command under test.
@@ -86,6 +91,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { short: false, ..scenario("restart", &["vm", "restart", SUBJECT], Running("button"), Effect::Restarted) },
     scenario("restart-force", &["vm", "restart", "--force", SUBJECT], Running("tap"), Effect::Restarted),
     Scenario { short: false, ..scenario("pause", &["vm", "pause", SUBJECT], Running("tap"), Effect::State("paused")) },
+    scenario("ended", &["node", "ended"], Crashed("again"), Effect::Ended),
     scenario("rm", &["vm", "rm", SUBJECT], Stopped("bare"), Effect::Removed),
     Scenario { short: false, ..scenario("rm-force", &["vm", "rm", "--force", SUBJECT], Running("tap"), Effect::Removed) },
 ];
@@ -121,7 +127,13 @@ impl Scenario {
 
     /// The command that is tried.
     pub(crate) fn command(&self, home: &Home) -> Command {
-        let mut command = home.command(self.words);
+        let mut command = home.command(self.args);
+        if self.effect == Effect::Ended
+            && let Some(directory) = home.directory_of(SUBJECT)
+        {
+            // As the unit of systemd names it.
+            command.arg(directory);
+        }
         if self.effect == Effect::Node {
             command.env("VIRSHLE_CONFIG", home.init_config());
         }
@@ -139,6 +151,21 @@ impl Scenario {
             Running(template) => {
                 home.must(&["vm", "create", "-t", template, "--name", SUBJECT, "--start"])?;
             }
+            Crashed(template) => {
+                home.must(&["vm", "create", "-t", template, "--name", SUBJECT, "--start"])?;
+                let machines = home.machines()?;
+                let pid = named(&machines, SUBJECT).and_then(|machine| machine.pid);
+                let pid = pid.and_then(|pid| pid.try_into().ok());
+                crate::sys::kill(pid.ok_or_else(|| Failure::new("it does not run"))?);
+                let deadline = Instant::now() + LIMIT;
+                loop {
+                    let machines = home.machines()?;
+                    if named(&machines, SUBJECT).is_some_and(|vm| vm.state == "stopped") {
+                        break;
+                    }
+                    ensure!(Instant::now() < deadline, "its process does not end");
+                }
+            }
             NoNode => {
                 match std::fs::remove_dir_all(home.init_root()) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -150,8 +177,8 @@ impl Scenario {
                 let again = ["--", "--if-exists", "del-br", UPLINK];
                 let there = ["--", "add-br", UPLINK];
                 let kind = ["--", "set", "Bridge", UPLINK, "datapath_type=netdev"];
-                let words = [gone, again].concat().into_iter().chain(there).chain(kind);
-                tool(audit::vsctl(home.database()).args(words))?;
+                let args = [gone, again].concat().into_iter().chain(there).chain(kind);
+                tool(audit::vsctl(home.database()).args(args))?;
             }
         }
         Ok(Seen { machines: home.machines()? })
@@ -215,6 +242,11 @@ impl Scenario {
                 }
                 _ => Progress::Some,
             },
+            Effect::Ended => match new {
+                Some(new) if new.state != "stopped" => Progress::Some,
+                Some(new) if new.dir.join("ch.sock").exists() => Progress::None,
+                _ => Progress::All,
+            },
             Effect::Removed => match (old, new) {
                 (_, None) => Progress::All,
                 (Some(old), Some(new)) if old.state == new.state => Progress::None,
@@ -256,7 +288,7 @@ impl Progress {
 /// How much of a node there is.
 fn node(home: &Home) -> Result<Progress, Failure> {
     let root = home.init_root();
-    let folders = ["", "vm", "cache"].iter().filter(|name| root.join(name).is_dir()).count();
+    let directories = ["", "vm", "cache"].iter().filter(|name| root.join(name).is_dir()).count();
     let text = tool(audit::vsctl(home.database()).arg("list-br"))?;
     let bridge = text.lines().any(|line| line == INIT_BRIDGE);
     let mut patches = 0;
@@ -265,7 +297,7 @@ fn node(home: &Home) -> Result<Progress, Failure> {
         patches += ports.lines().count();
     }
     ensure!(patches == 0 || (bridge && patches == 2), "half a patch link: {patches} ports");
-    Ok(match (folders, bridge, patches) {
+    Ok(match (directories, bridge, patches) {
         (0, false, _) => Progress::None,
         (3, true, 2) => Progress::All,
         _ => Progress::Some,

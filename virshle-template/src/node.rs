@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_is_a_word_for_people() {
+    fn an_alias_is_a_label_for_people() {
         assert_eq!(read("alias = 'Déku 1'", alias).as_deref(), Some("Déku 1"));
         for text in ["", " ", "a\\nb", "\\u001b[2J", &"x".repeat(64)] {
             assert_eq!(mistakes(&format!("alias = \"{text}\""), alias).len(), 1, "{text}");

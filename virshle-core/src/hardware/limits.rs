@@ -49,6 +49,17 @@ pub(crate) fn memory_max_bytes(definition: &Definition) -> u64 {
     guest.saturating_add(overhead)
 }
 
+/// Makes a VMM no likelier a victim of the kernel than any other process of its size, nor less likely,
+/// as libvirt does: what the session that it was started from is worth is none of the machine's.
+pub(crate) fn even_oom_score(pid: u32) {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    let is_even = std::fs::read_to_string(&path).is_ok_and(|score| score.trim() == "0");
+    if !is_even && let Err(error) = std::fs::write(&path, "0") {
+        // Who is not root may only make it likelier.
+        tracing::debug!(pid, %error, "its oom_score_adj stays");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

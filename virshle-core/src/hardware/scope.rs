@@ -10,9 +10,11 @@ use virshle_systemd::{Call, Connection, Manager, Property, SystemdError, UnitNam
 use virshle_template::{NodeSettings, Systemd};
 
 use crate::fs::deadline::Deadline;
+use crate::fs::file::create_private;
 use crate::hardware::limits;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
+use crate::store::layout::UNSUPERVISED;
 
 /// How long systemd may take for an answer. It takes some milliseconds, while the machine boots.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,13 +45,27 @@ pub(crate) struct PendingScope {
 /// Asks for the scope of a machine whose VMM is the process `pid`, and does not wait for it. Without
 /// systemd there is none, and without its answer the machine runs as well.
 pub(crate) fn ask(vm: &Vm, pid: u32) -> Option<PendingScope> {
-    let manager = manager(vm.node())?;
+    let Some(manager) = manager(vm.node()) else {
+        note_absence(vm.node());
+        return None;
+    };
     let deadline = Deadline::after(TIMEOUT);
     let asked = manager.connect(TIMEOUT).and_then(|mut connection| {
         let call = request(&mut connection, vm, pid, &scope_name(vm)?)?;
         Ok(PendingScope { connection, call, deadline })
     });
     asked.inspect_err(|error| unsupervised(vm, error)).ok()
+}
+
+/// Says once that nobody supervises the machines of the node, where that was not asked for.
+fn note_absence(node: &Node) {
+    let is_absent = node.config().node.systemd == Systemd::Auto;
+    if is_absent && create_private(&node.root().join(UNSUPERVISED)).is_ok() {
+        tracing::warn!(
+            "systemd does not run this host, or has no manager for this user: machines are not shut \
+             down with the host, not restarted and not limited (this is said once)"
+        );
+    }
 }
 
 /// Waits for the scope that was asked for. The process may have ended before it was in it: then no unit

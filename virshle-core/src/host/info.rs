@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::machine::capacity::meminfo_bytes;
 use crate::machine::error::MachineError;
-use crate::machine::host_memory::HostMemory;
 use crate::machine::node::Node;
 use crate::model::selector::Selection;
 use crate::model::state::VmState;
@@ -66,7 +66,7 @@ impl Node {
     ///
     /// If the machines can't be listed.
     pub fn info(&self) -> Result<NodeInfo, MachineError> {
-        let listing = list(self, &Selection::default())?;
+        let listing = list(self, &Selection::all())?;
         let mut machines = Machines { total: listing.vms.len(), ..Machines::default() };
         let (mut vcpus_running, mut memory_running) = (0, 0);
         for vm in &listing.vms {
@@ -82,7 +82,7 @@ impl Node {
                 memory_running = u64::saturating_add(memory_running, vm.memory_bytes);
             }
         }
-        let memory = HostMemory::read();
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let space = rustix::fs::statvfs(self.root()).ok();
         Ok(NodeInfo {
             alias: self.alias().to_owned(),
@@ -91,8 +91,8 @@ impl Node {
             config: self.config().origin().map(ToOwned::to_owned),
             version: env!("CARGO_PKG_VERSION"),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            memory: memory.total_bytes,
-            memory_available: memory.available_bytes,
+            memory: meminfo_bytes(&memory, "MemTotal"),
+            memory_available: meminfo_bytes(&memory, "MemAvailable"),
             disk_available: space.map(|space| space.f_bavail.saturating_mul(space.f_frsize)),
             machines,
             vcpus_running,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use virshle_hypervisor::{ExitReason, exit_reason, guest_panicked, last_lines, read_events};
+use virshle_hypervisor::{ExitReason, exit_reason, guest_panicked, last_events, last_lines};
 
 use crate::machine::oom;
 use crate::machine::vm::Vm;
@@ -73,7 +73,7 @@ fn evidence(vm: &Vm, run: &Run, exit: LastExit) -> Vec<String> {
     {
         add("kernel", &format!("oom-kill: {record}"));
     }
-    let events = read_events(&vm.events()).unwrap_or_default();
+    let events = last_events(&vm.events()).unwrap_or_default();
     let first = events.len().saturating_sub(EVENTS);
     for event in events.iter().skip(first) {
         add(

@@ -1,8 +1,8 @@
 //! The two handles, [`Node`](node::Node) and [`Vm`](vm::Vm), and the process behind a machine.
 
 pub(crate) mod caller;
+pub(crate) mod capacity;
 pub(crate) mod error;
-pub(crate) mod host_memory;
 pub(crate) mod kvm;
 pub(crate) mod last_exit;
 pub(crate) mod logs;

@@ -1,7 +1,8 @@
 //! What is done once a machine's VMM has ended: its end is recorded, its ports and sockets are freed.
 
-use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::ports::{disconnect, try_disconnect};
 use crate::machine::caller::caller;
+use crate::machine::error::MachineError;
 use crate::machine::last_exit;
 use crate::machine::vm::Vm;
 use crate::model::run::{LastExit, Phase, Run};
@@ -46,4 +47,11 @@ pub(crate) fn clear_run(vm: &Vm) {
     record_end(vm);
     disconnect(vm);
     vm.remove_sockets();
+}
+
+/// The same, for who is to report what can't be cleared; the error is that of the first.
+pub(crate) fn try_clear_run(vm: &Vm) -> Result<(), MachineError> {
+    record_end(vm);
+    let disconnected = try_disconnect(vm);
+    disconnected.and(vm.try_remove_sockets().map_err(MachineError::from))
 }

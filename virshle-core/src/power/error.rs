@@ -4,9 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::failure::{Failure, Remedy, Verdict};
+use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
 use crate::fs::error::FileError;
 use crate::hardware::error::HardwareError;
+use crate::machine::capacity::{Oversize, size};
 use crate::machine::error::MachineError;
 use crate::model::name::VmName;
 use crate::store::error::StoreError;
@@ -21,6 +22,29 @@ pub enum StartError {
     /// A part of it.
     #[error(transparent)]
     Hardware(HardwareError),
+    /// It is larger than this host can take.
+    #[error("cannot start machine {vm}: it is too large for this host")]
+    Oversize {
+        /// The machine.
+        vm: VmName,
+        /// What is too large.
+        source: Oversize,
+    },
+    /// The machines that run have too much memory together for this one.
+    #[error(
+        "cannot start machine {vm}: it has {}, those that run have {}, and this host has {}",
+        size(*.own_bytes), size(*.running_bytes), size(*.host_bytes)
+    )]
+    Overcommit {
+        /// The machine.
+        vm: VmName,
+        /// Its memory.
+        own_bytes: u64,
+        /// The memory of those that run, together.
+        running_bytes: u64,
+        /// The memory of the host.
+        host_bytes: u64,
+    },
     /// A file that the machine needs is missing, or can't be read.
     #[error("cannot start machine {vm}: its {what} {} cannot be opened", .path.display())]
     MissingFile {
@@ -91,6 +115,16 @@ impl Failure for StartError {
         match self {
             Self::Machine(error) => error.verdict(),
             Self::Hardware(error) => error.verdict(),
+            Self::Oversize { .. } => {
+                // The definition stays as it is: only another template makes another machine.
+                Verdict::new(ErrorKind::Host, "vm-too-large").text(
+                    "choose a smaller vram or vcpu in the template, and create the machine again",
+                )
+            }
+            Self::Overcommit { .. } => Verdict::new(ErrorKind::Host, "memory-overcommitted").text(
+                "stop another machine, or set [node] overcommit_memory = true: they may never want \
+                 all of it at once",
+            ),
             Self::MissingFile { .. } => {
                 Verdict::failed("file-missing").text("put it back: the machine is as it was")
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fs::file::{Sync, read_regular, replace};
+use crate::fs::file::{Sync, read_untrusted, replace};
 use crate::model::past_run::PastRun;
 use crate::model::run::RunId;
 use crate::store::error::StoreError;
@@ -44,7 +44,7 @@ pub(crate) fn add(id: &RunId, run: &PastRun, directory: &Path) -> Result<(), Sto
 }
 
 fn stored(directory: &Path) -> Vec<Stored> {
-    let text = read_regular(&directory.join(HISTORY), MAX_BYTES).unwrap_or_default();
+    let text = read_untrusted(&directory.join(HISTORY), MAX_BYTES).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::fs::error::FileError;
-use crate::fs::file::{Sync, read_regular, remove_if_there, replace};
+use crate::fs::file::{Sync, read_untrusted, remove_if_there, replace};
 use crate::model::restart_state::RestartState;
 use crate::store::error::StoreError;
 use crate::store::layout::RESTART;
@@ -15,7 +15,7 @@ const MAX_BYTES: u64 = 64 << 10;
 
 /// What is recorded; nothing if that can't be read.
 pub(crate) fn read(directory: &Path) -> RestartState {
-    let text = read_regular(&directory.join(RESTART), MAX_BYTES).unwrap_or_default();
+    let text = read_untrusted(&directory.join(RESTART), MAX_BYTES).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 

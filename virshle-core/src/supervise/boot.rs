@@ -26,8 +26,7 @@ impl Node {
     ///
     /// If the machines can't be listed.
     pub fn boot_order(&self) -> Result<Vec<BootTurn>, MachineError> {
-        let selection = Selection { autostart: true, ..Selection::default() };
-        Ok(turns(self.select(&selection)?))
+        Ok(turns(self.select(&Selection::all().autostart())?))
     }
 }
 

@@ -37,7 +37,7 @@ impl Node {
         timeout: Duration,
         done: &(dyn Fn(&Vm, Result<ShutdownOutcome, StopError>) + Sync),
     ) -> Result<(), MachineError> {
-        let vms = self.select(&Selection::default())?;
+        let vms = self.select(&Selection::all())?;
         let deadline = Deadline::after(timeout);
         let running: Vec<&Vm> = vms.iter().filter(|vm| vm.state() != VmState::Stopped).collect();
         std::thread::scope(|scope| {

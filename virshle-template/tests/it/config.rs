@@ -2,7 +2,7 @@ use std::path::Path;
 
 use virshle_template::{Boot, ByteSize, CloneMode, Config, Datapath, NetKind, TemplateError};
 
-/// The file that the first users have, word for word.
+/// The file that the first users have, to the letter.
 pub(crate) const SEED: &str = r#"[[template.vm]]
 name = "xs"
 vcpu = 1
@@ -44,7 +44,7 @@ autostart = false
 
 [[template.vm.disk]]
 name = "os"
-path = "~/Iso/debian.qcow2"       # raw or qcow2, told apart by content and never by suffix
+path = "~/Iso/debian.qcow2"       # raw or qcow2, recognised by content and never by suffix
 size = "20G"                      # at least the image's own size; smaller is an error
 clone = "auto"                    # auto | reflink | copy | overlay (qcow2 on top of the image)
 readonly = false

@@ -32,7 +32,7 @@ pub(crate) fn run(_args: &Args, context: &Context) -> Result<(), CliError> {
 
 /// Records how the runs have ended that the host took along, and frees their ports.
 fn note_ends(node: &Node, context: &Context) -> Result<(), CliError> {
-    for vm in node.select(&Selection::default())? {
+    for vm in node.select(&Selection::all())? {
         if let Err(error) = node.ended(vm.definition().uuid) {
             context.report.draw_one_of_several(&error.into());
         }

@@ -1,18 +1,15 @@
 //! Checks who supervises the machines: systemd, and the units that it needs for that.
 
 use std::path::Path;
-use std::time::Duration;
 
 use virshle_systemd::{Connection, Manager, SystemdError};
 use virshle_template::Systemd;
 
 use crate::failure::{Remedy, chain};
 use crate::hardware::scope::{ENDED_UNIT, HOST_UNIT, RESTART_UNIT, is_in_scope, manager};
-use crate::host::check::finding::{Finding, Level, text};
+use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
 
-/// How long systemd may take for an answer.
-const TIMEOUT: Duration = Duration::from_secs(1);
 /// What nobody does without it.
 const WITHOUT: &str = "machines are not shut down with the host, not restarted, and not limited";
 /// Where the units are.

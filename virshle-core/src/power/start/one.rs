@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use virshle_hypervisor::VmConfig;
+use virshle_hypervisor::{Cage, VmConfig};
 use virshle_net::PortRequest;
 
 use crate::fs::lock::Lock;
 use crate::hardware::error::HardwareError;
 use crate::hardware::net::attach::Network;
-use crate::hardware::net::ports::{are_connected, disconnect};
+use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::reconnect::reconnect;
 use crate::hardware::net::shared_ports::SharedPorts;
 use crate::hardware::scope;
 use crate::machine::vm::Vm;
@@ -28,6 +29,7 @@ use crate::store::run_record;
 pub(super) struct Ready<'a> {
     network: Network<'a>,
     config: VmConfig,
+    cage: Cage,
     previous: Option<Run>,
     // The last to be dropped.
     _lock: Lock,
@@ -43,9 +45,9 @@ impl<'a> Ready<'a> {
             return Ok(None);
         }
         let previous = run_record::read(vm.directory());
-        let config = preflight(vm)?;
+        let (config, cage) = preflight(vm)?;
         let network = Network::prepare_among(vm, shared)?;
-        Ok(Some(Self { _lock: lock, previous, config, network }))
+        Ok(Some(Self { _lock: lock, previous, config, cage, network }))
     }
 
     /// What is asked of the ports of the machine's taps.
@@ -68,7 +70,7 @@ impl<'a> Ready<'a> {
                 return Err(error.into());
             }
         };
-        let started = launch(vm, &self.config, &mut self.network, options);
+        let started = launch(vm, &self.config, self.cage, &mut self.network, options);
         match started.and_then(|pid| Ok(run_record::end_start(&run, pid, vm.directory())?)) {
             Ok(()) => {
                 tracing::info!(vm = %vm.name(), "started");
@@ -100,11 +102,12 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
         match state {
             VmState::Running if finished => {
                 scope::adopt(vm, vmm.pid());
-                return Ok(Change::Unchanged);
+                return reconnected(vm, options);
             }
             // The process that started it died when all but this record was done. The guest may
             // have run for days since.
-            VmState::Running if are_connected(vm)? => {
+            VmState::Running => {
+                reconnect(vm, options.answer_timeout)?;
                 let run = previous.unwrap_or_else(|| Run::starting(run_record::boot_id()));
                 let run = Run { pid: Some(vmm.pid()), ..run.started() };
                 run_record::write(&run, vm.directory())?;
@@ -119,9 +122,20 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
             _ => vm.kill(&vmm)?,
         }
     }
-    let config = preflight(vm)?;
+    let (config, cage) = preflight(vm)?;
     let network = Network::prepare(vm, options.answer_timeout)?;
-    Ready { _lock: lock, previous, config, network }.start(options)
+    Ready { _lock: lock, previous, config, cage, network }.start(options)
+}
+
+/// Gives a machine that runs what is missing of its network: a port that was deleted, or all of it
+/// when the switch has a new database.
+fn reconnected(vm: &Vm, options: &StartOptions) -> Result<Change, StartError> {
+    let missed = reconnect(vm, options.answer_timeout)?;
+    if missed.is_empty() {
+        return Ok(Change::Unchanged);
+    }
+    tracing::info!(vm = %vm.name(), missed = missed.join("; "), "reconnected");
+    Ok(Change::Reconnected)
 }
 
 /// Whether a start of the machine was begun, and the process that did it died before it came to the
