@@ -33,6 +33,7 @@ sed 's/:.*/:*::/' etc/group >etc/gshadow
 cp -a /etc/cloud /etc/os-release /etc/debian_version /etc/login.defs /etc/skel /etc/ld.so.cache \
   /etc/alternatives etc/
 cp -a /etc/pam.d/. etc/pam.d/
+cp -a /etc/default/useradd etc/default/
 rm -f etc/cloud/cloud-init.disabled
 # As images have it; others have to be made first.
 echo 'locale: C.UTF-8' >etc/cloud/cloud.cfg.d/90_locale.cfg

@@ -131,6 +131,10 @@ fn report(
         Ok(Change::Unchanged) => {
             context.output.done(&format!("{name} is {} already", wording.already));
         }
+        Ok(Change::Reconnected) => {
+            let already = wording.already;
+            context.output.done(&format!("{name} is {already} already, and has its network back"));
+        }
         Ok(_) => context.output.done(&format!("{} {name}", wording.done)),
     }
 }

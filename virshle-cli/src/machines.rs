@@ -126,6 +126,7 @@ impl Machines {
 
     fn into_selection(self) -> Selection {
         let mut selection = self.filter.selection();
+        selection.all = self.all;
         let named = &mut selection.named;
         named.extend(self.machines.into_iter().map(Selector::Word));
         named.extend(self.id.into_iter().map(Selector::Id));
@@ -138,7 +139,7 @@ impl Machines {
 impl Filter {
     /// The selection of all machines that match.
     pub(crate) fn selection(self) -> Selection {
-        let mut selection = Selection::default();
+        let mut selection = Selection::all();
         selection.states = self.state;
         selection.templates = self.template;
         selection

@@ -13,12 +13,13 @@ use crate::{commands, habits, logging, paint};
 /// Runs the command that the arguments of this process ask for.
 pub fn main() -> ExitCode {
     let format = UsageErrorFormat::from_env();
-    let report = Report::new(format.json, paint::stderr(format.color));
+    let mut report = Report::new(format.json, paint::stderr(format.color));
     let command_line = || Cli::command().color(format.color.into());
     let cli = match habits::parse(std::env::args_os().collect(), command_line) {
         Ok(cli) => cli,
         Err(error) => return report.usage(&error),
     };
+    report.verbose = cli.globals.verbose > 0;
     logging::start(cli.globals.verbose, cli.globals.quiet);
     let context = Context::new(cli.globals, report, Cli::command);
     let result = match cli.command {

@@ -69,6 +69,7 @@ pub use guest::wait::awaited::{Awaited, SSH_PORT};
 pub use hardware::error::HardwareError;
 pub use host::check::NodeCheck;
 pub use host::check::finding::{Finding, Level};
+pub use host::disconnected::Disconnected;
 pub use host::info::{Machines, NodeInfo};
 pub use host::init::{InitMode, InitOutcome, InitStep};
 pub use host::repair::{Orphan, OrphanKind};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::cage::{CageError, CageLack};
 use crate::http::AnswerError;
 use crate::version::Version;
 
@@ -69,6 +70,10 @@ pub enum HypervisorError {
     #[error("cannot run {}", .program.display())]
     Run { program: PathBuf, source: io::Error },
 
+    /// The process can't be confined as asked, and so is not started.
+    #[error("cannot confine {}", .program.display())]
+    Cage { program: PathBuf, source: CageError },
+
     /// The program ran and ended before it answered.
     #[error("{} ended while it started{}", .program.display(), InBrackets(*.status))]
     Died {
@@ -88,6 +93,10 @@ pub enum HypervisorError {
     /// Another program listens at the socket.
     #[error("process {pid} ({program}) listens at {} and isn't cloud-hypervisor", .socket.display())]
     Foreign { socket: PathBuf, pid: u32, program: String },
+
+    /// The program started cloud-hypervisor as another process, and stays in its place.
+    #[error("{} runs as process {pid} ({found}) and did not become cloud-hypervisor", .program.display())]
+    Wrapped { program: PathBuf, pid: u32, found: String },
 
     /// The processes of this host can't be listed.
     #[error("cannot list the processes of this host")]
@@ -165,6 +174,10 @@ impl HypervisorError {
             Self::Run { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "the program must be an executable file"
             }
+            Self::Cage {
+                source: CageError::Lacking { lack: CageLack::Landlock { .. } }, ..
+            } => "Linux 6.2 or later has it, where the kernel parameter lsm= names landlock",
+            Self::Wrapped { .. } => "a script has to end with: exec cloud-hypervisor \"$@\"",
             Self::VersionUnknown { .. } => "is it cloud-hypervisor?",
             Self::TooOld { .. } => "install a newer cloud-hypervisor",
             Self::VsockRefused { .. } => "the service may not have started in the guest yet",

@@ -267,6 +267,16 @@ pub enum NetError {
         /// As `tap`.
         wanted: &'static str,
     },
+    /// A setting of a network device could not be read or set.
+    #[error("cannot {action} {}", .path.display())]
+    Sysctl {
+        /// `read` or `set`.
+        action: &'static str,
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The kernel's neighbour table could not be read.
     #[error("cannot read the neighbour table")]
     Neighbours {
@@ -340,6 +350,11 @@ impl NetError {
             }
             Self::PortTaken { port, owner: None } => {
                 format!("choose another name, or remove it: ovs-vsctl del-port {port}")
+            }
+            Self::Sysctl { .. } => {
+                "run as root, with /proc/sys writable: a container or a unit can \
+                                     have it read-only"
+                    .into()
             }
             Self::NoDpdk => {
                 "install openvswitch-switch-dpdk, reserve hugepages (sysctl vm.nr_hugepages=512), \

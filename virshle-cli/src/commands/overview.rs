@@ -77,7 +77,7 @@ pub(crate) fn run(context: &Context) -> Result<(), CliError> {
 fn overview(node: &Node, info: NodeInfo) -> Result<Overview, CliError> {
     let bridge = Bridge { name: node.config().network.bridge.clone(), state: bridge_state(node) };
     let templates: Vec<String> = node.config().templates().map(|one| one.name.clone()).collect();
-    let vms = node.list(&Selection::default())?.vms;
+    let vms = node.list(&Selection::all())?.vms;
     let next = next(info.config.is_some(), bridge.state, &templates, &vms);
     Ok(Overview {
         alias: info.alias,

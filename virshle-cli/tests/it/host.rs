@@ -139,3 +139,34 @@ fn kvm_a_machine_that_cannot_fit_is_not_started() {
     let error = home.run("vm start ram --json");
     assert!(error.stdout.contains("\"vm-too-large\""), "{error:?}");
 }
+
+#[test_on(Ch, Kvm)]
+fn ch_a_wrapper_without_exec_is_reported_before_and_at_the_start() {
+    let script = |line: &str| FakeProgram::script(&format!("{line} \"{}\" \"$@\"", real_program()));
+    let home = home("unix:/nowhere", "HOME/wrap");
+    let program = script("").write(&home.path("")).unwrap();
+    std::fs::rename(program, home.path("wrap")).unwrap();
+    let check = home.run("node check").stdout;
+    assert!(check.contains("never becomes cloud-hypervisor"), "{check}");
+    home.ok("vm create -t alone --name web");
+    home.run("vm start web").fails_with(5, &["did not become cloud-hypervisor", "hint: ", "exec"]);
+    assert_eq!(home.json("vm info web")["state"], "stopped");
+    // Written so that a look at it shows nothing.
+    let program = script("exec true; ").write(&home.path("")).unwrap();
+    std::fs::rename(program, home.path("wrap")).unwrap();
+    assert!(!home.run("node check").stdout.contains("never becomes"));
+}
+
+#[test_on(Ch, Kvm)]
+fn ch_a_failed_start_shows_of_the_log_what_concerns_it() {
+    let home = home("unix:/nowhere", &real_program());
+    std::fs::write(home.path("kernel"), "no kernel").unwrap();
+    home.ok("vm create -t alone --name web");
+    let ran = home.run("vm start web");
+    ran.fails_with(1, &["cannot boot machine web", "caused by: Kernel Loader"]);
+    assert!(!ran.stderr.contains("INFO:"), "{ran:?}");
+    assert!(home.run("vm start web -v").stderr.contains("log:\n    cloud-hypervisor: "));
+    let json: serde_json::Value =
+        serde_json::from_str(&home.run("vm start web --json").stdout).unwrap();
+    assert!(json[0]["error"]["log"].as_array().unwrap().len() > 2, "{json}");
+}

@@ -43,6 +43,16 @@ pub enum HardwareError {
         /// Why.
         source: DiskError,
     },
+    /// The port of an interface is not called as this machine's are.
+    #[error("interface {net:?} of machine {vm} cannot have a port called {port:?}")]
+    ForeignPort {
+        /// The machine.
+        vm: VmName,
+        /// The interface.
+        net: String,
+        /// The name of its port.
+        port: String,
+    },
     /// A disk's header, or that of an image below it, names another backing file than the disk was
     /// created on.
     #[error(
@@ -87,6 +97,8 @@ impl Failure for HardwareError {
                 ))
             }
             Self::BackingFiles { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
+            Self::ForeignPort { .. } => Verdict::failed("port-foreign")
+                .text("a port is called vm, the machine's id, a hyphen, and the interface's name"),
             Self::OtherBackingFile { definition, .. } => Verdict::failed("backing-file-changed")
                 .text(format!(
                     "if you changed it: set `backing` of that disk in {}; if not, a guest may have \

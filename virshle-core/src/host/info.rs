@@ -66,7 +66,7 @@ impl Node {
     ///
     /// If the machines can't be listed.
     pub fn info(&self) -> Result<NodeInfo, MachineError> {
-        let listing = list(self, &Selection::default())?;
+        let listing = list(self, &Selection::all())?;
         let mut machines = Machines { total: listing.vms.len(), ..Machines::default() };
         let (mut vcpus_running, mut memory_running) = (0, 0);
         for vm in &listing.vms {

@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::fs::error::FileError;
 use crate::fs::lock::Lock;
 use crate::machine::error::MachineError;
@@ -39,6 +41,16 @@ impl Vm {
     /// Its parts.
     pub fn definition(&self) -> &Definition {
         &self.definition
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u64 {
+        self.definition.id
+    }
+
+    /// Its uuid.
+    pub fn uuid(&self) -> Uuid {
+        self.definition.uuid
     }
 
     /// Its name.

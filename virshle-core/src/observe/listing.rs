@@ -26,6 +26,32 @@ pub struct Listing {
     pub broken: Vec<StoreError>,
 }
 
+impl IntoIterator for Listing {
+    type Item = VmSummary;
+    type IntoIter = std::vec::IntoIter<VmSummary>;
+
+    /// The machines, by id. What could not be read is in [`Listing::broken`].
+    fn into_iter(self) -> Self::IntoIter {
+        self.vms.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Listing {
+    type Item = &'a VmSummary;
+    type IntoIter = std::slice::Iter<'a, VmSummary>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.vms.iter()
+    }
+}
+
+impl Listing {
+    /// The machines, by id.
+    pub fn iter(&self) -> std::slice::Iter<'_, VmSummary> {
+        self.vms.iter()
+    }
+}
+
 /// A machine as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

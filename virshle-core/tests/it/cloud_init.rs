@@ -68,7 +68,7 @@ fn root_cloud_init_does_what_our_own_keys_ask_for() {
         "hostname = \"web.example.org\"\ntimezone = \"Europe/Athens\"\n\
          commands = [\"echo \\\"it's büro\\\" >/var/done\"]\n\
          [[user]]\nname = \"ada\"\ngroups = [\"adm\"]\nssh.authorized_keys = ['{KEY}']\n\
-         [[user]]\nname = \"bob\"\nsudo = false\nshell = \"/bin/sh\"\npassword_hash = \"$6$x$y\"\n\
+         [[user]]\nname = \"bob\"\nsudo = false\nshell = \"/bin/bash\"\npassword_hash = \"$6$x$y\"\n\
          [[user]]\nname = \"root\"\nssh.authorized_keys = ['{KEY}']\n"
     );
     let (vm, guest) = boot(&lab, &[("me.toml", &me)]);
@@ -80,8 +80,8 @@ fn root_cloud_init_does_what_our_own_keys_ask_for() {
         assert_eq!(lines(&guest.text(&format!("{home}/.ssh/authorized_keys"))), [KEY], "{home}");
     }
     let passwd = guest.text("etc/passwd");
-    assert!(passwd.contains("\nada:x:1000:1000::/home/ada:/bin/bash\n"), "{passwd}");
-    assert!(passwd.contains("\nbob:x:1001:1001::/home/bob:/bin/sh\n"), "{passwd}");
+    assert!(passwd.contains("\nada:x:1000:1000::/home/ada:/bin/sh\n"), "{passwd}");
+    assert!(passwd.contains("\nbob:x:1001:1001::/home/bob:/bin/bash\n"), "{passwd}");
     let shadow = guest.text("etc/shadow");
     assert!(shadow.contains("\nada:!:") && shadow.contains("\nbob:$6$x$y:"), "{shadow}");
     assert!(guest.text("etc/group").contains("\nadm:*:4:ada\n"));

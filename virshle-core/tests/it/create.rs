@@ -3,11 +3,48 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use virshle_core::{
-    CoreError, CreateError, CreateRequest, Definition, DefinitionError, ErrorKind, FileError,
-    Force, Node, Provision, Selection, StoreError, VmState, in_parallel,
+    CoreError, CreateError, CreateRequest, Definition, DefinitionError, ErrorKind, Failure,
+    FileError, Force, Node, Provision, Selection, StoreError, VmState, in_parallel,
 };
 
 use crate::lab::{DISK, LEAST, Lab};
+
+/// Regression: two machines had one MAC address and one IP address.
+#[test]
+fn a_fixed_identity_is_given_to_one_machine() {
+    let net = |keys: &str| {
+        format!("{LEAST}\n[[template.vm.net]]\nname = \"main\"\ntype = \"tap\"\n{keys}\n")
+    };
+    for (keys, other) in [
+        ("mac = \"52:54:00:00:00:0a\"", "mac = \"52:54:00:00:00:0b\""),
+        ("address = \"192.0.2.10/24\"", "address = \"192.0.2.11/24\""),
+        ("address = \"192.0.2.10/24\"", "vlan = 12\naddress = \"192.0.2.10/24\""),
+    ] {
+        let lab = Lab::new(&net(keys));
+        let create = |node: &Node, count| {
+            let request = CreateRequest::new("xs").count(count);
+            let request = request.provision(Provision::Nothing);
+            node.create(&request, &|_| {})
+        };
+        let error = create(&lab.node, 2).unwrap_err();
+        assert_eq!((error.code(), error.kind()), ("identity-fixed", ErrorKind::Usage), "{error}");
+        assert_eq!(lab.machine_folders(), [""; 0]);
+        // Of many at once one gets it.
+        let made = std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..8).map(|_| scope.spawn(|| create(&lab.node, 1))).collect();
+            tries.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+        });
+        let (made, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+        let refused: Vec<CreateError> = refused.into_iter().filter_map(Result::err).collect();
+        assert_eq!(refused.len(), 7, "{made:?}");
+        assert!(refused.iter().all(|error| error.code() == "identity-taken"), "{refused:?}");
+        let made = made.into_iter().flatten().flatten().next().unwrap().result.unwrap();
+        assert!(refused[0].to_string().ends_with(&format!("that of machine {}", made.name())));
+        create(&lab.reconfigured(&net(other)), 1).unwrap().remove(0).result.unwrap();
+        made.remove(Force::No).unwrap();
+        create(&lab.node, 1).unwrap().remove(0).result.unwrap();
+    }
+}
 
 #[test]
 fn a_machine_is_a_directory_with_a_definition_and_private_disks() {
@@ -81,7 +118,7 @@ fn readers_see_whole_machines_while_others_create_and_remove_them() {
     let lab = Lab::new(DISK);
     let work = |index: u32| -> Result<(), CoreError> {
         if index.is_multiple_of(2) {
-            let listing = lab.node.list(&Selection::default())?;
+            let listing = lab.node.list(&Selection::all())?;
             assert!(listing.broken.is_empty(), "{:?}", listing.broken);
             return Ok(());
         }
@@ -141,7 +178,7 @@ fn a_broken_definition_does_not_hide_the_others() {
     let vm = lab.create("xs");
     let broken = lab.create("xs");
     fs::write(broken.directory().join("vm.toml"), "id = 2\nname =").unwrap();
-    let listing = lab.node.list(&Selection::default()).unwrap();
+    let listing = lab.node.list(&Selection::all()).unwrap();
     assert_eq!(listing.vms.len(), 1);
     assert_eq!(listing.vms[0].uuid, vm.definition().uuid);
     assert_eq!(listing.broken.len(), 1);
@@ -154,7 +191,7 @@ fn a_copied_definition_is_no_second_machine() {
     let copy = vm.directory().with_file_name("00000000-0000-4000-8000-000000000000");
     fs::create_dir(&copy).unwrap();
     fs::copy(vm.directory().join("vm.toml"), copy.join("vm.toml")).unwrap();
-    let listing = lab.node.list(&Selection::default()).unwrap();
+    let listing = lab.node.list(&Selection::all()).unwrap();
     assert_eq!((listing.vms.len(), listing.broken.len()), (1, 1));
     let uuid = "00000000-0000-4000-8000-000000000000".parse().unwrap();
     let error = CoreError::from(lab.node.vm(uuid).unwrap_err());
@@ -203,7 +240,7 @@ fn links_in_the_root_lead_nowhere() {
     symlink(precious.join("file"), lab.path("root/next-id.new")).unwrap();
     symlink(precious.join("file"), vm.directory().join("disk/os")).unwrap();
     symlink(&precious, vm.directory().join("tmp/link")).unwrap();
-    assert_eq!(lab.node.list(&Selection::default()).unwrap().vms.len(), 1);
+    assert_eq!(lab.node.list(&Selection::all()).unwrap().vms.len(), 1);
     let orphans = lab.node.check().unwrap().orphans;
     for (orphan, result) in lab.node.repair(orphans) {
         result.unwrap_or_else(|error| panic!("{orphan}: {error:?}"));
@@ -308,8 +345,8 @@ fn a_broken_machine_does_not_keep_the_others_from_being_worked_on() {
     let path = broken.directory().join("vm.toml");
     let text = fs::read_to_string(&path).unwrap().replace("[boot", "[bot");
     fs::write(&path, text).unwrap();
-    assert_eq!(lab.node.list(&Selection::default()).unwrap().vms.len(), 2);
-    assert_eq!(lab.node.select(&Selection::default()).unwrap().len(), 1);
+    assert_eq!(lab.node.list(&Selection::all()).unwrap().vms.len(), 2);
+    assert_eq!(lab.node.select(&Selection::all()).unwrap().len(), 1);
     let error = CoreError::from(lab.node.select(&Selection::word("2")).unwrap_err());
     assert!(matches!(error, CoreError::Definition(DefinitionError::Broken { .. })), "{error:?}");
 }

@@ -9,4 +9,5 @@ mod lab;
 mod life;
 mod network;
 mod reach;
+mod seed;
 mod starter;

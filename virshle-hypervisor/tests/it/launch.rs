@@ -151,7 +151,8 @@ fn ch_a_stale_socket_and_old_logs_dont_hinder() {
     drop(UnixListener::bind(&socket).unwrap());
     std::fs::write(directory.path().join("ch.log"), "the run before").unwrap();
     std::fs::write(directory.path().join("events.json"), "its events").unwrap();
-    let vmm = launch(directory.path()).spawn().unwrap();
+    let info = virshle_hypervisor::Verbosity::Info;
+    let vmm = launch(directory.path()).verbosity(info).spawn().unwrap();
     let machine = Machine { directory, vmm };
     assert_eq!(std::fs::read(machine.path("ch.log.1")).unwrap(), b"the run before");
     assert_eq!(std::fs::read(machine.path("events.json.1")).unwrap(), b"its events");
@@ -236,4 +237,27 @@ fn ch_the_kernel_shows_the_process_and_not_its_starter_as_the_server() {
     let ping = Client::connect(machine.vmm.api_socket(), SOON).unwrap().ping().unwrap();
     assert_eq!(ping.pid, Some(machine.vmm.pid().into()));
     assert_ne!(machine.vmm.pid(), std::process::id());
+}
+
+/// What stays in cloud-hypervisor's place would be taken for another program by every later command.
+#[test_on(Ch)]
+fn ch_a_wrapper_that_stays_is_refused_and_ended_with_what_it_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let real = program();
+    let quoted = real.display();
+    let staying = FakeProgram::script(&format!("\"{quoted}\" \"$@\"")).write(directory.path());
+    let staying = staying.unwrap();
+    let error = fails(directory.path(), &staying);
+    assert!(matches!(error, HypervisorError::Wrapped { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("exec cloud-hypervisor"), "{error}");
+    let all_ended =
+        || Vmm::all_under(directory.path()).unwrap().iter().all(|vmm| vmm.wait_exit(SOON));
+    assert!(all_ended());
+    // One that becomes it is fine.
+    let exec = FakeProgram::script(&format!("exec \"{quoted}\" \"$@\""));
+    let exec = exec.write(directory.path()).unwrap();
+    let socket = directory.path().join("ch.sock");
+    let vmm = Launch::new(&exec, &socket).start_timeout(SOON).spawn().unwrap();
+    let vmm = vmm.kill_on_drop();
+    assert_eq!(Vmm::find(&socket, &exec).unwrap().unwrap().pid(), vmm.pid());
 }

@@ -39,8 +39,9 @@ pub(crate) struct Args {
     /// Provide FILE as cloud-init user data; may be repeated
     ///
     /// FILE is a #cloud-config, a script, or a list of users, keys and packages in TOML, and is applied
-    /// at the first boot. Without this option it is the template's user_data, or else your public keys
-    /// in ~/.ssh and in your ssh agent
+    /// at the first boot. Several are merged: lists one behind the other, and of a single value the
+    /// first. Without this option it is the template's user_data, or else your public keys in ~/.ssh and
+    /// in your ssh agent
     #[arg(short, long, value_name = "FILE")]
     user_data: Vec<PathBuf>,
     /// Provide no user data, not even your public keys

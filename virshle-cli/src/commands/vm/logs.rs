@@ -142,9 +142,9 @@ fn document(vms: &[Vm], log: Log, tail: Option<usize>, context: &Context) -> Res
             Err(source) => return Err(CliError::Log { path, source }),
         };
         documents.push(Document {
-            id: vm.definition().id,
+            id: vm.id(),
             name: vm.name().to_string(),
-            uuid: vm.definition().uuid.to_string(),
+            uuid: vm.uuid().to_string(),
             log: log.name(),
             path,
             text,

@@ -34,7 +34,7 @@ pub struct Finding {
 }
 
 /// How long the switch may take for an answer, and a program to print its version.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Finding {
     pub(super) fn good(subject: &str, message: impl Into<String>) -> Self {

@@ -1,9 +1,10 @@
 //! Checks Open vSwitch: its database, its daemon, the bridge, DPDK.
 
-use virshle_net::Switch;
+use virshle_net::{Bridge, Switch};
 use virshle_template::NetKind;
 
 use crate::failure::Remedy;
+use crate::hardware::net::bridge::lapses;
 use crate::hardware::net::config::datapath;
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
@@ -77,7 +78,7 @@ fn check_bridge(node: &Node, switch: &mut Switch, severe: Level) -> Finding {
                     format!("{name} is not linked to {uplink}"),
                     Remedy::InitNode,
                 ),
-                _ => Finding::good("bridge", format!("{name} ({} datapath)", bridge.datapath)),
+                _ => check_closed(&bridge),
             }
         }
         Ok(Some(bridge)) => Finding::bad(
@@ -91,6 +92,25 @@ fn check_bridge(node: &Node, switch: &mut Switch, severe: Level) -> Finding {
         ),
         Ok(None) => Finding::bad(severe, "bridge", format!("no {name}"), Remedy::InitNode),
         Err(error) => Finding::leaf(severe, "bridge", &error, error.hint()),
+    }
+}
+
+/// A bridge of ours is closed to the router advertisements of guests.
+fn check_closed(bridge: &Bridge) -> Finding {
+    let shown = format!("{} ({} datapath)", bridge.name, bridge.datapath);
+    match lapses(bridge) {
+        Ok(lapses) if lapses.is_empty() => Finding::good("bridge", shown),
+        Ok(lapses) => Finding::bad(
+            Level::Warning,
+            "bridge",
+            format!(
+                "a guest can give this host addresses and routes by {}: {}",
+                bridge.name,
+                lapses.join(", ")
+            ),
+            Remedy::InitNode,
+        ),
+        Err(error) => Finding::leaf(Level::Warning, "bridge", &error, error.hint()),
     }
 }
 

@@ -5,6 +5,7 @@ use virshle_hypervisor::VmConfig;
 use crate::fs::source_file;
 use crate::hardware::confine::confined;
 use crate::hardware::disk::{check_backing_files, open_disk};
+use crate::hardware::net::ports::check_names;
 use crate::hardware::vmm_config;
 use crate::machine::capacity::fatal_oversize;
 use crate::machine::kvm;
@@ -29,5 +30,6 @@ pub(super) fn preflight(vm: &Vm) -> Result<VmConfig, StartError> {
         })?;
     }
     check_backing_files(vm)?;
+    check_names(vm)?;
     Ok(confined(vm, config)?)
 }
