@@ -14,6 +14,7 @@ mod fake_vsock;
 mod filesystem;
 mod frame;
 mod guest_nic;
+mod hijack;
 mod hugepages;
 mod kernel;
 mod namespace;
@@ -21,10 +22,7 @@ mod open_vswitch;
 mod requirement;
 mod socket_server;
 mod sshd;
-#[expect(
-    unsafe_code,
-    reason = "a namespace for one thread is made by a call that Rust can't check"
-)]
+#[expect(unsafe_code, reason = "a namespace for one thread, ptrace: calls that Rust can't check")]
 mod sys;
 mod tap;
 mod web_server;
@@ -39,6 +37,7 @@ pub use fake_vsock::FakeVsock;
 pub use filesystem::{FuseFilesystem, LoopFilesystem};
 pub use frame::{BROADCAST, Frame};
 pub use guest_nic::GuestNic;
+pub use hijack::{Attempt, Hijacked, Outcome, hijack};
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::{MountNamespace, NetNamespace};

@@ -1,5 +1,7 @@
 //! The calls that Rust can't check.
 
+pub(crate) mod tracing;
+
 use std::io;
 
 /// Gives the current thread a network namespace of its own.

@@ -6,6 +6,7 @@ use virshle_disk::DiskError;
 use virshle_net::NetError;
 
 use crate::failure::{ErrorKind, Failure, Verdict};
+use crate::hardware::confine::error::ConfineError;
 use crate::machine::error::{MachineError, network_verdict};
 use crate::machine::vm::Vm;
 use crate::model::name::VmName;
@@ -32,6 +33,14 @@ pub enum HardwareError {
         vm: VmName,
         /// Where it was looked for.
         places: Vec<PathBuf>,
+    },
+    /// The machine's VMM can't be confined.
+    #[error("cannot confine machine {vm}")]
+    Confine {
+        /// The machine.
+        vm: VmName,
+        /// Why.
+        source: ConfineError,
     },
     /// A disk's backing files can't be read.
     #[error("cannot read the backing files of disk {disk:?} of machine {vm}")]
@@ -96,6 +105,7 @@ impl Failure for HardwareError {
                     place.unwrap_or_default()
                 ))
             }
+            Self::Confine { source, .. } => source.verdict(),
             Self::BackingFiles { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
             Self::ForeignPort { .. } => Verdict::failed("port-foreign")
                 .text("a port is called vm, the machine's id, a hyphen, and the interface's name"),
