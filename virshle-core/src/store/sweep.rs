@@ -9,6 +9,9 @@ use crate::fs::remove::{remove_locked, remove_tree};
 use crate::store::layout::{GONE, LOCK, NEW, NEXT_ID, RUN_RECORD};
 use crate::store::{CLAIM_TIMEOUT, Store};
 
+/// A leftover, and whether it is gone.
+type Swept = (PathBuf, Result<(), FileError>);
+
 impl Store {
     /// What interrupted processes left behind, and no process works on.
     pub(crate) fn leftovers(&self) -> Result<Vec<PathBuf>, FileError> {
@@ -66,10 +69,7 @@ impl Store {
     }
 
     /// Removes those of the leftovers that are wanted, each with its result.
-    fn remove_leftovers(
-        &self,
-        is_wanted: impl Fn(&Path) -> bool,
-    ) -> Result<Vec<(PathBuf, Result<(), FileError>)>, FileError> {
+    fn remove_leftovers(&self, is_wanted: impl Fn(&Path) -> bool) -> Result<Vec<Swept>, FileError> {
         // A directory that has no lock yet may be one that is just being staged: staging happens
         // under the node's lock, so under it there is none.
         let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
