@@ -78,6 +78,9 @@ mod network;
 mod node;
 mod path;
 mod public_key;
+#[cfg(test)]
+#[path = "../tests/schema/mod.rs"]
+mod schema_check;
 mod section;
 mod size;
 mod source;
