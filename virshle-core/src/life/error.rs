@@ -128,7 +128,12 @@ impl Failure for CreateError {
             Self::Store(error) => error.verdict(),
             Self::Image(error) => images::verdict(error),
             Self::MissingImage { source, .. } => {
-                let verdict = Verdict::failed("image-missing");
+                // As for an image of the cache that isn't there: one cause, one exit code.
+                let kind = match source.kind() {
+                    io::ErrorKind::NotFound => ErrorKind::NotFound,
+                    _ => ErrorKind::Failed,
+                };
+                let verdict = Verdict::new(kind, "image-missing");
                 match source.kind() {
                     io::ErrorKind::PermissionDenied => verdict
                         .text("let this user read the file, and enter the directories above it"),
