@@ -18,7 +18,7 @@ pub(crate) struct AnsweringMachine {
 impl AnsweringMachine {
     pub(crate) fn start() -> Self {
         let folder = TempDir::new().unwrap();
-        let socket = folder.path().join("socket");
+        let socket = folder.path().join("socket.mgmt");
         let listener = UnixListener::bind(&socket).unwrap();
         let words = Arc::new(Mutex::new(Vec::new()));
         let said = Arc::clone(&words);

@@ -12,7 +12,7 @@ mod text;
 
 pub use disk::qcow2;
 pub use hypervisor::{events, http};
-pub use net::ovsdb;
+pub use net::{openflow, ovsdb};
 pub use text::{selector, template, user_data, vm_toml, words};
 
 #[cfg(test)]
@@ -42,6 +42,7 @@ mod tests {
         seeds("words", super::words);
         seeds("selector", super::selector);
         seeds("qcow2", super::qcow2);
+        seeds("openflow", super::openflow);
         seeds("ovsdb", super::ovsdb);
         seeds("http", super::http);
         seeds("events", super::events);
