@@ -61,7 +61,7 @@ pub use fs::error::FileError;
 pub use fs::in_parallel::in_parallel;
 pub use guest::console::Console;
 pub use guest::error::GuestError;
-pub use guest::ssh::known_hosts::HostKey;
+pub use guest::ssh::known_hosts::{HostKey, HostKeyVerdict};
 pub use guest::ssh::quote::QuoteError;
 pub use guest::ssh::{SSH_PORT, SshRequest};
 pub use guest::stream::{GuestStream, Route};

@@ -10,6 +10,7 @@ mod first_session;
 mod help;
 mod home;
 mod host;
+mod host_key;
 mod image;
 mod json;
 mod life;
