@@ -1,6 +1,7 @@
 //! Tests of the crate as its users see it.
 #![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
 
+mod cage;
 mod cloud_init;
 mod create;
 mod image;
