@@ -1,7 +1,7 @@
 //! What every command is given: the global options, and where results and errors go.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use virshle_core::Node;
 use virshle_core::template::{Config, TemplateError};
@@ -77,13 +77,22 @@ impl Context {
         Ok(self.node_of(self.config()?))
     }
 
-    /// The path of the configuration: `explicit`, or the one that this command reads.
+    /// The path of the configuration that this command reads.
     ///
     /// # Errors
     ///
     /// If none exists in any of the usual places.
-    pub(crate) fn config_path(&self, explicit: Option<&Path>) -> Result<PathBuf, CliError> {
-        Ok(Config::locate(explicit.or(self.config.as_deref()))?)
+    pub(crate) fn config_path(&self) -> Result<PathBuf, CliError> {
+        Ok(Config::locate(self.config.as_deref())?)
+    }
+
+    /// Refuses `--json` for a command that has no result but text.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::TextOnly`].
+    pub(crate) fn text_only(&self, command: &'static str) -> Result<(), CliError> {
+        if self.output.json { Err(CliError::TextOnly { command }) } else { Ok(()) }
     }
 
     /// The command line that runs this program on the same node, from any directory.

@@ -22,6 +22,7 @@
 #![deny(missing_docs)]
 
 mod action;
+mod advice;
 mod cli;
 mod commands;
 mod context;
@@ -30,6 +31,7 @@ mod escape;
 mod exit_code;
 mod follow;
 mod globals;
+mod habits;
 mod logging;
 mod machines;
 mod output;

@@ -25,7 +25,7 @@ pub(crate) struct Machines {
     #[arg(value_name = "MACHINE")]
     machines: Vec<String>,
     /// Select the machine with this id; may be repeated
-    #[arg(long, value_name = "N", help_heading = MACHINES)]
+    #[arg(long, value_name = "N", value_parser = machine_id, help_heading = MACHINES)]
     id: Vec<u64>,
     /// Select the machine with this name; may be repeated
     #[arg(long, value_name = "NAME", help_heading = MACHINES)]
@@ -67,7 +67,7 @@ pub(crate) struct Machine {
     #[arg(value_name = "MACHINE")]
     machine: Option<String>,
     /// Select the machine with this id
-    #[arg(long, value_name = "N", help_heading = MACHINE)]
+    #[arg(long, value_name = "N", value_parser = machine_id, help_heading = MACHINE)]
     id: Option<u64>,
     /// Select the machine with this name
     #[arg(long, value_name = "NAME", help_heading = MACHINE)]
@@ -75,6 +75,11 @@ pub(crate) struct Machine {
     /// Select the machine with this uuid or prefix
     #[arg(long, value_name = "UUID", help_heading = MACHINE)]
     uuid: Option<String>,
+}
+
+/// Parses an id. What is no number may be a name, and the error says how one is given.
+fn machine_id(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "an id is a number; for a name, use --name or the name alone".into())
 }
 
 fn state_parser() -> impl TypedValueParser<Value = VmState> {
@@ -121,6 +126,7 @@ impl Machines {
 
     fn into_selection(self) -> Selection {
         let mut selection = self.filter.selection();
+        selection.all = self.all;
         let named = &mut selection.named;
         named.extend(self.machines.into_iter().map(Selector::Word));
         named.extend(self.id.into_iter().map(Selector::Id));
@@ -133,7 +139,7 @@ impl Machines {
 impl Filter {
     /// The selection of all machines that match.
     pub(crate) fn selection(self) -> Selection {
-        let mut selection = Selection::default();
+        let mut selection = Selection::all();
         selection.states = self.state;
         selection.templates = self.template;
         selection

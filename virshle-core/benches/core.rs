@@ -34,20 +34,20 @@ fn node(count: u32) -> (TempDir, Node) {
 #[divan::bench(args = [1, 100, 1000], sample_count = 20)]
 fn list(bencher: Bencher<'_, '_>, count: u32) {
     let (_folder, node) = node(count);
-    bencher.bench_local(|| node.list(&Selection::default()).unwrap().vms.len());
+    bencher.bench_local(|| node.list(&Selection::all()).unwrap().vms.len());
 }
 
 #[divan::bench(args = [1, 100, 1000], sample_count = 20)]
 fn list_everything(bencher: Bencher<'_, '_>, count: u32) {
     let (_folder, node) = node(count);
-    let vms = node.list(&Selection::default()).unwrap().vms;
+    let vms = node.list(&Selection::all()).unwrap().vms;
     bencher.bench_local(|| node.infos(&vms).map(|info| info.map(drop).unwrap()).count());
 }
 
 #[divan::bench(args = [1, 1000], sample_count = 20)]
 fn one_by_its_name(bencher: Bencher<'_, '_>, count: u32) {
     let (_folder, node) = node(count);
-    let vms = node.list(&Selection::default()).unwrap().vms;
+    let vms = node.list(&Selection::all()).unwrap().vms;
     let selection = Selection::word(vms[0].name.as_str());
     bencher.bench_local(|| node.select(&selection).unwrap().len());
 }

@@ -31,7 +31,7 @@ impl VmConfig {
             self.disks.iter().map(|disk| {
                 let mut options = Options::of(disk);
                 options.rename("vhost_socket", "socket");
-                options.set("image_type", disk.image_type.word());
+                options.set("image_type", disk.image_type.name());
                 options.take("rate_limiter_config", rate_limiter);
                 options.take("queue_affinity", |list| affinity(list, "queue_index"));
                 options.write()
@@ -65,7 +65,7 @@ impl VmConfig {
                 let mut option = OsString::from("path=");
                 option.push(quoted(rule.path.as_os_str()));
                 option.push(",access=");
-                option.push(rule.access.word());
+                option.push(rule.access.name());
                 option
             }),
         );
@@ -233,8 +233,8 @@ impl Options {
     }
 
     fn lower(&mut self, key: &str) {
-        if let Some(Value::String(word)) = self.0.get_mut(key) {
-            *word = word.to_lowercase();
+        if let Some(Value::String(text)) = self.0.get_mut(key) {
+            *text = text.to_lowercase();
         }
     }
 
@@ -311,7 +311,7 @@ mod tests {
         .extra("balloon", json!({"size": 1024, "deflate_on_oom": true}))
         .confined([]);
         let line = config.command_line(Path::new("cloud-hypervisor"), Path::new("/ch.sock"));
-        let line: Vec<_> = line.iter().map(|word| word.to_str().unwrap()).collect();
+        let line: Vec<_> = line.iter().map(|arg| arg.to_str().unwrap()).collect();
         assert_eq!(
             line,
             [
@@ -366,7 +366,7 @@ mod tests {
         });
         let config = VmConfig::new(cpus, MemoryConfig::new(1), PayloadConfig::firmware("/f"));
         let line = config.disk(disk).command_line(Path::new("ch"), Path::new("/s"));
-        let has = |word: &str| line.iter().any(|other| other == word);
+        let has = |wanted: &str| line.iter().any(|arg| arg == wanted);
         assert!(
             has("image_type=raw,path=/d,bw_refill_time=100,bw_size=5")
                 || has("bw_refill_time=100,bw_size=5,image_type=raw,path=/d"),

@@ -65,7 +65,7 @@ pub enum ImageType {
 
 impl ImageType {
     /// The name on cloud-hypervisor's command line.
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::HypervisorError;
+use crate::untrusted_file::open_untrusted;
 
 /// The most bytes of one event.
 const MAX_EVENT: usize = 1 << 20;
@@ -59,7 +60,7 @@ impl EventReader {
     ///
     /// [`HypervisorError::Events`].
     pub fn open(path: &Path) -> Result<Self, HypervisorError> {
-        let file = File::open(path)
+        let file = open_untrusted(path)
             .map_err(|source| HypervisorError::Events { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), file, rest: Vec::new() })
     }

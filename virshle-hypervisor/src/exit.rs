@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::event::{Event, last_events};
 use crate::log::read_end;
 
-/// How a run of cloud-hypervisor ended. Its exit status doesn't say: it is 0 in nearly all cases.
+/// How a run of cloud-hypervisor ended. Its exit status doesn't show it: it is 0 in nearly all cases.
 ///
 /// Exhaustive on purpose: who converts it must decide what becomes of a new reason, so adding one
 /// is a breaking change.
@@ -20,7 +20,7 @@ pub enum ExitReason {
     HostShutdown,
     /// It broke, or was killed.
     Crashed,
-    /// The files don't say.
+    /// The files don't show it.
     Unknown,
 }
 
@@ -123,7 +123,7 @@ mod tests {
     const ORDERLY: [&str; 4] = ["vm booting", "vm booted", "vm shutdown", "vmm shutdown"];
 
     #[test]
-    fn a_verbose_log_tells_whose_wish_an_orderly_end_was() {
+    fn a_verbose_log_shows_who_asked_for_an_orderly_end() {
         let guest = "INFO:x -- VM guest exit event\n";
         assert_eq!(reason(&ORDERLY, guest), ExitReason::GuestPowerOff);
         assert_eq!(reason(&ORDERLY, "INFO:x -- VM exit event\n"), ExitReason::HostShutdown);

@@ -17,11 +17,12 @@ use crate::cage::{Cage, CageError, PreparedCage};
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::Cause;
-use crate::log::{last_lines, rotate};
+use crate::log::{is_routine, last_lines, rotate};
 use crate::program::find_program;
 use crate::program_version::version;
 use crate::sys::{self, Handover};
 use crate::terminal::Terminal;
+use crate::untrusted_file::open_untrusted_with;
 use crate::version::Version;
 use crate::vmm::Vmm;
 use crate::watcher::{Ended, Watcher, failed_step, pipe};
@@ -176,7 +177,8 @@ impl Launch {
     /// [`Run`](HypervisorError::Run) if the program can't be run,
     /// [`Died`](HypervisorError::Died) with the end of its log if it ended,
     /// [`Silent`](HypervisorError::Silent) if it didn't answer in time,
-    /// [`TooOld`](HypervisorError::TooOld), and what else [`Client::ping`] may fail with.
+    /// [`TooOld`](HypervisorError::TooOld), [`Wrapped`](HypervisorError::Wrapped) if the program runs
+    /// cloud-hypervisor without becoming it, and what else [`Client::ping`] may fail with.
     pub fn spawn(&self) -> Result<Vmm, HypervisorError> {
         self.spawn_while(|| ())
     }
@@ -321,7 +323,13 @@ impl Launch {
                 Some(version) if version < Version::MINIMUM => {
                     HypervisorError::TooOld { program: self.program.clone(), version }
                 }
-                _ => return Ok(vmm),
+                // What is not recognised later can't be stopped later.
+                _ => match vmm.unrecognised(&self.program) {
+                    Some(found) => {
+                        HypervisorError::Wrapped { program: self.program.clone(), pid, found }
+                    }
+                    None => return Ok(vmm),
+                },
             },
             Err(HypervisorError::Silent { what, socket, .. }) => {
                 let timeout = self.start_timeout;
@@ -334,7 +342,8 @@ impl Launch {
             }
             Err(error) => error,
         };
-        if let Err(error) = vmm.kill() {
+        // The process leads a session of its own: what it has started is ended with it.
+        if let Err(error) = vmm.kill_group() {
             tracing::warn!(%error, pid, "a process that failed to start is left");
         }
         vmm.wait_exit(Duration::from_secs(5));
@@ -354,7 +363,7 @@ impl Launch {
                     output: self
                         .log_file
                         .as_deref()
-                        .and_then(|log| Cause::chain(last_lines(log, 10))),
+                        .and_then(|log| Cause::chain(telling(last_lines(log, 10)))),
                 },
             },
         }
@@ -416,21 +425,28 @@ struct Files {
     events: Option<File>,
 }
 
+/// Those of the lines that are not routine; all of them, if they all are.
+fn telling(lines: Vec<String>) -> Vec<String> {
+    let telling: Vec<String> = lines.iter().filter(|line| !is_routine(line)).cloned().collect();
+    if telling.is_empty() { lines } else { telling }
+}
+
 /// Begins a log, and keeps the one before it.
 fn open_log(path: &Path) -> Result<File, HypervisorError> {
-    if path != Path::new("/dev/null") {
-        rotate(path)?;
-    }
     // Appending, because output and errors come through descriptors of their own.
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    let opened = opened.and_then(|file| {
-        // Whatever the umask says; /dev/null stays as it is.
-        if file.metadata()?.is_file() {
-            fchmod(&file, Mode::RUSR | Mode::WUSR)?;
-        }
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let failed = |source| HypervisorError::Log { path: path.to_owned(), source };
+    if path == Path::new("/dev/null") {
+        return options.open(path).map_err(failed);
+    }
+    rotate(path)?;
+    let opened = open_untrusted_with(path, &options).and_then(|file| {
+        // Whatever the umask says.
+        fchmod(&file, Mode::RUSR | Mode::WUSR)?;
         Ok(file)
     });
-    opened.map_err(|source| HypervisorError::Log { path: path.to_owned(), source })
+    opened.map_err(failed)
 }
 
 /// The option of the API socket. cloud-hypervisor takes the descriptor; the path is there for

@@ -77,6 +77,7 @@ mod firmware;
 mod hotplug;
 mod http;
 mod kill_on_drop;
+mod kvm;
 mod landlock;
 mod launch;
 mod log;
@@ -90,15 +91,17 @@ mod program_version;
 mod qcow2_fault;
 mod rng;
 mod snapshot;
-#[expect(unsafe_code, reason = "credentials of a peer, landlock, what a forked child does")]
+#[expect(unsafe_code, reason = "credentials of a peer, landlock, KVM, what a forked child may do")]
 mod sys;
 mod terminal;
+mod untrusted_file;
 mod version;
 mod vm_config;
 mod vm_info;
 mod vmm;
 mod vsock;
 mod watcher;
+mod wrapper;
 
 pub use boot::PendingBoot;
 pub use cage::{
@@ -116,11 +119,12 @@ pub use firmware::{find_firmware, firmware_places};
 pub use hotplug::Resize;
 pub use http::AnswerError;
 pub use kill_on_drop::KillOnDrop;
+pub use kvm::max_vcpus;
 pub use landlock::{
     LANDLOCK_MIN_ABI, LandlockAccess, LandlockRule, landlock_abi, landlock_available,
 };
 pub use launch::{Launch, Seccomp, Verbosity};
-pub use log::last_lines;
+pub use log::{failure_lines, is_routine, last_lines};
 pub use memory::{HotplugMethod, MemoryConfig};
 pub use migration::{MigrationMode, ReceiveMigration, SendMigration, TimeoutStrategy};
 pub use net::{NetConfig, VhostMode};
@@ -131,8 +135,10 @@ pub use program_version::version;
 pub use qcow2_fault::Qcow2Fault;
 pub use rng::RngConfig;
 pub use snapshot::{MemoryRestoreMode, Restore, RestoredNet};
+pub use untrusted_file::{open_untrusted, open_untrusted_of, open_untrusted_with};
 pub use version::Version;
 pub use vm_config::VmConfig;
 pub use vm_info::{Counters, Device, PciDevice, Ping, VmInfo, VmState};
 pub use vmm::Vmm;
 pub use vsock::{VsockConfig, connect_vsock};
+pub use wrapper::script_without_exec;

@@ -2,6 +2,7 @@
 
 pub(crate) mod cage;
 
+use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -55,6 +56,17 @@ pub(crate) fn landlock_abi() -> Option<u32> {
         )
     };
     u32::try_from(abi).ok().filter(|abi| *abi > 0)
+}
+
+/// What KVM answers about one of its extensions: zero if it is not there.
+pub(crate) fn check_kvm_extension(kvm: &File, extension: libc::c_int) -> io::Result<u32> {
+    /// `_IO(KVMIO, 0x03)` of `linux/kvm.h`.
+    const KVM_CHECK_EXTENSION: libc::c_ulong = 0xae03;
+    // SAFETY: the descriptor is open while `kvm` is borrowed; the argument is a number, and the
+    // kernel writes nothing. A file that is no KVM refuses the request.
+    let answer =
+        unsafe { libc::ioctl(kvm.as_raw_fd(), KVM_CHECK_EXTENSION, libc::c_long::from(extension)) };
+    u32::try_from(answer).map_err(|_| io::Error::last_os_error())
 }
 
 /// Descriptors that a detached process and its starter share.

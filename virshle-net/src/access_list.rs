@@ -40,7 +40,7 @@ struct Entry {
 pub(crate) struct AccessList(Vec<Entry>);
 
 impl AccessList {
-    /// The list that says what the nine bits of `mode` say.
+    /// The list equivalent to the nine bits of `mode`.
     pub(crate) fn of_mode(mode: u32) -> Self {
         let entry = |tag, shift: u32| {
             let rights = u16::try_from((mode >> shift) & 7).unwrap_or_default();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_gives_nobody_else_anything() {
+    fn a_grant_gives_no_other_user_anything() {
         let mut list = AccessList::of_mode(0o740);
         list.add_user(42, 3);
         assert!(list.allows(false, false, 42, &[42], 3));

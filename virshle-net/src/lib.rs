@@ -12,6 +12,8 @@
 //! - A [`PortRequest`] says what a port is: a vhost-user socket, a [`Tap`], an internal device.
 //!   All the ports of a machine are one transaction, done or undone together.
 //! - An [`Owner`] marks whose a port is. What has no mark of ours is never touched.
+//! - A [`PasstRequest`] asks for a network in user space instead, which needs neither root nor a
+//!   switch; a [`Passt`] is one that runs.
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
 //! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
 //!
@@ -20,7 +22,7 @@
 //! ```no_run
 //! use std::time::Duration;
 //! use virshle_net::ovsdb::Address;
-//! use virshle_net::{Datapath, MacAddr, NetError, Owner, PortRequest, Switch, Tap};
+//! use virshle_net::{Datapath, Device, MacAddr, NetError, Owner, PortRequest, Switch, Tap};
 //!
 //! fn plug() -> Result<Tap, NetError> {
 //!     let timeout = Duration::from_secs(5);
@@ -29,6 +31,7 @@
 //!
 //!     // Its descriptors go to the virtual machine monitor, with which it vanishes.
 //!     let tap = Tap::create(&"vm1-main".parse()?)?;
+//!     Device::isolate(tap.name())?;
 //!     tap.set_up()?;
 //!
 //!     let owner = Owner::new("0f8c2a5e-6d1b-4f6e-9a53-0c5b0e1f7a11", "buzz_matala");
@@ -50,7 +53,7 @@
 //!
 //! # Limitations
 //!
-//! Linux on 64-bit machines. No flows, no tunnels, no quality of service, no trunk ports:
+//! Linux on 64-bit machines. No flows, no tunnels, no quality of service:
 //! `ovs-ofctl` and `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the
 //! database. A machine's vhost-user socket is created by the monitor; only its switch's side is
 //! here.
@@ -64,6 +67,7 @@ mod deadline;
 mod device;
 mod error;
 mod file_access;
+mod host_stack;
 mod interface_name;
 mod mac_addr;
 mod macvtap;
@@ -72,6 +76,7 @@ mod netlink;
 pub mod ovsdb;
 mod owned_port;
 mod owner;
+mod passt;
 mod patch;
 mod port;
 mod port_request;
@@ -80,6 +85,7 @@ mod switch;
 #[expect(unsafe_code, reason = "the tap driver is reached by ioctl alone")]
 mod sys;
 mod tap;
+mod vlans;
 
 pub use bridge::Bridge;
 pub use capabilities::Capabilities;
@@ -94,8 +100,13 @@ pub use macvtap::Macvtap;
 pub use neighbour::{Neighbour, NeighbourWatch};
 pub use owned_port::OwnedPort;
 pub use owner::Owner;
+pub use passt::{
+    Forward, ForwardProtocol, Holder, Passt, PasstError, PasstRequest, PasstVersion, StartingPasst,
+    check_passt, host_resolver,
+};
 pub use port::{PendingPorts, Port};
 pub use port_request::{PortKind, PortRequest};
 pub use socket_access::grant_socket_access;
 pub use switch::Switch;
 pub use tap::Tap;
+pub use vlans::Vlans;

@@ -11,7 +11,7 @@ use crate::file_access::{AccessRights, Asking, FileAccess};
 
 /// Lets the user `uid` of group `gid` connect to `socket`, and to nothing else: read and write on
 /// the socket, search on the directories from `stop_at` (included) down to it, by POSIX access
-/// lists. Owners and everybody else keep exactly what they have.
+/// lists. Owners and all other users keep exactly what they have.
 ///
 /// Nothing is done for root, nor where the user has the access already. The directories keep the
 /// right to be searched; it goes with them.

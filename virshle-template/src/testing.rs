@@ -26,7 +26,7 @@ pub(crate) fn read<T>(text: &str, read: impl FnOnce(&Section<'_>) -> Option<T>) 
     value
 }
 
-/// What `read` says about `text`.
+/// The mistakes that `read` finds in `text`.
 pub(crate) fn mistakes<T>(text: &str, read: impl FnOnce(&Section<'_>) -> Option<T>) -> Vec<String> {
     both(text, read).1
 }

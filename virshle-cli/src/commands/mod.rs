@@ -4,6 +4,7 @@ mod completions;
 mod image;
 mod man;
 mod node;
+pub(crate) mod overview;
 mod template;
 mod vm;
 
@@ -32,7 +33,7 @@ pub(crate) enum Command {
     ///
     /// For the current bash: source <(v completions bash)
     Completions(completions::Args),
-    /// Print the manual page, or write all pages to a directory
+    /// Show the manual page of a command, or write all pages to a directory
     Man(man::Args),
 }
 
@@ -43,8 +44,14 @@ impl Command {
             Self::Vm(command) => command.run(context),
             Self::Image(command) => command.run(context),
             Self::Node(command) => command.run(context),
-            Self::Completions(args) => completions::run(&args, context),
-            Self::Man(args) => man::run(&args, context),
+            Self::Completions(args) => {
+                context.text_only("v completions")?;
+                completions::run(&args, context)
+            }
+            Self::Man(args) => {
+                context.text_only("v man")?;
+                man::run(&args, context)
+            }
         }
     }
 }

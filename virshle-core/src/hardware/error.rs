@@ -52,6 +52,37 @@ pub enum HardwareError {
         /// Why.
         source: DiskError,
     },
+    /// The port of an interface is not called as this machine's are.
+    #[error("interface {net:?} of machine {vm} cannot have a port called {port:?}")]
+    ForeignPort {
+        /// The machine.
+        vm: VmName,
+        /// The interface.
+        net: String,
+        /// The name of its port.
+        port: String,
+    },
+    /// A disk's header, or that of an image below it, names another backing file than the disk was
+    /// created on.
+    #[error(
+        "disk {disk:?} of machine {vm} {}, and was created on {}",
+        named.as_ref().map_or("has no backing file".into(), |named| {
+            format!("has the backing file {}", named.display())
+        }),
+        expected.as_ref().map_or("none".into(), |expected| expected.display().to_string())
+    )]
+    OtherBackingFile {
+        /// The machine.
+        vm: VmName,
+        /// The disk.
+        disk: String,
+        /// The backing file that the header names.
+        named: Option<PathBuf>,
+        /// The one that is recorded.
+        expected: Option<PathBuf>,
+        /// The machine's definition.
+        definition: PathBuf,
+    },
 }
 
 impl HardwareError {
@@ -76,6 +107,14 @@ impl Failure for HardwareError {
             }
             Self::Confine { source, .. } => source.verdict(),
             Self::BackingFiles { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
+            Self::ForeignPort { .. } => Verdict::failed("port-foreign")
+                .text("a port is called vm, the machine's id, a hyphen, and the interface's name"),
+            Self::OtherBackingFile { definition, .. } => Verdict::failed("backing-file-changed")
+                .text(format!(
+                    "if you changed it: set `backing` of that disk in {}; if not, a guest may have \
+                     taken over its VMM",
+                    definition.display()
+                )),
         }
     }
 }

@@ -8,6 +8,7 @@
 pub(crate) mod caller_keys;
 mod cloud_config;
 pub(crate) mod error;
+mod json;
 mod mime;
 mod network_config;
 
@@ -84,6 +85,11 @@ impl Parts {
 
     /// The account that the machine can be entered by, if that is known.
     pub(crate) fn user(&self) -> Option<String> {
+        // What comes of a part that says itself how it is merged, only cloud-init knows.
+        let says_how = |part: &UserData| part.has_key("merge_how") || part.has_key("merge_type");
+        if self.parts.len() > 1 && self.parts.iter().any(says_how) {
+            return None;
+        }
         self.parts.iter().find_map(UserData::first_user)
     }
 
@@ -111,8 +117,10 @@ impl Parts {
             .file("meta-data", meta)
             .file("user-data", user_data(&self.parts));
         if !nets.is_empty() {
-            request =
-                request.file("network-config", format!("{:#}\n", network_config(template, nets)));
+            request = request.file(
+                "network-config",
+                format!("{}\n", json::yaml(&network_config(template, nets))),
+            );
         }
         request.write()
     }

@@ -32,7 +32,7 @@ name = "no_name_of_a_kernel"
 [template.vm.net.type.tap]
 "#;
 
-/// Makes a machine that is told what `files` say, and lets cloud-init read it.
+/// Creates a machine with `files` as its user data, and lets cloud-init read it.
 fn boot(lab: &Lab, files: &[(&str, &str)]) -> (Vm, CloudInitGuest) {
     let data = files.iter().map(|(name, text)| {
         fs::write(lab.path(name), text).unwrap();
@@ -62,13 +62,13 @@ fn lines(text: &str) -> Vec<&str> {
 }
 
 #[test_on(Root, CloudInit)]
-fn root_cloud_init_makes_what_our_own_words_say() {
+fn root_cloud_init_does_what_our_own_keys_ask_for() {
     let lab = Lab::new(TEMPLATE);
     let me = format!(
         "hostname = \"web.example.org\"\ntimezone = \"Europe/Athens\"\n\
          commands = [\"echo \\\"it's büro\\\" >/var/done\"]\n\
          [[user]]\nname = \"ada\"\ngroups = [\"adm\"]\nssh.authorized_keys = ['{KEY}']\n\
-         [[user]]\nname = \"bob\"\nsudo = false\nshell = \"/bin/sh\"\npassword_hash = \"$6$x$y\"\n\
+         [[user]]\nname = \"bob\"\nsudo = false\nshell = \"/bin/bash\"\npassword_hash = \"$6$x$y\"\n\
          [[user]]\nname = \"root\"\nssh.authorized_keys = ['{KEY}']\n"
     );
     let (vm, guest) = boot(&lab, &[("me.toml", &me)]);
@@ -80,8 +80,8 @@ fn root_cloud_init_makes_what_our_own_words_say() {
         assert_eq!(lines(&guest.text(&format!("{home}/.ssh/authorized_keys"))), [KEY], "{home}");
     }
     let passwd = guest.text("etc/passwd");
-    assert!(passwd.contains("\nada:x:1000:1000::/home/ada:/bin/bash\n"), "{passwd}");
-    assert!(passwd.contains("\nbob:x:1001:1001::/home/bob:/bin/sh\n"), "{passwd}");
+    assert!(passwd.contains("\nada:x:1000:1000::/home/ada:/bin/sh\n"), "{passwd}");
+    assert!(passwd.contains("\nbob:x:1001:1001::/home/bob:/bin/bash\n"), "{passwd}");
     let shadow = guest.text("etc/shadow");
     assert!(shadow.contains("\nada:!:") && shadow.contains("\nbob:$6$x$y:"), "{shadow}");
     assert!(guest.text("etc/group").contains("\nadm:*:4:ada\n"));

@@ -5,7 +5,10 @@
 mod bridge;
 mod client;
 mod fault;
+mod frames;
+mod host_stack;
 mod macvtap;
+mod passt;
 mod patch;
 mod port;
 mod socket_access;

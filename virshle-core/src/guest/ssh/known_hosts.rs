@@ -1,20 +1,20 @@
 //! The keys of a guest's ssh server, kept with its machine.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use virshle_hypervisor::open_untrusted_with;
 
 use crate::fs::error::FileError;
-use crate::fs::file::read_regular;
+use crate::fs::file::read_untrusted;
 use crate::machine::vm::Vm;
 
 /// The most of the file that is read: a key takes about 100 to 800 bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A key that an ssh server says is its own.
+/// A key that an ssh server claims as its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostKey {
@@ -26,7 +26,7 @@ pub struct HostKey {
 
 impl HostKey {
     /// A key of `kind`; none if the two are not those of a key, or it is a certificate, which
-    /// says something else.
+    /// means something else.
     pub fn new(kind: &str, base64: &str) -> Option<Self> {
         let kind_fits = kind.contains('-')
             && !kind.contains("-cert-")
@@ -64,7 +64,7 @@ impl Vm {
 
 /// The text of the file; none if it isn't there.
 fn read(path: &Path) -> io::Result<String> {
-    match read_regular(path, MAX_BYTES) {
+    match read_untrusted(path, MAX_BYTES) {
         Ok(bytes) => {
             String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
         }
@@ -74,10 +74,9 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 fn append(path: &Path, line: &str) -> io::Result<()> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let mut options = File::options();
-    options.append(true).create(true).mode(0o600).custom_flags(flags);
-    options.open(path)?.write_all(line.as_bytes())
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    open_untrusted_with(path, &options)?.write_all(line.as_bytes())
 }
 
 /// The lines of `text` with `host` in place of the hosts they are for, which may be hashed: all of

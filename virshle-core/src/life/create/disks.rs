@@ -84,6 +84,7 @@ fn defined(name: &str, created: Disk, readonly: bool) -> DiskDefinition {
         size_bytes: created.size_bytes,
         clone: created.method,
         source: created.source,
+        backing: created.backing_files,
         readonly,
     }
 }

@@ -8,7 +8,8 @@ use virshle_net::PortRequest;
 use crate::fs::lock::Lock;
 use crate::hardware::error::HardwareError;
 use crate::hardware::net::attach::Network;
-use crate::hardware::net::ports::{are_connected, disconnect};
+use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::reconnect::reconnect;
 use crate::hardware::net::shared_ports::SharedPorts;
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
@@ -93,10 +94,11 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
         let state = vm.state();
         let finished = previous.as_ref().is_some_and(|run| run.phase == Phase::Started);
         match state {
-            VmState::Running if finished => return Ok(Change::Unchanged),
+            VmState::Running if finished => return reconnected(vm, options),
             // The process that started it died when all but this record was done. The guest may
             // have run for days since.
-            VmState::Running if are_connected(vm)? => {
+            VmState::Running => {
+                reconnect(vm, options.answer_timeout)?;
                 let run = Run::starting(run_record::boot_id()).started();
                 run_record::write(&run, vm.directory())?;
                 return Ok(Change::Done);
@@ -112,6 +114,17 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
     let (config, cage) = preflight(vm)?;
     let network = Network::prepare(vm, options.answer_timeout)?;
     Ready { _lock: lock, previous, config, cage, network }.start(options)
+}
+
+/// Gives a machine that runs what is missing of its network: a port that was deleted, or all of it
+/// when the switch has a new database.
+fn reconnected(vm: &Vm, options: &StartOptions) -> Result<Change, StartError> {
+    let missed = reconnect(vm, options.answer_timeout)?;
+    if missed.is_empty() {
+        return Ok(Change::Unchanged);
+    }
+    tracing::info!(vm = %vm.name(), missed = missed.join("; "), "reconnected");
+    Ok(Change::Reconnected)
 }
 
 /// Whether a start of the machine was begun, and the process that did it died before it came to the
