@@ -126,6 +126,13 @@ impl Frame {
         self
     }
 
+    /// With the tag of a VLAN in another tag of it.
+    #[must_use]
+    pub fn tagged_twice(self, vlan: u16) -> Self {
+        let inner = [&vlan.to_be_bytes()[..], &self.kind.to_be_bytes(), &self.payload].concat();
+        Self { vlan: Some(vlan), kind: 0x8100, payload: inner, ..self }
+    }
+
     /// With another sender in an ARP packet.
     ///
     /// # Panics

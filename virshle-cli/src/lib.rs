@@ -23,6 +23,7 @@
 
 mod action;
 mod advice;
+mod candidates;
 mod cli;
 mod commands;
 mod context;

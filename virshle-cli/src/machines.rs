@@ -4,6 +4,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use virshle_core::{Node, Selection, Selector, Vm, VmState};
 
+use crate::candidates;
 use crate::error::CliError;
 use crate::globals::GlobalsLast;
 
@@ -22,16 +23,16 @@ const MACHINE: &str = "Machine";
 #[command(globals_last())]
 pub(crate) struct Machines {
     /// Machine ids, names, uuids or unique uuid prefixes
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = candidates::names())]
     machines: Vec<String>,
     /// Select the machine with this id; may be repeated
-    #[arg(long, value_name = "N", value_parser = machine_id, help_heading = MACHINES)]
+    #[arg(long, value_name = "N", value_parser = machine_id, add = candidates::ids(), help_heading = MACHINES)]
     id: Vec<u64>,
     /// Select the machine with this name; may be repeated
-    #[arg(long, value_name = "NAME", help_heading = MACHINES)]
+    #[arg(long, value_name = "NAME", add = candidates::names(), help_heading = MACHINES)]
     name: Vec<String>,
     /// Select the machine with this uuid or prefix; may be repeated
-    #[arg(long, value_name = "UUID", help_heading = MACHINES)]
+    #[arg(long, value_name = "UUID", add = candidates::uuids(), help_heading = MACHINES)]
     uuid: Vec<String>,
     #[command(flatten)]
     filter: Filter,
@@ -54,7 +55,7 @@ pub(crate) struct Filter {
     )]
     state: Vec<VmState>,
     /// Select only machines created from this template; may be repeated
-    #[arg(long, value_name = "TEMPLATE", help_heading = MACHINES)]
+    #[arg(long, value_name = "TEMPLATE", add = candidates::templates(), help_heading = MACHINES)]
     template: Vec<String>,
 }
 
@@ -64,16 +65,16 @@ pub(crate) struct Filter {
 #[group(required = true, multiple = false)]
 pub(crate) struct Machine {
     /// Machine id, name, uuid or unique uuid prefix
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = candidates::names())]
     machine: Option<String>,
     /// Select the machine with this id
-    #[arg(long, value_name = "N", value_parser = machine_id, help_heading = MACHINE)]
+    #[arg(long, value_name = "N", value_parser = machine_id, add = candidates::ids(), help_heading = MACHINE)]
     id: Option<u64>,
     /// Select the machine with this name
-    #[arg(long, value_name = "NAME", help_heading = MACHINE)]
+    #[arg(long, value_name = "NAME", add = candidates::names(), help_heading = MACHINE)]
     name: Option<String>,
     /// Select the machine with this uuid or prefix
-    #[arg(long, value_name = "UUID", help_heading = MACHINE)]
+    #[arg(long, value_name = "UUID", add = candidates::uuids(), help_heading = MACHINE)]
     uuid: Option<String>,
 }
 

@@ -12,6 +12,9 @@ use crate::{commands, habits, logging, paint};
 
 /// Runs the command that the arguments of this process ask for.
 pub fn main() -> ExitCode {
+    if let Some(code) = commands::completions::answer() {
+        return code;
+    }
     let format = UsageErrorFormat::from_env();
     let mut report = Report::new(format.json, paint::stderr(format.color));
     let command_line = || Cli::command().color(format.color.into());

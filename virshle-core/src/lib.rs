@@ -96,7 +96,7 @@ pub use model::selector::{SelectError, Selection, Selector};
 pub use model::state::{UnknownState, VmState};
 pub use model::timestamp::{InvalidTimestamp, Timestamp};
 pub use observe::info::{DiskInfo, NetInfo, VmInfo};
-pub use observe::listing::{Listing, VmSummary};
+pub use observe::listing::{Listing, VmIdentity, VmSummary};
 pub use power::error::{RestartError, StartError, StopError};
 #[expect(deprecated, reason = "kept for programs that were written against it")]
 pub use power::start::Starter;

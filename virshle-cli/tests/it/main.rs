@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod color;
+mod completions;
 mod console;
 mod first_session;
 mod habits;

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use crate::schema_check::Schema;
 use virshle_template::{Boot, ByteSize, CloneMode, Config, Datapath, NetKind, TemplateError};
 
 /// The file that the first users have, to the letter.
@@ -92,8 +93,17 @@ type = "macvtap"
 link = "eth0"
 "#;
 
+/// What the parser makes of `text`. The schema for editors has to agree, whatever the text is.
+#[track_caller]
 pub(crate) fn parse(text: &str) -> Result<Config, TemplateError> {
-    Config::from_toml(text, Path::new("/etc/virshle/config.toml"))
+    let config = Config::from_toml(text, Path::new("/etc/virshle/config.toml"));
+    let mistakes = match &config {
+        Ok(config) => config.mistakes(),
+        Err(error) => error.mistakes(),
+    };
+    let messages: Vec<String> = mistakes.iter().map(|mistake| mistake.message.clone()).collect();
+    Schema::config().assert_agrees(text, &messages);
+    config
 }
 
 #[test]
@@ -222,12 +232,12 @@ fn what_is_read_is_shown_as_json_with_sizes_in_bytes() {
         }],
         "net": [
             {
-                "name": "main", "type": "vhost", "vlan": null, "mtu": null, "mac": null,
+                "name": "main", "type": "vhost", "vlan": null, "trunk": [], "mtu": null, "mac": null,
                 "link": null, "address": ["192.0.2.10/24", "2001:db8::1/64"],
                 "gateway": ["192.0.2.1"], "dns": ["192.0.2.2", "2001:db8::2"],
             },
             {
-                "name": "wan", "type": "macvtap", "vlan": null, "mtu": null, "mac": null,
+                "name": "wan", "type": "macvtap", "vlan": null, "trunk": [], "mtu": null, "mac": null,
                 "link": "eth0", "address": [], "gateway": [], "dns": [],
             },
         ],
