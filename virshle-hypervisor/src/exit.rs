@@ -76,16 +76,17 @@ fn reason(event_file: &Path, log_file: &Path, is_taken_down: bool) -> ExitReason
     let orderly = is_orderly(&events)
         || last("source = vmm event = shutdown").is_some()
         || is_taken_down && events.iter().any(|event| event.is("vm", "booted"));
+    let has_machine = events.iter().any(|event| event.source == "vm");
     match (last("VM guest exit event"), last("VM exit event")) {
-        // Without a machine nothing but the events could show it, and they may be lost.
-        _ if !orderly && !events.iter().any(|event| event.source == "vm") => ExitReason::Unknown,
+        // Without a machine nothing but the events could show an orderly end, and they may be lost.
+        _ if !orderly && !has_machine && !failed(&events, &log) => ExitReason::Unknown,
         _ if !orderly => ExitReason::Crashed,
         (Some(guest), exit) if exit.is_none_or(|exit| exit < guest) => ExitReason::GuestPowerOff,
         // A vCPU or device that fails asks for the same exit as a signal.
         _ if failed(&events, &log) => ExitReason::Crashed,
         (_, Some(_)) => ExitReason::HostShutdown,
         _ if last("VmmShutdown").is_some() => ExitReason::HostShutdown,
-        _ if events.iter().any(|event| event.source == "vm") => ExitReason::GuestPowerOff,
+        _ if has_machine => ExitReason::GuestPowerOff,
         _ => ExitReason::HostShutdown,
     }
 }
@@ -207,7 +208,8 @@ mod tests {
     fn events_that_stop_short_are_a_crash() {
         assert_eq!(reason(&["vm booted"], ""), ExitReason::Crashed);
         assert_eq!(reason(&["vm shutdown", "vm booting", "vm booted"], ""), ExitReason::Crashed);
-        assert_eq!(reason(&[], "INFO:x -- v53.0 starting"), ExitReason::Crashed);
+        assert_eq!(reason(&[], "ERROR:x -- thread panicked"), ExitReason::Crashed);
+        assert_eq!(reason(&[], "INFO:x -- v53.0 starting"), ExitReason::Unknown);
         assert_eq!(reason(&[], ""), ExitReason::Unknown);
         let nowhere = Path::new("/nowhere/file");
         assert_eq!(exit_reason(nowhere, nowhere), ExitReason::Unknown);
