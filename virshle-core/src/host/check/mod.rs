@@ -1,5 +1,6 @@
 //! Checks this host for missing requirements, each with its remedy, and for orphaned resources.
 
+mod cage;
 mod config;
 mod disks;
 pub(crate) mod finding;
@@ -8,11 +9,12 @@ mod kernel;
 mod root;
 mod switch;
 
+use crate::host::check::cage::check_cage;
 use crate::host::check::config::check_config;
 use crate::host::check::disks::check_disks;
 use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
-use crate::host::check::kernel::{check_kvm, check_landlock};
+use crate::host::check::kernel::check_kvm;
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
 use crate::host::disconnected::{Disconnected, disconnected};
@@ -64,7 +66,7 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.push(check_kvm());
     findings.push(check_hypervisor(node));
     findings.push(check_firmware(node));
-    findings.push(check_landlock());
+    findings.extend(check_cage(node));
     let network = check_network(node);
     // A switch that gives no answer is reported there: it hides nothing else.
     let no_switch =
