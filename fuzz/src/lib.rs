@@ -8,11 +8,13 @@ mod answering_machine;
 mod disk;
 mod hypervisor;
 mod net;
+mod systemd;
 mod text;
 
 pub use disk::qcow2;
 pub use hypervisor::{events, http};
 pub use net::ovsdb;
+pub use systemd::systemd;
 pub use text::{selector, template, user_data, values, vm_toml};
 
 #[cfg(test)]
@@ -45,5 +47,6 @@ mod tests {
         seeds("ovsdb", super::ovsdb);
         seeds("http", super::http);
         seeds("events", super::events);
+        seeds("systemd", super::systemd);
     }
 }

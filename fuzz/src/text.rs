@@ -31,8 +31,15 @@ pub fn template(bytes: &[u8]) {
 pub fn user_data(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     is_public_key(text);
-    if let Err(error) = UserData::parse(text, Path::new("/me.toml")) {
-        assert!(!error.to_string().is_empty());
+    match UserData::parse(text, Path::new("/me.toml")) {
+        Ok(data) => {
+            let user = data.first_user();
+            assert!(user.is_none_or(|user| !user.is_empty() && !user.starts_with('-')));
+            data.has_key("users");
+        }
+        Err(error) => {
+            assert!(!error.to_string().is_empty() && !error.mistakes().is_empty());
+        }
     }
 }
 

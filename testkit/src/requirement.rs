@@ -17,6 +17,8 @@ pub enum Part {
     Ch,
     /// `/dev/kvm`, open to this user.
     Kvm,
+    /// A passt that knows vhost-user, in `PATH` or named by `PASST`.
+    Passt,
     /// Filesystems on loop devices: `mkfs.xfs`, `mkfs.btrfs`, root.
     Reflink,
     /// A FUSE filesystem, by the program `bindfs`; root to mount it.
@@ -52,6 +54,7 @@ impl Part {
             Self::Dpdk => "dpdk",
             Self::Ch => "ch",
             Self::Kvm => "kvm",
+            Self::Passt => "passt",
             Self::Reflink => "reflink",
             Self::Fuse => "fuse",
             Self::Sshd => "sshd",
@@ -73,6 +76,7 @@ impl Part {
             Self::Dpdk => "Open vSwitch with DPDK, and 2 MiB hugepages",
             Self::Ch => "cloud-hypervisor in PATH",
             Self::Kvm => "/dev/kvm",
+            Self::Passt => "passt of 2025-02 or later",
             Self::Reflink => "mkfs.xfs, mkfs.btrfs, loop devices and root",
             Self::Fuse => "bindfs, /dev/fuse and root",
             Self::Sshd => "OpenSSH's client and server",
@@ -122,6 +126,14 @@ pub fn has(part: Part) -> bool {
             Some(path) => Path::new(&path).exists(),
             None => program("cloud-hypervisor"),
         },
+        Part::Passt => {
+            let help = Command::new(passt()).arg("--help").stdin(Stdio::null()).output();
+            help.is_ok_and(|help| {
+                // Older ones print their help as an error.
+                let text = [help.stdout, help.stderr].concat();
+                String::from_utf8_lossy(&text).contains("--vhost-user")
+            })
+        }
         Part::Fuse => root && program("bindfs") && Path::new("/dev/fuse").exists(),
         Part::Sshd => crate::Sshd::is_here() && program("ssh") && program("ssh-keygen"),
         Part::Kvm => std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok(),
@@ -156,6 +168,11 @@ pub fn need(parts: &[Part]) -> bool {
         return false;
     }
     true
+}
+
+/// The program passt: what `PASST` names, or the one in `PATH`.
+pub fn passt() -> PathBuf {
+    std::env::var_os("PASST").map_or_else(|| "passt".into(), PathBuf::from)
 }
 
 /// Kea's library for commands about its leases, where Debian has it.

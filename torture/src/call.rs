@@ -27,7 +27,7 @@ pub(crate) struct Call {
     pub(crate) errnos: &'static [i32],
 }
 
-/// How an entry of the table below tells its object.
+/// How an entry of the table below names its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Object {
     /// The path that argument points to.

@@ -125,11 +125,11 @@ impl Plan<'_> {
         let share = if self.options.only.is_empty() { 0.75 } else { 1.0 };
         let until = self.started + self.limit.mul_f64(share);
         let attempts = self.attempts(&surveys, report);
-        let (point, tell) = (self.options.point.is_some(), self.options.tell);
+        let (point, all) = (self.options.point.is_some(), self.options.tolerated);
         board.work(attempts.into_iter().map(Job::Attempt), Some(until), |done| match done {
             Done::Attempt(record) => {
                 let tolerated = matches!(record.result, Ok(attempt::Verdict::Tolerated));
-                report.attempt(&record, point || (tell && tolerated));
+                report.attempt(&record, point || (all && tolerated));
             }
             other => unexpected(other, report),
         });

@@ -26,10 +26,10 @@ usage: scripts/torture [OPTIONS]
   --seed N           which sample, and in which order [default: 1]
   --only NAME,…      only these lines of the table, or all `races`, all `parts`
   --mode MODE        only kill-before, kill-after or error
-  --point N          only the call of this number, with all that is said
+  --point N          only the call of this number, with all output
   --errno NAME       only this error
   --lanes N          how many switches to work on at once [default: the number of cores, at most 4]
-  --tell             also tell of tries that were tolerated
+  --tolerated        print tries that were tolerated as well
   --calls NAME       list the calls of a command, and do nothing to it
   --v FILE           the v under test
 ";
@@ -46,7 +46,7 @@ pub(crate) struct Options {
     pub(crate) point: Option<usize>,
     pub(crate) errno: Option<String>,
     pub(crate) lanes: usize,
-    pub(crate) tell: bool,
+    pub(crate) tolerated: bool,
     pub(crate) calls: bool,
     pub(crate) help: bool,
 }
@@ -69,7 +69,7 @@ impl Options {
             point: None,
             errno: None,
             lanes: cores.clamp(1, 4),
-            tell: false,
+            tolerated: false,
             calls: false,
             help: false,
         };
@@ -80,7 +80,7 @@ impl Options {
             let wrong = || format!("the value of {arg}");
             match arg.as_str() {
                 "--help" | "-h" => options.help = true,
-                "--tell" => options.tell = true,
+                "--tolerated" => options.tolerated = true,
                 "--short" => options.short = true,
                 "--minutes" => options.minutes = Some(value()?.parse().doing(wrong)?),
                 "--seed" => options.seed = value()?.parse().doing(wrong)?,

@@ -66,6 +66,7 @@ pub use guest::ssh::known_hosts::HostKey;
 pub use guest::ssh::quote::QuoteError;
 pub use guest::stream::{GuestStream, Route};
 pub use guest::wait::awaited::{Awaited, SSH_PORT};
+pub use hardware::confine::error::ConfineError;
 pub use hardware::error::HardwareError;
 pub use host::check::NodeCheck;
 pub use host::check::finding::{Finding, Level};

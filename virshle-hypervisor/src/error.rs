@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::cage::{CageError, CageLack};
 use crate::http::AnswerError;
 use crate::version::Version;
 
@@ -68,6 +69,10 @@ pub enum HypervisorError {
     /// The program can't be run.
     #[error("cannot run {}", .program.display())]
     Run { program: PathBuf, source: io::Error },
+
+    /// The process can't be confined as asked, and so is not started.
+    #[error("cannot confine {}", .program.display())]
+    Cage { program: PathBuf, source: CageError },
 
     /// The program ran and ended before it answered.
     #[error("{} ended while it started{}", .program.display(), InBrackets(*.status))]
@@ -169,6 +174,9 @@ impl HypervisorError {
             Self::Run { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "the program must be an executable file"
             }
+            Self::Cage {
+                source: CageError::Lacking { lack: CageLack::Landlock { .. } }, ..
+            } => "Linux 6.2 or later has it, where the kernel parameter lsm= names landlock",
             Self::Wrapped { .. } => "a script has to end with: exec cloud-hypervisor \"$@\"",
             Self::VersionUnknown { .. } => "is it cloud-hypervisor?",
             Self::TooOld { .. } => "install a newer cloud-hypervisor",

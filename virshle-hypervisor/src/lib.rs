@@ -9,6 +9,7 @@
 //! - [`Launch`] starts a detached process: it lives on when its starter ends.
 //! - [`Vmm`] is a running process, found by its API socket alone, without a pid file. Dropping it
 //!   leaves the process alone; [`KillOnDrop`] ends one whose start fails half-way.
+//! - A [`Cage`] keeps it, with all its threads, from everything but its machine.
 //! - [`Client`] calls every endpoint of the API, with deadlines, and passes descriptors.
 //! - [`VmConfig`] is what a machine is made of, and [`VmConfig::command_line`] the same for people.
 //! - [`EventReader`] and [`exit_reason`] report what happened, [`connect_vsock`] reaches the guest.
@@ -61,6 +62,7 @@
 #![deny(missing_docs)]
 
 mod boot;
+mod cage;
 mod client;
 mod command_line;
 mod confine;
@@ -84,6 +86,7 @@ mod migration;
 mod net;
 mod payload;
 mod platform;
+mod program;
 mod program_version;
 mod qcow2_fault;
 mod rng;
@@ -101,6 +104,10 @@ mod watcher;
 mod wrapper;
 
 pub use boot::PendingBoot;
+pub use cage::{
+    CAGE_MIN_LANDLOCK_ABI, Cage, CageAccess, CageError, CageLack, Connections, Identity,
+    PreparedCage, Strictness, cage_lacks,
+};
 pub use client::Client;
 pub use console::{ConsoleConfig, ConsoleMode};
 pub use cpus::{CpuAffinity, CpuTopology, CpusConfig};
@@ -123,6 +130,7 @@ pub use migration::{MigrationMode, ReceiveMigration, SendMigration, TimeoutStrat
 pub use net::{NetConfig, VhostMode};
 pub use payload::PayloadConfig;
 pub use platform::PlatformConfig;
+pub use program::find_program;
 pub use program_version::version;
 pub use qcow2_fault::Qcow2Fault;
 pub use rng::RngConfig;

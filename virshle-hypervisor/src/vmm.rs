@@ -80,9 +80,12 @@ impl Vmm {
         }
     }
 
-    /// The cloud-hypervisor processes that were started with a file below `root` among their
-    /// arguments, as [`Launch`](crate::Launch) does with the API socket and the event file. Such a
-    /// process may have lost its socket, and then [`find`](Self::find) doesn't see it.
+    /// The cloud-hypervisor processes that were started with their API socket below `root`, or their
+    /// event file, as [`Launch`](crate::Launch) starts them. Such a process may have lost its socket,
+    /// and then [`find`](Self::find) doesn't see it. Other files of theirs don't count: anyone may
+    /// run a machine on an image that lies there.
+    ///
+    /// Any user's process may have such arguments: [`uid`](Self::uid) tells whose it is.
     ///
     /// # Errors
     ///
@@ -105,9 +108,9 @@ impl Vmm {
             if !ours || vmm.wait_exit(Duration::ZERO) {
                 continue;
             }
-            if let Some(path) = arguments.paths().find(|path| path.starts_with(root)) {
-                let api_socket = arguments.api_socket().unwrap_or(path).to_owned();
-                found.push(Self { api_socket, ..vmm });
+            let own = arguments.api_socket().or_else(|| arguments.event_file());
+            if let Some(path) = own.filter(|path| path.starts_with(root)) {
+                found.push(Self { api_socket: path.to_owned(), ..vmm });
             }
         }
         Ok(found)
@@ -148,6 +151,21 @@ impl Vmm {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// The user it runs as; `None` if it has ended, or the kernel hides it.
+    ///
+    /// # References
+    ///
+    /// proc_pid_status(5), `Uid`: the owner of the entry in `/proc` is root's for a process that
+    /// can't be dumped.
+    pub fn uid(&self) -> Option<u32> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        // The real one first, then the effective one.
+        let uid = line.split_whitespace().nth(1)?.parse().ok()?;
+        // It is this process that was read of, and not one that came after it.
+        (!self.wait_exit(Duration::ZERO)).then_some(uid)
     }
 
     /// Its API socket.
@@ -275,12 +293,24 @@ impl Arguments {
 
     /// The value of `--api-socket`.
     fn api_socket_option(&self) -> Option<&OsStr> {
+        self.option("--api-socket")
+    }
+
+    /// The path of `--event-monitor`; `None` if it is a descriptor.
+    fn event_file(&self) -> Option<&Path> {
+        let path = self.option("--event-monitor")?.as_bytes().strip_prefix(b"path=")?;
+        Some(Path::new(OsStr::from_bytes(path)))
+    }
+
+    /// The value of the option `name`.
+    fn option(&self, name: &str) -> Option<&OsStr> {
         let mut arguments = self.arguments.iter();
         while let Some(argument) = arguments.next() {
-            if argument == "--api-socket" {
+            if argument == name {
                 return arguments.next().map(OsString::as_os_str);
             }
-            if let Some(value) = argument.as_bytes().strip_prefix(b"--api-socket=") {
+            let value = argument.as_bytes().strip_prefix(name.as_bytes());
+            if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
                 return Some(OsStr::from_bytes(value));
             }
         }
@@ -313,19 +343,6 @@ impl Arguments {
         // A relative path means what it meant in the directory where the process was started.
         self.api_socket().is_none_or(|path| path.is_relative() || same(path))
     }
-
-    /// Every argument that is a path, and the path in every `key=path`.
-    fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.arguments.iter().flat_map(|argument| {
-            let parts = argument.as_bytes().split(|byte| *byte == b',');
-            parts.filter_map(|part| {
-                let from = part.iter().position(|byte| *byte == b'/')?;
-                let prefix = &part[..from];
-                let whole = prefix.is_empty() || prefix.ends_with(b"=");
-                whole.then(|| Path::new(OsStr::from_bytes(&part[from..])))
-            })
-        })
-    }
 }
 
 fn is_handed_over(option: &OsStr) -> bool {
@@ -357,11 +374,14 @@ mod tests {
     }
 
     #[test]
-    fn arguments_below_a_root_are_seen() {
-        let line = ["x", "--event-monitor", "path=/vm/1/events.json", "--disk", "a=b,path=/d"];
-        let arguments = arguments("x", &line);
-        let paths: Vec<_> = arguments.paths().collect();
-        assert_eq!(paths, [Path::new("/vm/1/events.json"), Path::new("/d")]);
+    fn the_files_that_are_a_vmms_own_are_seen_and_no_others() {
+        let words = ["x", "--event-monitor", "path=/vm/1/events.json", "--disk", "path=/vm/2/os"];
+        let seen = arguments("x", &words);
+        assert_eq!(seen.event_file(), Some(Path::new("/vm/1/events.json")));
+        assert_eq!(seen.api_socket(), None);
+        let seen = arguments("x", &["x", "--event-monitor=fd=7", "--api-socket=/vm/1/ch.sock"]);
+        assert_eq!(seen.event_file(), None);
+        assert_eq!(seen.api_socket(), Some(Path::new("/vm/1/ch.sock")));
     }
 
     #[test]

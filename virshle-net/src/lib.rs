@@ -12,6 +12,8 @@
 //! - A [`PortRequest`] says what a port is: a vhost-user socket, a [`Tap`], an internal device.
 //!   All the ports of a machine are one transaction, done or undone together.
 //! - An [`Owner`] marks whose a port is. What has no mark of ours is never touched.
+//! - A [`PasstRequest`] asks for a network in user space instead, which needs neither root nor a
+//!   switch; a [`Passt`] is one that runs.
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
 //! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
 //!
@@ -64,6 +66,7 @@ mod datapath;
 mod deadline;
 mod device;
 mod error;
+mod file_access;
 mod host_stack;
 mod interface_name;
 mod mac_addr;
@@ -73,6 +76,7 @@ mod netlink;
 pub mod ovsdb;
 mod owned_port;
 mod owner;
+mod passt;
 mod patch;
 mod port;
 mod port_request;
@@ -89,12 +93,17 @@ pub use change::Change;
 pub use datapath::Datapath;
 pub use device::Device;
 pub use error::NetError;
+pub use file_access::{AccessRights, Asking, FileAccess};
 pub use interface_name::InterfaceName;
 pub use mac_addr::MacAddr;
 pub use macvtap::Macvtap;
 pub use neighbour::{Neighbour, NeighbourWatch};
 pub use owned_port::OwnedPort;
 pub use owner::Owner;
+pub use passt::{
+    Forward, ForwardProtocol, Holder, Passt, PasstError, PasstRequest, PasstVersion, StartingPasst,
+    check_passt, host_resolver,
+};
 pub use port::{PendingPorts, Port};
 pub use port_request::{PortKind, PortRequest};
 pub use socket_access::grant_socket_access;

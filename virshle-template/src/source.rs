@@ -155,6 +155,11 @@ impl<'a> Source<'a> {
         templates
     }
 
+    /// Returns whether anything is wrong.
+    pub(crate) fn has_mistakes(&self) -> bool {
+        !self.notes.borrow().is_empty()
+    }
+
     /// Returns whether anything but a template is wrong.
     pub(crate) fn has_mistakes_outside_templates(&self) -> bool {
         self.notes.borrow().iter().any(|note| note.template.is_none())

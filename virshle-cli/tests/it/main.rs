@@ -19,6 +19,7 @@ mod life;
 mod logs;
 mod manual;
 mod pipe;
+mod removal;
 mod selection;
 mod ssh;
 mod table;

@@ -166,7 +166,7 @@ fn root_unprivileged_user_gets_the_missing_requirements_reported() {
     assert_eq!(host.member("node init").code, 0);
     host.member_can("vm create -t net --name db");
     let start = host.member("vm start db");
-    start.fails_with(5, &["cannot create tap vm2-main", "CAP_NET_ADMIN", "a vhost network"]);
+    start.fails_with(5, &["cannot create tap vm2-", "CAP_NET_ADMIN", "a vhost network"]);
     assert_eq!(host.ovs.vsctl(&["list-ports", "br0"]), "");
 }
 

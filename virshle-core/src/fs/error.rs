@@ -28,6 +28,14 @@ pub enum FileError {
         /// Why.
         source: io::Error,
     },
+    /// A file or directory can't be removed.
+    #[error("cannot remove {}", .path.display())]
+    Remove {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A lock can't be taken, for another reason than that another process holds it.
     #[error("cannot lock {}", .path.display())]
     Lock {
@@ -86,6 +94,7 @@ impl Failure for FileError {
         let (code, source) = match self {
             Self::Read { source, .. } => ("read-failed", source),
             Self::Write { source, .. } => ("write-failed", source),
+            Self::Remove { source, .. } => ("remove-failed", source),
             Self::Lock { source, .. } => ("lock-failed", source),
             Self::Untrusted { path, .. } => {
                 let shown = path.display();
@@ -99,6 +108,11 @@ impl Failure for FileError {
                     .text("wait for it, or end that process");
             }
         };
+        if let Self::Remove { path, source } = self
+            && let Some(hint) = immutable_hint(path, source)
+        {
+            return Verdict::failed(code).text(hint);
+        }
         match source.kind() {
             io::ErrorKind::PermissionDenied => {
                 Verdict::new(ErrorKind::Host, code).remedy(Remedy::RunAsOwner)
@@ -113,4 +127,16 @@ impl Failure for FileError {
             _ => Verdict::failed(code),
         }
     }
+}
+
+/// What to do about a file that root itself can't remove.
+pub(crate) fn immutable_hint(path: &Path, source: &io::Error) -> Option<String> {
+    let refused = source.kind() == io::ErrorKind::PermissionDenied;
+    (refused && rustix::process::geteuid().is_root()).then(|| {
+        format!(
+            "it, or its directory, may be immutable, which lsattr shows: chattr -i -a {}; then \
+             repair the node",
+            path.display()
+        )
+    })
 }

@@ -28,6 +28,7 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// Regression: a FIFO in a kernel's place made a start wait for ever (ec19098).
     #[test]
     fn what_is_no_file_is_refused_and_never_waited_for() {
         let directory = tempfile::tempdir().unwrap();

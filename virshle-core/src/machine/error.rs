@@ -65,6 +65,12 @@ pub enum MachineError {
         /// The process.
         pid: u32,
     },
+    /// A cloud-hypervisor process of a machine that is no more did not end, although killed.
+    #[error("the cloud-hypervisor process with pid {pid} does not end")]
+    Immortal {
+        /// The process.
+        pid: u32,
+    },
     /// The node's network can't be created or read.
     #[error("cannot {doing}")]
     Switch {
@@ -114,7 +120,7 @@ impl Failure for MachineError {
                     .details(log)
             }
             Self::Processes { source } => Verdict::failed("hypervisor-failed").hint(source.hint()),
-            Self::Unkillable { .. } => Verdict::failed("unkillable"),
+            Self::Unkillable { .. } | Self::Immortal { .. } => Verdict::failed("unkillable"),
             Self::Switch { source, .. } => network_verdict(source),
             Self::Kvm { source } => {
                 Verdict::new(ErrorKind::Host, "kvm-missing").remedy(match source.kind() {

@@ -85,6 +85,11 @@ impl Parts {
 
     /// The account that the machine can be entered by, if that is known.
     pub(crate) fn user(&self) -> Option<String> {
+        // What comes of a part that says itself how it is merged, only cloud-init knows.
+        let says_how = |part: &UserData| part.has_key("merge_how") || part.has_key("merge_type");
+        if self.parts.len() > 1 && self.parts.iter().any(says_how) {
+            return None;
+        }
         self.parts.iter().find_map(UserData::first_user)
     }
 

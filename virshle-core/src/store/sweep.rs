@@ -1,11 +1,11 @@
 //! What interrupted processes leave in the node's directory, and its removal.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::fs::error::FileError;
 use crate::fs::file::temp_path;
 use crate::fs::lock::Lock;
+use crate::fs::remove::{remove_locked, remove_tree};
 use crate::store::layout::{GONE, LOCK, NEW, NEXT_ID, RUN_RECORD};
 use crate::store::{CLAIM_TIMEOUT, Store};
 
@@ -49,29 +49,52 @@ impl Store {
         if self.leftovers()?.is_empty() {
             return Ok(Vec::new());
         }
-        // A directory that has no lock yet may be one that is just being staged: staging happens
-        // under the node's lock, so under it there is none.
-        let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
         let mut swept = Vec::new();
-        for directory in self.leftovers()? {
-            match std::fs::remove_dir_all(&directory) {
+        for (directory, removed) in self.remove_leftovers(|_| true)? {
+            match removed {
                 Ok(()) => swept.push(directory),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => {
-                    tracing::warn!(path = %directory.display(), %error, "cannot sweep");
-                }
+                Err(error) => warn_of(&directory, &error),
             }
         }
         Ok(swept)
     }
+
+    /// Removes `leftover`, if it is one of [`leftovers`](Self::leftovers) still.
+    pub(crate) fn sweep_one(&self, leftover: &Path) -> Result<(), FileError> {
+        let removed = self.remove_leftovers(|directory| directory == leftover)?;
+        removed.into_iter().try_for_each(|(_, removed)| removed)
+    }
+
+    /// Removes those of the leftovers that are wanted, each with its result.
+    fn remove_leftovers(
+        &self,
+        is_wanted: impl Fn(&Path) -> bool,
+    ) -> Result<Vec<(PathBuf, Result<(), FileError>)>, FileError> {
+        // A directory that has no lock yet may be one that is just being staged: staging happens
+        // under the node's lock, so under it there is none.
+        let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
+        let wanted = self.leftovers()?.into_iter().filter(|directory| is_wanted(directory));
+        Ok(wanted
+            .map(|directory| {
+                let removed = remove_tree(&directory);
+                (directory, removed)
+            })
+            .collect())
+    }
 }
 
-/// Removes a directory that was staged, or leaves it to the next sweep.
-pub(crate) fn discard_directory(directory: &Path) {
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            tracing::warn!(path = %directory.display(), %error, "left behind until the next sweep");
-        }
-        _ => {}
+/// Removes a directory that was staged, whose lock is `lock`, or leaves it to the next sweep.
+pub(crate) fn discard_directory(directory: &Path, lock: Option<Lock>) {
+    let removed = match lock {
+        Some(lock) => remove_locked(directory, LOCK, lock),
+        None => remove_tree(directory),
+    };
+    if let Err(error) = removed {
+        warn_of(directory, &error);
     }
+}
+
+fn warn_of(directory: &Path, error: &FileError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(path = %directory.display(), %error, cause, "left behind until the next sweep");
 }

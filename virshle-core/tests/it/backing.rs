@@ -1,5 +1,5 @@
-//! What an overlay's header names is compared with what it was created on, and not believed: its VMM
-//! can write it.
+//! What a definition, or a disk's header, names is not believed because it stands there: a VMM can write
+//! the header, and anyone may have written the definition of a machine that was copied.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use virshle_core::disk::DiskError;
-use virshle_core::{CreateError, CreateRequest, HardwareError, Level, StartError, Vm};
+use virshle_core::{CreateError, CreateRequest, Force, HardwareError, Level, StartError, Vm};
 use virshle_testkit_macros::test_on;
 
-use crate::lab::{DISK, Lab, patient};
+use crate::lab::{DISK, LEAST, Lab, patient};
 
 fn overlay() -> Lab {
     Lab::new(&DISK.replace("name = \"os\"", "name = \"os\"\nclone = \"overlay\""))
@@ -130,5 +130,30 @@ fn ch_a_disk_that_is_another_file_is_not_started_on() {
         let error = vm.start(&patient()).unwrap_err();
         let StartError::MissingFile { source, .. } = &error else { panic!("{error:?}") };
         assert_eq!(source.kind(), std::io::ErrorKind::InvalidInput);
+    }
+}
+
+#[test_on(Ch, Kvm)]
+fn ch_a_definition_that_names_a_device_of_the_hosts_does_not_get_at_it() {
+    for kind in ["tap", "vhost", "macvtap"] {
+        let link = if kind == "macvtap" { "link = \"lo\"\n" } else { "" };
+        let net = format!("[[template.vm.net]]\nname = \"main\"\n{link}type = \"{kind}\"\n");
+        let lab = Lab::new(&format!("{LEAST}{net}"));
+        let vm = lab.create("xs");
+        let path = vm.directory().join("vm.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let own = format!("port = \"vm{}-main\"", vm.definition().id);
+        assert!(text.contains(&own), "{text}");
+        for port in ["lo", "vm99-main", "../../kernel"] {
+            fs::write(&path, text.replace(&own, &format!("port = {port:?}"))).unwrap();
+            let vm = lab.node.vm(vm.definition().uuid).unwrap();
+            let error = vm.start(&patient()).unwrap_err();
+            let foreign = matches!(
+                &error,
+                StartError::Hardware(HardwareError::ForeignPort { port: named, .. }) if named == port
+            );
+            assert!(foreign, "{kind} {port}: {error:?}");
+        }
+        vm.remove(Force::No).unwrap();
     }
 }

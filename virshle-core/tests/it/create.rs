@@ -3,11 +3,48 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use virshle_core::{
-    CoreError, CreateError, CreateRequest, Definition, DefinitionError, ErrorKind, FileError,
-    Force, Node, Provision, Selection, StoreError, VmState, in_parallel,
+    CoreError, CreateError, CreateRequest, Definition, DefinitionError, ErrorKind, Failure,
+    FileError, Force, Node, Provision, Selection, StoreError, VmState, in_parallel,
 };
 
 use crate::lab::{DISK, LEAST, Lab};
+
+/// Regression: two machines had one MAC address and one IP address.
+#[test]
+fn a_fixed_identity_is_given_to_one_machine() {
+    let net = |keys: &str| {
+        format!("{LEAST}\n[[template.vm.net]]\nname = \"main\"\ntype = \"tap\"\n{keys}\n")
+    };
+    for (keys, other) in [
+        ("mac = \"52:54:00:00:00:0a\"", "mac = \"52:54:00:00:00:0b\""),
+        ("address = \"192.0.2.10/24\"", "address = \"192.0.2.11/24\""),
+        ("address = \"192.0.2.10/24\"", "vlan = 12\naddress = \"192.0.2.10/24\""),
+    ] {
+        let lab = Lab::new(&net(keys));
+        let create = |node: &Node, count| {
+            let request = CreateRequest::new("xs").count(count);
+            let request = request.provision(Provision::Nothing);
+            node.create(&request, &|_| {})
+        };
+        let error = create(&lab.node, 2).unwrap_err();
+        assert_eq!((error.code(), error.kind()), ("identity-fixed", ErrorKind::Usage), "{error}");
+        assert_eq!(lab.machine_folders(), [""; 0]);
+        // Of many at once one gets it.
+        let made = std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..8).map(|_| scope.spawn(|| create(&lab.node, 1))).collect();
+            tries.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+        });
+        let (made, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+        let refused: Vec<CreateError> = refused.into_iter().filter_map(Result::err).collect();
+        assert_eq!(refused.len(), 7, "{made:?}");
+        assert!(refused.iter().all(|error| error.code() == "identity-taken"), "{refused:?}");
+        let made = made.into_iter().flatten().flatten().next().unwrap().result.unwrap();
+        assert!(refused[0].to_string().ends_with(&format!("that of machine {}", made.name())));
+        create(&lab.reconfigured(&net(other)), 1).unwrap().remove(0).result.unwrap();
+        made.remove(Force::No).unwrap();
+        create(&lab.node, 1).unwrap().remove(0).result.unwrap();
+    }
+}
 
 #[test]
 fn a_machine_is_a_directory_with_a_definition_and_private_disks() {
@@ -187,6 +224,7 @@ fn the_next_id_is_written_in_its_place() {
     assert_eq!(fs::read_to_string(&precious).unwrap().trim(), "8");
 }
 
+/// Regression: a link in the place of a file of the node's was followed (ec19098).
 #[test]
 fn links_in_the_root_lead_nowhere() {
     let lab = Lab::new(LEAST);

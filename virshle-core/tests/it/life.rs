@@ -171,6 +171,7 @@ fn kvm_a_missing_cloud_hypervisor_is_reported() {
     lab.assert_no_orphans();
 }
 
+/// Regression: the vsock was beside `vm.toml`, in a directory that the VMM may write (f30fd75).
 #[test_on(Ch, Kvm)]
 fn ch_a_vmm_reaches_no_file_but_its_machines() {
     use virshle_core::hypervisor::{DiskConfig, ImageType, landlock_available};

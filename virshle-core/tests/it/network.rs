@@ -14,6 +14,11 @@ fn column(ovs: &OpenVswitch, table: &str, name: &str, column: &str) -> String {
     ovs.vsctl(&["--if-exists", "get", table, name, column]).trim().to_owned()
 }
 
+/// The port of a machine's one interface.
+fn port(vm: &virshle_core::Vm) -> &str {
+    &vm.definition().nets[0].port
+}
+
 fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
     Ok(vm.start(&patient())?)
 }
@@ -44,15 +49,15 @@ fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
     let vm = lab.create("xs");
     start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(vm.state(), VmState::Running);
-    assert!(column(&ovs, "Interface", "vm1-main", "ofport").parse::<u32>().unwrap() > 0);
-    assert_eq!(column(&ovs, "Port", "vm1-main", "tag"), "12");
-    let mark = column(&ovs, "Interface", "vm1-main", "external_ids");
+    assert!(column(&ovs, "Interface", port(&vm), "ofport").parse::<u32>().unwrap() > 0);
+    assert_eq!(column(&ovs, "Port", port(&vm), "tag"), "12");
+    let mark = column(&ovs, "Interface", port(&vm), "external_ids");
     assert!(mark.contains(&vm.definition().uuid.to_string()), "{mark}");
     assert!(mark.contains(&vm.definition().nets[0].mac.to_string()), "{mark}");
     lab.assert_no_orphans();
     vm.stop(&StopRequest::force()).unwrap();
     assert_eq!(ovs.vsctl(&["list-ports", "br0"]), "");
-    assert!(!std::path::Path::new("/proc/self/net/dev_snmp6/vm1-main").exists());
+    assert!(!std::path::Path::new("/proc/self/net/dev_snmp6").join(port(&vm)).exists());
     vm.remove(Force::No).unwrap();
     lab.assert_no_orphans();
 }
@@ -68,7 +73,7 @@ fn ovs_a_guest_reaches_its_bridge_and_nothing_of_the_host() {
         start(vm).unwrap_or_else(|error| panic!("{error:?}"));
     }
     let [one, two] = [&vms[0], &vms[1]].map(|vm| {
-        let port = &vm.definition().nets[0].port;
+        let port = port(vm);
         let name = port.parse().unwrap();
         assert_eq!(virshle_core::net::Device::isolation_lapses(&name).unwrap(), [""; 0]);
         assert_eq!(column(&ovs, "Port", port, "vlan_mode"), "access");
@@ -125,26 +130,29 @@ fn ovs_a_running_machine_gets_back_what_it_has_lost() {
     assert_eq!(repaired(&lab), "");
     assert_eq!(start(&vm).unwrap(), Change::Unchanged);
 
-    ovs.vsctl(&["del-port", "vm1-main"]);
-    assert!(repaired(&lab).ends_with(": port vm1-main is missing on bridge br0"));
-    assert_eq!(column(&ovs, "Port", "vm1-main", "tag"), "12");
-    ovs.vsctl(&["del-port", "vm1-main"]);
+    ovs.vsctl(&["del-port", port(&vm)]);
+    assert!(repaired(&lab).ends_with(&format!(": port {} is missing on bridge br0", port(&vm))));
+    assert_eq!(column(&ovs, "Port", port(&vm), "tag"), "12");
+    ovs.vsctl(&["del-port", port(&vm)]);
     assert_eq!(start(&vm).unwrap(), Change::Reconnected);
     assert_eq!(start(&vm).unwrap(), Change::Unchanged);
 
     // As a version before this one left it.
-    ovs.vsctl(&["clear", "Port", "vm1-main", "tag", "vlan_mode"]);
+    ovs.vsctl(&["clear", "Port", port(&vm), "tag", "vlan_mode"]);
     let what = repaired(&lab);
-    assert!(what.ends_with(": port vm1-main is a trunk of every VLAN, not VLAN 12"), "{what}");
-    std::fs::write("/proc/sys/net/ipv4/conf/vm1-main/arp_ignore", "0").unwrap();
+    let trunk = format!(": port {} is a trunk of every VLAN, not VLAN 12", port(&vm));
+    assert!(what.ends_with(&trunk), "{what}");
+    let setting = format!("/proc/sys/net/ipv4/conf/{}/arp_ignore", port(&vm));
+    std::fs::write(setting, "0").unwrap();
     let what = repaired(&lab);
-    assert!(what.ends_with("tap vm1-main is open to the host: ipv4 arp_ignore is 0"), "{what}");
+    let open = format!("tap {} is open to the host: ipv4 arp_ignore is 0", port(&vm));
+    assert!(what.ends_with(&open), "{what}");
 
     ovs.lose_database();
     assert!(repaired(&lab).contains("is missing on bridge br0"));
     ovs.lose_database();
     assert_eq!(start(&vm).unwrap(), Change::Reconnected);
-    assert_eq!(column(&ovs, "Port", "vm1-main", "tag"), "12");
+    assert_eq!(column(&ovs, "Port", port(&vm), "tag"), "12");
     assert_eq!((vm.state(), vm.info().pid), (VmState::Running, pid));
     lab.assert_no_orphans();
 }
@@ -156,11 +164,11 @@ fn dpdk_a_running_vhost_machine_gets_its_port_back() {
     let lab = networked(&ovs, "vhost");
     let vm = lab.create("xs");
     start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
-    ovs.vsctl(&["del-port", "vm1-main"]);
+    ovs.vsctl(&["del-port", port(&vm)]);
     assert_eq!(start(&vm).unwrap(), Change::Reconnected);
     // The switch connects as soon as cloud-hypervisor listens again: its device does so once the
     // guest has a driver for it, which this guest has not.
-    assert!(column(&ovs, "Interface", "vm1-main", "ofport").parse::<u32>().unwrap() > 0);
+    assert!(column(&ovs, "Interface", port(&vm), "ofport").parse::<u32>().unwrap() > 0);
     assert_eq!(vm.state(), VmState::Running);
 }
 
@@ -173,7 +181,7 @@ fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
     let vm = lab.create("xs");
     start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(vm.state(), VmState::Running);
-    assert!(column(&ovs, "Interface", "vm1-main", "ofport").parse::<u32>().unwrap() > 0);
+    assert!(column(&ovs, "Interface", port(&vm), "ofport").parse::<u32>().unwrap() > 0);
     // The link comes up with the guest's driver, which this guest has not; the connection is there.
     let log = ovs.vswitchd_log();
     assert!(log.contains("new device, handle is"), "{log}");
@@ -250,10 +258,24 @@ fn ovs_orphaned_ports_are_found_and_removed_and_foreign_ones_left() {
     vmm.kill().unwrap();
     assert!(vmm.wait_exit(std::time::Duration::from_secs(120)));
     let orphans = lab.node.check().unwrap().orphans;
-    assert!(orphans.iter().any(|orphan| orphan.what.contains("vm1-main")), "{orphans:?}");
+    assert!(orphans.iter().any(|orphan| orphan.what.contains(port(&vm))), "{orphans:?}");
     for (orphan, result) in lab.node.repair(orphans) {
         result.unwrap_or_else(|error| panic!("{orphan}: {error:?}"));
     }
     lab.assert_no_orphans();
     assert_eq!(ovs.vsctl(&["list-ports", "br0"]).trim(), "mine");
+}
+
+/// Regression: the second machine 3 of a host did not start, for its tap had the name of the first's.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_machines_of_two_nodes_start_beside_each_other() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let labs = [networked(&ovs, "tap"), networked(&ovs, "tap")];
+    let vms = [labs[0].create("xs"), labs[1].create("xs")];
+    for vm in &vms {
+        assert_eq!(vm.definition().id, 1);
+        start(vm).unwrap_or_else(|error| panic!("{error:?}"));
+    }
+    labs.iter().for_each(Lab::assert_no_orphans);
 }

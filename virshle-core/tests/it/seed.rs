@@ -183,3 +183,94 @@ fn text_of_any_kind_comes_to_the_guest_as_it_is() {
         }
     }
 }
+
+/// What people write for other tools, or by mistake; each as it would be in a file. Of the first cloud-init
+/// makes something, of the others nothing at all.
+const READ: &[&str] = &[
+    "packages: [htop]\n",
+    "\u{20}# comment\npackages:\n- htop\nusers:\n- default\n- {name: ada, groups: [adm, sudo]}\n",
+    "write_files:\n- path: /Makefile\n  content: |\n    all:\n    \ttrue\n\n- {path: /b, content: \"a\\tb\"}\n",
+    "---\nruncmd:\n- [sh, -c, 'echo \"$x\" # no comment']\n...\n",
+    "x: &x {a: 1}\ny: {<<: *x, b: 2}\nz: *x\n",
+    "final_message: '{{ x }}'\nwrite_files: [{content: !!binary aGk=, path: /a}]\n",
+    "a: 2024-02-29\nb: 2024-02-29T23:59:59+02:00\nc: 0x1F\nd: 1e3\ne: yes\nf: ~\n",
+    "bootcmd:\r\n- echo a\r\n",
+    "fqdn: büro.example.org # 🦀\n",
+    "? complex\n: value\n",
+    "users: [bob]\nusers: [ada]\n",
+    "a: >-\n  folded\n  more\nb: |2\n   x\ty\n",
+    "a: \"x\\x07\\u0085\"\n",
+    "quoted: 'tab\there'\n#\ttab\n",
+];
+const NOT_READ: &[&str] = &[
+    "runcmd:\n - echo a\n\t\n - echo b\n",
+    "runcmd:\n\t- echo a\n",
+    "a: b\t# comment\n",
+    "a: b\t\n",
+    "a:\tb\n",
+    "a: [1,\t2]\n",
+    "a: |\n  x\n\ty\n",
+    "hostname: {{ v1.local_hostname }}\n",
+    "a: [{{ x }}]\n",
+    "a: !Ref Bucket\n",
+    "a: !Sub\n- b\n",
+    "a: !!python/name:os.system\n",
+    "a: 1\n---\nb: 2\n",
+    "a: 1\n---\n",
+    "a: \"\u{7}\"\n",
+    "# \u{1b}[31mred\na: 1\n",
+    "a: \u{7f}\n",
+    "a: \u{fffe}\n",
+    "a: 2024-02-30\n",
+    "a: =\n",
+    "a: &x 1\nb: &x 2\n",
+    "a: *nothing\n",
+    "a: [http://b/?c]\n",
+    "a: {b: c,: d}\n",
+    "<<: 3\n",
+    "a: b: c\n",
+    "a: 'b\n",
+    "a: [b\n",
+    " a: 1\nb: 2\n",
+    "- a\n",
+    "just text\n",
+    "a: @b\n",
+    "a: %b\n",
+    "a: `b`\n",
+    "? [a]\n: b\n",
+    "a: !!int x\n",
+    "a: !!binary aGVsbG8\n",
+];
+
+fn the_same_is_read(reader: &CloudInitReader) {
+    let with_header = |text: &&str| format!("#cloud-config\n{text}");
+    let texts: Vec<String> = READ.iter().chain(NOT_READ).map(with_header).collect();
+    let configs = reader.configs(&texts).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(configs.len(), texts.len());
+    for (at, (text, config)) in texts.iter().zip(&configs).enumerate() {
+        let is_read = config.as_object().is_some_and(|config| !config.is_empty());
+        assert_eq!(is_read, at < READ.len(), "{text:?} is to cloud-init {config}");
+        let ours = UserData::parse(text, Path::new("/u"));
+        assert_eq!(ours.is_ok(), is_read, "{text:?} is to cloud-init {config}, to us {ours:?}");
+        if let Ok(data) = ours {
+            let names: Vec<&str> = config["users"]
+                .as_array()
+                .map(|users| users.iter().filter_map(|u| u.as_str().or(u["name"].as_str())))
+                .into_iter()
+                .flatten()
+                .filter(|name| *name != "default")
+                .collect();
+            assert_eq!(data.first_user().as_deref(), names.first().copied(), "{text:?}");
+        }
+    }
+}
+
+#[test_on(CloudInitReader)]
+fn the_installed_cloud_init_reads_what_is_taken_and_nothing_else() {
+    the_same_is_read(&CloudInitReader::installed().unwrap());
+}
+
+#[test_on(CloudInitCurrent)]
+fn a_current_cloud_init_reads_what_is_taken_and_nothing_else() {
+    the_same_is_read(&CloudInitReader::current().unwrap());
+}

@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-use virshle_hypervisor::{ConsoleConfig, EventReader, ExitReason, read_events};
+use virshle_hypervisor::{ConsoleConfig, EventReader, ExitReason, Verbosity, read_events};
 use virshle_testkit::TestKernel;
 use virshle_testkit_macros::test_on;
 
-use crate::machine::{Machine, SOON};
+use crate::machine::{Machine, SOON, launch};
 
 #[test_on(Ch, Kvm)]
 fn ch_an_end_by_api_or_signal_is_the_hosts() {
@@ -26,7 +26,10 @@ fn kvm_a_guest_that_powers_off_differs_from_one_that_is_cut_off() {
     machine.boot(&machine.config(&TestKernel::power_off()));
     assert_eq!(machine.exit_reason(), ExitReason::GuestPowerOff);
 
-    let machine = Machine::start();
+    // At the level at which the log tells.
+    let directory = tempfile::tempdir().unwrap();
+    let vmm = launch(directory.path()).verbosity(Verbosity::Info).spawn().unwrap();
+    let machine = Machine { directory, vmm };
     machine.boot(&machine.config(&TestKernel::halt()));
     assert!(machine.vmm.terminate(SOON).unwrap());
     assert_eq!(machine.exit_reason(), ExitReason::HostShutdown);

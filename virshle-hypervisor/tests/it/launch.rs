@@ -151,7 +151,8 @@ fn ch_a_stale_socket_and_old_logs_dont_hinder() {
     drop(UnixListener::bind(&socket).unwrap());
     std::fs::write(directory.path().join("ch.log"), "the run before").unwrap();
     std::fs::write(directory.path().join("events.json"), "its events").unwrap();
-    let vmm = launch(directory.path()).spawn().unwrap();
+    let info = virshle_hypervisor::Verbosity::Info;
+    let vmm = launch(directory.path()).verbosity(info).spawn().unwrap();
     let machine = Machine { directory, vmm };
     assert_eq!(std::fs::read(machine.path("ch.log.1")).unwrap(), b"the run before");
     assert_eq!(std::fs::read(machine.path("events.json.1")).unwrap(), b"its events");

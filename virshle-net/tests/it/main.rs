@@ -8,6 +8,7 @@ mod fault;
 mod frames;
 mod host_stack;
 mod macvtap;
+mod passt;
 mod patch;
 mod port;
 mod socket_access;

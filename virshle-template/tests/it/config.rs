@@ -67,6 +67,11 @@ vcpu = { boot = 2, max = 8 }
 vram = { size = "1GiB", max = "4GiB", hugepages = true }
 firmware = "fw/CLOUDHV.fd"
 autostart = true
+order = 3
+delay = "1m30s"
+restart = "on-failure"
+watchdog = true
+limits = { cpu_weight = 200, cpu_limit = "150%", cpu_affinity = "0-3" }
 user_data = "me.toml"
 
 [[template.vm.disk]]
@@ -213,6 +218,14 @@ fn what_is_read_is_shown_as_json_with_sizes_in_bytes() {
         "vram": { "size": 1_u64 << 30, "max": 4_u64 << 30, "hugepages": true },
         "boot": { "firmware": "/etc/virshle/fw/CLOUDHV.fd" },
         "autostart": true,
+        "order": 3,
+        "delay": 90,
+        "restart": "on-failure",
+        "watchdog": true,
+        "limits": {
+            "cpu_weight": 200, "cpu_limit": 150, "cpu_affinity": "0-3", "memory_overhead": null,
+            "io_weight": null, "pids": null,
+        },
         "disk": [{
             "name": "os", "path": null, "image": "debian-13", "size": null,
             "clone": "overlay", "readonly": true,

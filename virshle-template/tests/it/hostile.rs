@@ -76,7 +76,7 @@ fn no_change_of_bytes_causes_a_panic() {
                     }
                     1 => bytes[at] = u8::try_from(numbers.below(256)).unwrap(),
                     2 => bytes[at] ^= 1 << numbers.below(8),
-                    3 => drop(bytes.remove(at)),
+                    3 if bytes.len() > 1 => drop(bytes.remove(at)),
                     4 => {
                         let end = (at + numbers.below(80)).min(bytes.len());
                         let copy = bytes[at..end].to_vec();
