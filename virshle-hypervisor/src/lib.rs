@@ -84,6 +84,7 @@ mod log;
 mod memory;
 mod migration;
 mod net;
+mod options;
 mod payload;
 mod platform;
 mod program;

@@ -36,9 +36,9 @@ fn refused(home: &Home, start: &Ran, texts: &[&str]) {
     let machine = &home.json("vm info 1");
     assert_eq!(machine["state"], "stopped");
     assert_eq!(machine["last_exit"], serde_json::Value::Null);
-    let folder = machine["dir"].as_str().unwrap();
+    let directory = machine["dir"].as_str().unwrap();
     for name in ["ch.sock", "ch.vsock", "run.json"] {
-        assert!(!std::path::Path::new(folder).join(name).exists(), "{name} is left");
+        assert!(!std::path::Path::new(directory).join(name).exists(), "{name} is left");
     }
 }
 

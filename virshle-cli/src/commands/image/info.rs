@@ -29,6 +29,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     sheet.line("file", image.path.display().to_string());
     sheet.maybe("source", image.source);
     sheet.maybe("sha256", image.sha256);
+    let verified = image.verified.map(|verified| if verified { "yes" } else { "no" });
+    sheet.maybe("verified", verified.map(ToOwned::to_owned));
     sheet.maybe("imported", image.imported);
     for overlay in image.overlays {
         sheet.line("overlay", overlay);
