@@ -5,6 +5,7 @@ mod disks;
 pub(crate) mod finding;
 mod hypervisor;
 mod kernel;
+mod leases;
 mod root;
 mod switch;
 
@@ -13,6 +14,7 @@ use crate::host::check::disks::check_disks;
 use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
 use crate::host::check::kernel::{check_kvm, check_landlock};
+use crate::host::check::leases::check_leases;
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
 use crate::host::disconnected::{Disconnected, disconnected};
@@ -70,6 +72,7 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     let no_switch =
         network.iter().any(|finding| finding.subject == OVSDB && finding.level != Level::Good);
     findings.extend(network);
+    findings.extend(check_leases(node));
     let broken = node.store().find()?.broken;
     findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));
     findings.extend(check_disks(node)?);
