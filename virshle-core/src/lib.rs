@@ -62,7 +62,7 @@ pub use fs::in_parallel::in_parallel;
 pub use guest::console::Console;
 pub use guest::error::GuestError;
 pub use guest::ssh::SshRequest;
-pub use guest::ssh::known_hosts::HostKey;
+pub use guest::ssh::known_hosts::{HostKey, HostKeyVerdict};
 pub use guest::ssh::quote::QuoteError;
 pub use guest::stream::{GuestStream, Route};
 pub use guest::wait::awaited::{Awaited, SSH_PORT};

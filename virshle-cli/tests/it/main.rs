@@ -12,6 +12,7 @@ mod habits;
 mod help;
 mod home;
 mod host;
+mod host_key;
 mod hostile;
 mod image;
 mod json;

@@ -41,6 +41,7 @@ impl Lab {
     fn listen(&mut self, port: u32) {
         let sshd = Arc::clone(&self.sshd);
         let socket = self.vsock();
+        self.vsock = None;
         self.vsock =
             Some(FakeVsock::start(&socket, port, move |stream| sshd.serve(stream)).unwrap());
     }
@@ -201,7 +202,9 @@ fn root_ssh_goes_over_the_network_where_the_guest_has_no_vsock() {
     );
     lab.home.ok("vm rm web");
     lab.home.ok("vm create -t net --name web");
-    // The guest listens elsewhere on its vsock.
+    // By its vsock its key is known, before it listens elsewhere there.
+    lab.listen(22);
+    says(&lab.ssh(&["--", "true"]), "");
     lab.listen(23);
     let unreachable = lab.ssh(&["--timeout", "0", "--", "true"]);
     assert_eq!(unreachable.code, 255, "{unreachable:?}");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
-use crate::cage::CageError;
+use crate::cage::error::CageError;
 use crate::sys;
 
 /// The rights over files, as `linux/landlock.h` numbers them.
