@@ -31,6 +31,8 @@ pub struct VmTemplate {
     pub boot: Boot,
     /// Started when the host boots.
     pub autostart: bool,
+    /// Whether the guest may run guests itself.
+    pub nested: bool,
     /// The disks, in the guest's order.
     #[serde(rename = "disk")]
     pub disks: Vec<DiskTemplate>,
@@ -50,6 +52,8 @@ impl VmTemplate {
         let memory = Memory::read(&section);
         let boot = Boot::read(&section);
         let autostart = section.boolean("autostart").unwrap_or(false);
+        // What a guest has of it is the part of KVM that the most was found wrong in.
+        let nested = section.boolean("nested").unwrap_or(false);
         let disks = DiskTemplate::read_all(&section);
         let nets = NetTemplate::read_all(&section);
         let user_data = section.path("user_data");
@@ -62,6 +66,7 @@ impl VmTemplate {
                 memory,
                 boot,
                 autostart,
+                nested,
                 disks,
                 nets,
                 user_data,

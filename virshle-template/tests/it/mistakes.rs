@@ -49,7 +49,7 @@ fn all_mistakes_come_at_once_with_their_places() {
   |
 3 | vcpus = 1
   | ^^^^^
-  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, disk, net, user_data
+  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, nested, disk, net, user_data
 
 "Gigs" is not a unit of size
  --> /etc/virshle/config.toml:4:8
@@ -246,7 +246,7 @@ unknown key "vcpus", did you mean "vcpu"?
   |
 3 | vcpus = 1
   | ^^^^^
-  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, disk, net, user_data
+  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, nested, disk, net, user_data
 
 string values must be quoted
  --> /etc/virshle/config.toml:4:8

@@ -9,7 +9,7 @@ mod root;
 mod switch;
 
 use crate::host::check::config::check_config;
-use crate::host::check::disks::check_disks;
+use crate::host::check::disks::{check_disks, check_images};
 use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
 use crate::host::check::kernel::{check_kvm, check_landlock};
@@ -57,7 +57,8 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     let mut findings = check_config(node);
     findings.extend(check_root(node));
     findings.push(check_kvm());
-    findings.push(check_hypervisor(node));
+    let (hypervisor, version) = check_hypervisor(node);
+    findings.push(hypervisor);
     findings.push(check_firmware(node));
     findings.push(check_landlock());
     let network = check_network(node);
@@ -67,7 +68,8 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.extend(network);
     let broken = node.store().find()?.broken;
     findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));
-    findings.extend(check_disks(node)?);
+    findings.extend(check_disks(node, version)?);
+    findings.extend(version.map_or(Vec::new(), |version| check_images(node, version)));
     let orphans = if no_switch { orphans_of_host(node)? } else { orphans(node)? };
     Ok(NodeCheck { findings, orphans })
 }
