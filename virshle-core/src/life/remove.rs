@@ -1,6 +1,6 @@
 //! Removing a machine for good.
 
-use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::disconnect::disconnect;
 use crate::life::error::RemoveError;
 use crate::machine::vm::Vm;
 use crate::model::change::Force;

@@ -1,6 +1,6 @@
 //! What is done once a machine's VMM has ended: its end is recorded, its ports and sockets are freed.
 
-use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::disconnect::disconnect;
 use crate::machine::last_exit;
 use crate::machine::vm::Vm;
 use crate::model::run::{LastExit, Phase, Run};

@@ -1,15 +1,9 @@
-//! The ports of a machine on the switch: what is asked of them, whether they are there, and their end.
+//! The ports of a machine on the switch: what is asked of them.
 
-use std::time::Duration;
+use virshle_net::{InterfaceName, NetError, Owner, PortRequest, Switch};
 
-use virshle_net::{InterfaceName, Macvtap, NetError, Owner, PortRequest, Switch};
-
-use crate::hardware::error::HardwareError;
 use crate::machine::vm::Vm;
-use crate::model::definition::{NetDefinition, NetKind};
-
-/// How long the switch may take to remove ports. Nothing waits for it to have done so.
-const TIMEOUT: Duration = Duration::from_secs(5);
+use crate::model::definition::NetDefinition;
 
 /// The interfaces of the machine whose other ends are ports of the switch.
 pub(crate) fn switched(vm: &Vm) -> impl Iterator<Item = &NetDefinition> {
@@ -46,27 +40,4 @@ pub(crate) fn grant_access(vm: &Vm, switch: &Switch, net: &NetDefinition) -> Res
     let Some((uid, gid)) = switch.peer_uid_gid() else { return Ok(()) };
     let (socket, root) = (vm.net_socket(&net.name), vm.node().root());
     virshle_net::grant_socket_access(&socket, root, uid, gid)
-}
-
-/// Removes the machine's ports and devices, if there are any. What can't be removed is logged;
-/// a repair of the node finds it by its mark.
-pub(crate) fn disconnect(vm: &Vm) {
-    if switched(vm).next().is_some() {
-        let removed =
-            vm.node().switch(TIMEOUT).map_err(HardwareError::from).and_then(|mut switch| {
-                switch
-                    .remove_ports_of(&vm.definition().uuid.to_string(), TIMEOUT)
-                    .map_err(HardwareError::network(vm))
-            });
-        if let Err(error) = removed {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(vm = %vm.name(), %error, cause, "its ports are left behind");
-        }
-    }
-    for net in vm.definition().nets.iter().filter(|net| net.kind == NetKind::Macvtap) {
-        let removed = net.port.parse().and_then(|name: InterfaceName| Macvtap::delete(&name));
-        if let Err(error) = removed {
-            tracing::warn!(vm = %vm.name(), device = net.port, %error, "left behind");
-        }
-    }
 }

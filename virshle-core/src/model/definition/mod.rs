@@ -5,6 +5,7 @@
 mod boot;
 mod disk;
 pub(crate) mod error;
+mod flag;
 pub(crate) mod head;
 pub(crate) mod net;
 pub(crate) mod text;
@@ -22,6 +23,7 @@ pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind}
 use crate::fs::error::FileError;
 use crate::fs::file::read_regular;
 use crate::model::definition::error::DefinitionError;
+use crate::model::definition::flag::is_false;
 use crate::model::name::VmName;
 use crate::model::timestamp::Timestamp;
 
@@ -141,11 +143,6 @@ pub(crate) fn read(path: &Path) -> Result<String, FileError> {
     read().map_err(FileError::reading(path))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::path::PathBuf;
@@ -184,6 +181,7 @@ pub(crate) mod tests {
                     port,
                     vlan,
                     trunk,
+                    trust: false,
                     mtu_bytes,
                     addresses: addresses
                         .into_iter()
@@ -254,6 +252,7 @@ pub(crate) mod tests {
                 port: "vm1-main".into(),
                 vlan: Some(12),
                 trunk: Vec::new(),
+                trust: false,
                 mtu_bytes: None,
                 addresses: Vec::new(),
             }],
