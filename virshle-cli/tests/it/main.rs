@@ -19,5 +19,6 @@ mod manual;
 mod pipe;
 mod selection;
 mod ssh;
+mod ssh_words;
 mod table;
 mod unprivileged;

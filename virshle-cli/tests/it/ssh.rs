@@ -332,3 +332,19 @@ fn the_configuration_of_ssh_is_installed_once() {
     let mut homeless = home.command(&["node", "ssh-config", "--install"]);
     ran(homeless.env_remove("HOME")).fails_with(5, &["HOME is not set"]);
 }
+
+/// Regression: of a configuration that another program makes, the hint was to run as its owner.
+#[test]
+fn a_configuration_that_cannot_be_written_is_left_to_what_makes_it() {
+    let home = Home::new();
+    fs::create_dir(home.path(".ssh")).unwrap();
+    // As one of a Nix store: it is read, and nobody makes a file beside it.
+    std::os::unix::fs::symlink("/sys/kernel/fscaps", home.path(".ssh/config")).unwrap();
+    let ran = home.run("node ssh-config --install");
+    ran.fails_with(
+        5,
+        &["cannot write /sys/kernel/fscaps", "\"Include config.d/virshle\" put first"],
+    );
+    assert!(!ran.stderr.contains("--root"), "{ran:?}");
+    assert!(home.path(".ssh/config.d/virshle").exists());
+}

@@ -3,6 +3,7 @@
 mod config;
 mod console;
 mod create;
+mod held;
 mod info;
 mod known_hosts;
 mod logs;

@@ -102,6 +102,9 @@ fn create(
     request: &CreateRequest,
     on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
 ) -> Result<Vec<Created>, CreateError> {
+    if let Some(name) = request.name.as_ref().filter(|name| !name.is_host_name()) {
+        return Err(CreateError::HostName { name: name.clone() });
+    }
     let template = node.config().template(&request.template)?;
     preflight::check_files(node, template)?;
     // Until the machines are created, and their definitions show what they depend on.
