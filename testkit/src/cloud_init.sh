@@ -1,5 +1,5 @@
 # cloud_init.sh ROOT SEED MAC…: the first boot of a stock Debian as far as cloud-init is concerned,
-# in the empty folder ROOT, with the disk image SEED and an interface eth0, eth1, … for each MAC.
+# in the empty directory ROOT, with the disk image SEED and an interface eth0, eth1, … for each MAC.
 #
 # Runs in namespaces of its own (mount, network, host name, processes), whose end takes away all
 # that it mounts. What cloud-init wrote stays in ROOT.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// Where distributions put it: not in the `PATH` of everybody.
+/// Where distributions put it: not in every user's `PATH`.
 const PROGRAM: &str = "/usr/sbin/sshd";
 
 /// A private ssh server. It serves connections one by one, as inetd would run it, and lets the
@@ -49,7 +49,7 @@ impl Sshd {
         Path::new(PROGRAM).exists()
     }
 
-    /// The private key of the client who is let in.
+    /// The private key of the client that may log in.
     pub fn identity(&self) -> PathBuf {
         self.path("identity")
     }

@@ -6,6 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use virshle_core::{Node, Selection, Selector, Vm, VmState};
 
+use crate::candidates;
 use crate::error::CliError;
 use crate::globals::GlobalsLast;
 
@@ -24,16 +25,16 @@ const MACHINE: &str = "Machine";
 #[command(globals_last())]
 pub(crate) struct Machines {
     /// Machine ids, names, uuids or unique uuid prefixes
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = candidates::names())]
     machines: Vec<String>,
     /// Select the machine with this id; may be repeated
-    #[arg(long, value_name = "N", help_heading = MACHINES)]
+    #[arg(long, value_name = "N", value_parser = machine_id, add = candidates::ids(), help_heading = MACHINES)]
     id: Vec<u64>,
     /// Select the machine with this name; may be repeated
-    #[arg(long, value_name = "NAME", help_heading = MACHINES)]
+    #[arg(long, value_name = "NAME", add = candidates::names(), help_heading = MACHINES)]
     name: Vec<String>,
     /// Select the machine with this uuid or prefix; may be repeated
-    #[arg(long, value_name = "UUID", help_heading = MACHINES)]
+    #[arg(long, value_name = "UUID", add = candidates::uuids(), help_heading = MACHINES)]
     uuid: Vec<String>,
     #[command(flatten)]
     filter: Filter,
@@ -56,7 +57,7 @@ pub(crate) struct Filter {
     )]
     state: Vec<VmState>,
     /// Select only machines created from this template; may be repeated
-    #[arg(long, value_name = "TEMPLATE", help_heading = MACHINES)]
+    #[arg(long, value_name = "TEMPLATE", add = candidates::templates(), help_heading = MACHINES)]
     template: Vec<String>,
 }
 
@@ -66,16 +67,16 @@ pub(crate) struct Filter {
 #[group(required = true, multiple = false)]
 pub(crate) struct Machine {
     /// Machine id, name, uuid or unique uuid prefix
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = candidates::names())]
     machine: Option<String>,
     /// Select the machine with this id
-    #[arg(long, value_name = "N", help_heading = MACHINE)]
+    #[arg(long, value_name = "N", value_parser = machine_id, add = candidates::ids(), help_heading = MACHINE)]
     id: Option<u64>,
     /// Select the machine with this name
-    #[arg(long, value_name = "NAME", help_heading = MACHINE)]
+    #[arg(long, value_name = "NAME", add = candidates::names(), help_heading = MACHINE)]
     name: Option<String>,
     /// Select the machine with this uuid or prefix
-    #[arg(long, value_name = "UUID", help_heading = MACHINE)]
+    #[arg(long, value_name = "UUID", add = candidates::uuids(), help_heading = MACHINE)]
     uuid: Option<String>,
 }
 
@@ -84,7 +85,7 @@ pub(crate) struct Machine {
 #[command(globals_last())]
 pub(crate) struct MachineAndWords {
     /// Machine id, name, uuid or unique uuid prefix; USER@MACHINE logs in as USER
-    #[arg(value_name = "[USER@]MACHINE", required_unless_present_any = ["id", "name", "uuid"])]
+    #[arg(value_name = "[USER@]MACHINE", required_unless_present_any = ["id", "name", "uuid"], add = candidates::names())]
     machine: Option<OsString>,
     /// Run COMMAND instead of a shell
     ///
@@ -93,14 +94,19 @@ pub(crate) struct MachineAndWords {
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     words: Vec<OsString>,
     /// Select the machine with this id
-    #[arg(long, value_name = "N", conflicts_with_all = ["name", "uuid"], help_heading = MACHINE)]
+    #[arg(long, value_name = "N", value_parser = machine_id, add = candidates::ids(), conflicts_with_all = ["name", "uuid"], help_heading = MACHINE)]
     id: Option<u64>,
     /// Select the machine with this name
-    #[arg(long, value_name = "NAME", conflicts_with = "uuid", help_heading = MACHINE)]
+    #[arg(long, value_name = "NAME", add = candidates::names(), conflicts_with = "uuid", help_heading = MACHINE)]
     name: Option<String>,
     /// Select the machine with this uuid or prefix
-    #[arg(long, value_name = "UUID", help_heading = MACHINE)]
+    #[arg(long, value_name = "UUID", add = candidates::uuids(), help_heading = MACHINE)]
     uuid: Option<String>,
+}
+
+/// Parses an id. What is no number may be a name, and the error says how one is given.
+fn machine_id(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "an id is a number; for a name, use --name or the name alone".into())
 }
 
 fn state_parser() -> impl TypedValueParser<Value = VmState> {
@@ -147,6 +153,7 @@ impl Machines {
 
     fn into_selection(self) -> Selection {
         let mut selection = self.filter.selection();
+        selection.all = self.all;
         let named = &mut selection.named;
         named.extend(self.machines.into_iter().map(Selector::Word));
         named.extend(self.id.into_iter().map(Selector::Id));
@@ -194,7 +201,7 @@ impl MachineAndWords {
 impl Filter {
     /// The selection of all machines that match.
     pub(crate) fn selection(self) -> Selection {
-        let mut selection = Selection::default();
+        let mut selection = Selection::all();
         selection.states = self.state;
         selection.templates = self.template;
         selection

@@ -68,6 +68,7 @@ impl SeedRequest {
             size_bytes: image.len() as u64,
             method: CloneMethod::Seed,
             source: None,
+            backing_files: Vec::new(),
         })
     }
 

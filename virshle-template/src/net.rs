@@ -24,6 +24,9 @@ pub struct NetTemplate {
     pub kind: NetKind,
     /// The VLAN, from 1 to 4094; untagged if unset. A macvtap has none.
     pub vlan: Option<u16>,
+    /// The VLANs whose frames it gets with their tags, instead of one VLAN; 0 stands for frames
+    /// without a tag. A macvtap has none.
+    pub trunk: Vec<u16>,
     /// The largest payload of a frame, in bytes, from 1280 to 9216.
     pub mtu: Option<u16>,
     /// The guest's MAC address, in lower case; a random one for each machine if unset.
@@ -64,6 +67,8 @@ const KINDS: [(&str, NetKind); 3] =
 const MTU: (u64, u64) = (1280, 9216);
 /// The VLANs (IEEE 802.1Q): 0 and 4095 are reserved.
 const VLAN: (u64, u64) = (1, 4094);
+/// Those of a trunk, in which 0 stands for frames without a tag.
+const TRUNK: (u64, u64) = (0, 4094);
 
 impl NetTemplate {
     /// The interfaces of `template`. What is noted as wrong holds a value all the same.
@@ -102,6 +107,11 @@ impl NetTemplate {
             name: name.value,
             kind: kind.unwrap_or(NetKind::Vhost),
             vlan: narrow(section.integer("vlan", VLAN.0, VLAN.1)),
+            trunk: section
+                .integers("trunk", TRUNK.0, TRUNK.1)
+                .into_iter()
+                .filter_map(|vlan| narrow(Some(vlan)))
+                .collect(),
             mtu: narrow(section.integer("mtu", MTU.0, MTU.1)),
             mac: mac.map(|mac| mac.value),
             link: device::read(&section, "link"),
@@ -109,9 +119,16 @@ impl NetTemplate {
             gateways: gateways.into_iter().map(|gateway| gateway.value).collect(),
             dns: hosts(&section, "dns"),
         };
+        if section.has("vlan") && section.has("trunk") {
+            section.wrong(
+                section.span_of("trunk"),
+                "a net with both a vlan and a trunk",
+                "a trunk can have one VLAN; leave one of the two away",
+            );
+        }
         match kind {
-            Some(NetKind::Macvtap) if section.has("vlan") => section.wrong(
-                section.span_of("vlan"),
+            Some(NetKind::Macvtap) if section.has("vlan") || section.has("trunk") => section.wrong(
+                section.span_of(if section.has("vlan") { "vlan" } else { "trunk" }),
                 "a macvtap has no VLAN",
                 "create the VLAN on the host and name it as the link",
             ),
@@ -206,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_net_is_told() {
+    fn what_is_no_net_is_refused() {
         for (text, message) in [
             ("", "[template.vm.net] has no \"type\""),
             ("typ = 'tap'", "unknown key \"typ\", did you mean \"type\"?"),
@@ -230,6 +247,11 @@ mod tests {
                 "\"enp0s31f6.1234567\" cannot be a network device: it has 17 bytes, and 15 is the most",
             ),
             ("type = 'macvtap'\nvlan = 12", "a macvtap has no VLAN"),
+            ("type = 'macvtap'\ntrunk = [12]", "a macvtap has no VLAN"),
+            ("type = 'tap'\nvlan = 12\ntrunk = [12]", "a net with both a vlan and a trunk"),
+            ("type = 'tap'\ntrunk = [12, 4095]", "\"trunk\" is out of range"),
+            ("type = 'tap'\ntrunk = 'all'", "\"trunk\" is a text"),
+            ("type = 'tap'\ntrunk = []", "\"trunk\" is empty"),
         ] {
             let text = format!("[[net]]\nname = 'a'\n{text}");
             assert_eq!(mistakes(&text, all), [message], "{text}");

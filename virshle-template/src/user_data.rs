@@ -15,7 +15,7 @@ use crate::source::Source;
 use crate::yaml;
 use crate::yaml_node::Node;
 
-/// User data that a machine gets at its first boot; its content says which of three kinds it is.
+/// User data that a machine gets at its first boot; its content decides which of three kinds it is.
 ///
 /// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is
 /// a breaking change.
@@ -287,11 +287,18 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE7UyfmOAcsY5uvh3dOU7kHd9fVRrLJp5CqHYhSFBcd+";
 
     fn parse(text: &str) -> Result<UserData, String> {
-        UserData::parse(text, Path::new("/me.toml")).map_err(|error| error.to_string())
+        let parsed = UserData::parse(text, Path::new("/me.toml"));
+        let is_script = matches!(parsed, Ok(UserData::Script(_) | UserData::CloudConfig(_)));
+        if !is_script {
+            let mistakes = parsed.as_ref().err().map_or(&[][..], TemplateError::mistakes);
+            let messages: Vec<_> = mistakes.iter().map(|mistake| mistake.message.clone()).collect();
+            crate::schema_check::Schema::user_data().assert_agrees(text, &messages);
+        }
+        parsed.map_err(|error| error.to_string())
     }
 
     #[test]
-    fn kinds_are_told_apart_by_content() {
+    fn kinds_are_recognised_by_content() {
         assert!(matches!(parse("#!/bin/sh\necho"), Ok(UserData::Script(_))));
         assert!(matches!(parse("#cloud-config\na: [1]\n"), Ok(UserData::CloudConfig(_))));
         assert!(matches!(parse("\n\n#Cloud-Config\na: 1\n"), Ok(UserData::CloudConfig(_))));
@@ -307,12 +314,12 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_places() {
+    fn mistakes_are_reported_with_their_places() {
         for (text, words) in [
             ("#cloud-config\na: [1\nb: }\n", "not YAML"),
             ("#cloud-config\n- a\n", "is a mapping"),
             ("#cloud-config\n", "is a mapping"),
-            ("just some words", "expected TOML, or #cloud-config"),
+            ("just some text", "expected TOML, or #cloud-config"),
             ("users:\n  - name: a\n", "YAML begins with the line #cloud-config"),
             ("#include https://x\n", "only #cloud-config and scripts"),
             ("#cloud-configuration\na: 1\n", "only #cloud-config and scripts"),
@@ -329,14 +336,14 @@ mod tests {
             ("hostname = \"a_b\"", "host name"),
             ("timezone = \"../x y\"", "cannot be a timezone"),
         ] {
-            let told = parse(text).unwrap_err();
-            assert!(told.contains(words), "{text}: {told}");
-            assert!(told.contains("/me.toml:"), "{told}");
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+            assert!(error.contains("/me.toml:"), "{error}");
         }
     }
 
     #[test]
-    fn text_of_another_kind_is_told_once_and_its_secrets_are_not() {
+    fn text_of_another_kind_is_reported_once_without_its_secrets() {
         let text = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\nc2VjcmV0\n";
         let error = UserData::parse(text, Path::new("/id")).unwrap_err();
         assert_eq!(error.mistakes().len(), 1, "{error}");
@@ -344,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_told_with_its_place() {
+    fn what_is_no_text_is_reported_with_its_place() {
         let parse = |bytes: &[u8]| UserData::parse_bytes(bytes, Path::new("/me.toml"));
         let error = parse(b"hostname = \"web\"\ntimezone = \"caf\xe9\"\n").unwrap_err();
         let mistake = &error.mistakes()[0];

@@ -17,6 +17,7 @@ const PARTS: &[KnownPart] = &[
     ("Dpdk", "Open vSwitch with DPDK", &["dpdk_", "root_"]),
     ("Ch", "cloud-hypervisor", &["ch_"]),
     ("Kvm", "KVM", &["kvm_"]),
+    ("Passt", "passt", &["passt_"]),
     ("Reflink", "loop filesystems", &["reflink_", "root_"]),
     ("Fuse", "a FUSE filesystem", &["fuse_"]),
     ("Sshd", "OpenSSH", &["ssh_"]),

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
 use crate::fs::error::FileError;
-use crate::guest::ssh::SSH_PORT;
 use crate::guest::ssh::quote::QuoteError;
-use crate::guest::wait::awaited::Awaited;
+use crate::guest::wait::awaited::{Awaited, SSH_PORT};
 use crate::machine::error::MachineError;
 use crate::model::name::VmName;
 use crate::model::state::VmState;

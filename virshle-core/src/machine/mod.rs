@@ -1,9 +1,11 @@
 //! The two handles, [`Node`](node::Node) and [`Vm`](vm::Vm), and the process behind a machine.
 
+pub(crate) mod capacity;
 pub(crate) mod error;
 pub(crate) mod kvm;
 pub(crate) mod last_exit;
 pub(crate) mod logs;
+mod lookup;
 pub(crate) mod node;
 pub(crate) mod status;
 pub(crate) mod vm;

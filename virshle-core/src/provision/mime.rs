@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn our_words_become_cloud_inits() {
+    fn our_keys_become_cloud_inits() {
         let text = format!(
             "packages = [\"htop\"]\ncommands = [\"true\"]\ntimezone = \"Europe/Athens\"\n\
              [[user]]\nname = \"anon\"\nssh.authorized_keys = [\"{KEY}\"]\n"
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn root_is_let_in_when_root_is_asked_for() {
+    fn root_may_log_in_when_root_is_asked_for() {
         let text = format!("[[user]]\nname = \"root\"\nssh.authorized_keys = [\"{KEY}\"]\n");
         let config = json_of(&user_data(&[settings(&text)]));
         assert_eq!(config["disable_root"], false);

@@ -34,14 +34,14 @@ const DISKS: &str = "disk";
 const SOCKETS: &str = "net";
 const TEMPORARY: &str = "tmp";
 
-/// The directory for what is temporary of the machine in `directory`.
-pub(crate) fn temporary(directory: &Path) -> PathBuf {
-    directory.join(TEMPORARY)
-}
-
 /// The directory of sockets of the machine in `directory`.
 pub(crate) fn sockets(directory: &Path) -> PathBuf {
     directory.join(SOCKETS)
+}
+
+/// The directory of what is temporary of the machine in `directory`.
+pub(crate) fn temporary(directory: &Path) -> PathBuf {
+    directory.join(TEMPORARY)
 }
 
 /// The hybrid vsock's socket of the machine in `directory`.

@@ -33,7 +33,7 @@ name = "no_name_of_a_kernel"
 [template.vm.net.type.tap]
 "#;
 
-/// Makes a machine that is told what `files` say, and lets cloud-init read it.
+/// Creates a machine with `files` as its user data, and lets cloud-init read it.
 fn boot(lab: &Lab, files: &[(&str, &str)]) -> (Vm, CloudInitGuest) {
     let data = files.iter().map(|(name, text)| {
         fs::write(lab.path(name), text).unwrap();
@@ -63,7 +63,7 @@ fn lines(text: &str) -> Vec<&str> {
 }
 
 #[test_on(Root, CloudInit)]
-fn root_cloud_init_makes_what_our_own_words_say() {
+fn root_cloud_init_does_what_our_own_keys_ask_for() {
     let lab = Lab::new(TEMPLATE);
     let me = format!(
         "hostname = \"web.example.org\"\ntimezone = \"Europe/Athens\"\n\

@@ -8,7 +8,7 @@
 
 use virshle_net::MacAddr;
 
-use super::{Lease, mac_of_duid};
+use crate::address::lease::entry::{Lease, mac_of_duid};
 
 pub(super) fn read(text: &str, now: u64) -> Vec<Lease> {
     text.lines().filter_map(|line| lease(line, now)).collect()

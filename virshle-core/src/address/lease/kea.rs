@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::{Lease, mac_of_duid, text};
+use crate::address::lease::entry::{Lease, mac_of_duid, text};
 
 /// How the first line begins.
 pub(super) const FIRST_COLUMN: &str = "address,";

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Deserialize;
 use virshle_net::MacAddr;
 
-use super::Lease;
+use crate::address::lease::entry::Lease;
 
 #[derive(Debug, Deserialize)]
 struct Document {

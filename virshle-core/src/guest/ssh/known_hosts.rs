@@ -1,17 +1,18 @@
 //! The keys of a guest's ssh server, kept with its machine.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use ring::digest;
-use rustix::fs::OFlags;
 use uuid::Uuid;
+use virshle_hypervisor::open_untrusted_with;
 
 use crate::fs::error::FileError;
-use crate::fs::file::{Sync, read_regular, replace};
+use crate::fs::file::{Sync, read_untrusted, replace};
 use crate::guest::ssh::contact::{self, Contact};
+use crate::guest::stream::Route;
 use crate::machine::vm::Vm;
 
 /// The comment of a key that the seed gave the guest, as long as the guest has not shown it.
@@ -19,7 +20,7 @@ const SEED: &str = "of-the-seed";
 /// The most of the file that is read: a key takes about 100 to 800 bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A key that an ssh server says is its own.
+/// A key that an ssh server claims as its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostKey {
@@ -31,7 +32,7 @@ pub struct HostKey {
 
 impl HostKey {
     /// A key of `kind`; none if the two are not those of a key, or it is a certificate, which
-    /// says something else.
+    /// means something else.
     pub fn new(kind: &str, base64: &str) -> Option<Self> {
         let kind_fits = kind.contains('-')
             && !kind.contains("-cert-")
@@ -80,11 +81,6 @@ pub(crate) fn alias(uuid: Uuid) -> String {
     format!("virshle-{uuid}")
 }
 
-/// Whether nothing is known yet of the keys that a machine has shown.
-pub(crate) fn is_first_contact(vm: &Vm) -> bool {
-    read(&vm.known_hosts()).is_ok_and(|text| shown(&text).next().is_none())
-}
-
 /// The lines of the keys that the guest has shown, or a person has written.
 fn shown(text: &str) -> impl Iterator<Item = &str> {
     lines(text).filter(|line| line.split_ascii_whitespace().last() != Some(SEED))
@@ -126,6 +122,16 @@ impl Vm {
             lines = lines_for(host, &line);
         }
         Ok(lines)
+    }
+
+    /// Notes that the connection which the process `client` asked for goes by `route`, if it is one
+    /// whose host key will be the machine's first: [`Vm::judge_host_key`] asks for it.
+    pub fn note_contact(&self, client: u32, route: &Route) {
+        let is_first = read(&self.known_hosts()).is_ok_and(|text| shown(&text).next().is_none());
+        if let Err(error) = if is_first { contact::note(self, client, route) } else { Ok(()) } {
+            // Without it, the key is one of unknown origin.
+            tracing::debug!(%error, vm = %self.name(), "cannot note the way of a connection");
+        }
     }
 
     /// Says what is to be thought of `key`, which the ssh server showed at the other end of a
@@ -191,7 +197,7 @@ impl Vm {
 
 /// The text of the file; none if it isn't there.
 fn read(path: &Path) -> io::Result<String> {
-    match read_regular(path, MAX_BYTES) {
+    match read_untrusted(path, MAX_BYTES) {
         Ok(bytes) => {
             String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
         }
@@ -201,10 +207,9 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 fn append(path: &Path, line: &str) -> io::Result<()> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let mut options = File::options();
-    options.append(true).create(true).mode(0o600).custom_flags(flags);
-    options.open(path)?.write_all(line.as_bytes())
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    open_untrusted_with(path, &options)?.write_all(line.as_bytes())
 }
 
 /// The lines of `text` with `host` in place of the hosts they are for, which may be hashed: all of

@@ -12,9 +12,6 @@ use crate::guest::ssh::quote::{QuoteError, quote, quote_program};
 use crate::guest::stream::must_be_reachable;
 use crate::machine::vm::Vm;
 
-/// The port on which ssh servers listen, on networks and on a vsock.
-pub const SSH_PORT: u16 = 22;
-
 /// The program.
 const SSH: &str = "ssh";
 /// The option for the command that knows the machine's keys.

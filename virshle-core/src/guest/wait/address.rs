@@ -1,7 +1,7 @@
 //! Whether an address of a machine is known that holds beyond one link.
 
 use crate::address::addresses_among;
-use crate::guest::wait::{Missing, Wakeup};
+use crate::guest::wait::missing::{Missing, Wakeup};
 use crate::machine::vm::Vm;
 
 pub(super) fn missing_address(vm: &Vm) -> Option<Missing> {

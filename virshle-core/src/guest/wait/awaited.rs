@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The port on which ssh servers listen, on networks and on a vsock.
+pub const SSH_PORT: u16 = 22;
+
 /// What is waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! Whether a machine was started, and its guest runs.
 
-use crate::guest::wait::{Missing, Wakeup};
+use crate::guest::wait::missing::{Missing, Wakeup};
 use crate::machine::vm::Vm;
 use crate::model::run::Phase;
 use crate::model::state::VmState;

@@ -3,6 +3,7 @@
 mod address;
 pub(crate) mod awaited;
 mod boot;
+mod missing;
 mod ssh;
 
 use std::time::Duration;
@@ -12,11 +13,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::address::host_addresses::HostAddressesWatch;
 use crate::fs::deadline::{Deadline, timespec};
 use crate::guest::error::GuestError;
-use crate::guest::ssh::SSH_PORT;
 use crate::guest::stream::{GuestStream, connect};
 use crate::guest::wait::address::missing_address;
-use crate::guest::wait::awaited::Awaited;
+use crate::guest::wait::awaited::{Awaited, SSH_PORT};
 use crate::guest::wait::boot::missing_boot;
+use crate::guest::wait::missing::{LONGEST_ATTEMPT, SHORTEST_ATTEMPT, Wakeup};
 use crate::guest::wait::ssh::{GREETING, await_greeting, missing_ssh};
 use crate::machine::vm::Vm;
 use crate::machine::watch::VmWatch;
@@ -24,27 +25,6 @@ use crate::machine::watch::VmWatch;
 /// The pauses before the guest is asked again: nothing shows that its ssh server is up.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-/// How long one attempt may take: the network's first answer may be a while in coming.
-const SHORTEST_ATTEMPT: Duration = Duration::from_millis(250);
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(2);
-
-/// What is not as it should be yet.
-#[derive(Debug)]
-struct Missing {
-    /// In short, as `it is stopped`.
-    what: String,
-    wakeup: Wakeup,
-}
-
-/// What wakes the wait for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wakeup {
-    /// One of the watches.
-    Event,
-    /// Nothing: it must be asked for again.
-    Poll,
-}
-
 impl Vm {
     /// Waits until the machine is as far as `awaited`. A machine that doesn't run yet may be
     /// started meanwhile.

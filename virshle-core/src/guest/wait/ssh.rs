@@ -12,9 +12,9 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::fs::deadline::{Deadline, timespec};
 use crate::guest::error::GuestError;
-use crate::guest::ssh::SSH_PORT;
 use crate::guest::stream::{GuestStream, connect};
-use crate::guest::wait::{LONGEST_ATTEMPT, Missing, SHORTEST_ATTEMPT, Wakeup};
+use crate::guest::wait::awaited::SSH_PORT;
+use crate::guest::wait::missing::{LONGEST_ATTEMPT, Missing, SHORTEST_ATTEMPT, Wakeup};
 use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 

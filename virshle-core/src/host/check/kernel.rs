@@ -1,6 +1,6 @@
 //! Checks what the kernel offers: virtualization and confinement.
 
-use crate::host::check::{Finding, Level, text};
+use crate::host::check::finding::{Finding, Level, text};
 use crate::machine::kvm;
 
 /// Hardware virtualization.

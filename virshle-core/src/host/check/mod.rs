@@ -1,51 +1,24 @@
 //! Checks this host for missing requirements, each with its remedy, and for orphaned resources.
 
 mod config;
+mod disks;
+pub(crate) mod finding;
 mod hypervisor;
 mod kernel;
 mod root;
 mod switch;
 
-use std::time::Duration;
-
-use serde::Serialize;
-
-use crate::failure::{Failure, Remedy};
 use crate::host::check::config::check_config;
+use crate::host::check::disks::check_disks;
+use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
 use crate::host::check::kernel::{check_kvm, check_landlock};
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
+use crate::host::disconnected::{Disconnected, disconnected};
 use crate::host::repair::{Orphan, orphans, orphans_of_host};
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
-
-/// How a finding is to be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Level {
-    /// As it should be.
-    Good,
-    /// Machines run, but less well.
-    Warning,
-    /// Something won't work.
-    Missing,
-}
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// The thing.
-    pub subject: String,
-    /// How it is.
-    pub level: Level,
-    /// What was found.
-    pub message: String,
-    /// What to do about it.
-    pub remedy: Option<Remedy>,
-}
 
 /// What [`Node::check`] found.
 #[derive(Debug)]
@@ -55,64 +28,17 @@ pub struct NodeCheck {
     pub findings: Vec<Finding>,
     /// Orphaned resources, which belong to no machine and can be removed.
     pub orphans: Vec<Orphan>,
+    /// Running machines whose network is not as it is defined, and can be put right.
+    pub disconnected: Vec<Disconnected>,
 }
 
 impl NodeCheck {
-    /// The worst of the findings.
+    /// The worst of what was found.
     pub fn level(&self) -> Level {
-        self.findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Good)
+        let lost = self.disconnected.iter().map(|_| Level::Missing);
+        let found = self.findings.iter().map(|finding| finding.level);
+        found.chain(lost).max().unwrap_or(Level::Good)
     }
-}
-
-/// How long the switch may take for an answer, and a program to print its version.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-impl Finding {
-    fn good(subject: &str, message: impl Into<String>) -> Self {
-        Self { subject: subject.into(), level: Level::Good, message: message.into(), remedy: None }
-    }
-
-    fn bad(
-        level: Level,
-        subject: &str,
-        message: impl Into<String>,
-        remedy: impl Into<Option<Remedy>>,
-    ) -> Self {
-        let (subject, message, remedy) = (subject.into(), message.into(), remedy.into());
-        Self { subject, level, message, remedy }
-    }
-
-    /// A failure as a finding: the error with its causes, and its remedy.
-    fn failure(level: Level, subject: &str, error: &dyn Failure) -> Self {
-        Self::bad(level, subject, chain(error), error.remedy())
-    }
-
-    /// The failure of a leaf as a finding, with the hint that it has.
-    fn leaf(
-        level: Level,
-        subject: &str,
-        error: &dyn std::error::Error,
-        hint: Option<String>,
-    ) -> Self {
-        Self::bad(level, subject, chain(error), hint.map(Remedy::Text))
-    }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}
-
-/// A remedy that needs no word of a front end.
-fn text(remedy: impl Into<String>) -> Remedy {
-    Remedy::Text(remedy.into())
 }
 
 impl Node {
@@ -128,6 +54,11 @@ impl Node {
 }
 
 fn check(node: &Node) -> Result<NodeCheck, MachineError> {
+    // What another user may have written names programs and files: none of them is run or opened.
+    if let Some(untrusted) = node.store().untrusted() {
+        let findings = vec![Finding::failure(Level::Missing, "trust", &untrusted), check_kvm()];
+        return Ok(NodeCheck { findings, orphans: Vec::new(), disconnected: Vec::new() });
+    }
     let mut findings = check_config(node);
     findings.extend(check_root(node));
     findings.push(check_kvm());
@@ -141,6 +72,11 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.extend(network);
     let broken = node.store().find()?.broken;
     findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));
-    let orphans = if no_switch { orphans_of_host(node)? } else { orphans(node)? };
-    Ok(NodeCheck { findings, orphans })
+    findings.extend(check_disks(node)?);
+    if no_switch {
+        let orphans = orphans_of_host(node)?;
+        return Ok(NodeCheck { findings, orphans, disconnected: Vec::new() });
+    }
+    let (orphans, disconnected) = (orphans(node)?, disconnected(node)?);
+    Ok(NodeCheck { findings, orphans, disconnected })
 }

@@ -1,13 +1,16 @@
 //! Checks the node's directories.
 
 use crate::failure::Remedy;
-use crate::host::check::{Finding, Level, text};
+use crate::host::check::finding::{Finding, Level, text};
 use crate::machine::node::Node;
 
 /// The node's directories, and what their filesystem can do.
 pub(super) fn check_root(node: &Node) -> Vec<Finding> {
     let root = node.root();
     let shown = root.display();
+    if let Err(error) = node.store().check_name() {
+        return vec![Finding::failure(Level::Missing, "root", &error)];
+    }
     if !node.store().missing().is_empty() {
         let message = format!("{shown} is not set up");
         return vec![Finding::bad(Level::Missing, "root", message, Remedy::InitNode)];

@@ -2,7 +2,7 @@
 
 use virshle_template::VmTemplate;
 
-use crate::life::create::CopyProgress;
+use crate::life::create::progress::CopyProgress;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
 use crate::model::definition::{Boot, Definition};

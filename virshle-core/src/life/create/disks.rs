@@ -7,8 +7,8 @@ use virshle_template::{DiskTemplate, VmTemplate};
 
 use crate::fs::file::{Sync, write_new};
 use crate::guest::ssh::known_hosts;
-use crate::life::create::CopyProgress;
 use crate::life::create::define::Creation;
+use crate::life::create::progress::CopyProgress;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
 use crate::model::definition::{DiskDefinition, NetDefinition};
@@ -97,6 +97,7 @@ fn defined(name: &str, created: Disk, readonly: bool) -> DiskDefinition {
         size_bytes: created.size_bytes,
         clone: created.method,
         source: created.source,
+        backing: created.backing_files,
         readonly,
     }
 }

@@ -4,12 +4,14 @@ mod define;
 pub(crate) mod disks;
 mod nets;
 mod preflight;
+pub(crate) mod progress;
 
 use virshle_template::VmTemplate;
 
 use crate::fs::in_parallel::in_parallel;
 use crate::images;
 use crate::life::create::define::Creation;
+use crate::life::create::progress::CopyProgress;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
@@ -25,20 +27,6 @@ pub struct CreateRequest {
     count: u32,
     name: Option<VmName>,
     provision: Provision,
-}
-
-/// How far the copy of a disk has come.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct CopyProgress<'a> {
-    /// The machine.
-    pub vm: &'a VmName,
-    /// The disk.
-    pub disk: &'a str,
-    /// Bytes copied.
-    pub done_bytes: u64,
-    /// Bytes to copy.
-    pub total_bytes: u64,
 }
 
 impl CreateRequest {
@@ -105,14 +93,21 @@ fn create(
     if let Some(name) = request.name.as_ref().filter(|name| !name.is_host_name()) {
         return Err(CreateError::HostName { name: name.clone() });
     }
+    // Before a file is opened that the configuration names.
+    node.store().check_trust()?;
     let template = node.config().template(&request.template)?;
     preflight::check_files(node, template)?;
     // Until the machines are created, and their definitions show what they depend on.
     let _held = images::hold(node, &disks::images_of(node, template))?;
     preflight::check_sockets(node, template)?;
     let parts = Parts::read(&request.provision, template)?;
+    let fixed = nets::fixed_identities(node, template)?;
+    if let Some(identity) = fixed.first().filter(|_| request.count > 1) {
+        let (template, identity) = (template.name.clone(), identity.to_string());
+        return Err(CreateError::OneIdentity { template, count: request.count, identity });
+    }
     node.store().sweep()?;
-    let staged = node.store().claim(request.count, request.name.as_ref())?;
+    let staged = node.store().claim(request.count, request.name.as_ref(), &fixed)?;
     Ok(in_parallel(staged, |staged| create_one(node, template, &parts, staged, on_copy)))
 }
 
