@@ -142,7 +142,7 @@ fn ch_a_definition_that_names_a_device_of_the_hosts_does_not_get_at_it() {
         let vm = lab.create("xs");
         let path = vm.directory().join("vm.toml");
         let text = fs::read_to_string(&path).unwrap();
-        let own = format!("port = \"vm{}-main\"", vm.definition().id);
+        let own = format!("port = {:?}", vm.definition().nets[0].port);
         assert!(text.contains(&own), "{text}");
         for port in ["lo", "vm99-main", "../../kernel"] {
             fs::write(&path, text.replace(&own, &format!("port = {port:?}"))).unwrap();

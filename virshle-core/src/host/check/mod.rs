@@ -6,6 +6,7 @@ mod disks;
 pub(crate) mod finding;
 mod hypervisor;
 mod kernel;
+mod leases;
 mod root;
 mod switch;
 
@@ -14,7 +15,12 @@ use crate::host::check::config::check_config;
 use crate::host::check::disks::check_disks;
 use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
+<<<<<<< HEAD
 use crate::host::check::kernel::check_kvm;
+=======
+use crate::host::check::kernel::{check_kvm, check_landlock};
+use crate::host::check::leases::check_leases;
+>>>>>>> h-cli
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
 use crate::host::disconnected::{Disconnected, disconnected};
@@ -72,6 +78,7 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     let no_switch =
         network.iter().any(|finding| finding.subject == OVSDB && finding.level != Level::Good);
     findings.extend(network);
+    findings.extend(check_leases(node));
     let broken = node.store().find()?.broken;
     findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));
     findings.extend(check_disks(node)?);
