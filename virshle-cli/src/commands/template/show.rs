@@ -47,6 +47,7 @@ fn sheet(template: &VmTemplate, mut sheet: Sheet) -> Sheet {
         }
     }
     sheet.line("autostart", if template.autostart { "yes" } else { "no" });
+    sheet.maybe("nested", template.nested.then_some("yes"));
     for disk in &template.disks {
         sheet.line("disk", disk_line(disk));
     }

@@ -8,13 +8,15 @@ use virshle_hypervisor::Version;
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
 
-/// cloud-hypervisor, and its version.
-pub(super) fn check_hypervisor(node: &Node) -> Finding {
+/// cloud-hypervisor, and its version, which is known if it can be used.
+pub(super) fn check_hypervisor(node: &Node) -> (Finding, Option<Version>) {
     let program = &node.config().hypervisor.program;
-    match virshle_hypervisor::version(program, TIMEOUT) {
+    let found = virshle_hypervisor::version(program, TIMEOUT);
+    let version = found.as_ref().ok().copied();
+    let finding = match found {
         Ok(version) if version >= Version::MINIMUM => {
             if let Some(script) = virshle_hypervisor::script_without_exec(program) {
-                return never_becomes_it(&script);
+                return (never_becomes_it(&script), None);
             }
             Finding::good("cloud-hypervisor", format!("{} {version}", program.display()))
         }
@@ -25,7 +27,8 @@ pub(super) fn check_hypervisor(node: &Node) -> Finding {
             text("install a newer release of cloud-hypervisor"),
         ),
         Err(error) => Finding::leaf(Level::Missing, "cloud-hypervisor", &error, error.hint()),
-    }
+    };
+    (finding, version)
 }
 
 /// A script that answers as cloud-hypervisor does, and would stay in its place.

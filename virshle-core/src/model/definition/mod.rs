@@ -58,6 +58,9 @@ pub struct Definition {
     /// Started by `v vm start --autostart`, which the host runs when it boots.
     #[serde(default, skip_serializing_if = "is_false")]
     pub autostart: bool,
+    /// The guest may run guests itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub nested: bool,
     /// The account that the machine is entered by, if its seed creates one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<String>,
@@ -239,6 +242,7 @@ pub(crate) mod tests {
             max_memory_bytes: None,
             hugepages: false,
             autostart: false,
+            nested: false,
             ssh_user: None,
             boot: Boot::Firmware { path: None },
             disks: vec![DiskDefinition {
