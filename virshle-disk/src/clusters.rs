@@ -37,7 +37,7 @@ pub(crate) enum Place {
     Compressed(u64, usize),
 }
 
-/// A cluster of the guest that the image says something about.
+/// A cluster of the guest that the image has an entry for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cluster {
     /// Where the guest sees it.
@@ -109,7 +109,7 @@ impl<'a> Clusters<'a> {
         1 << self.header.cluster_bits
     }
 
-    /// Hands every cluster that the image says something about to `each`, in the guest's order.
+    /// Hands every cluster that the image has an entry for to `each`, in the guest's order.
     /// Those that are nowhere are left out.
     pub(crate) fn for_each(
         &self,
@@ -173,7 +173,7 @@ impl<'a> Clusters<'a> {
             return Err(Refusal::Broken(format!("an {what} begins within a cluster")));
         }
         let bytes = (entries as u64) * 8;
-        // Before room is allocated for it: the header may say anything.
+        // Before room is allocated for it: the header may hold anything.
         if offset.saturating_add(bytes) > self.file_size_bytes {
             return Err(Refusal::Broken(format!("it ends before its {what}")));
         }

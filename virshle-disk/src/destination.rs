@@ -160,7 +160,7 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Whatever the umask says, its user may read and write it, and no other.
+/// Whatever the umask is, its user may read and write it, and no other.
 fn make_private(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o600))
 }

@@ -178,7 +178,7 @@ pub enum DiskError {
 }
 
 impl DiskError {
-    /// What to do next, when something can be said.
+    /// The remedy, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } => match source.kind() {

@@ -174,7 +174,7 @@ pub(crate) fn refuse_foreign(path: &Path, head: &[u8]) -> Result<(), DiskError> 
     foreign(head).map_or(Ok(()), |(what, way)| Err(unsupported(path, what, way)))
 }
 
-/// Tells of a qcow2 that can't be used.
+/// The error for a qcow2 that can't be used.
 pub(crate) fn refused(path: &Path, refusal: Refusal) -> DiskError {
     match refusal {
         Refusal::Io(source) => DiskError::Read { path: path.to_owned(), source },
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_image_is_told_and_never_waited_for() {
+    fn what_is_no_image_is_refused_and_never_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image");
         assert!(matches!(inspect(&path), Err(DiskError::Read { .. })));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_are_told_by_content() {
+    fn formats_are_recognised_by_content() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image.qcow2");
         std::fs::write(&path, [7; 1000]).unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use crate::HypervisorError;
 use crate::client::Client;
@@ -122,6 +122,26 @@ impl Vmm {
         let raw = raw.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         let process = pidfd_open(raw, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
         Ok(Self { pid, api_socket: api_socket.to_owned(), process, client: None })
+    }
+
+    /// The program that this process is, if [`find`](Self::find) would not recognise it.
+    pub(crate) fn unrecognised(&self, program: &Path) -> Option<String> {
+        // One that has ended meanwhile is no other program.
+        let arguments = Arguments::of(self.pid)?;
+        let is_known =
+            arguments.name_program(program) && arguments.have_api_socket(&self.api_socket);
+        (!is_known).then(|| arguments.program.display().to_string())
+    }
+
+    /// Ends the process, and every other of its group (SIGKILL).
+    pub(crate) fn kill_group(&self) -> Result<(), HypervisorError> {
+        if let Some(group) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            // One that leads no group has none to end.
+            if let Err(error) = kill_process_group(group, Signal::KILL) {
+                tracing::debug!(%error, pid = self.pid, "no process group");
+            }
+        }
+        self.kill()
     }
 
     pub(crate) fn with_client(self, client: Client) -> Self {
@@ -237,7 +257,7 @@ impl AsFd for Vmm {
 /// What a process was started as.
 struct Arguments {
     program: PathBuf,
-    words: Vec<OsString>,
+    arguments: Vec<OsString>,
 }
 
 impl Arguments {
@@ -245,24 +265,24 @@ impl Arguments {
     fn of(pid: u32) -> Option<Self> {
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
         let line = line.strip_suffix(b"\0").unwrap_or(&line);
-        let words: Vec<_> = line.split(|byte| *byte == 0).map(OsStr::from_bytes).collect();
-        let words: Vec<_> = words.into_iter().map(OsStr::to_owned).collect();
+        let arguments: Vec<_> = line.split(|byte| *byte == 0).map(OsStr::from_bytes).collect();
+        let arguments: Vec<_> = arguments.into_iter().map(OsStr::to_owned).collect();
         // Other users' is hidden; their arguments aren't.
         let program = fs::read_link(format!("/proc/{pid}/exe"));
-        let program =
-            program.unwrap_or_else(|_| PathBuf::from(words.first().cloned().unwrap_or_default()));
+        let program = program
+            .unwrap_or_else(|_| PathBuf::from(arguments.first().cloned().unwrap_or_default()));
         // So the kernel writes a program that was replaced while it ran.
         let program = match program.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
             Some(program) => PathBuf::from(OsString::from_vec(program.to_vec())),
             None => program,
         };
-        Some(Self { program, words })
+        Some(Self { program, arguments })
     }
 
     fn name_program(&self, program: &Path) -> bool {
         let name = |path: &Path| path.file_name().map(OsStr::to_owned).unwrap_or_default();
         let expected = name(program);
-        let started_as = self.words.first().map(|word| name(Path::new(word)));
+        let started_as = self.arguments.first().map(|first| name(Path::new(first)));
         let names = [Some(name(&self.program)), started_as];
         // Distributions wrap the program and call the real one `.cloud-hypervisor-wrapped`.
         let known = |name: &OsString| {
@@ -284,12 +304,12 @@ impl Arguments {
 
     /// The value of the option `name`.
     fn option(&self, name: &str) -> Option<&OsStr> {
-        let mut words = self.words.iter();
-        while let Some(word) = words.next() {
-            if word == name {
-                return words.next().map(OsString::as_os_str);
+        let mut arguments = self.arguments.iter();
+        while let Some(argument) = arguments.next() {
+            if argument == name {
+                return arguments.next().map(OsString::as_os_str);
             }
-            let value = word.as_bytes().strip_prefix(name.as_bytes());
+            let value = argument.as_bytes().strip_prefix(name.as_bytes());
             if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
                 return Some(OsStr::from_bytes(value));
             }
@@ -333,9 +353,9 @@ fn is_handed_over(option: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    fn arguments(program: &str, words: &[&str]) -> Arguments {
-        let words = words.iter().map(OsString::from).collect();
-        Arguments { program: program.into(), words }
+    fn arguments(program: &str, arguments: &[&str]) -> Arguments {
+        let arguments = arguments.iter().map(OsString::from).collect();
+        Arguments { program: program.into(), arguments }
     }
 
     #[test]
@@ -365,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_found_where_nobody_listens() {
+    fn no_process_is_found_where_none_listens() {
         assert!(Vmm::find(Path::new("/nowhere/ch.sock"), Path::new("ch")).unwrap().is_none());
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("ch.sock");

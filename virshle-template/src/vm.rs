@@ -1,14 +1,17 @@
 //! `[[template.vm]]`: what a machine is made of.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::boot::Boot;
 use crate::disk::DiskTemplate;
+use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::name::{self, Names};
 use crate::net::NetTemplate;
+use crate::restart::RestartPolicy;
 use crate::section::Section;
 use crate::vcpus::Vcpus;
 
@@ -33,6 +36,18 @@ pub struct VmTemplate {
     pub autostart: bool,
     /// Whether the guest may run guests itself.
     pub nested: bool,
+    /// Its place among those that start with the host: lower ones come first, and those without a
+    /// number last.
+    pub order: Option<u32>,
+    /// How long those of later places wait once it runs, in seconds.
+    #[serde(rename = "delay")]
+    pub delay_seconds: u64,
+    /// What happens when it has ended without being asked to.
+    pub restart: RestartPolicy,
+    /// The guest is reset when it hangs: it has a watchdog, which its kernel or an init has to feed.
+    pub watchdog: bool,
+    /// How much of the host it may take.
+    pub limits: Limits,
     /// The disks, in the guest's order.
     #[serde(rename = "disk")]
     pub disks: Vec<DiskTemplate>,
@@ -42,6 +57,9 @@ pub struct VmTemplate {
     /// The file with what the guest is given at its first boot, unless another is named then.
     pub user_data: Option<PathBuf>,
 }
+
+/// The longest wait between machines that start with the host.
+const MOST_DELAY: Duration = Duration::from_secs(3600);
 
 impl VmTemplate {
     /// The template in `section` and its name, as far as it has them: what it lacks is noted.
@@ -54,6 +72,12 @@ impl VmTemplate {
         let autostart = section.boolean("autostart").unwrap_or(false);
         // What a guest has of it is the part of KVM that the most was found wrong in.
         let nested = section.boolean("nested").unwrap_or(false);
+        let order = section.integer("order", 0, u32::MAX.into());
+        let order = order.and_then(|order| u32::try_from(order.value).ok());
+        let delay = section.time("delay", MOST_DELAY).map(|delay| delay.value);
+        let restart = RestartPolicy::read(&section);
+        let watchdog = section.boolean("watchdog").unwrap_or(false);
+        let limits = Limits::read(&section);
         let disks = DiskTemplate::read_all(&section);
         let nets = NetTemplate::read_all(&section);
         let user_data = section.path("user_data");
@@ -67,6 +91,11 @@ impl VmTemplate {
                 boot,
                 autostart,
                 nested,
+                order,
+                delay_seconds: delay.unwrap_or_default().as_secs(),
+                restart,
+                watchdog,
+                limits,
                 disks,
                 nets,
                 user_data,

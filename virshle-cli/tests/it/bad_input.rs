@@ -33,7 +33,6 @@ fn invalid_arguments_are_2() {
     ] {
         home.run(arguments).fails_with(2, &[]);
     }
-    ran(&mut home.command(&[])).fails_with(2, &["Usage: v"]);
 }
 
 #[test]
@@ -79,6 +78,29 @@ fn no_such_template_is_3() {
 }
 
 #[test]
+fn an_unknown_template_is_no_empty_listing() {
+    let home = Home::new();
+    for command in ["vm ls", "vm start", "vm rm"] {
+        let ran = home.run(&format!("{command} --template bar"));
+        ran.fails_with(3, &["no template \"bar\"", "did you mean \"bare\"?", "v template ls"]);
+    }
+    assert_eq!(home.json("vm ls --template bare"), serde_json::json!([]));
+    // What the machines were created from is a template, also when the configuration has it no more.
+    home.ok("vm create -t bare");
+    home.write_config("");
+    assert_eq!(home.json("vm ls --template bare").as_array().unwrap().len(), 1);
+    home.run("vm ls --template disk").fails_with(3, &["no template \"disk\""]);
+}
+
+#[test]
+fn a_name_in_place_of_an_id_is_answered() {
+    let home = Home::new();
+    for command in ["vm info --id web", "vm start --id web"] {
+        home.run(command).fails_with(2, &["an id is a number", "--name"]);
+    }
+}
+
+#[test]
 fn an_invalid_configuration_is_4_with_the_line() {
     let home = Home::new();
     home.write_config("[node]\nroot = 7\n");
@@ -108,7 +130,9 @@ fn an_invalid_template_is_4_and_the_others_work() {
 fn an_explicit_configuration_must_exist() {
     let home = Home::new();
     home.run("--config nowhere.toml vm ls").fails_with(4, &["nowhere.toml"]);
-    home.run("template check nowhere.toml").fails_with(4, &["nowhere.toml"]);
+    let argument = home.run("template check nowhere.toml");
+    argument.fails_with(4, &["nowhere.toml", "correct the path"]);
+    assert!(!argument.stderr.contains("--config"), "{argument:?}");
 }
 
 #[test]
@@ -175,7 +199,7 @@ fn unsuitable_images_leave_nothing_behind() {
     short.fails_with(short.code, &["cannot create disk \"os\""]);
     assert!([1, 4].contains(&short.code), "{short:?}");
     // One that isn't there, by its path or by its name: one cause, one exit code.
-    home.run("vm create -t gone").fails_with(3, &["no-such-image.raw"]);
+    home.run("vm create -t gone").fails_with(3, &["no-such-image.raw", "correct the disk's path"]);
     home.write_config(
         "[[template.vm]]\nname = \"name\"\nvcpu = 1\nvram = 1\n\
          disk = [{ name = \"os\", image = \"nothing\" }]\n\

@@ -123,7 +123,7 @@ impl Access {
         match self {
             Self::Owns => "belongs to user 65533",
             Self::WritesByGroup => "group can write",
-            Self::Writes => "everybody can write",
+            Self::Writes => "every user can write",
         }
     }
 

@@ -108,7 +108,7 @@ fn a_failed_import_is_reported_and_leaves_nothing() {
     let error = home.run("image import image.raw --json");
     assert_eq!((error.code, error.stdout.as_str()), (6, ""));
     assert_eq!(error.error()["code"], "image-taken");
-    // What is no image in the folder hides no other.
+    // What is no image in the directory hides no other.
     fs::write(home.root().join("cache/notes.gz"), b"\x1f\x8b\x08 and more").unwrap();
     let listed = home.run("image ls");
     assert_eq!(listed.code, 0, "{listed:?}");

@@ -5,11 +5,14 @@
 mod access;
 mod bad_input;
 mod color;
+mod completions;
 mod console;
 mod first_session;
+mod habits;
 mod help;
 mod home;
 mod host;
+mod host_key;
 mod hostile;
 mod image;
 mod json;

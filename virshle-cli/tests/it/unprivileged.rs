@@ -12,7 +12,7 @@ use virshle_testkit_macros::test_on;
 use crate::access::assert_private;
 use crate::home::{Home, Ran, ran};
 
-/// Nobody, whom every system has; and another one.
+/// `nobody`, which every system has; and another one.
 const USER: u32 = 65534;
 const STRANGER: u32 = 65533;
 /// A group as `virshle` and `kvm` would be.
@@ -148,7 +148,7 @@ fn root_unprivileged_user_gets_the_missing_requirements_reported() {
     let host = Host::new("tap", OpenVswitch::start);
     fs::set_permissions(host.home.path("v"), fs::Permissions::from_mode(0o755)).unwrap();
     let alone = |arguments: &str| host.v(&["--clear-groups"], arguments);
-    // What touches nothing but his files he can do as he is.
+    // What touches the user's own files alone needs no privilege.
     for arguments in ["vm create -t bare --name web", "vm ls", "vm info web", "template ls"] {
         let ran = alone(arguments);
         assert_eq!(ran.code, 0, "v {arguments}: {ran:?}");
@@ -166,7 +166,7 @@ fn root_unprivileged_user_gets_the_missing_requirements_reported() {
     assert_eq!(host.member("node init").code, 0);
     host.member_can("vm create -t net --name db");
     let start = host.member("vm start db");
-    start.fails_with(5, &["cannot create tap vm2-main", "CAP_NET_ADMIN", "a vhost network"]);
+    start.fails_with(5, &["cannot create tap vm2-", "CAP_NET_ADMIN", "a vhost network"]);
     assert_eq!(host.ovs.vsctl(&["list-ports", "br0"]), "");
 }
 
@@ -184,7 +184,7 @@ fn root_unprivileged_image_of_another_user_is_not_copied() {
     host.member(&import).fails_with(1, &["image.raw", "Permission denied"]);
     assert_eq!(host.member_can("vm ls"), serde_json::json!([]));
     assert_eq!(host.member_can("image ls"), serde_json::json!([]));
-    // One who may read it has a copy of his own.
+    // A user who may read it has a copy of their own.
     grant(0o644);
     let made = host.member_can("vm create -t bare --name web");
     let disk = Path::new(made[0]["dir"].as_str().unwrap()).join("disk/os");

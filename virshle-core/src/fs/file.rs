@@ -19,7 +19,7 @@ pub(crate) enum Sync {
     No,
 }
 
-/// Creates a directory with `mode`, whatever the umask says; one that is there stays as it is.
+/// Creates a directory with `mode`, whatever the umask is; one that is there stays as it is.
 pub(crate) fn ensure_directory(path: &Path, mode: u32) -> Result<(), FileError> {
     let failed = FileError::writing(path);
     if path.is_dir() {
@@ -28,7 +28,7 @@ pub(crate) fn ensure_directory(path: &Path, mode: u32) -> Result<(), FileError> 
     if let Some(parent) = path.parent()
         && !parent.exists()
     {
-        // Directories of the host's, as any program creates them; but never writable for everybody.
+        // Directories of the host's, as any program creates them; but never writable for every user.
         DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(&failed)?;
     }
     match create_directory(path, mode) {
@@ -38,14 +38,14 @@ pub(crate) fn ensure_directory(path: &Path, mode: u32) -> Result<(), FileError> 
     }
 }
 
-/// Creates a directory with `mode`, whatever the umask says.
+/// Creates a directory with `mode`, whatever the umask is.
 pub(crate) fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(path)?;
     // The umask was applied.
     Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode))?)
 }
 
-/// Creates a file that is its user's alone, whatever the umask says.
+/// Creates a file that is its user's alone, whatever the umask is.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;

@@ -7,6 +7,7 @@ use virshle_hypervisor::{Qcow2Fault, Version};
 use virshle_net::NetError;
 
 use crate::failure::{ErrorKind, Failure, Verdict};
+use crate::hardware::confine::error::ConfineError;
 use crate::machine::error::{MachineError, network_verdict};
 use crate::machine::vm::Vm;
 use crate::model::name::VmName;
@@ -33,6 +34,14 @@ pub enum HardwareError {
         vm: VmName,
         /// Where it was looked for.
         places: Vec<PathBuf>,
+    },
+    /// The machine's VMM can't be confined.
+    #[error("cannot confine machine {vm}")]
+    Confine {
+        /// The machine.
+        vm: VmName,
+        /// Why.
+        source: ConfineError,
     },
     /// A disk's backing files can't be read.
     #[error("cannot read the backing files of disk {disk:?} of machine {vm}")]
@@ -111,6 +120,7 @@ impl Failure for HardwareError {
                     place.unwrap_or_default()
                 ))
             }
+            Self::Confine { source, .. } => source.verdict(),
             Self::BackingFiles { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
             Self::FaultyWithDisk { path, .. } => {
                 Verdict::new(ErrorKind::Host, "hypervisor-faulty").text(faulty_hint(path))

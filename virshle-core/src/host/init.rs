@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use virshle_net::Switch;
 
+use crate::hardware::net::bridge::close;
 use crate::hardware::net::config::datapath;
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
@@ -76,6 +77,8 @@ impl Node {
             switch
                 .ensure_bridge(&network.bridge, asked, TIMEOUT)
                 .map_err(failed(format!("create {what}")))?;
+            let closed = switch.require_bridge(&network.bridge).and_then(|bridge| close(&bridge));
+            closed.map_err(failed(format!("close {what} to router advertisements")))?;
         }
         if let Some(uplink) = &network.uplink {
             let what = format!("patch link between {} and {uplink}", network.bridge);

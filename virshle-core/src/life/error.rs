@@ -48,6 +48,16 @@ pub enum CreateError {
         /// Why.
         source: DiskError,
     },
+    /// Several machines were asked for, of a template that only one can be created from.
+    #[error("cannot create {count} machines of template {template:?}: all would have {identity}")]
+    OneIdentity {
+        /// The template.
+        template: String,
+        /// How many were asked for.
+        count: u32,
+        /// The MAC address, or the address and its network.
+        identity: String,
+    },
     /// A template's MAC address is none.
     #[error("network interface {net:?} of template {template:?} has no valid MAC address")]
     Mac {
@@ -128,19 +138,19 @@ impl Failure for CreateError {
             Self::Store(error) => error.verdict(),
             Self::Image(error) => images::verdict(error),
             Self::MissingImage { source, .. } => {
-                // As for an image of the cache that isn't there: one cause, one exit code.
-                let kind = match source.kind() {
-                    io::ErrorKind::NotFound => ErrorKind::NotFound,
-                    _ => ErrorKind::Failed,
-                };
-                let verdict = Verdict::new(kind, "image-missing");
+                let is = |kind| Verdict::new(kind, "image-missing");
                 match source.kind() {
-                    io::ErrorKind::PermissionDenied => verdict
+                    io::ErrorKind::PermissionDenied => is(ErrorKind::Failed)
                         .text("let this user read the file, and enter the directories above it"),
-                    _ => verdict.text("correct the disk's path in the template"),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                        is(ErrorKind::NotFound).text("correct the disk's path in the template")
+                    }
+                    _ => is(ErrorKind::Failed).text("correct the disk's path in the template"),
                 }
             }
             Self::Disk { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
+            Self::OneIdentity { .. } => Verdict::new(ErrorKind::Usage, "identity-fixed")
+                .text("create one, or leave mac and address out of the template"),
             Self::Mac { source, .. } => {
                 Verdict::new(ErrorKind::Config, "config-wrong").hint(source.hint())
             }

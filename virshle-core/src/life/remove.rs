@@ -2,6 +2,7 @@
 
 use crate::fs::error::FileError;
 use crate::fs::remove::remove_locked;
+use crate::hardware::confine::release;
 use crate::hardware::net::ports::disconnect;
 use crate::life::error::RemoveError;
 use crate::machine::vm::Vm;
@@ -38,6 +39,7 @@ fn remove(vm: &Vm, force: Force) -> Result<(), RemoveError> {
         }
         None => disconnect(vm),
     }
+    release(vm);
     let gone = vm.node().store().retire(vm.definition().uuid)?;
     remove_locked(&gone, LOCK, lock).map_err(|error| match error {
         FileError::Remove { path, source } => {

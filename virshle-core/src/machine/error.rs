@@ -46,7 +46,7 @@ pub enum MachineError {
         vm: VmName,
         /// What was being done.
         doing: &'static str,
-        /// The end of its log, when it says more than the source does.
+        /// The end of its log, when it adds to the source.
         log: Vec<String>,
         /// Why.
         source: HypervisorError,
@@ -146,6 +146,10 @@ impl Failure for SelectError {
             }
             Self::NoSuchVm { word, known } => Verdict::new(ErrorKind::NotFound, "vm-not-found")
                 .remedy(Remedy::ListVms { nearest: nearest(word, known).cloned() }),
+            Self::NoSuchTemplate { name, known } => {
+                Verdict::new(ErrorKind::NotFound, "template-not-found")
+                    .remedy(Remedy::ListTemplates { nearest: nearest(name, known).cloned() })
+            }
             Self::Ambiguous { .. } => {
                 Verdict::new(ErrorKind::Usage, "vm-ambiguous").remedy(Remedy::NameExactly)
             }
@@ -167,6 +171,7 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::BridgeFailed { .. }
             | NetError::NoDpdk
             | NetError::CreateTap { .. }
+            | NetError::Sysctl { .. }
             | NetError::CreateMacvtap { .. }
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };
@@ -179,6 +184,7 @@ fn hypervisor_kind(error: &HypervisorError) -> ErrorKind {
         HypervisorError::Run { .. }
         | HypervisorError::Died { .. }
         | HypervisorError::TooOld { .. }
+        | HypervisorError::Wrapped { .. }
         | HypervisorError::VersionUnknown { .. } => ErrorKind::Host,
         _ => ErrorKind::Failed,
     }

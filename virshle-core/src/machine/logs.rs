@@ -15,7 +15,7 @@ use virshle_hypervisor::open_untrusted_with;
 
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
-use crate::store::layout::{SERIAL_LOG, VMM_LOG};
+use crate::store::layout::{EVENTS, SERIAL_LOG, VMM_LOG};
 
 /// A log that is longer than this is cut, in bytes.
 const MOST: u64 = 16 << 20;
@@ -43,7 +43,7 @@ impl Vm {
 }
 
 pub(crate) fn bound_logs(directory: &Path) {
-    for name in [SERIAL_LOG, VMM_LOG] {
+    for name in [SERIAL_LOG, VMM_LOG, EVENTS] {
         let path = directory.join(name);
         match bound(&path, MOST, LOG_CUT) {
             Ok(0) => {}

@@ -69,7 +69,7 @@ impl Node {
         &self.inner.host
     }
 
-    /// What the node calls itself: the host's name if the configuration says nothing else.
+    /// The node's name: the host's unless the configuration sets another.
     pub fn alias(&self) -> &str {
         self.config().node.alias.as_deref().unwrap_or_else(|| self.host())
     }

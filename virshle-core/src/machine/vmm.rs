@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use virshle_hypervisor::{Client, HypervisorError, Vmm, last_lines};
+use virshle_hypervisor::{Client, HypervisorError, Vmm, failure_lines};
 
 use crate::fs::error::FileError;
 use crate::fs::file::remove_if_there;
@@ -12,7 +12,7 @@ use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 use crate::store::{Store, layout};
 
-/// The lines of cloud-hypervisor's log that an error carries.
+/// The lines of cloud-hypervisor's log that an error carries, and of those that tell of a failure.
 const LOG_LINES: usize = 8;
 /// How long a killed VMM may take to end: it has memory to give back.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ impl Vm {
         // The log's end is in the error of one that died already.
         let log = match source {
             HypervisorError::Died { .. } => Vec::new(),
-            _ => last_lines(&self.vmm_log(), LOG_LINES),
+            _ => failure_lines(&self.vmm_log(), LOG_LINES),
         };
         MachineError::Hypervisor { vm: self.name().clone(), doing, log, source }
     }

@@ -1,10 +1,11 @@
 //! The names of a machine's ports, which are those of its devices in the host's kernel as well.
 
+use uuid::Uuid;
 use virshle_net::InterfaceName;
 
 use crate::model::definition::NetKind;
 
-/// The name of a port: it shows the machine.
+/// The name of a port on the system's own node: it shows the machine.
 ///
 /// A device in the host's kernel has at most 15 bytes. A name that would not fit is numbered
 /// instead, as a cut one could be another's too.
@@ -18,7 +19,24 @@ pub(crate) fn port_name(id: u64, net: &str, index: usize, kind: NetKind) -> Stri
     }
 }
 
-/// Whether `name` is one that [`port_name`] gives to the machine `id`: so it names no other
+/// The name of a port on another node: some of the machine's uuid is in it, so that no other node's
+/// machine has it, whatever ids it gives.
+pub(crate) fn unmistakable_name(id: u64, uuid: Uuid, index: usize) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let (beginning, end) = (format!("vm{id}-"), index.to_string());
+    // Random bits: those of the version are further up. One machine in 34 million has the same of
+    // the same id.
+    let mut bits = uuid.as_u128();
+    let room = InterfaceName::MAX_LEN.saturating_sub(beginning.len() + end.len());
+    let mut tag = String::new();
+    for _ in 0..room.clamp(1, 5) {
+        tag.push(char::from(LETTERS[usize::try_from(bits & 31).unwrap_or_default()]));
+        bits >>= 5;
+    }
+    format!("{beginning}{tag}{end}")
+}
+
+/// Whether `name` is one that [`port_name`] or [`unmistakable_name`] gives to the machine `id`: so it names no other
 /// machine's device, nor one of the host's. A definition is a file, in which any name may stand.
 pub(crate) fn is_port_name(name: &str, id: u64) -> bool {
     let Some(rest) = name.strip_prefix(&format!("vm{id}")) else { return false };
@@ -30,6 +48,18 @@ pub(crate) fn is_port_name(name: &str, id: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_of_two_nodes_have_two_names() {
+        let [one, two] = [1, 2].map(|uuid| unmistakable_name(3, Uuid::from_u128(uuid), 0));
+        assert_ne!(one, two);
+        for (id, index) in [(1, 0), (99_999, 99), (9_999_999, 12)] {
+            let name = unmistakable_name(id, Uuid::from_u128(u128::MAX), index);
+            assert!(InterfaceName::new(&name).is_ok(), "{name}");
+            assert!(is_port_name(&name, id), "{name}");
+        }
+        assert_ne!(unmistakable_name(3, Uuid::nil(), 0), unmistakable_name(3, Uuid::nil(), 1));
+    }
 
     #[test]
     fn port_names_fit_the_kernel_and_are_never_cut() {

@@ -62,7 +62,7 @@ impl Dir {
         text.map_err(|source| io::Error::new(ErrorKind::InvalidData, source))
     }
 
-    /// Tells whether the machine `uuid` has an API socket: whether there may be a VMM.
+    /// Whether the machine `uuid` has an API socket: whether there may be a VMM.
     pub(crate) fn may_run(&self, uuid: Uuid) -> bool {
         statat(&self.directory, of(uuid, API_SOCKET), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }

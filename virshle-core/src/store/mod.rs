@@ -159,7 +159,7 @@ impl Store {
         if let Some(head) = quick.filter(|head| head.uuid == uuid) {
             return Ok(head);
         }
-        // Read with care, for what is to be said of it.
+        // Read again with care, for the error message.
         let (path, text) = self.text(uuid)?;
         let head = Head::from_toml(&text, &path)?;
         if head.uuid == uuid { Ok(head) } else { Err(uuid_mismatch(path)) }

@@ -142,7 +142,7 @@ fn ch_a_definition_that_names_a_device_of_the_hosts_does_not_get_at_it() {
         let vm = lab.create("xs");
         let path = vm.directory().join("vm.toml");
         let text = fs::read_to_string(&path).unwrap();
-        let own = format!("port = \"vm{}-main\"", vm.definition().id);
+        let own = format!("port = {:?}", vm.definition().nets[0].port);
         assert!(text.contains(&own), "{text}");
         for port in ["lo", "vm99-main", "../../kernel"] {
             fs::write(&path, text.replace(&own, &format!("port = {port:?}"))).unwrap();
@@ -168,7 +168,7 @@ fn a_version_that_destroys_compressed_disks_is_told_of_before_one_is_created() {
     assert!(command.status().unwrap().success());
     for (version, level) in [("52.0", Some(Level::Warning)), ("53.0", None)] {
         let program = lab.path("ch");
-        fs::write(&program, format!("#!/bin/sh\necho cloud-hypervisor v{version}\n")).unwrap();
+        fs::write(&program, format!("#!/bin/sh\nexec echo cloud-hypervisor v{version}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let mut config = lab.node.config().clone();
         config.hypervisor.program = program;

@@ -11,11 +11,11 @@ use virshle_disk::{
 };
 use virshle_testkit_macros::test_on;
 
-pub(crate) fn qemu_img(words: &[&str]) -> String {
-    let output = Command::new("qemu-img").args(words).output().unwrap();
+pub(crate) fn qemu_img(args: &[&str]) -> String {
+    let output = Command::new("qemu-img").args(args).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "qemu-img {words:?}: {text}{errors}");
+    assert!(output.status.success(), "qemu-img {args:?}: {text}{errors}");
     text
 }
 
@@ -188,16 +188,16 @@ fn compressed_clusters_are_found_and_kept_when_a_disk_is_grown() {
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
     fs::write(at("raw"), b"all work and no play ".repeat(200_000)).unwrap();
     assert!(!has_compressed_clusters(&at("raw")).unwrap());
-    for (words, is_compressed) in [
+    for (args, is_compressed) in [
         (&["-o", "compat=1.1"][..], false),
         (&["-c"], true),
         (&["-c", "-o", "compression_type=zstd"], true),
     ] {
-        let arguments = [&["convert", "-O", "qcow2"], words, &[&text("raw"), &text("image")]];
+        let arguments = [&["convert", "-O", "qcow2"], args, &[&text("raw"), &text("image")]];
         qemu_img(&arguments.concat());
         CloneRequest::new(&at("image"), &at("disk")).size_bytes(1 << 30).run().unwrap();
         for name in ["image", "disk"] {
-            assert_eq!(has_compressed_clusters(&at(name)).unwrap(), is_compressed, "{words:?}");
+            assert_eq!(has_compressed_clusters(&at(name)).unwrap(), is_compressed, "{args:?}");
         }
         // An overlay has none of its own.
         let request = CloneRequest::new(&at("image"), &at("top")).mode(CloneMode::Overlay);

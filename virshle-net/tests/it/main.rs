@@ -5,7 +5,11 @@
 mod bridge;
 mod client;
 mod fault;
+mod frames;
+mod guard;
+mod host_stack;
 mod macvtap;
+mod passt;
 mod patch;
 mod port;
 mod socket_access;

@@ -3,6 +3,7 @@
 use virshle_core::ImageName;
 use virshle_core::template::ByteSize;
 
+use crate::candidates;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::paint;
@@ -11,6 +12,7 @@ use crate::sheet::Sheet;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Show this image
+    #[arg(add = candidates::images())]
     name: ImageName,
 }
 

@@ -1,7 +1,8 @@
-//! `v node check`: checks the host's requirements, and removes orphaned resources.
+//! `v node check`: checks the host's requirements, removes orphaned resources, and reconnects
+//! machines.
 
 use serde::Serialize;
-use virshle_core::{Finding, Level, MachineError, Node, Orphan};
+use virshle_core::{Disconnected, Finding, Level, MachineError, Node, NodeCheck, Orphan};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -12,9 +13,10 @@ use crate::report::ErrorDocument;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Remove orphaned resources
+    /// Remove orphaned resources, and reconnect machines
     ///
-    /// Processes, ports, directories and sockets that belong to no running machine
+    /// Processes, ports, directories and sockets that belong to no running machine are removed. A
+    /// running machine whose port was deleted gets it back, and runs on
     #[arg(long)]
     repair: bool,
 }
@@ -27,6 +29,10 @@ struct Checked<'a> {
     orphans: &'a [Orphan],
     /// Orphaned resources that were removed, or could not be.
     repaired: Vec<Repaired<'a>>,
+    /// Running machines whose network is not as it is defined.
+    disconnected: &'a [Disconnected],
+    /// Those that have it back, or could not be given it.
+    reconnected: Vec<Reconnected<'a>>,
 }
 
 /// A finding, as JSON.
@@ -57,17 +63,27 @@ struct Repaired<'a> {
     error: Option<ErrorDocument>,
 }
 
+#[derive(Serialize)]
+struct Reconnected<'a> {
+    #[serde(flatten)]
+    machine: &'a Disconnected,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorDocument>,
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let node = context.node()?;
     let check = node.check()?;
-    let (orphans, repaired) = if args.repair {
-        (Vec::new(), repair(&node, check.orphans))
+    let NodeCheck { findings, orphans, disconnected, .. } = check;
+    let (orphans, repaired, disconnected, reconnected) = if args.repair {
+        let repaired = repair(&node, orphans);
+        (Vec::new(), repaired, Vec::new(), reconnect(&node, disconnected))
     } else {
-        (check.orphans, Vec::new())
+        (orphans, Vec::new(), disconnected, Vec::new())
     };
     if context.output.json {
         context.output.json(&Checked {
-            findings: check.findings.iter().map(Found::from).collect(),
+            findings: findings.iter().map(Found::from).collect(),
             orphans: &orphans,
             repaired: repaired
                 .iter()
@@ -76,13 +92,24 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
                     error: error.as_ref().map(ErrorDocument::new),
                 })
                 .collect(),
+            disconnected: &disconnected,
+            reconnected: reconnected
+                .iter()
+                .map(|(machine, error)| Reconnected {
+                    machine,
+                    error: error.as_ref().map(ErrorDocument::new),
+                })
+                .collect(),
         })?;
     } else {
-        show_findings(context, &check.findings);
+        show_findings(context, &findings);
+        show_disconnected(context, &disconnected);
         show_orphans(context, &orphans);
     }
     let failed = show_repaired(context, &repaired);
-    let missing = check.findings.iter().filter(|finding| finding.level == Level::Missing).count();
+    let still = show_reconnected(context, &reconnected);
+    let missing = findings.iter().filter(|finding| finding.level == Level::Missing).count();
+    let missing = missing + disconnected.len() + still;
     if failed > 0 {
         Err(CliError::Orphans { failed, total: repaired.len() })
     } else if missing > 0 {
@@ -97,6 +124,11 @@ fn repair(node: &Node, orphans: Vec<Orphan>) -> Vec<(Orphan, Option<CliError>)> 
         (orphan, result.err().map(CliError::from))
     };
     node.repair(orphans).into_iter().map(with_error).collect()
+}
+
+fn reconnect(node: &Node, machines: Vec<Disconnected>) -> Vec<(Disconnected, Option<CliError>)> {
+    let results = node.reconnect(machines).into_iter();
+    results.map(|(machine, result)| (machine, result.err().map(CliError::from))).collect()
 }
 
 fn show_findings(context: &Context, findings: &[Finding]) {
@@ -126,6 +158,30 @@ fn show_orphans(context: &Context, orphans: &[Orphan]) {
     for orphan in orphans {
         context.output.line(&format!("  {}", escape(&orphan.to_string())));
     }
+}
+
+fn show_disconnected(context: &Context, machines: &[Disconnected]) {
+    if machines.is_empty() {
+        return;
+    }
+    context.output.line(
+        "\nrunning machines without their network (`v node check --repair` reconnects them):",
+    );
+    for machine in machines {
+        context.output.line(&format!("  {}", escape(&machine.to_string())));
+    }
+}
+
+/// Prints which machines have their network back; returns how many have not.
+fn show_reconnected(context: &Context, reconnected: &[(Disconnected, Option<CliError>)]) -> usize {
+    for (machine, error) in reconnected {
+        match error {
+            Some(error) => context.report.draw_one_of_several(error),
+            None if context.output.json => {}
+            None => context.output.done(&format!("reconnected {}", escape(&machine.to_string()))),
+        }
+    }
+    reconnected.iter().filter(|(_, error)| error.is_some()).count()
 }
 
 /// Prints what was removed; returns how many resources could not be.

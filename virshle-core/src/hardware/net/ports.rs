@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use virshle_net::{InterfaceName, Macvtap, NetError, Owner, PortRequest};
+use virshle_net::{InterfaceName, Macvtap, NetError, Owner, PortRequest, Switch};
 
 use crate::hardware::error::HardwareError;
 use crate::machine::error::MachineError;
@@ -47,6 +47,7 @@ pub(crate) fn vhost_request(vm: &Vm, net: &NetDefinition) -> PortRequest {
 fn with_identity(request: PortRequest, vm: &Vm, net: &NetDefinition) -> PortRequest {
     let owner = Owner::new(vm.definition().uuid.to_string(), vm.name().as_str());
     let mut request = request.mac(net.mac).owner(owner.node(vm.node().mark()));
+    request = request.trunk(net.trunk.iter().copied());
     if let Some(vlan) = net.vlan {
         request = request.vlan(vlan);
     }
@@ -56,21 +57,11 @@ fn with_identity(request: PortRequest, vm: &Vm, net: &NetDefinition) -> PortRequ
     request
 }
 
-/// Whether the switch has created every port of the machine.
-pub(crate) fn are_connected(vm: &Vm) -> Result<bool, HardwareError> {
-    let mut switched = switched(vm).peekable();
-    if switched.peek().is_none() {
-        return Ok(true);
-    }
-    let ports = vm.node().switch(TIMEOUT)?.owned_ports().map_err(HardwareError::network(vm))?;
-    let uuid = vm.definition().uuid.to_string();
-    Ok(switched.all(|net| {
-        ports.iter().any(|port| {
-            port.name == net.port
-                && port.owner.uuid == uuid
-                && port.ofport.is_some_and(|number| number > 0)
-        })
-    }))
+/// Lets the switch connect to the socket of the vhost-user interface `net`, which is there.
+pub(crate) fn grant_access(vm: &Vm, switch: &Switch, net: &NetDefinition) -> Result<(), NetError> {
+    let Some((uid, gid)) = switch.peer_uid_gid() else { return Ok(()) };
+    let (socket, root) = (vm.net_socket(&net.name), vm.node().root());
+    virshle_net::grant_socket_access(&socket, root, uid, gid)
 }
 
 /// Removes the machine's ports and devices, if there are any. What can't be removed is logged;

@@ -10,6 +10,15 @@ use crate::machine::node::Node;
 /// cloud-hypervisor, and its version, which is known if it can be used.
 pub(super) fn check_hypervisor(node: &Node) -> (Finding, Option<Version>) {
     let program = &node.config().hypervisor.program;
+    if let Some(script) = virshle_hypervisor::script_without_exec(program) {
+        let finding = Finding::bad(
+            Level::Missing,
+            "cloud-hypervisor",
+            format!("{} is a script that never becomes cloud-hypervisor", script.display()),
+            text("end it with: exec cloud-hypervisor \"$@\""),
+        );
+        return (finding, None);
+    }
     let found = virshle_hypervisor::version(program, TIMEOUT);
     let version = found.as_ref().ok().copied();
     let finding = match found {

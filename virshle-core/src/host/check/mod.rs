@@ -15,6 +15,7 @@ use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
 use crate::host::check::kernel::{check_kvm, check_landlock};
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
+use crate::host::disconnected::{Disconnected, disconnected};
 use crate::host::repair::{Orphan, orphans, orphans_of_host};
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
@@ -27,12 +28,16 @@ pub struct NodeCheck {
     pub findings: Vec<Finding>,
     /// Orphaned resources, which belong to no machine and can be removed.
     pub orphans: Vec<Orphan>,
+    /// Running machines whose network is not as it is defined, and can be put right.
+    pub disconnected: Vec<Disconnected>,
 }
 
 impl NodeCheck {
-    /// The worst of the findings.
+    /// The worst of what was found.
     pub fn level(&self) -> Level {
-        self.findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Good)
+        let lost = self.disconnected.iter().map(|_| Level::Missing);
+        let found = self.findings.iter().map(|finding| finding.level);
+        found.chain(lost).max().unwrap_or(Level::Good)
     }
 }
 
@@ -52,7 +57,7 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     // What another user may have written names programs and files: none of them is run or opened.
     if let Some(untrusted) = node.store().untrusted() {
         let findings = vec![Finding::failure(Level::Missing, "trust", &untrusted), check_kvm()];
-        return Ok(NodeCheck { findings, orphans: Vec::new() });
+        return Ok(NodeCheck { findings, orphans: Vec::new(), disconnected: Vec::new() });
     }
     let mut findings = check_config(node);
     findings.extend(check_root(node));
@@ -70,6 +75,10 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));
     findings.extend(check_disks(node, version)?);
     findings.extend(version.map_or(Vec::new(), |version| check_images(node, version)));
-    let orphans = if no_switch { orphans_of_host(node)? } else { orphans(node)? };
-    Ok(NodeCheck { findings, orphans })
+    if no_switch {
+        let orphans = orphans_of_host(node)?;
+        return Ok(NodeCheck { findings, orphans, disconnected: Vec::new() });
+    }
+    let (orphans, disconnected) = (orphans(node)?, disconnected(node)?);
+    Ok(NodeCheck { findings, orphans, disconnected })
 }

@@ -98,8 +98,13 @@ fn create(
     let _held = images::hold(node, &disks::images_of(node, template))?;
     preflight::check_sockets(node, template)?;
     let parts = Parts::read(&request.provision, template)?;
+    let fixed = nets::fixed_identities(node, template)?;
+    if let Some(identity) = fixed.first().filter(|_| request.count > 1) {
+        let (template, identity) = (template.name.clone(), identity.to_string());
+        return Err(CreateError::OneIdentity { template, count: request.count, identity });
+    }
     node.store().sweep()?;
-    let staged = node.store().claim(request.count, request.name.as_ref())?;
+    let staged = node.store().claim(request.count, request.name.as_ref(), &fixed)?;
     Ok(in_parallel(staged, |staged| create_one(node, template, &parts, staged, on_copy)))
 }
 

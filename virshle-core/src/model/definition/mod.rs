@@ -177,21 +177,25 @@ pub(crate) mod tests {
     fn nets() -> impl Strategy<Value = NetDefinition> {
         let kind = prop_oneof![Just(NetKind::Vhost), Just(NetKind::Tap), Just(NetKind::Macvtap)];
         let texts = ("[^/\0]{3,20}", any::<[u8; 6]>(), any::<String>(), any::<String>());
-        let numbers = (option::of(any::<u16>()), option::of(any::<u16>()));
+        let trunk = proptest::collection::vec(any::<u16>(), 0..3);
+        let numbers = (option::of(any::<u16>()), trunk, option::of(any::<u16>()));
         let addresses = proptest::collection::vec((any::<std::net::IpAddr>(), 0..=32_u8), 0..3);
         (kind, texts, numbers, addresses).prop_map(
-            |(kind, (name, mac, bridge, port), (vlan, mtu_bytes), addresses)| NetDefinition {
-                name,
-                kind,
-                mac: MacAddr::new(mac),
-                bridge,
-                port,
-                vlan,
-                mtu_bytes,
-                addresses: addresses
-                    .into_iter()
-                    .map(|(ip, prefix_len)| InterfaceAddress { ip, prefix_len })
-                    .collect(),
+            |(kind, (name, mac, bridge, port), (vlan, trunk, mtu_bytes), addresses)| {
+                NetDefinition {
+                    name,
+                    kind,
+                    mac: MacAddr::new(mac),
+                    bridge,
+                    port,
+                    vlan,
+                    trunk,
+                    mtu_bytes,
+                    addresses: addresses
+                        .into_iter()
+                        .map(|(ip, prefix_len)| InterfaceAddress { ip, prefix_len })
+                        .collect(),
+                }
             },
         )
     }
@@ -257,6 +261,7 @@ pub(crate) mod tests {
                 bridge: "br0".into(),
                 port: "vm1-main".into(),
                 vlan: Some(12),
+                trunk: Vec::new(),
                 mtu_bytes: None,
                 addresses: Vec::new(),
             }],

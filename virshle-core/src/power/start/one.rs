@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use virshle_hypervisor::VmConfig;
+use virshle_hypervisor::{Cage, VmConfig};
 use virshle_net::PortRequest;
 
 use crate::fs::lock::Lock;
 use crate::hardware::error::HardwareError;
 use crate::hardware::net::attach::Network;
-use crate::hardware::net::ports::{are_connected, disconnect};
+use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::reconnect::reconnect;
 use crate::hardware::net::shared_ports::SharedPorts;
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
@@ -26,6 +27,7 @@ use crate::store::run_record;
 pub(super) struct Ready<'a> {
     network: Network<'a>,
     config: VmConfig,
+    cage: Cage,
     previous: Option<Run>,
     // The last to be dropped.
     _lock: Lock,
@@ -41,9 +43,9 @@ impl<'a> Ready<'a> {
             return Ok(None);
         }
         let previous = run_record::read(vm.directory());
-        let config = preflight(vm)?;
+        let (config, cage) = preflight(vm)?;
         let network = Network::prepare_among(vm, shared)?;
-        Ok(Some(Self { _lock: lock, previous, config, network }))
+        Ok(Some(Self { _lock: lock, previous, config, cage, network }))
     }
 
     /// What is asked of the ports of the machine's taps.
@@ -62,7 +64,7 @@ impl<'a> Ready<'a> {
                 return Err(error.into());
             }
         };
-        let started = launch(vm, &self.config, &mut self.network, options);
+        let started = launch(vm, &self.config, self.cage, &mut self.network, options);
         match started.and_then(|()| Ok(run_record::end_start(&run, vm.directory())?)) {
             Ok(()) => {
                 tracing::info!(vm = %vm.name(), "started");
@@ -92,10 +94,11 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
         let state = vm.state();
         let finished = previous.as_ref().is_some_and(|run| run.phase == Phase::Started);
         match state {
-            VmState::Running if finished => return Ok(Change::Unchanged),
+            VmState::Running if finished => return reconnected(vm, options),
             // The process that started it died when all but this record was done. The guest may
             // have run for days since.
-            VmState::Running if are_connected(vm)? => {
+            VmState::Running => {
+                reconnect(vm, options.answer_timeout)?;
                 let run = Run::starting(run_record::boot_id()).started();
                 run_record::write(&run, vm.directory())?;
                 return Ok(Change::Done);
@@ -108,9 +111,20 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
             _ => vm.kill(&vmm)?,
         }
     }
-    let config = preflight(vm)?;
+    let (config, cage) = preflight(vm)?;
     let network = Network::prepare(vm, options.answer_timeout)?;
-    Ready { _lock: lock, previous, config, network }.start(options)
+    Ready { _lock: lock, previous, config, cage, network }.start(options)
+}
+
+/// Gives a machine that runs what is missing of its network: a port that was deleted, or all of it
+/// when the switch has a new database.
+fn reconnected(vm: &Vm, options: &StartOptions) -> Result<Change, StartError> {
+    let missed = reconnect(vm, options.answer_timeout)?;
+    if missed.is_empty() {
+        return Ok(Change::Unchanged);
+    }
+    tracing::info!(vm = %vm.name(), missed = missed.join("; "), "reconnected");
+    Ok(Change::Reconnected)
 }
 
 /// Whether a start of the machine was begun, and the process that did it died before it came to the
