@@ -34,8 +34,6 @@ pub struct VmTemplate {
     pub boot: Boot,
     /// Started when the host boots.
     pub autostart: bool,
-    /// Whether the guest may run guests itself.
-    pub nested: bool,
     /// Its place among those that start with the host: lower ones come first, and those without a
     /// number last.
     pub order: Option<u32>,
@@ -48,6 +46,8 @@ pub struct VmTemplate {
     pub watchdog: bool,
     /// How much of the host it may take.
     pub limits: Limits,
+    /// Whether the guest may run guests itself.
+    pub nested: bool,
     /// The disks, in the guest's order.
     #[serde(rename = "disk")]
     pub disks: Vec<DiskTemplate>,
@@ -70,14 +70,14 @@ impl VmTemplate {
         let memory = Memory::read(&section);
         let boot = Boot::read(&section);
         let autostart = section.boolean("autostart").unwrap_or(false);
-        // What a guest has of it is the part of KVM that the most was found wrong in.
-        let nested = section.boolean("nested").unwrap_or(false);
         let order = section.integer("order", 0, u32::MAX.into());
         let order = order.and_then(|order| u32::try_from(order.value).ok());
         let delay = section.time("delay", MOST_DELAY).map(|delay| delay.value);
         let restart = RestartPolicy::read(&section);
         let watchdog = section.boolean("watchdog").unwrap_or(false);
         let limits = Limits::read(&section);
+        // What a guest has of it is the part of KVM that the most was found wrong in.
+        let nested = section.boolean("nested").unwrap_or(false);
         let disks = DiskTemplate::read_all(&section);
         let nets = NetTemplate::read_all(&section);
         let user_data = section.path("user_data");
@@ -90,12 +90,12 @@ impl VmTemplate {
                 memory,
                 boot,
                 autostart,
-                nested,
                 order,
                 delay_seconds: delay.unwrap_or_default().as_secs(),
                 restart,
                 watchdog,
                 limits,
+                nested,
                 disks,
                 nets,
                 user_data,
