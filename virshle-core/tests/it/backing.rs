@@ -168,7 +168,7 @@ fn a_version_that_destroys_compressed_disks_is_told_of_before_one_is_created() {
     assert!(command.status().unwrap().success());
     for (version, level) in [("52.0", Some(Level::Warning)), ("53.0", None)] {
         let program = lab.path("ch");
-        fs::write(&program, format!("#!/bin/sh\necho cloud-hypervisor v{version}\n")).unwrap();
+        fs::write(&program, format!("#!/bin/sh\nexec echo cloud-hypervisor v{version}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let mut config = lab.node.config().clone();
         config.hypervisor.program = program;
