@@ -131,7 +131,12 @@ impl Host {
 
     /// Writes the configuration file of `v`.
     pub(crate) fn configure(&self, toml: &str) -> Result<(), Failure> {
-        let script = format!("cat >/etc/virshle/config.toml <<'END'\n{toml}\nEND");
+        // The kernel of the nested host has no landlock that would do.
+        let confine = match toml.contains("[hypervisor]") {
+            true => "",
+            false => "\n[hypervisor]\nconfine = \"best-effort\"\n",
+        };
+        let script = format!("cat >/etc/virshle/config.toml <<'END'\n{toml}{confine}\nEND");
         self.ok(&script, COMMAND).map(drop)
     }
 

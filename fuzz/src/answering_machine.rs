@@ -18,7 +18,7 @@ pub(crate) struct AnsweringMachine {
 impl AnsweringMachine {
     pub(crate) fn start() -> Self {
         let directory = TempDir::new().unwrap();
-        let socket = directory.path().join("socket");
+        let socket = directory.path().join("socket.mgmt");
         let listener = UnixListener::bind(&socket).unwrap();
         let answer = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::clone(&answer);

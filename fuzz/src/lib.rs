@@ -13,7 +13,7 @@ mod text;
 
 pub use disk::qcow2;
 pub use hypervisor::{events, http};
-pub use net::ovsdb;
+pub use net::{openflow, ovsdb};
 pub use systemd::systemd;
 pub use text::{selector, template, user_data, values, vm_toml};
 
@@ -44,6 +44,7 @@ mod tests {
         seeds("values", super::values);
         seeds("selector", super::selector);
         seeds("qcow2", super::qcow2);
+        seeds("openflow", super::openflow);
         seeds("ovsdb", super::ovsdb);
         seeds("http", super::http);
         seeds("events", super::events);

@@ -49,7 +49,7 @@ impl CloudInitReader {
     }
 
     /// The cloud-config that it puts together from each of `texts`, files `user-data`; null where it
-    /// fails. What it can't read it leaves out, and goes on.
+    /// fails. What it can't read it leaves out.
     ///
     /// # Errors
     ///

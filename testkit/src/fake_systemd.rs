@@ -69,7 +69,7 @@ pub struct FakeSystemd {
     socket: PathBuf,
     shared: Arc<Shared>,
     _server: SocketServer,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl FakeSystemd {
@@ -79,8 +79,8 @@ impl FakeSystemd {
     ///
     /// If the temporary directory or the socket can't be created.
     pub fn start(act: impl Fn(&BusCall) -> BusAct + Clone + Send + 'static) -> io::Result<Self> {
-        let folder = TempDir::with_prefix("fake-systemd-")?;
-        let socket = folder.path().join("private");
+        let directory = TempDir::with_prefix("fake-systemd-")?;
+        let socket = directory.path().join("private");
         let shared = Arc::new(Shared::default());
         let inside = Arc::clone(&shared);
         // A client that goes away is an error: the connection's end.
@@ -92,7 +92,7 @@ impl FakeSystemd {
                 act
             }));
         })?;
-        Ok(Self { socket, shared, _server: server, _folder: folder })
+        Ok(Self { socket, shared, _server: server, _directory: directory })
     }
 
     /// Starts a manager that does all that it is asked to, or says so.

@@ -30,7 +30,7 @@ impl Frame {
         Self::arp(1, (mac, ip), ([0; 6], target), BROADCAST)
     }
 
-    /// An ARP reply that claims `ip` for `mac`, to everybody.
+    /// An ARP reply that claims `ip` for `mac`, to all.
     pub fn arp_reply(mac: [u8; 6], ip: Ipv4Addr) -> Self {
         Self::arp(2, (mac, ip), (BROADCAST, ip), BROADCAST)
     }
@@ -45,7 +45,7 @@ impl Frame {
         Self::new(to, sender.0, 0x0806, payload)
     }
 
-    /// A UDP packet over IPv4, to everybody on the link.
+    /// A UDP packet over IPv4, to all on the link.
     pub fn udp4(mac: [u8; 6], from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), content: &[u8]) -> Self {
         let udp = udp(from.1, to.1, content);
         let mut ip = vec![0x45, 0];
@@ -124,6 +124,13 @@ impl Frame {
     pub fn tagged(mut self, vlan: u16) -> Self {
         self.vlan = Some(vlan);
         self
+    }
+
+    /// With the tag of a VLAN in another tag of it.
+    #[must_use]
+    pub fn tagged_twice(self, vlan: u16) -> Self {
+        let inner = [&vlan.to_be_bytes()[..], &self.kind.to_be_bytes(), &self.payload].concat();
+        Self { vlan: Some(vlan), kind: 0x8100, payload: inner, ..self }
     }
 
     /// With another sender in an ARP packet.

@@ -153,8 +153,8 @@ impl Puppet<'_> {
             Attempt::Read(path) => self.open(path, number::O_NONBLOCK)?,
             Attempt::Write(path) => self.open(path, number::O_WRITE | number::O_NONBLOCK)?,
             Attempt::Create(path) => self.open(path, number::O_WRITE | number::O_CREATE)?,
-            Attempt::Connect(path) => self.to_socket(path, number::STREAM)?,
-            Attempt::Send(path) => self.to_socket(path, number::DATAGRAM)?,
+            Attempt::Connect(path) => self.open_socket(path, number::STREAM)?,
+            Attempt::Send(path) => self.open_socket(path, number::DATAGRAM)?,
             Attempt::RawSocket => self.socket(2, number::RAW, 1)?,
             Attempt::PacketSocket => self.socket(17, number::RAW, 0)?,
             Attempt::UdpSocket => self.socket(2, number::DATAGRAM, 0)?,
@@ -212,7 +212,7 @@ impl Puppet<'_> {
     }
 
     /// Connects to the Unix socket `path`, or sends it a datagram.
-    fn to_socket(&mut self, path: &Path, kind: u64) -> io::Result<Result<u64, Outcome>> {
+    fn open_socket(&mut self, path: &Path, kind: u64) -> io::Result<Result<u64, Outcome>> {
         use crate::sys::tracing::call::*;
         let socket = match self.make(SOCKET, &[1, kind, 0])? {
             Ok(socket) => socket,

@@ -39,7 +39,7 @@ pub enum Part {
     CloudInit,
     /// cloud-init as a library of Python, as its package installs it, and mtools to read a seed.
     CloudInitReader,
-    /// The same of a current version, named by `CLOUD_INIT_CURRENT`: a folder with its package
+    /// The same of a current version, named by `CLOUD_INIT_CURRENT`: a directory with its package
     /// `cloudinit`, such as an unpacked one of a newer Debian.
     CloudInitCurrent,
     /// DHCP servers, dnsmasq and Kea with its lease commands; the client of busybox; root.
@@ -88,7 +88,7 @@ impl Part {
             Self::CloudInit => "cloud-init, blkid, loop devices and root",
             Self::CloudInitReader => "cloud-init's Python package and mtools",
             Self::CloudInitCurrent => {
-                "a current cloud-init, its folder in CLOUD_INIT_CURRENT, and mtools"
+                "a current cloud-init, its directory in CLOUD_INIT_CURRENT, and mtools"
             }
             Self::Dhcp => "dnsmasq, kea-dhcp4, busybox and root",
         }

@@ -63,6 +63,16 @@ impl Sshd {
         self.make_key("host_key")
     }
 
+    /// Takes the private key `text` for its host key, as a machine does that got one.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written.
+    pub fn use_host_key(&self, text: &str) -> io::Result<()> {
+        // The mode of the file stays.
+        fs::write(self.path("host_key"), text)
+    }
+
     /// Its output so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()

@@ -274,10 +274,13 @@ struct Disk {
 }
 
 /// What may lie in a machine's directory besides its sockets.
-const FILES: [&str; 12] = [
+const FILES: [&str; 15] = [
     "vm.toml",
     "lock",
+    "known_hosts",
     "run.json",
+    "history.json",
+    "restart.json",
     "ch.log",
     "ch.log.1",
     "events.json",

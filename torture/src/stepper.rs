@@ -5,6 +5,8 @@
 //! which they come, until one of them becomes another program: that one is let go. Nothing is
 //! counted before the program's own runtime has set itself up (its first `sigaltstack`, which in
 //! a Rust program follows the dynamic loader).
+//!
+//! Longer than other files: a fourth of it are its tests, which need the whole.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;

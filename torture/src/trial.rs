@@ -1,4 +1,6 @@
 //! Parts that die, fall silent, or come back: what `v` does about it, and by when.
+//!
+//! Longer than other files: a trial is a function, and they share their steps.
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -13,7 +13,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// The verbs of other programs that are none of `v`, each with what to type.
 ///
 /// What means the same as a verb of `v` is an alias of it. What destroys more, or less, than its
-/// namesake is here: nobody should lose a disk by a guess.
+/// namesake is here: no user should lose a disk by a guess.
 const VERBS: &[(&[&str], &str)] = &[
     (
         &["destroy", "undefine", "terminate", "erase"],

@@ -27,6 +27,28 @@ fn path_in(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|path| !path.is_empty()).map(Into::into)
 }
 
+/// The node's root, if the environment names one.
+pub(crate) fn root() -> Option<PathBuf> {
+    path_in(ROOT)
+}
+
+/// The node, by the configuration at `config` or in the usual places: without one, all defaults.
+///
+/// # Errors
+///
+/// If there is a configuration, and it is invalid or can't be read.
+pub(crate) fn open(config: Option<&Path>, root: Option<&Path>) -> Result<Node, TemplateError> {
+    let config = match load(config) {
+        Err(TemplateError::NoFile { .. }) => supervised(Config::default()),
+        other => other?,
+    };
+    Ok(Node::new(config, root))
+}
+
+fn load(config: Option<&Path>) -> Result<Config, TemplateError> {
+    Ok(supervised(Config::load(&Config::locate(config)?)?))
+}
+
 /// What every command is given.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -51,7 +73,7 @@ impl Context {
         Self {
             command_line,
             config: globals.config,
-            root: globals.root.or_else(|| path_in(ROOT)),
+            root: globals.root.or_else(root),
             verbose: globals.verbose,
             output: Output::new(globals.json, globals.quiet, paint::stdout(globals.color)),
             report,
@@ -64,11 +86,7 @@ impl Context {
     ///
     /// If there is a configuration, and it is invalid or can't be read.
     pub(crate) fn node(&self) -> Result<Node, CliError> {
-        let config = match self.config() {
-            Err(TemplateError::NoFile { .. }) => Config::default(),
-            other => other?,
-        };
-        Ok(self.node_of(config))
+        Ok(open(self.config.as_deref(), self.root.as_deref())?)
     }
 
     /// The node, for a command that needs a template.
@@ -77,7 +95,7 @@ impl Context {
     ///
     /// If there is no configuration, or it is invalid or can't be read.
     pub(crate) fn node_with_templates(&self) -> Result<Node, CliError> {
-        Ok(self.node_of(self.config()?))
+        Ok(Node::new(load(self.config.as_deref())?, self.root.as_deref()))
     }
 
     /// The node at `root` with the configuration `config`, each if given: for machines that systemd calls.
@@ -90,12 +108,7 @@ impl Context {
         root: Option<&Path>,
         config: Option<&Path>,
     ) -> Result<Node, CliError> {
-        let located = Config::locate(config.or(self.config.as_deref()));
-        let config = match located.and_then(|path| Config::load(&path)) {
-            Err(TemplateError::NoFile { .. }) => Config::default(),
-            other => other?,
-        };
-        Ok(Node::new(supervised(config), root.or(self.root.as_deref())))
+        Ok(open(config.or(self.config.as_deref()), root.or(self.root.as_deref()))?)
     }
 
     /// The path of the configuration that this command reads.
@@ -132,14 +145,6 @@ impl Context {
             }
         }
         Ok(arguments)
-    }
-
-    fn config(&self) -> Result<Config, TemplateError> {
-        Config::load(&Config::locate(self.config.as_deref())?)
-    }
-
-    fn node_of(&self, config: Config) -> Node {
-        Node::new(supervised(config), self.root.as_deref())
     }
 }
 

@@ -295,8 +295,8 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_found_wherever_the_pieces_end() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let path = folder.path().join("log");
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("log");
         let long = "x".repeat(PIECE - 3);
         for (text, lines, expected) in [
             ("a\nb\nc\n".to_owned(), 2, "b\nc\n".to_owned()),
@@ -325,7 +325,7 @@ mod tests {
                 text.len()
             );
         }
-        let missing = folder.path().join("none");
+        let missing = directory.path().join("none");
         assert!(Growing::from_last_lines(missing, 3).unwrap().read_new(|_| panic!()).is_ok());
     }
 

@@ -63,7 +63,7 @@ pub use fs::in_parallel::in_parallel;
 pub use guest::console::Console;
 pub use guest::error::GuestError;
 pub use guest::ssh::SshRequest;
-pub use guest::ssh::known_hosts::HostKey;
+pub use guest::ssh::known_hosts::{HostKey, HostKeyVerdict};
 pub use guest::ssh::quote::QuoteError;
 pub use guest::stream::{GuestStream, Route};
 pub use guest::wait::awaited::{Awaited, SSH_PORT};
@@ -100,7 +100,7 @@ pub use model::selector::{SelectError, Selection, Selector};
 pub use model::state::{UnknownState, VmState};
 pub use model::timestamp::{InvalidTimestamp, Timestamp};
 pub use observe::info::{DiskInfo, NetInfo, VmInfo};
-pub use observe::listing::{Listing, VmSummary};
+pub use observe::listing::{Listing, VmIdentity, VmSummary};
 pub use observe::usage::Usage;
 pub use power::error::{RestartError, StartError, StopError};
 #[expect(deprecated, reason = "kept for programs that were written against it")]

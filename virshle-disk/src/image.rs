@@ -95,7 +95,8 @@ impl Opened {
         Ok(opened)
     }
 
-    fn raw(path: &Path, file: File) -> Result<Self, DiskError> {
+    /// Takes `file`, which is `path`, for a raw image.
+    pub(crate) fn raw(path: &Path, file: File) -> Result<Self, DiskError> {
         let failed = |source| DiskError::Read { path: path.to_owned(), source };
         let metadata = file.metadata().map_err(failed)?;
         let not_an_image = |what| Err(DiskError::NotAnImage { path: path.to_owned(), what });
@@ -120,6 +121,11 @@ impl Opened {
             backing_file: None,
         };
         Ok(Self { path: path.to_owned(), file, image, header: None, metadata })
+    }
+
+    /// Reads all of `bytes` at `offset`.
+    pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
     }
 
     /// Returns whether the file was written since it was opened.

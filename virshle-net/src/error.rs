@@ -267,6 +267,34 @@ pub enum NetError {
         /// As `tap`.
         wanted: &'static str,
     },
+    /// A bridge's management socket can't be reached, or the connection broke.
+    #[error("cannot {action} the bridge's management socket {}", .socket.display())]
+    Management {
+        /// As `connect to`.
+        action: &'static str,
+        /// The socket.
+        socket: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The bridge refused a message: nothing of its bundle was done.
+    #[error("the bridge at {} refused OpenFlow 1.4 or a flow (error {kind}, code {code})", .socket.display())]
+    OpenFlowRefused {
+        /// Its management socket.
+        socket: PathBuf,
+        /// OpenFlow's number for the kind of error.
+        kind: u16,
+        /// Which of that kind.
+        code: u16,
+    },
+    /// What answered at the management socket does not speak OpenFlow.
+    #[error("what listens at {} does not speak OpenFlow: {reason}", .socket.display())]
+    OpenFlowMalformed {
+        /// The management socket.
+        socket: PathBuf,
+        /// What it sent.
+        reason: String,
+    },
     /// A setting of a network device could not be read or set.
     #[error("cannot {action} {}", .path.display())]
     Sysctl {
@@ -350,6 +378,21 @@ impl NetError {
             }
             Self::PortTaken { port, owner: None } => {
                 format!("choose another name, or remove it: ovs-vsctl del-port {port}")
+            }
+            Self::Management { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run as root, or give this user access to the socket".into()
+            }
+            Self::Management { socket, .. } => {
+                let directory = socket.parent().unwrap_or(socket).display();
+                format!(
+                    "is ovs-vswitchd running, with its sockets in {directory}? (Debian: systemctl \
+                     restart openvswitch-switch)"
+                )
+            }
+            Self::OpenFlowRefused { kind: 0, .. } => {
+                "the bridge's protocols leave OpenFlow14 out: \
+                                                      ovs-vsctl clear bridge BRIDGE protocols"
+                    .into()
             }
             Self::Sysctl { .. } => {
                 "run as root, with /proc/sys writable: a container or a unit can \

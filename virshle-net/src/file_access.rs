@@ -94,13 +94,14 @@ impl<'a> FileAccess<'a> {
     /// As [`grant_user`](Self::grant_user).
     pub fn revoke_group(&mut self, gid: u32) -> io::Result<()> {
         if !self.list.remove_group(gid) {
-            Ok(())
-        } else if self.list.is_a_mode() {
-            // The mode has the mask in its group's place, which is now what the group itself has.
-            Ok(removexattr(place(self.file), NAME)?)
-        } else {
-            self.write()
+            return Ok(());
         }
+        // First written: the mode has the mask in its group's place, and that is now what the group has.
+        self.write()?;
+        if self.list.is_a_mode() {
+            removexattr(place(self.file), NAME)?;
+        }
+        Ok(())
     }
 
     fn write(&self) -> io::Result<()> {

@@ -15,6 +15,7 @@
 //! - A [`PasstRequest`] asks for a network in user space instead, which needs neither root nor a
 //!   switch; a [`Passt`] is one that runs.
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
+//! - A [`Guard`] keeps a machine from speaking as another one: flows of its port ([`Guards`]).
 //! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
 //!
 //! # Example
@@ -53,7 +54,7 @@
 //!
 //! # Limitations
 //!
-//! Linux on 64-bit machines. No flows, no tunnels, no quality of service:
+//! Linux on 64-bit machines. Flows only as far as a guard needs them; no tunnels, no quality of service:
 //! `ovs-ofctl` and `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the
 //! database. A machine's vhost-user socket is created by the monitor; only its switch's side is
 //! here.
@@ -67,12 +68,14 @@ mod deadline;
 mod device;
 mod error;
 mod file_access;
+mod guard;
 mod host_stack;
 mod interface_name;
 mod mac_addr;
 mod macvtap;
 mod neighbour;
 mod netlink;
+pub mod openflow;
 pub mod ovsdb;
 mod owned_port;
 mod owner;
@@ -94,6 +97,7 @@ pub use datapath::Datapath;
 pub use device::Device;
 pub use error::NetError;
 pub use file_access::{AccessRights, Asking, FileAccess};
+pub use guard::{Guard, GuardId, GuardState, Guards};
 pub use interface_name::InterfaceName;
 pub use mac_addr::MacAddr;
 pub use macvtap::Macvtap;

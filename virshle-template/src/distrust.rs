@@ -10,16 +10,16 @@ use std::os::unix::fs::MetadataExt;
 #[non_exhaustive]
 pub enum Distrust {
     /// It belongs to another user.
-    #[error("it belongs to user {uid}, and root would do as they wrote")]
+    #[error("it belongs to user {uid}, and root would act on it")]
     Owner {
         /// The user's id.
         uid: u32,
     },
     /// Its group can write to it; so it looks, too, if an access list lets others.
-    #[error("its group can write to it, and root would do as they wrote")]
+    #[error("its group can write to it, and root would act on it")]
     Group,
     /// Everybody can write to it.
-    #[error("everybody can write to it, and root would do as they wrote")]
+    #[error("every user can write to it, and root would act on it")]
     Everybody,
 }
 

@@ -1,6 +1,8 @@
-//! Finds the first account that user data names: the one by which the guest can be entered.
+//! Finds what is to be known of user data by who connects to the guest: the first account that it
+//! names, by which the guest can be entered, and the keys of the guest's ssh server.
 
 use crate::UserData;
+use crate::public_key::is_public_key;
 use crate::user_data::account;
 use crate::yaml;
 use crate::yaml_node::Node;
@@ -19,6 +21,26 @@ impl UserData {
     pub fn has_key(&self, key: &str) -> bool {
         let Self::CloudConfig(text) = self else { return false };
         yaml::parse(text).ok().flatten().is_some_and(|root| root.get(key).is_some())
+    }
+}
+
+impl UserData {
+    /// The public keys that a `#cloud-config` gives the guest's ssh server (`ssh_keys`): of each its
+    /// kind and its base64.
+    pub fn host_keys(&self) -> Vec<String> {
+        let Self::CloudConfig(text) = self else { return Vec::new() };
+        let root = yaml::parse(text).ok().flatten();
+        let Some(keys) = root.as_ref().and_then(|root| root.get("ssh_keys")) else {
+            return Vec::new();
+        };
+        let public = keys.entries().iter().filter_map(|(name, key)| {
+            let line =
+                key.text().filter(|_| name.text().is_some_and(|name| name.ends_with("_public")))?;
+            let mut words = line.split_ascii_whitespace();
+            let key = format!("{} {}", words.next()?, words.next()?);
+            is_public_key(&key).then_some(key)
+        });
+        public.collect()
     }
 }
 
@@ -107,6 +129,12 @@ mod tests {
         let data = |text: &str| UserData::CloudConfig(format!("#cloud-config\n{text}"));
         assert!(data("ssh_keys: {}\n").has_key("ssh_keys"));
         assert!(!data("a: {ssh_keys: {}}\n").has_key("ssh_keys"));
+        let key =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE7UyfmOAcsY5uvh3dOU7kHd9fVRrLJp5CqHYhSFBcd+";
+        let keys =
+            data(&format!("ssh_keys: {{ed25519_private: x, ed25519_public: {key} root@web}}\n"));
+        assert_eq!(keys.host_keys(), [key]);
+        assert!(data("ssh_keys: {ed25519_public: x, rsa_private: y}\n").host_keys().is_empty());
         assert!(!UserData::Script("#!/bin/sh\nssh_keys: {}\n".into()).has_key("ssh_keys"));
     }
 }

@@ -81,6 +81,9 @@ mod node;
 mod path;
 mod public_key;
 mod restart;
+#[cfg(test)]
+#[path = "../tests/schema/mod.rs"]
+mod schema_check;
 mod section;
 mod size;
 mod source;

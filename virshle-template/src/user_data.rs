@@ -287,7 +287,14 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE7UyfmOAcsY5uvh3dOU7kHd9fVRrLJp5CqHYhSFBcd+";
 
     fn parse(text: &str) -> Result<UserData, String> {
-        UserData::parse(text, Path::new("/me.toml")).map_err(|error| error.to_string())
+        let parsed = UserData::parse(text, Path::new("/me.toml"));
+        let is_script = matches!(parsed, Ok(UserData::Script(_) | UserData::CloudConfig(_)));
+        if !is_script {
+            let mistakes = parsed.as_ref().err().map_or(&[][..], TemplateError::mistakes);
+            let messages: Vec<_> = mistakes.iter().map(|mistake| mistake.message.clone()).collect();
+            crate::schema_check::Schema::user_data().assert_agrees(text, &messages);
+        }
+        parsed.map_err(|error| error.to_string())
     }
 
     #[test]

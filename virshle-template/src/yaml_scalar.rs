@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_told_from_what_only_looks_like_one() {
+    fn dates_are_distinguished_from_what_only_looks_like_one() {
         for (text, expected) in [
             ("2024-02-29", Some(true)),
             ("2023-02-29", Some(false)),

@@ -63,7 +63,7 @@ fn measure(
     };
     let row = Row::from([("name".into(), Value::from(name.as_str()))]);
     // Each takes the switch as the others do: without the port, and its database's server done with
-    // what it freed after the last client. `ovs-vsctl` reads the whole database, and whoever comes
+    // what it freed after the last client. `ovs-vsctl` reads the whole database, and the one that comes
     // next waits while the server's allocator puts the pieces together: 3 to 9 ms with 500 ports.
     let rest = || {
         ovs.vsctl(&["--if-exists", "del-port", "br0", name.as_str()]);

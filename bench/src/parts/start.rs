@@ -75,7 +75,7 @@ fn supervised(home: &Home, options: &Options, report: &Report) -> Result<(), Fai
     Ok(())
 }
 
-/// A vhost-user port alone, without a peer: what the switch, whose polling threads have to be told,
+/// A vhost-user port alone, without a peer: what the switch, whose polling threads have to be notified,
 /// takes of each start above.
 fn bare_port(ovs: &OpenVswitch, options: &Options, report: &Report) -> Result<(), Failure> {
     let failed = || "a vhost-user port".to_owned();

@@ -136,10 +136,24 @@ impl Stopped {
     pub(crate) fn step(&mut self, registers: &Registers) -> io::Result<Option<i64>> {
         self.set_registers(registers)?;
         request(libc::PTRACE_SINGLESTEP, self.tid)?;
-        if self.wait()? == libc::SIGSYS {
-            return Ok(None);
+        let mut caught = self.wait()? == libc::SIGSYS;
+        let result = self.registers()?.result();
+        // The end of the step and the filter's signal come one after the other, before any more of the
+        // program; none of them is delivered.
+        while self.has_pending()? {
+            request(libc::PTRACE_CONT, self.tid)?;
+            caught |= self.wait()? == libc::SIGSYS;
         }
-        Ok(Some(self.registers()?.result()))
+        Ok((!caught).then_some(result))
+    }
+
+    /// Whether a signal waits that a step, or a filter of system calls, has sent to the thread.
+    fn has_pending(&self) -> io::Result<bool> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.tid))?;
+        let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
+        let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        let pending = pending.ok_or(io::ErrorKind::InvalidData)?;
+        Ok([libc::SIGTRAP, libc::SIGSYS].iter().any(|signal| pending & (1 << (signal - 1)) != 0))
     }
 
     /// Waits until the thread has stopped, and gives the signal it stopped for.

@@ -1,6 +1,6 @@
 //! The commands, one to a file.
 
-mod completions;
+pub(crate) mod completions;
 mod image;
 mod man;
 mod node;
@@ -31,7 +31,8 @@ pub(crate) enum Command {
     Node(node::Command),
     /// Print a shell's completion script
     ///
-    /// For the current bash: source <(v completions bash)
+    /// For the current bash: source <(v completions bash). It offers the names of machines, templates and
+    /// images as well
     Completions(completions::Args),
     /// Show the manual page of a command, or write all pages to a directory
     Man(man::Args),

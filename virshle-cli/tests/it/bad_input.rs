@@ -1,6 +1,10 @@
 //! Invalid arguments and files, and a host that lacks a requirement: each has its exit code and message.
 
+use std::ffi::OsStr;
 use std::path::Path;
+
+use virshle_testkit::TestKernel;
+use virshle_testkit_macros::test_on;
 
 use crate::home::{Home, machines_below, ran};
 
@@ -194,9 +198,21 @@ fn unsuitable_images_leave_nothing_behind() {
     let short = home.run("vm create -t short");
     short.fails_with(short.code, &["cannot create disk \"os\""]);
     assert!([1, 4].contains(&short.code), "{short:?}");
-    let gone = home.run("vm create -t gone");
-    // As for one by name.
-    gone.fails_with(3, &["no-such-image.raw", "correct the disk's path"]);
+    // One that isn't there, by its path or by its name: one cause, one exit code.
+    home.run("vm create -t gone").fails_with(3, &["no-such-image.raw", "correct the disk's path"]);
+    home.write_config(
+        "[[template.vm]]\nname = \"name\"\nvcpu = 1\nvram = 1\n\
+         disk = [{ name = \"os\", image = \"nothing\" }]\n\
+         [[template.vm]]\nname = \"text\"\nvcpu = 1\nvram = 1\n\
+         disk = [{ name = \"os\", path = \"/etc/passwd\" }]\n\
+         [[template.vm]]\nname = \"large\"\nvcpu = 1\nvram = 1\n\
+         disk = [{ name = \"os\", size = \"7000000T\" }]\n",
+    );
+    home.run("vm create -t name").fails_with(3, &["no image \"nothing\""]);
+    home.run("vm create -t text")
+        .fails_with(1, &["image /etc/passwd", "it is a text file", "correct the disk's path"]);
+    let large = home.run("vm create -t large");
+    large.fails_with(1, &["os", "the filesystem can't have so large a file"]);
     assert_eq!(machines_below(&home.root()), 0);
 }
 
@@ -323,4 +339,55 @@ fn invalid_user_data_creates_no_machine() {
     std::fs::write(&me, "packages = [\"htop\"]\n").unwrap();
     home.ok(&create);
     assert_eq!(machines_below(&home.root()), 1);
+}
+
+/// Regression: a machine was created in such a root, and could never be started.
+#[test]
+fn a_root_in_which_no_machine_could_start_is_refused_at_once() {
+    let home = Home::new();
+    let odd = |bytes: &[u8]| {
+        home.path("").join(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes))
+    };
+    for name in [&b"a,b"[..], b"a\"b", b"a[b", b"b]", b"a\xffb", b"a\nb", b"a\x1bb"] {
+        let root = odd(name);
+        for arguments in [
+            &["vm", "create", "-t", "bare"][..],
+            &["node", "init"],
+            &["image", "import", "image.raw"],
+        ] {
+            let mut command = home.command(arguments);
+            ran(command.env("VIRSHLE_ROOT", &root))
+                .fails_with(4, &["cannot be a node's root", "--root or [node] root"]);
+            assert!(!root.exists(), "{root:?}");
+        }
+        // What only reads says that there is nothing, or that it is wrong.
+        let mut command = home.command(&["vm", "ls"]);
+        assert_eq!(ran(command.env("VIRSHLE_ROOT", &root)).code, 0);
+    }
+}
+
+#[test_on(Ch, Kvm)]
+fn ch_a_machine_starts_in_a_root_of_any_other_name() {
+    let home = Home::new();
+    let written = TestKernel::halt().write(home.path("").as_path()).unwrap();
+    std::fs::rename(written, home.path("kernel")).unwrap();
+    let program = std::env::var("CLOUD_HYPERVISOR").unwrap_or("cloud-hypervisor".into());
+    home.write_config(&format!(
+        "[network]\novsdb = \"unix:HOME/no-ovsdb.sock\"\n[hypervisor]\nprogram = {program:?}\n\
+         [[template.vm]]\nname = \"xs\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
+         disk = [{{ name = \"os\", path = \"image.raw\", clone = \"overlay\" }}]\n"
+    ));
+    for name in
+        ["a b", "a=b", "é", "it's", "a;b&c", "a:b@c", "a%20b", "#a", "a\\b", "(a)", "{a}", "~"]
+    {
+        let root = home.path(name);
+        let v = |arguments: &[&str]| {
+            let mut command = home.command(arguments);
+            let ran = ran(command.env("VIRSHLE_ROOT", &root));
+            assert_eq!(ran.code, 0, "{name}: v {arguments:?}: {ran:?}");
+        };
+        v(&["vm", "create", "-t", "xs", "--name", "web", "--start"]);
+        v(&["vm", "info", "web"]);
+        v(&["vm", "rm", "--force", "web"]);
+    }
 }

@@ -58,8 +58,8 @@ struct Image {
 impl Host {
     fn new(ovs: OpenVswitch, templates: &str) -> Self {
         let home = Home::new();
-        for folder in ["Iso", ".local/share/cloud-hypervisor"] {
-            fs::create_dir_all(home.path(folder)).unwrap();
+        for directory in ["Iso", ".local/share/cloud-hypervisor"] {
+            fs::create_dir_all(home.path(directory)).unwrap();
         }
         let content: Vec<u8> = (0..3_u32 << 18).flat_map(u32::to_le_bytes).collect();
         fs::write(home.path("Iso/nixos.efi.img"), content).unwrap();

@@ -80,6 +80,6 @@ fn every_shell_has_completions_for_both_names() {
     let home = Home::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = home.ok(&format!("completions {shell}"));
-        assert!(script.contains("virshle") && script.contains("restart"), "{shell}");
+        assert!(script.contains("virshle") && script.contains("VIRSHLE_COMPLETE"), "{shell}");
     }
 }

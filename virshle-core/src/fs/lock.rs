@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn second_writer_waits_and_its_error_names_the_holder() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
         let first = Lock::acquire(&path, Duration::ZERO).unwrap();
         let error = Lock::acquire(&path, Duration::from_millis(20)).unwrap_err();
         let FileError::Locked { holder, .. } = &error else { panic!("{error:?}") };
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn it_ends_although_a_child_has_a_copy_of_its_descriptor() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
         let lock = Lock::acquire(&path, Duration::ZERO).unwrap();
         let _copy = lock.file.try_clone().unwrap();
         assert!(Lock::acquire_if_free(&path).unwrap().is_none());
@@ -178,8 +178,8 @@ mod tests {
 
     #[test]
     fn waiter_gets_it_when_the_holder_releases_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
         let first = Lock::acquire(&path, Duration::ZERO).unwrap();
         let other = path.clone();
         let waiter = std::thread::spawn(move || Lock::acquire(&other, Duration::from_secs(30)));

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use virshle_hypervisor::{ExitReason, exit_reason, guest_panicked, last_events, last_lines};
+use virshle_hypervisor::{
+    ExitReason, exit_reason_of_machine, guest_panicked, last_events, last_lines,
+};
 
 use crate::machine::oom;
 use crate::machine::vm::Vm;
@@ -26,7 +28,7 @@ pub(crate) fn deduce(vm: &Vm, run: &Run) -> LastExit {
     if guest_panicked(&vm.events()) {
         return LastExit::Panic;
     }
-    match exit_reason(&vm.events(), &vm.vmm_log()) {
+    match exit_reason_of_machine(&vm.events(), &vm.vmm_log(), &vm.vsock()) {
         ExitReason::GuestPowerOff => LastExit::Guest,
         ExitReason::Crashed if oom_record(run).is_some() => LastExit::Oom,
         ExitReason::Crashed => LastExit::Crashed,

@@ -8,6 +8,7 @@
 pub(crate) mod caller_keys;
 mod cloud_config;
 pub(crate) mod error;
+pub(crate) mod host_key;
 mod json;
 mod mime;
 mod network_config;
@@ -24,6 +25,7 @@ use crate::fs::file::read_bounded;
 use crate::model::definition::NetDefinition;
 use crate::model::name::VmName;
 use crate::provision::error::ProvisionError;
+use crate::provision::host_key::GuestHostKey;
 use crate::provision::mime::user_data;
 use crate::provision::network_config::network_config;
 
@@ -93,6 +95,17 @@ impl Parts {
         self.parts.iter().find_map(UserData::first_user)
     }
 
+    /// Whether the guest gets the key of its ssh server from us: not if the user data has one, or says
+    /// what becomes of the file that we write it to.
+    pub(crate) fn wants_host_key(&self) -> bool {
+        !self.parts.iter().any(|part| part.has_key("ssh_keys") || part.has_key("vendor_data"))
+    }
+
+    /// The keys that the user data gives the guest's ssh server, each as its kind and its base64.
+    pub(crate) fn host_keys(&self) -> Vec<String> {
+        self.parts.iter().flat_map(UserData::host_keys).collect()
+    }
+
     fn settings(&self) -> impl Iterator<Item = &UserSettings> {
         self.parts.iter().filter_map(|part| match part {
             UserData::Settings(settings) => Some(settings),
@@ -108,6 +121,7 @@ impl Parts {
         name: &VmName,
         template: &VmTemplate,
         nets: &[NetDefinition],
+        host_key: Option<&GuestHostKey>,
     ) -> Result<Disk, DiskError> {
         let hostname = self.settings().find_map(|settings| settings.hostname.clone());
         let hostname = hostname.unwrap_or_else(|| name.host_name());
@@ -116,6 +130,12 @@ impl Parts {
         let mut request = SeedRequest::new(path)
             .file("meta-data", meta)
             .file("user-data", user_data(&self.parts));
+        if let Some(key) = host_key {
+            // What the user wrote stays as it is, and where both say something it is the user's word
+            // that counts.
+            let config = format!("#cloud-config\n{}\n", json::yaml(&key.cloud_config()));
+            request = request.file("vendor-data", config);
+        }
         if !nets.is_empty() {
             request = request.file(
                 "network-config",

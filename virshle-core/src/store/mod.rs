@@ -103,12 +103,29 @@ impl Store {
     /// Creates the directories of the node, private to their user and readable by its group.
     pub(crate) fn ensure(&self) -> Result<Vec<PathBuf>, FileError> {
         self.check_trust()?;
+        self.check_name()?;
         let mut created = Vec::new();
         for path in self.missing() {
             ensure_directory(&path, 0o750)?;
             created.push(path);
         }
         Ok(created)
+    }
+
+    /// Refuses a root in which no machine could start: before anything is created in it, and not when
+    /// the first of them is to start.
+    pub(crate) fn check_name(&self) -> Result<(), FileError> {
+        let what = match self.root.to_str() {
+            // Neither JSON, which the API and the switch speak, nor TOML has other bytes.
+            None => "it is not UTF-8",
+            Some(root) if root.contains(char::is_control) => "it has control characters",
+            // In an option of cloud-hypervisor each of them means something else.
+            Some(root) if root.contains([',', '"', '[', ']']) => {
+                "cloud-hypervisor takes no path with a comma, a quotation mark or a bracket"
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(FileError::Root { path: self.root.clone(), what })
     }
 
     /// The directories of the node that aren't there yet.

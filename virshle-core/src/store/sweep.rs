@@ -50,9 +50,12 @@ impl Store {
         if self.leftovers()?.is_empty() {
             return Ok(Vec::new());
         }
+        // A directory that has no lock yet may be one that is just being staged: staging happens
+        // under the node's lock, so under it there is none.
+        let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
         let mut swept = Vec::new();
-        for (directory, removed) in self.remove_leftovers(|_| true)? {
-            match removed {
+        for directory in self.leftovers()? {
+            match remove_tree(&directory) {
                 Ok(()) => swept.push(directory),
                 Err(error) => warn_of(&directory, &error),
             }
@@ -62,25 +65,11 @@ impl Store {
 
     /// Removes `leftover`, if it is one of [`leftovers`](Self::leftovers) still.
     pub(crate) fn sweep_one(&self, leftover: &Path) -> Result<(), FileError> {
-        let removed = self.remove_leftovers(|directory| directory == leftover)?;
-        removed.into_iter().try_for_each(|(_, removed)| removed)
-    }
-
-    /// Removes those of the leftovers that are wanted, each with its result.
-    fn remove_leftovers(
-        &self,
-        is_wanted: impl Fn(&Path) -> bool,
-    ) -> Result<Vec<(PathBuf, Result<(), FileError>)>, FileError> {
-        // A directory that has no lock yet may be one that is just being staged: staging happens
-        // under the node's lock, so under it there is none.
         let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
-        let wanted = self.leftovers()?.into_iter().filter(|directory| is_wanted(directory));
-        Ok(wanted
-            .map(|directory| {
-                let removed = remove_tree(&directory);
-                (directory, removed)
-            })
-            .collect())
+        match self.leftovers()?.iter().any(|directory| directory == leftover) {
+            true => remove_tree(leftover),
+            false => Ok(()),
+        }
     }
 }
 

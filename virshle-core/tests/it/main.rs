@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
 
 mod backing;
+mod cage;
 mod cloud_init;
 mod create;
 mod image;

@@ -191,7 +191,12 @@ fn ch_a_machine_that_crashes_is_restarted_and_by_hand_it_stays_off() {
     // Started by hand, it begins another row.
     start(&vm);
     crash(&vm);
-    assert!(matches!(ended(&vm), EndedOutcome::Restarts { attempt: 1, .. }));
+    let outcome = ended(&vm);
+    let history = vm.history();
+    assert!(
+        matches!(outcome, EndedOutcome::Restarts { attempt: 1, .. }),
+        "{outcome:?} {history:#?}"
+    );
     lab.assert_no_orphans();
 }
 

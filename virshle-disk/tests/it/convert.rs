@@ -1,4 +1,6 @@
 //! Images created by qemu-img, of every kind it makes, against what qemu-img makes of them.
+//!
+//! Longer than other files: every kind shares one bench of images.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};

@@ -5,24 +5,21 @@
 //! share their memory: whoever has one has all. So it is the starter who builds the cage, between
 //! fork(2) and exec(2).
 
+mod error;
 mod identity;
 mod landlock;
 mod seccomp;
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use error::{CAGE_MIN_LANDLOCK_ABI, CageError, CageLack};
 pub use identity::Identity;
 pub use landlock::CageAccess;
 
 use crate::cage::seccomp::Filter;
 use crate::sys;
-
-/// The version of the kernel's landlock interface that a cage needs: the first in which a file that
-/// may not be written can't be cut either (Linux 6.2).
-pub const CAGE_MIN_LANDLOCK_ABI: u32 = 3;
 
 /// The directories of shared libraries: those of the loader's defaults, and of Nix and Guix.
 const LIBRARIES: [&str; 8] = [
@@ -116,32 +113,6 @@ pub enum Strictness {
     BestEffort,
 }
 
-/// A layer of a cage that the kernel lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CageLack {
-    /// No landlock, or of an older interface than [`CAGE_MIN_LANDLOCK_ABI`].
-    Landlock {
-        /// The version of the interface, if there is one.
-        abi: Option<u32>,
-    },
-    /// No seccomp filters.
-    Seccomp,
-}
-
-impl std::fmt::Display for CageLack {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Landlock { abi: None } => formatter.write_str("the kernel offers no landlock"),
-            Self::Landlock { abi: Some(abi) } => write!(
-                formatter,
-                "the kernel's landlock has version {abi}, and {CAGE_MIN_LANDLOCK_ABI} is needed"
-            ),
-            Self::Seccomp => formatter.write_str("the kernel offers no seccomp filters"),
-        }
-    }
-}
-
 /// The layers of a cage that this kernel lacks.
 #[doc(alias = "landlock")]
 pub fn cage_lacks() -> Vec<CageLack> {
@@ -154,40 +125,6 @@ pub fn cage_lacks() -> Vec<CageLack> {
         lacks.push(CageLack::Seccomp);
     }
     lacks
-}
-
-/// Why a cage can't be built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CageError {
-    /// The kernel lacks a layer of it.
-    #[error("{lack}")]
-    Lacking {
-        /// The layer.
-        lack: CageLack,
-    },
-    /// A file that the program is to reach isn't there.
-    #[error("cannot let {} into the cage", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The kernel refused the landlock rules.
-    #[error("cannot create a landlock ruleset")]
-    Ruleset {
-        /// Why.
-        source: io::Error,
-    },
-    /// The new process couldn't be put into the cage.
-    #[error("cannot {step} in the new process")]
-    Apply {
-        /// What it was about to do.
-        step: &'static str,
-        /// Why.
-        source: io::Error,
-    },
 }
 
 impl Cage {
@@ -239,8 +176,10 @@ impl Cage {
             }
             _ => None,
         };
-        let filter = has(|lack| *lack == CageLack::Seccomp)
-            .then(|| Filter::new(self.connections == Connections::Allowed));
+        let connections = self.connections == Connections::Allowed;
+        let cutting = sys::landlock_abi().is_none_or(landlock::restricts_cutting);
+        let filter =
+            has(|lack| *lack == CageLack::Seccomp).then(|| Filter::new(connections, cutting));
         Ok(PreparedCage { identity: self.identity.clone(), ruleset, filter })
     }
 
@@ -266,8 +205,8 @@ impl Cage {
 /// Whether a program is run by another one, that its first line names.
 fn is_script(program: &Path) -> bool {
     let mut start = [0; 2];
-    let read =
-        std::fs::File::open(program).and_then(|mut file| io::Read::read(&mut file, &mut start));
+    let read = std::fs::File::open(program)
+        .and_then(|mut file| std::io::Read::read(&mut file, &mut start));
     read.is_ok_and(|length| start[..length] == *b"#!")
 }
 

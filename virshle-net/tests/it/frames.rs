@@ -2,30 +2,35 @@
 
 use std::net::Ipv4Addr;
 
-use virshle_net::{Device, PortRequest, Tap, Vlans};
+use virshle_net::{Device, Port, PortRequest, Tap, Vlans};
 use virshle_testkit::{Frame, GuestNic};
 use virshle_testkit_macros::test_on;
 
 use crate::{Lab, PATIENCE};
 
 /// A machine: its tap, and what stands in for its guest.
-struct Machine {
-    nic: GuestNic,
-    mac: [u8; 6],
-    ip: Ipv4Addr,
+pub(crate) struct Machine {
+    pub(crate) nic: GuestNic,
+    pub(crate) mac: [u8; 6],
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) port: Port,
     _tap: Tap,
 }
 
 impl Machine {
-    fn new(lab: &mut Lab, number: u8, ask: impl FnOnce(PortRequest) -> PortRequest) -> Self {
+    pub(crate) fn new(
+        lab: &mut Lab,
+        number: u8,
+        ask: impl FnOnce(PortRequest) -> PortRequest,
+    ) -> Self {
         let tap = Tap::create(&format!("tap{number}").parse().unwrap()).unwrap();
         Device::isolate(tap.name()).unwrap();
         tap.set_up().unwrap();
         let request = ask(PortRequest::tap(tap.name().clone()));
-        lab.switch.add_ports("br0", &[request], PATIENCE).unwrap();
+        let port = lab.switch.add_ports("br0", &[request], PATIENCE).unwrap().remove(0);
         let nic = GuestNic::on(tap.as_fds()[0]).unwrap();
         let (mac, ip) = ([0x52, 0x54, 0, 0, 0, number], Ipv4Addr::new(192, 0, 2, number));
-        Self { nic, mac, ip, _tap: tap }
+        Self { nic, mac, ip, port, _tap: tap }
     }
 
     /// Asks everybody, and whether another machine is `heard`.
@@ -45,7 +50,7 @@ fn heard(at: &Machine, marker: u8) -> Vec<(Option<u16>, u8)> {
 }
 
 /// A request for 192.0.2.`marker`.
-fn marked(from: &Machine, marker: u8) -> Frame {
+pub(crate) fn marked(from: &Machine, marker: u8) -> Frame {
     Frame::arp_request(from.mac, from.ip, Ipv4Addr::new(192, 0, 2, marker))
 }
 

@@ -6,6 +6,7 @@ mod bridge;
 mod client;
 mod fault;
 mod frames;
+mod guard;
 mod host_stack;
 mod macvtap;
 mod passt;

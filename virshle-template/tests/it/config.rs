@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use crate::schema_check::Schema;
 use virshle_template::{Boot, ByteSize, CloneMode, Config, Datapath, NetKind, TemplateError};
 
 /// The file that the first users have, to the letter.
@@ -92,8 +93,17 @@ type = "macvtap"
 link = "eth0"
 "#;
 
+/// What the parser makes of `text`. The schema for editors has to agree, whatever the text is.
+#[track_caller]
 pub(crate) fn parse(text: &str) -> Result<Config, TemplateError> {
-    Config::from_toml(text, Path::new("/etc/virshle/config.toml"))
+    let config = Config::from_toml(text, Path::new("/etc/virshle/config.toml"));
+    let mistakes = match &config {
+        Ok(config) => config.mistakes(),
+        Err(error) => error.mistakes(),
+    };
+    let messages: Vec<String> = mistakes.iter().map(|mistake| mistake.message.clone()).collect();
+    Schema::config().assert_agrees(text, &messages);
+    config
 }
 
 #[test]
@@ -216,18 +226,19 @@ fn what_is_read_is_shown_as_json_with_sizes_in_bytes() {
             "cpu_weight": 200, "cpu_limit": 150, "cpu_affinity": "0-3", "memory_overhead": null,
             "io_weight": null, "pids": null,
         },
+        "nested": false,
         "disk": [{
             "name": "os", "path": null, "image": "debian-13", "size": null,
             "clone": "overlay", "readonly": true,
         }],
         "net": [
             {
-                "name": "main", "type": "vhost", "vlan": null, "mtu": null, "mac": null,
+                "name": "main", "type": "vhost", "vlan": null, "trunk": [], "trust": false, "mtu": null, "mac": null,
                 "link": null, "address": ["192.0.2.10/24", "2001:db8::1/64"],
                 "gateway": ["192.0.2.1"], "dns": ["192.0.2.2", "2001:db8::2"],
             },
             {
-                "name": "wan", "type": "macvtap", "vlan": null, "mtu": null, "mac": null,
+                "name": "wan", "type": "macvtap", "vlan": null, "trunk": [], "trust": false, "mtu": null, "mac": null,
                 "link": "eth0", "address": [], "gateway": [], "dns": [],
             },
         ],

@@ -4,6 +4,7 @@ use virshle_core::LimitsDefinition;
 use virshle_core::template::{Boot, DiskTemplate, NetTemplate, VmTemplate};
 
 use super::keyword::{clone_mode, net_kind};
+use crate::candidates;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::limits;
@@ -12,6 +13,7 @@ use crate::sheet::{Sheet, trunk};
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Show this template
+    #[arg(add = candidates::templates())]
     name: String,
 }
 
@@ -55,6 +57,7 @@ fn sheet(template: &VmTemplate, mut sheet: Sheet) -> Sheet {
     sheet.line("restart", template.restart.name());
     sheet.maybe("watchdog", template.watchdog.then_some("yes"));
     sheet.maybe("limits", limits::line(&LimitsDefinition::from(&template.limits)));
+    sheet.maybe("nested", template.nested.then_some("yes"));
     for disk in &template.disks {
         sheet.line("disk", disk_line(disk));
     }
@@ -85,6 +88,7 @@ fn net_line(net: &NetTemplate) -> String {
     line.push_str(&net.link.as_ref().map(|link| format!(" on {link}")).unwrap_or_default());
     line.push_str(&net.vlan.map(|vlan| format!(", vlan {vlan}")).unwrap_or_default());
     line.push_str(&trunk(&net.trunk));
+    line.push_str(if net.trust { ", trusted" } else { "" });
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
     line.push_str(&net.mac.as_ref().map(|mac| format!(", mac {mac}")).unwrap_or_default());
     for address in &net.addresses {

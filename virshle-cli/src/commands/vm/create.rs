@@ -10,6 +10,7 @@ use virshle_core::{
 };
 
 use crate::action;
+use crate::candidates;
 use crate::commands::template::check::warnings;
 use crate::context::Context;
 use crate::error::CliError;
@@ -20,7 +21,7 @@ use crate::vm_table;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Create them from this template
-    #[arg(short, long, value_name = "TEMPLATE")]
+    #[arg(short, long, value_name = "TEMPLATE", add = candidates::templates())]
     template: String,
     /// Create COUNT machines
     #[arg(

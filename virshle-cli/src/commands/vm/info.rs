@@ -45,6 +45,7 @@ fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
     sheet.maybe("watchdog", info.watchdog.then_some("yes"));
     sheet.maybe("limits", limits::line(&info.limits));
     sheet.maybe("usage", info.usage.as_ref().map(usage_line));
+    sheet.maybe("nested", info.nested.then_some("yes"));
     sheet.line("directory", info.dir.display().to_string());
     for disk in &info.disks {
         sheet.line("disk", disk_line(disk));
@@ -104,6 +105,7 @@ fn net_line(net: &NetInfo) -> String {
     let mut line = format!("{}, {}, port {} on {}", net.name, net.mac, net.port, net.bridge);
     line.push_str(&net.vlan.map(|vlan| format!(", vlan {vlan}")).unwrap_or_default());
     line.push_str(&trunk(&net.trunk));
+    line.push_str(if net.trust { ", trusted" } else { "" });
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
     line
 }

@@ -4,6 +4,8 @@ mod autostart;
 mod config;
 mod console;
 mod create;
+mod held;
+mod hosts;
 mod info;
 mod known_hosts;
 mod logs;
@@ -96,6 +98,11 @@ pub(crate) enum Command {
     /// For `ProxyCommand` of ssh_config(5), as `v node ssh-config` prints it
     #[command(hide = true)]
     Proxy(proxy::Args),
+    /// Print the names by which ssh reaches machines
+    ///
+    /// For a shell that completes them, as `v completions` prints it
+    #[command(hide = true)]
+    Hosts(hosts::Args),
     /// Print the host keys of a machine, and record the first one
     ///
     /// For `KnownHostsCommand` of ssh_config(5), as `v node ssh-config` prints it
@@ -136,6 +143,7 @@ impl Command {
                 context.text_only("v vm known-hosts")?;
                 known_hosts::run(&args, context)
             }
+            Self::Hosts(args) => hosts::run(&args, context),
             Self::Logs(args) => logs::run(args, context),
         }
     }

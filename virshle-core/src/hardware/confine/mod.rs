@@ -59,7 +59,7 @@ pub(crate) fn cage(vm: &Vm, config: &VmConfig) -> Result<Cage, HardwareError> {
     for (path, readonly) in &paths.disks {
         cage = cage.file(path, if *readonly { CageAccess::Read } else { CageAccess::ReadWrite });
     }
-    for path in paths.shared.iter().chain(&paths.followed) {
+    for path in &paths.shared {
         cage = cage.file(path, CageAccess::Read);
     }
     Ok(cage.file(layout::sockets(vm.directory()), CageAccess::Sockets))
@@ -69,31 +69,27 @@ pub(crate) fn cage(vm: &Vm, config: &VmConfig) -> Result<Cage, HardwareError> {
 struct Paths {
     /// Its own disks, and whether they are only read.
     disks: Vec<(PathBuf, bool)>,
-    /// What it reads and others may read as well: what it boots, the images below its overlays, as far
-    /// as its definition and the configuration name them.
+    /// What it reads and others may read as well: what it boots, the images below its overlays. They
+    /// are named by its definition and by the configuration, and never by a disk alone.
     shared: Vec<PathBuf>,
-    /// What a disk's own header leads to: read if its user may read it, and no right to is given.
-    followed: Vec<PathBuf>,
 }
 
 impl Paths {
     fn of(vm: &Vm, config: &VmConfig) -> Result<Self, HardwareError> {
         let disks = &vm.definition().disks;
-        let shared: Vec<_> = payload_files(config).chain(named_bases(disks)).collect();
-        let mut followed = Vec::new();
-        for disk in disks.iter().filter(|disk| disk.is_overlay()) {
-            followed.extend(backing_files(vm, &disk.name)?);
+        let mut shared: Vec<_> = payload_files(config).collect();
+        for disk in disks {
+            shared.extend(backing_files(vm, &disk.name)?);
         }
-        followed.retain(|path| !shared.contains(path));
         let disks = disks.iter().map(|disk| (vm.disk(&disk.name), disk.readonly)).collect();
-        Ok(Self { disks, shared, followed })
+        Ok(Self { disks, shared })
     }
 }
 
-/// The images that overlays were created from.
+/// The images that overlays depend on, as their definitions name them.
 fn named_bases(disks: &[DiskDefinition]) -> impl Iterator<Item = PathBuf> {
     let overlays = disks.iter().filter(|disk| disk.is_overlay());
-    overlays.filter_map(|disk| disk.source.clone())
+    overlays.flat_map(|disk| disk.backing.iter().chain(&disk.source).cloned())
 }
 
 /// Gives the machine what belongs to it, and its user access to what it shares. None if this process
@@ -103,7 +99,6 @@ fn prepare_user(vm: &Vm, paths: &Paths) -> Result<Option<Identity>, ConfineError
     let identity = user.identity();
     let mut grants = Grants::new(&user);
     grants.own_directory(vm.directory())?;
-    grants.own_directory(&layout::disks(vm.directory()))?;
     grants.shared(Path::new(kvm::DEVICE), AccessRights::READ_WRITE)?;
     for path in &paths.shared {
         grants.shared(path, AccessRights::READ)?;

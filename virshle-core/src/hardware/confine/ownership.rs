@@ -1,7 +1,5 @@
-//! What belongs to a machine's user: the files of its disks, and the directories it creates sockets and
-//! temporary files in. All else in a machine's directory is its node's owner's.
-//!
-//! `disk/` itself is not its user's: a name in it can't be made to lead elsewhere.
+//! What belongs to a machine's user: its disks, and the directories of those, of its sockets and of what
+//! is temporary. All else in a machine's directory is its node's owner's.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,17 +16,17 @@ use crate::store::layout;
 #[derive(Debug)]
 pub(super) struct Plan {
     uid: u32,
-    foreign: Vec<(PathBuf, OwnedFd)>,
+    foreign: Vec<(PathBuf, OwnedFd, FileType)>,
 }
 
 /// Finds what isn't the user's yet: of a machine that was created since, or by an earlier version.
 pub(super) fn plan(vm: &Vm, user: &MachineUser) -> Result<Plan, ConfineError> {
     let mut plan = Plan { uid: user.uid(), foreign: Vec::new() };
+    for directory in [layout::disks, layout::sockets, layout::temporary] {
+        plan.add(&directory(vm.directory()), FileType::Directory)?;
+    }
     for disk in &vm.definition().disks {
         plan.add(&vm.disk(&disk.name), FileType::RegularFile)?;
-    }
-    for directory in [layout::sockets(vm.directory()), layout::temporary(vm.directory())] {
-        plan.add(&directory, FileType::Directory)?;
     }
     Ok(plan)
 }
@@ -55,17 +53,28 @@ impl Plan {
         if kind == FileType::RegularFile && stat.st_nlink != 1 {
             return Err(refused("it has another name, too"));
         }
-        self.foreign.push((path.to_owned(), file));
+        self.foreign.push((path.to_owned(), file, kind));
         Ok(())
     }
 
+    /// Changes the owners: a process that dies over it leaves no disk that is neither root's nor its
+    /// directory's owner's, which no start would open.
     pub(super) fn apply(&self) -> Result<(), ConfineError> {
-        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.uid));
-        for (path, file) in &self.foreign {
-            chownat(file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
-                .map_err(|errno| self.failed(path, errno))?;
+        let disks = || self.foreign.iter().filter(|(.., kind)| *kind == FileType::RegularFile);
+        let directories = self.foreign.iter().filter(|(.., kind)| *kind == FileType::Directory);
+        for (path, file, _) in disks() {
+            self.give(path, file, 0)?;
+        }
+        for (path, file, _) in directories.chain(disks()) {
+            self.give(path, file, self.uid)?;
         }
         Ok(())
+    }
+
+    fn give(&self, path: &Path, file: &OwnedFd, user: u32) -> Result<(), ConfineError> {
+        let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+        chownat(file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+            .map_err(|errno| self.failed(path, errno))
     }
 
     fn failed(&self, path: &Path, errno: rustix::io::Errno) -> ConfineError {

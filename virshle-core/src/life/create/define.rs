@@ -46,6 +46,7 @@ impl Creation<'_> {
             delay_seconds: template.delay_seconds,
             restart: template.restart,
             watchdog: template.watchdog,
+            nested: template.nested,
             ssh_user: self.parts.user().filter(|_| has_seed),
             boot: Boot::from(&template.boot),
             limits: LimitsDefinition::from(&template.limits),

@@ -76,6 +76,7 @@ head! {
         delay_seconds = any_number;
         restart = plain;
         watchdog = flag;
+        nested = flag;
         ssh_user = plain;
     }
 }
@@ -137,6 +138,7 @@ mod tests {
     fn a_head_is_the_same_by_either_way_of_reading() {
         let mut definition = example();
         definition.autostart = true;
+        definition.nested = true;
         definition.max_memory_bytes = Some(4 << 30);
         definition.hugepages = true;
         definition.order = Some(3);

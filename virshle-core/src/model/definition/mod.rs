@@ -5,6 +5,7 @@
 mod boot;
 mod disk;
 pub(crate) mod error;
+mod flag;
 pub(crate) mod head;
 mod limits;
 pub(crate) mod net;
@@ -26,6 +27,7 @@ pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind}
 use crate::fs::error::FileError;
 use crate::fs::file::{open_regular, read_bounded};
 use crate::model::definition::error::DefinitionError;
+use crate::model::definition::flag::is_false;
 use crate::model::name::VmName;
 use crate::model::timestamp::Timestamp;
 
@@ -73,6 +75,9 @@ pub struct Definition {
     /// The guest is reset when it does not feed its watchdog any longer.
     #[serde(default, skip_serializing_if = "is_false")]
     pub watchdog: bool,
+    /// The guest may run guests itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub nested: bool,
     /// The account that the machine is entered by, if its seed creates one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<String>,
@@ -163,11 +168,6 @@ pub(crate) fn read_open(file: &File) -> io::Result<String> {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -215,6 +215,7 @@ pub(crate) mod tests {
                     port,
                     vlan,
                     trunk,
+                    trust: false,
                     mtu_bytes,
                     addresses: addresses
                         .into_iter()
@@ -297,6 +298,7 @@ pub(crate) mod tests {
             delay_seconds: 0,
             restart: RestartPolicy::No,
             watchdog: false,
+            nested: false,
             ssh_user: None,
             boot: Boot::Firmware { path: None },
             limits: LimitsDefinition::default(),
@@ -317,6 +319,7 @@ pub(crate) mod tests {
                 port: "vm1-main".into(),
                 vlan: Some(12),
                 trunk: Vec::new(),
+                trust: false,
                 mtu_bytes: None,
                 addresses: Vec::new(),
             }],

@@ -8,7 +8,7 @@ use virshle_net::PortRequest;
 use crate::fs::lock::Lock;
 use crate::hardware::error::HardwareError;
 use crate::hardware::net::attach::Network;
-use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::disconnect::disconnect;
 use crate::hardware::net::reconnect::reconnect;
 use crate::hardware::net::shared_ports::SharedPorts;
 use crate::hardware::scope;
@@ -58,9 +58,9 @@ impl<'a> Ready<'a> {
     /// Starts it, or leaves everything as it was.
     pub(super) fn start(mut self, options: &StartOptions) -> Result<Change, StartError> {
         let vm = self.network.vm();
-        vm.remove_sockets();
-        // Its logs are the next run's soon.
+        // Its logs are the next run's soon, and its sockets go.
         record_end(vm);
+        vm.remove_sockets();
         self.previous = run_record::read(vm.directory());
         let config = vm.node().config().origin();
         let run = match run_record::begin(vm.directory(), config) {
