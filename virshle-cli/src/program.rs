@@ -1,8 +1,11 @@
 //! The program: parse, start logging, run, print the error, return an exit code.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::CommandFactory;
+use rustix::process::Signal;
 
 use crate::cli::Cli;
 use crate::context::Context;
@@ -22,6 +25,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return report.usage(&error),
     };
+    heed_file_size_limit();
     report.verbose = cli.globals.verbose > 0;
     logging::start(cli.globals.verbose, cli.globals.quiet);
     let context = Context::new(cli.globals, report, Cli::command);
@@ -35,5 +39,14 @@ pub fn main() -> ExitCode {
             context.report.draw(&error);
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// Lets a write beyond `ulimit -f` fail, as one to a full disk does: the signal would end this process
+/// without a word, and with half of what it was creating.
+fn heed_file_size_limit() {
+    let arrived = Arc::new(AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(Signal::XFSZ.as_raw(), arrived) {
+        tracing::debug!(%error, "SIGXFSZ ends this process");
     }
 }

@@ -108,8 +108,10 @@ impl SshConfig {
     ///
     /// # Errors
     ///
-    /// If a file can't be read or written.
+    /// [`FileError::ForeignHome`] if the directory is another user's, who could lead a write by root
+    /// anywhere; if a file can't be read or written.
     pub fn install(&self, home: &Path, mode: InitMode) -> Result<Vec<InitStep>, FileError> {
+        refuse_foreign(home)?;
         let directory = home.join(DIRECTORY);
         let file = directory.join(FILE);
         let config = directory.join(CONFIG);
@@ -139,6 +141,16 @@ impl SshConfig {
             step(mode, format!("file {}", file.display()), outdated),
             step(mode, format!("line \"Include {FILE}\" in {}", config.display()), unnamed),
         ])
+    }
+}
+
+/// Refuses a home that belongs to another user than the caller: `sudo` may leave `HOME` as it was.
+fn refuse_foreign(home: &Path) -> Result<(), FileError> {
+    let metadata =
+        fs::metadata(home).map_err(|source| FileError::Read { path: home.to_owned(), source })?;
+    match metadata.uid() {
+        uid if uid == rustix::process::geteuid().as_raw() => Ok(()),
+        uid => Err(FileError::ForeignHome { path: home.to_owned(), uid }),
     }
 }
 

@@ -172,6 +172,9 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::NoDpdk
             | NetError::CreateTap { .. }
             | NetError::Sysctl { .. }
+            | NetError::Management { .. }
+            | NetError::OpenFlowRefused { .. }
+            | NetError::OpenFlowMalformed { .. }
             | NetError::CreateMacvtap { .. }
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };

@@ -6,6 +6,7 @@ use virshle_template::NetKind;
 use crate::failure::Remedy;
 use crate::hardware::net::bridge::lapses;
 use crate::hardware::net::config::datapath;
+use crate::hardware::net::guard;
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
 
@@ -41,6 +42,7 @@ pub(super) fn check_network(node: &Node) -> Vec<Finding> {
         }
     }
     findings.push(check_bridge(node, &mut switch, severe));
+    findings.extend(check_guard(node, &mut switch, severe));
     if kinds.contains(&NetKind::Vhost) {
         findings.extend(check_dpdk(&mut switch));
     }
@@ -93,6 +95,19 @@ fn check_bridge(node: &Node, switch: &mut Switch, severe: Level) -> Finding {
         Ok(None) => Finding::bad(severe, "bridge", format!("no {name}"), Remedy::InitNode),
         Err(error) => Finding::leaf(severe, "bridge", &error, error.hint()),
     }
+}
+
+/// The socket by which ports are guarded. Without a bridge there is none, and nothing to add to that.
+fn check_guard(node: &Node, switch: &mut Switch, severe: Level) -> Option<Finding> {
+    let bridge = &node.config().network.bridge;
+    switch.bridge(bridge).ok().flatten()?;
+    Some(match guard::connect(node, bridge, TIMEOUT) {
+        Ok(_) => Finding::good("guard", "no machine speaks as another"),
+        Err(error) => {
+            let level = if guard::is_denied(&error) { Level::Warning } else { severe };
+            Finding::leaf(level, "guard", &error, error.hint())
+        }
+    })
 }
 
 /// A bridge of ours is closed to the router advertisements of guests.

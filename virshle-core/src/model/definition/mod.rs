@@ -5,6 +5,7 @@
 mod boot;
 mod disk;
 pub(crate) mod error;
+mod flag;
 pub(crate) mod head;
 pub(crate) mod net;
 pub(crate) mod text;
@@ -24,6 +25,7 @@ pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind}
 use crate::fs::error::FileError;
 use crate::fs::file::{open_regular, read_bounded};
 use crate::model::definition::error::DefinitionError;
+use crate::model::definition::flag::is_false;
 use crate::model::name::VmName;
 use crate::model::timestamp::Timestamp;
 
@@ -58,6 +60,9 @@ pub struct Definition {
     /// Started by `v vm start --autostart`, which the host runs when it boots.
     #[serde(default, skip_serializing_if = "is_false")]
     pub autostart: bool,
+    /// The guest may run guests itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub nested: bool,
     /// The account that the machine is entered by, if its seed creates one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<String>,
@@ -144,11 +149,6 @@ pub(crate) fn read_open(file: &File) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::path::PathBuf;
@@ -187,6 +187,7 @@ pub(crate) mod tests {
                     port,
                     vlan,
                     trunk,
+                    trust: false,
                     mtu_bytes,
                     addresses: addresses
                         .into_iter()
@@ -239,6 +240,7 @@ pub(crate) mod tests {
             max_memory_bytes: None,
             hugepages: false,
             autostart: false,
+            nested: false,
             ssh_user: None,
             boot: Boot::Firmware { path: None },
             disks: vec![DiskDefinition {
@@ -258,6 +260,7 @@ pub(crate) mod tests {
                 port: "vm1-main".into(),
                 vlan: Some(12),
                 trunk: Vec::new(),
+                trust: false,
                 mtu_bytes: None,
                 addresses: Vec::new(),
             }],
