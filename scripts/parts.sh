@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# The real parts that the demo and the tests need: installed where this user may, told where not.
+# The real parts that the demo and the tests need: installed where this user may, reported where not.
 # Sourced by the other scripts; changes nothing when it is read.
 
-# The words of VIRSHLE_REQUIRE.
-parts=(ovs dpdk ch kvm reflink fuse sshd rsync cloud-init dhcp qemu-img packers openssl root)
+# The names in VIRSHLE_REQUIRE.
+parts=(ovs dpdk ch kvm passt reflink fuse sshd rsync cloud-init cloud-init-current dhcp qemu-img packers openssl root)
 
 say() { printf '\n== %s\n' "$*"; }
 is_root() { [ "$(id -u)" = 0 ]; }
@@ -67,7 +67,72 @@ install_parts() {
   install_packages build-essential openvswitch-switch openvswitch-switch-dpdk xfsprogs btrfs-progs \
     e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init \
     gzip xz-utils zstd lz4 lzip bindfs openssl dnsmasq-base kea-dhcp4-server busybox
+  get_current_cloud_init
+  get_passt
 }
+
+# Unpacks the cloud-init of Debian's newest suite, which is Python for any host, for the tests that let
+# two versions read what `v` writes.
+get_current_cloud_init() {
+  local home=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/virshle/cloud-init-current
+  export CLOUD_INIT_CURRENT=${CLOUD_INIT_CURRENT:-$home/usr/lib/python3/dist-packages}
+  has cloud-init-current || unpack_of sid "$home" cloud-init || true
+}
+
+# Unpacks a newer Debian's passt, one that knows vhost-user, beside the C library that it needs.
+get_passt() {
+  local home=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/virshle/passt
+  [ ! -x "$home/passt" ] || export PASST=$home/passt
+  if has passt || ! unpack_of trixie "$home" passt libc6; then return 0; fi
+  cat >"$home/passt" <<'END'
+#!/bin/sh
+tree=$(dirname "$(readlink -f "$0")")
+for loader in "$tree"/usr/lib/*/ld-linux-*.so.*; do :; done
+exec "$loader" --library-path "${loader%/*}" "$tree/usr/bin/passt" "$@"
+END
+  chmod 755 "$home/passt"
+  "$home/passt" --version >/dev/null && export PASST=$home/passt
+}
+
+# unpack_of SUITE DIRECTORY PACKAGE…: unpacks packages of another suite of Debian, and installs nothing: what
+# they are for is skipped where they can't be had. Kept for the next time.
+unpack_of() {
+  local suite=$1 home=$2 output
+  shift 2
+  command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+  say "unpacking the $* of Debian's $suite into $home"
+  rm -rf "$home.new" && mkdir -p "$home.new"
+  if output=$(unpack_into "$home.new" "$suite" "$@" 2>&1); then
+    rm -rf "$home" && mv "$home.new" "$home"
+  else
+    printf 'cannot have it: %s\n' "$output" >&2
+    rm -rf "$home.new"
+    return 1
+  fi
+}
+
+# unpack_into DIRECTORY SUITE PACKAGE…: by an apt of its own lists, which checks the signatures, from the mirror
+# that this host's apt knows.
+unpack_into() (
+  set -euo pipefail
+  cd "$1"
+  suite=$2
+  shift 2
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | sed -n 1p)
+  [ -n "$mirror" ] || { echo 'apt knows no mirror of Debian: run apt-get update'; exit 1; }
+  mkdir -p apt/lists/partial apt/archives/partial
+  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" "$suite" >apt/sources.list
+  : >apt/status
+  get() {
+    apt-get -qq -o Dir::Etc::sourcelist="$PWD/apt/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State="$PWD/apt" \
+      -o Dir::State::lists="$PWD/apt/lists" -o Dir::State::status="$PWD/apt/status" -o Dir::Cache="$PWD/apt" \
+      -o APT::Sandbox::User=root -o Acquire::Languages=none \
+      -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false "$@"
+  }
+  get update && get download "$@"
+  for package in *.deb; do dpkg-deb -x "$package" .; done
+  rm -rf apt ./*.deb
+)
 
 # Reserves the hugepages that DPDK needs for itself, if root may and there is memory.
 reserve_hugepages() {
@@ -91,7 +156,7 @@ restore_hugepages() {
   hugepages_before=
 }
 
-# Makes a folder for everything that is temporary, also for what a killed test can't remove; it goes
+# Makes a directory for everything that is temporary, also for what a killed test can't remove; it goes
 # with restore_host. A script that another runs is in the other's.
 private_tmp() {
   [ -z "${VIRSHLE_TMP:-}" ] || return 0
@@ -121,7 +186,7 @@ restore_host() {
   installed=()
 }
 
-# Starts an Open vSwitch that keeps its things in the folder $1, with DPDK if that is here. Only for
+# Starts an Open vSwitch that keeps its things in the directory $1, with DPDK if that is here. Only for
 # a network, mount and process namespace of one's own: it takes /run/openvswitch, and ends with them.
 start_switch() {
   local vswitchd=/usr/lib/openvswitch-switch/ovs-vswitchd
@@ -152,6 +217,8 @@ has() {
       && [ "$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages 2>/dev/null || echo 0)" -ge 512 ] ;;
     ch) [ -x "${CLOUD_HYPERVISOR:-$(command -v cloud-hypervisor || true)}" ] ;;
     kvm) [ -r /dev/kvm ] && [ -w /dev/kvm ] ;;
+    # The name that is looked up, or what get_passt has unpacked. Older ones print their help as an error.
+    passt) "${PASST:-passt}" --help 2>&1 | grep -q -e --vhost-user ;;
     reflink) is_root && command -v mkfs.xfs >/dev/null && command -v mkfs.btrfs >/dev/null \
       && [ -e /dev/loop-control ] ;;
     fuse) is_root && command -v bindfs >/dev/null && [ -e /dev/fuse ] ;;
@@ -159,6 +226,7 @@ has() {
     rsync) command -v rsync >/dev/null ;;
     cloud-init) is_root && command -v cloud-init >/dev/null && [ -e /etc/cloud/cloud.cfg ] \
       && [ -e /dev/loop-control ] ;;
+    cloud-init-current) [ -e "${CLOUD_INIT_CURRENT:-/nonexistent}/cloudinit/net" ] && command -v mcopy >/dev/null ;;
     dhcp) is_root && command -v dnsmasq >/dev/null && command -v kea-dhcp4 >/dev/null \
       && command -v busybox >/dev/null ;;
     qemu-img) command -v qemu-img >/dev/null && command -v qemu-io >/dev/null ;;
@@ -181,6 +249,8 @@ describe() {
       echo "the static binary of cloud-hypervisor's latest release, in PATH or named by CLOUD_HYPERVISOR" ;;
     kvm) ! has kvm || { echo /dev/kvm; return; }
       echo 'hardware virtualization, and the right to open /dev/kvm' ;;
+    passt) ! has passt || { printf 'passt (%s)\n' "${PASST:-$(command -v passt)}"; return; }
+      echo 'the package passt, of 2025-02 or later, in PATH or named by PASST' ;;
     reflink) ! has reflink || { mkfs.xfs -V; return; }
       echo 'root, loop devices, the packages xfsprogs and btrfs-progs' ;;
     fuse) ! has fuse || { bindfs --version; return; }
@@ -191,6 +261,8 @@ describe() {
       echo 'the package rsync' ;;
     cloud-init) ! has cloud-init || { cloud-init --version; return; }
       echo 'root, loop devices, the package cloud-init' ;;
+    cloud-init-current) ! has cloud-init-current || { echo "$CLOUD_INIT_CURRENT"; return; }
+      echo "a newer Debian's package cloud-init, unpacked, its dist-packages named by CLOUD_INIT_CURRENT" ;;
     dhcp) ! has dhcp || { echo "dnsmasq, Kea $(kea-dhcp4 -v)"; return; }
       echo 'root, the packages dnsmasq-base, kea-dhcp4-server, busybox' ;;
     qemu-img) ! has qemu-img || { qemu-img --version | sed -n 1p; return; }
@@ -215,13 +287,13 @@ tell_parts() {
   done
 }
 
-# The words of VIRSHLE_REQUIRE for the parts that are here.
+# The names in VIRSHLE_REQUIRE for the parts that are here.
 real_parts() {
-  local part words=
+  local part names=
   for part in "${parts[@]}"; do
-    if has "$part"; then words=${words:+$words,}$part; fi
+    if has "$part"; then names=${names:+$names,}$part; fi
   done
-  printf '%s' "$words"
+  printf '%s' "$names"
 }
 
 # Fails when VIRSHLE_REQUIRE names a part that is not here.

@@ -1,4 +1,4 @@
-//! The words of the command line.
+//! The arguments of the command line.
 
 use std::path::PathBuf;
 
@@ -13,15 +13,18 @@ Parts, all of them unless some are named:
   ls         v vm ls of stopped and running machines; how it grows
   create     v vm create without a disk, by reflink, copy and overlay; how it grows
   start      v vm start without a network, with a tap, with vhost-user
+  cage       what the cage of a VMM costs its start
   ports      a port of Open vSwitch, with 10 and 500 ports there
   many       100 machines at once
   libvirt    the same by libvirt and QEMU's tools
+  against    ls, create and start beside those of the build that --against names
 
 Options:
-  --quick       fewer rounds, and not the longest of them
-  --v FILE      the program to be measured
-  --strict      fail if a budget is missed
-  -h, --help    this";
+  --quick         fewer rounds, and not the longest of them
+  --v FILE        the program to be measured
+  --against FILE  another build of it, for the part `against`
+  --strict        fail if a budget is missed
+  -h, --help      this";
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
@@ -30,25 +33,30 @@ pub(crate) struct Options {
     pub(crate) strict: bool,
     pub(crate) help: bool,
     pub(crate) v: PathBuf,
+    pub(crate) against: Option<PathBuf>,
 }
 
 impl Options {
-    pub(crate) fn from_words(words: impl Iterator<Item = String>) -> Result<Self, Failure> {
+    pub(crate) fn from_args(args: impl Iterator<Item = String>) -> Result<Self, Failure> {
         let mut options = Self { v: "target/release/v".into(), ..Self::default() };
-        let mut words = words;
-        while let Some(word) = words.next() {
-            match word.as_str() {
+        let mut args = args;
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
                 "--quick" => options.quick = true,
                 "--strict" => options.strict = true,
                 "-h" | "--help" => options.help = true,
                 "--v" => {
-                    let path = words.next().ok_or_else(|| Failure::new("--v needs a file"))?;
+                    let path = args.next().ok_or_else(|| Failure::new("--v needs a file"))?;
                     options.v = path.into();
+                }
+                "--against" => {
+                    let path = args.next().ok_or_else(|| Failure::new("--against needs a file"))?;
+                    options.against = Some(path.into());
                 }
                 part => {
                     let known = parts::ALL.iter().any(|(name, _)| *name == part);
                     ensure!(known, "there is no part {part:?}; see --help");
-                    options.parts.push(word);
+                    options.parts.push(arg);
                 }
             }
         }

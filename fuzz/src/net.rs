@@ -12,11 +12,11 @@ use crate::answering_machine::AnsweringMachine;
 /// No deadline is meant to pass: the other side always hangs up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A stream of OVSDB, as the client hears it, and as the switch that is behind it understands it.
+/// A stream of OVSDB, as the client reads it, and as the switch that is behind it understands it.
 pub fn ovsdb(bytes: &[u8]) {
     static SERVER: OnceLock<AnsweringMachine> = OnceLock::new();
     let server = SERVER.get_or_init(AnsweringMachine::start);
-    server.say(bytes);
+    server.set_answer(bytes);
     let address: Address = format!("unix:{}", server.socket().display()).parse().unwrap();
     let mut client = Client::connect(&address, PATIENCE).unwrap();
     let whole = MonitorRequest::new(&["name", "cur_cfg"]);

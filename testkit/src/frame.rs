@@ -30,7 +30,7 @@ impl Frame {
         Self::arp(1, (mac, ip), ([0; 6], target), BROADCAST)
     }
 
-    /// An ARP reply that claims `ip` for `mac`, to everybody.
+    /// An ARP reply that claims `ip` for `mac`, to all.
     pub fn arp_reply(mac: [u8; 6], ip: Ipv4Addr) -> Self {
         Self::arp(2, (mac, ip), (BROADCAST, ip), BROADCAST)
     }
@@ -45,7 +45,7 @@ impl Frame {
         Self::new(to, sender.0, 0x0806, payload)
     }
 
-    /// A UDP packet over IPv4, to everybody on the link.
+    /// A UDP packet over IPv4, to all on the link.
     pub fn udp4(mac: [u8; 6], from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), content: &[u8]) -> Self {
         let udp = udp(from.1, to.1, content);
         let mut ip = vec![0x45, 0];

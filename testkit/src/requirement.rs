@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::cloud_init_reader::CloudInitReader;
+
 /// A real part that a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -15,6 +17,8 @@ pub enum Part {
     Ch,
     /// `/dev/kvm`, open to this user.
     Kvm,
+    /// A passt that knows vhost-user, in `PATH` or named by `PASST`.
+    Passt,
     /// Filesystems on loop devices: `mkfs.xfs`, `mkfs.btrfs`, root.
     Reflink,
     /// A FUSE filesystem, by the program `bindfs`; root to mount it.
@@ -33,18 +37,24 @@ pub enum Part {
     Rsync,
     /// cloud-init, as its package installs it, and root to run it in a root of its own.
     CloudInit,
+    /// cloud-init as a library of Python, as its package installs it, and mtools to read a seed.
+    CloudInitReader,
+    /// The same of a current version, named by `CLOUD_INIT_CURRENT`: a directory with its package
+    /// `cloudinit`, such as an unpacked one of a newer Debian.
+    CloudInitCurrent,
     /// DHCP servers, dnsmasq and Kea with its lease commands; the client of busybox; root.
     Dhcp,
 }
 
 impl Part {
     /// The name of this part in `VIRSHLE_REQUIRE`.
-    pub fn word(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Ovs => "ovs",
             Self::Dpdk => "dpdk",
             Self::Ch => "ch",
             Self::Kvm => "kvm",
+            Self::Passt => "passt",
             Self::Reflink => "reflink",
             Self::Fuse => "fuse",
             Self::Sshd => "sshd",
@@ -54,6 +64,8 @@ impl Part {
             Self::Openssl => "openssl",
             Self::Rsync => "rsync",
             Self::CloudInit => "cloud-init",
+            Self::CloudInitReader => "cloud-init-reader",
+            Self::CloudInitCurrent => "cloud-init-current",
             Self::Dhcp => "dhcp",
         }
     }
@@ -64,6 +76,7 @@ impl Part {
             Self::Dpdk => "Open vSwitch with DPDK, and 2 MiB hugepages",
             Self::Ch => "cloud-hypervisor in PATH",
             Self::Kvm => "/dev/kvm",
+            Self::Passt => "passt of 2025-02 or later",
             Self::Reflink => "mkfs.xfs, mkfs.btrfs, loop devices and root",
             Self::Fuse => "bindfs, /dev/fuse and root",
             Self::Sshd => "OpenSSH's client and server",
@@ -73,6 +86,10 @@ impl Part {
             Self::Openssl => "openssl",
             Self::Rsync => "rsync",
             Self::CloudInit => "cloud-init, blkid, loop devices and root",
+            Self::CloudInitReader => "cloud-init's Python package and mtools",
+            Self::CloudInitCurrent => {
+                "a current cloud-init, its directory in CLOUD_INIT_CURRENT, and mtools"
+            }
             Self::Dhcp => "dnsmasq, kea-dhcp4, busybox and root",
         }
     }
@@ -93,6 +110,8 @@ pub fn has(part: Part) -> bool {
                 && Path::new("/etc/cloud/cloud.cfg").exists()
                 && Path::new("/dev/loop-control").exists()
         }
+        Part::CloudInitReader => CloudInitReader::installed().is_some(),
+        Part::CloudInitCurrent => CloudInitReader::current().is_some(),
         Part::Dhcp => {
             root && ["dnsmasq", "kea-dhcp4", "busybox"].into_iter().all(program)
                 && kea_lease_commands().exists()
@@ -107,6 +126,14 @@ pub fn has(part: Part) -> bool {
             Some(path) => Path::new(&path).exists(),
             None => program("cloud-hypervisor"),
         },
+        Part::Passt => {
+            let help = Command::new(passt()).arg("--help").stdin(Stdio::null()).output();
+            help.is_ok_and(|help| {
+                // Older ones print their help as an error.
+                let text = [help.stdout, help.stderr].concat();
+                String::from_utf8_lossy(&text).contains("--vhost-user")
+            })
+        }
         Part::Fuse => root && program("bindfs") && Path::new("/dev/fuse").exists(),
         Part::Sshd => crate::Sshd::is_here() && program("ssh") && program("ssh-keygen"),
         Part::Kvm => std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok(),
@@ -132,8 +159,8 @@ pub fn need(parts: &[Part]) -> bool {
         if has(*part) {
             continue;
         }
-        let named = required.split(',').any(|word| word.trim() == part.word());
-        assert!(!named, "VIRSHLE_REQUIRE names {:?}: needs {}", part.word(), part.description());
+        let named = required.split(',').any(|name| name.trim() == part.name());
+        assert!(!named, "VIRSHLE_REQUIRE names {:?}: needs {}", part.name(), part.description());
         #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
         {
             eprintln!("skipped: needs {}", part.description());
@@ -141,6 +168,11 @@ pub fn need(parts: &[Part]) -> bool {
         return false;
     }
     true
+}
+
+/// The program passt: what `PASST` names, or the one in `PATH`.
+pub fn passt() -> PathBuf {
+    std::env::var_os("PASST").map_or_else(|| "passt".into(), PathBuf::from)
 }
 
 /// Kea's library for commands about its leases, where Debian has it.
@@ -159,7 +191,7 @@ fn hugepages() -> u64 {
         .unwrap_or(0)
 }
 
-fn program(name: &str) -> bool {
+pub(crate) fn program(name: &str) -> bool {
     Command::new(name)
         .arg("--version")
         .stdin(Stdio::null())

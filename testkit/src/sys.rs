@@ -1,5 +1,7 @@
 //! The calls that Rust can't check.
 
+pub(crate) mod tracing;
+
 use std::io;
 
 /// Gives the current thread a network namespace of its own.
@@ -8,6 +10,15 @@ pub(crate) fn unshare_network() -> io::Result<()> {
     // split the table of descriptors that the other threads rely on; this flag touches no memory
     // and no descriptor.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }?;
+    Ok(())
+}
+
+/// Gives the current thread a mount namespace of its own, and with it a current directory and a umask.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    let flags = rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::FS;
+    // SAFETY: neither flag is CLONE_FILES, for which `unshare_unsafe` is unsafe; they touch no memory
+    // and no descriptor.
+    unsafe { rustix::thread::unshare_unsafe(flags) }?;
     Ok(())
 }
 

@@ -28,8 +28,8 @@ const WHOLE_GUARD: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hypervisor {
     pub(crate) pid: Tid,
-    /// The folder of its machine, by its arguments.
-    pub(crate) folder: PathBuf,
+    /// The directory of its machine, by its arguments.
+    pub(crate) directory: PathBuf,
 }
 
 /// The cloud-hypervisor processes that were started for a machine below `root`.
@@ -42,18 +42,18 @@ pub(crate) fn hypervisors(root: &Path) -> Result<Vec<Hypervisor>, Failure> {
         };
         // Empty for kernel threads and for what has ended; absent for what has gone meanwhile.
         let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
-        let mut words = line.split(|byte| *byte == 0);
-        let program = words.next().unwrap_or_default();
+        let mut args = line.split(|byte| *byte == 0);
+        let program = args.next().unwrap_or_default();
         if !program.ends_with(b"cloud-hypervisor") {
             continue;
         }
-        let folder = words
-            .flat_map(|word| word.split(|byte| matches!(byte, b',' | b'=')))
+        let directory = args
+            .flat_map(|arg| arg.split(|byte| matches!(byte, b',' | b'=')))
             .map(|part| Path::new(std::ffi::OsStr::from_bytes(part)))
             .find(|path| path.starts_with(root))
             .and_then(Path::parent);
-        if let Some(folder) = folder {
-            found.push(Hypervisor { pid, folder: folder.to_owned() });
+        if let Some(directory) = directory {
+            found.push(Hypervisor { pid, directory: directory.to_owned() });
         }
     }
     Ok(found)
@@ -67,7 +67,7 @@ const OBEYING: Duration = Duration::from_secs(3);
 pub(crate) fn wait_for_guests_that_obey(home: &Home) -> Result<(), Failure> {
     let deadline = Instant::now() + OBEYING;
     let is_asked = |process: &Hypervisor| {
-        fs::read(process.folder.join("run.json"))
+        fs::read(process.directory.join("run.json"))
             .ok()
             .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
             .is_some_and(|run| run["asked"] == "stopped")
@@ -191,8 +191,8 @@ fn look_at_processes(
     found: &mut Vec<String>,
 ) -> Result<(), Failure> {
     let mut seen: BTreeMap<String, Tid> = BTreeMap::new();
-    for Hypervisor { pid, folder } in hypervisors(&home.root())? {
-        let uuid = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for Hypervisor { pid, directory } in hypervisors(&home.root())? {
+        let uuid = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(other) = seen.insert(uuid.clone(), pid) {
             found.push(format!("two processes of machine {uuid}: {other} and {pid}"));
         }
@@ -311,7 +311,7 @@ struct Disk {
     name: String,
 }
 
-/// What may lie in a machine's folder besides its sockets.
+/// What may lie in a machine's directory besides its sockets.
 const FILES: [&str; 12] = [
     "vm.toml",
     "lock",
@@ -338,8 +338,8 @@ fn look_at_files(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
     let mut shown: BTreeSet<&str> = machines.keys().map(String::as_str).collect();
     let listed = names(&root.join("vm"))?;
     for name in &listed {
-        let folder = root.join("vm").join(name);
-        let text = match fs::read_to_string(folder.join("vm.toml")) {
+        let directory = root.join("vm").join(name);
+        let text = match fs::read_to_string(directory.join("vm.toml")) {
             Ok(text) if !name.starts_with('.') => text,
             _ => {
                 found.push(format!("{name} is no machine"));
@@ -359,9 +359,9 @@ fn look_at_files(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
         if !ids.insert(definition.id) || !unique.insert(definition.name.clone()) {
             found.push(format!("id {} or name {} twice", definition.id, definition.name));
         }
-        look_at_machine(&folder, &definition, machines, found)?;
+        look_at_machine(&directory, &definition, machines, found)?;
     }
-    found.extend(shown.iter().map(|uuid| format!("{uuid} is shown and has no folder")));
+    found.extend(shown.iter().map(|uuid| format!("{uuid} is shown and has no directory")));
     for net in machines.values().flat_map(|machine| &machine.nets) {
         if !macs.insert(&net.mac) {
             found.push(format!("address {} twice", net.mac));
@@ -378,30 +378,30 @@ fn look_at_files(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
 }
 
 fn look_at_machine(
-    folder: &Path,
+    directory: &Path,
     definition: &Definition,
     machines: &Machines,
     found: &mut Vec<String>,
 ) -> Result<(), Failure> {
     let name = &definition.name;
     let on = machines.get(&definition.uuid).is_some_and(|vm| vm.state != "stopped");
-    for file in names(folder)? {
-        let is_socket = fs::symlink_metadata(folder.join(&file))
+    for file in names(directory)? {
+        let is_socket = fs::symlink_metadata(directory.join(&file))
             .is_ok_and(|metadata| metadata.file_type().is_socket());
         if is_socket && !on {
             found.push(format!("socket {file} of {name}, which is stopped"));
         } else if !is_socket && !FILES.contains(&file.as_str()) {
-            found.push(format!("{file} in the folder of {name}"));
+            found.push(format!("{file} in the directory of {name}"));
         }
     }
     for (kind, is_net) in [("net", true), ("tmp", false)] {
-        for file in names(&folder.join(kind))? {
+        for file in names(&directory.join(kind))? {
             if !is_net || !on {
                 found.push(format!("{kind}/{file} of {name}"));
             }
         }
     }
-    let disks: BTreeSet<String> = names(&folder.join("disk"))?.into_iter().collect();
+    let disks: BTreeSet<String> = names(&directory.join("disk"))?.into_iter().collect();
     let wanted: BTreeSet<String> = definition.disk.iter().map(|disk| disk.name.clone()).collect();
     if disks != wanted {
         found.push(format!("{name} has the disks {disks:?}, and should have {wanted:?}"));
@@ -423,12 +423,12 @@ fn look_at_modes(path: &Path, found: &mut Vec<String>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is in a folder; nothing if it is not there.
-fn names(folder: &Path) -> Result<Vec<String>, Failure> {
-    let entries = match fs::read_dir(folder) {
+/// What is in a directory; nothing if it is not there.
+fn names(directory: &Path) -> Result<Vec<String>, Failure> {
+    let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Failure::new(format!("{}: {error}", folder.display()))),
+        Err(error) => return Err(Failure::new(format!("{}: {error}", directory.display()))),
     };
     Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
 }

@@ -21,6 +21,15 @@ pub(crate) enum CliError {
     /// The configuration has mistakes, which are reported already.
     #[error("{mistakes} in {}", .path.display())]
     Configuration { path: PathBuf, mistakes: String },
+    /// A file that an argument names can't be read.
+    #[error("cannot read {}", .path.display())]
+    File { path: PathBuf, source: io::Error },
+    /// The command has no result that JSON could hold.
+    #[error("`{command}` has no JSON output")]
+    TextOnly { command: &'static str },
+    /// A machine's failure that the document on stdout has.
+    #[error(transparent)]
+    InDocument(Box<Self>),
     /// Some of several machines failed, and each is reported already.
     #[error("{failed} of {total} machines could not be {done}")]
     Several { failed: usize, total: usize, done: &'static str },
@@ -45,6 +54,9 @@ pub(crate) enum CliError {
     /// A log can't be watched for changes.
     #[error("cannot watch for new log lines")]
     Follow { source: io::Error },
+    /// A session in a machine can't be opened: as with ssh, that is exit code 255.
+    #[error(transparent)]
+    Session { source: CoreError },
     /// The system's ssh can't be run.
     #[error("cannot run ssh")]
     Ssh { source: io::Error },
@@ -54,12 +66,18 @@ pub(crate) enum CliError {
     /// The home directory of the caller is unknown.
     #[error("no home directory: HOME is not set to an absolute path")]
     NoHome,
+    /// The caller's ssh configuration can't be written.
+    #[error("cannot write {}", .path.display())]
+    SshConfig { path: PathBuf, source: io::Error, is_config: bool },
     /// A path can't be made absolute.
     #[error("cannot make {} an absolute path", .path.display())]
     Path { path: PathBuf, source: io::Error },
     /// A manual page can't be written.
     #[error("cannot write {}", .path.display())]
     Manual { path: PathBuf, source: io::Error },
+    /// There is no such command, and so no page of it.
+    #[error("there is no command {command:?}")]
+    NoPage { command: String },
     /// A value can't be written as JSON.
     #[error("cannot encode the result as JSON")]
     Json { source: serde_json::Error },
@@ -103,9 +121,15 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Core(error) => exit_code::of(error.kind()),
-            Self::Configuration { .. } => exit_code::CONFIG,
-            Self::NoneNamed | Self::SeveralNamed => exit_code::USAGE,
-            Self::Lacking { .. } | Self::Ssh { .. } | Self::NoHome => exit_code::HOST,
+            Self::Session { .. } => exit_code::SSH_FAILED,
+            Self::Configuration { .. } | Self::File { .. } => exit_code::CONFIG,
+            Self::NoneNamed | Self::SeveralNamed | Self::TextOnly { .. } | Self::NoPage { .. } => {
+                exit_code::USAGE
+            }
+            Self::InDocument(error) => error.exit_code(),
+            Self::Lacking { .. } | Self::Ssh { .. } | Self::NoHome | Self::SshConfig { .. } => {
+                exit_code::HOST
+            }
             _ => exit_code::FAILED,
         }
     }
@@ -113,11 +137,15 @@ impl CliError {
     /// The stable identifier of the failure, for programs.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::Core(error) => error.code(),
+            Self::Core(error) | Self::Session { source: error } => error.code(),
             Self::Configuration { .. } => "config-wrong",
+            Self::File { .. } => "config-unreadable",
+            Self::InDocument(error) => error.code(),
             Self::Several { .. } => "machines-failed",
             Self::Unreadable { .. } => "machines-unreadable",
-            Self::NoneNamed | Self::SeveralNamed => "usage",
+            Self::NoneNamed | Self::SeveralNamed | Self::TextOnly { .. } | Self::NoPage { .. } => {
+                "usage"
+            }
             Self::Lacking { .. } => "host-lacking",
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",
@@ -125,6 +153,7 @@ impl CliError {
             Self::Ssh { .. } => "ssh-missing",
             Self::Proxy { .. } => "proxy-failed",
             Self::NoHome => "home-missing",
+            Self::SshConfig { .. } => "write-failed",
             Self::Path { .. } => "path-unknown",
             Self::Manual { .. } => "write-failed",
             Self::Json { .. } => "encode-failed",
@@ -135,11 +164,31 @@ impl CliError {
     /// The suggested next step, if there is one.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Core(error) => remedy::hint(error),
+            Self::Core(error) | Self::Session { source: error } => remedy::hint(error),
+            Self::InDocument(error) => error.hint(),
+            Self::TextOnly { .. } => Some("omit --json".into()),
+            Self::NoPage { .. } => Some("`v --help` lists the commands".into()),
+            Self::File { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Some(
+                    "correct the path; without one, the configuration in use is checked".into(),
+                ),
+                io::ErrorKind::PermissionDenied => Some("let this user read it".into()),
+                _ => None,
+            },
             Self::NoneNamed => {
                 Some("give ids, names or uuids, or select with --state, --template or --all".into())
             }
             Self::SeveralNamed => Some("this command takes exactly one machine".into()),
+            Self::SshConfig { is_config: true, .. } => Some(
+                "have \"Include config.d/virshle\" put first in it, by what makes that file: the rest is \
+                 done"
+                    .into(),
+            ),
+            Self::SshConfig { .. } => Some(
+                "print the lines with `v node ssh-config`, and have them put before all others in your \
+                 ssh configuration, by what makes it"
+                    .into(),
+            ),
             Self::Ssh { .. } => Some("install the OpenSSH client, in a directory of PATH".into()),
             Self::Lacking { .. } => Some("the suggested fix is shown below each item".into()),
             _ => None,
@@ -150,6 +199,7 @@ impl CliError {
     pub(crate) fn details(&self) -> &[String] {
         match self {
             Self::Core(error) => error.details(),
+            Self::InDocument(error) => error.details(),
             _ => &[],
         }
     }
@@ -158,6 +208,7 @@ impl CliError {
     pub(crate) fn mistakes(&self) -> &[Mistake] {
         match self {
             Self::Core(error) => error.mistakes(),
+            Self::InDocument(error) => error.mistakes(),
             _ => &[],
         }
     }

@@ -127,7 +127,7 @@ pub enum NetError {
         details: String,
     },
 
-    /// `ovs-vswitchd` has not taken up what the database says.
+    /// `ovs-vswitchd` has not applied what the database holds.
     #[error("ovs-vswitchd has not applied {awaited} within {timeout:?}")]
     SwitchSilent {
         /// What it should have done.
@@ -356,7 +356,7 @@ fn owner_of(owner: &Option<String>) -> String {
 }
 
 impl NetError {
-    /// What to do next, if there is something to say. It speaks of the host; a command that
+    /// The remedy, if there is one. It speaks of the host; a command that
     /// prepares the host is the front end's to name.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -380,7 +380,7 @@ impl NetError {
                                           /var/log/openvswitch/ovs-vswitchd.log)"
                 .into(),
             Self::NoBridge { bridge } => {
-                format!("create it: ovs-vsctl add-br {bridge}, or by Switch::ensure_bridge")
+                format!("create it (ovs-vsctl add-br {bridge}), or correct its name")
             }
             Self::BridgeDatapath { found, .. } => {
                 format!("use another bridge, or configure the datapath {found:?}")

@@ -12,6 +12,8 @@
 //! - A [`PortRequest`] says what a port is: a vhost-user socket, a [`Tap`], an internal device.
 //!   All the ports of a machine are one transaction, done or undone together.
 //! - An [`Owner`] marks whose a port is. What has no mark of ours is never touched.
+//! - A [`PasstRequest`] asks for a network in user space instead, which needs neither root nor a
+//!   switch; a [`Passt`] is one that runs.
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
 //! - A [`Guard`] keeps a machine from speaking as another one: flows of its port ([`Guards`]).
 //! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
@@ -66,6 +68,7 @@ mod deadline;
 mod device;
 mod dpdk;
 mod error;
+mod file_access;
 mod guard;
 mod host_stack;
 mod interface_name;
@@ -77,6 +80,7 @@ pub mod openflow;
 pub mod ovsdb;
 mod owned_port;
 mod owner;
+mod passt;
 mod patch;
 mod port;
 mod port_request;
@@ -94,6 +98,7 @@ pub use datapath::Datapath;
 pub use device::Device;
 pub use dpdk::DPDK_RECIPE;
 pub use error::NetError;
+pub use file_access::{AccessRights, Asking, FileAccess};
 pub use guard::{Guard, GuardId, GuardState, Guards};
 pub use interface_name::InterfaceName;
 pub use mac_addr::MacAddr;
@@ -101,6 +106,10 @@ pub use macvtap::Macvtap;
 pub use neighbour::{Neighbour, NeighbourWatch};
 pub use owned_port::OwnedPort;
 pub use owner::Owner;
+pub use passt::{
+    Forward, ForwardProtocol, Holder, Passt, PasstError, PasstRequest, PasstVersion, StartingPasst,
+    check_passt, host_resolver,
+};
 pub use port::{PendingPorts, Port};
 pub use port_request::{PortKind, PortRequest};
 pub use socket_access::grant_socket_access;

@@ -35,7 +35,7 @@ pub struct OwnedPort {
     pub ofport: Option<i64>,
     /// Why it does not work, as the switch reports it.
     pub error: Option<String>,
-    /// Whether it has a link; none if `ovs-vswitchd` did not say.
+    /// Whether it has a link; none if `ovs-vswitchd` did not report it.
     pub link_up: Option<bool>,
 }
 

@@ -7,10 +7,11 @@ use serde::Serialize;
 use toml::de::DeValue;
 
 use crate::device;
+use crate::guest_network::GuestNetwork;
 use crate::mac;
 use crate::name::{self, Names};
 use crate::section::{Placed, Section};
-use crate::static_address::{StaticAddress, hosts};
+use crate::static_address::{StaticAddress, hosts, placed_hosts};
 
 /// `[[template.vm.net]]`: a network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,7 +39,8 @@ pub struct NetTemplate {
     /// Static addresses of the guest; DHCP if there are none.
     #[serde(rename = "address")]
     pub addresses: Vec<StaticAddress>,
-    /// The guest's gateways.
+    /// The guest's gateways, at most one of each family. One outside of the addresses' networks is
+    /// reached on the link all the same.
     #[serde(rename = "gateway")]
     pub gateways: Vec<IpAddr>,
     /// The guest's name servers.
@@ -76,14 +78,20 @@ impl NetTemplate {
     pub(crate) fn read_all(template: &Section<'_>) -> Vec<Self> {
         let mut names = Names::default();
         let mut macs = HashMap::new();
+        let mut network = GuestNetwork::default();
         let mut nets = Vec::new();
         for section in template.sections("net", "template.vm.net") {
-            nets.push(Self::read(section, &mut names, &mut macs));
+            nets.push(Self::read(section, &mut names, &mut macs, &mut network));
         }
         nets
     }
 
-    fn read(section: Section<'_>, names: &mut Names, macs: &mut HashMap<String, usize>) -> Self {
+    fn read(
+        section: Section<'_>,
+        names: &mut Names,
+        macs: &mut HashMap<String, usize>,
+        network: &mut GuestNetwork,
+    ) -> Self {
         let name = name::read(&section, "name = \"main\"");
         names.add(&section, "net", &name);
         let kind = kind(&section);
@@ -95,6 +103,9 @@ impl NetTemplate {
                 section.wrong(mac.span.clone(), message, &format!("line {first} has the first"));
             }
         }
+        let addresses = StaticAddress::read_all(&section, "address");
+        let gateways = placed_hosts(&section, "gateway");
+        network.check(&section, &addresses, &gateways);
         let net = Self {
             name: name.value,
             kind: kind.unwrap_or(NetKind::Vhost),
@@ -108,8 +119,8 @@ impl NetTemplate {
             mtu: narrow(section.integer("mtu", MTU.0, MTU.1)),
             mac: mac.map(|mac| mac.value),
             link: device::read(&section, "link"),
-            addresses: StaticAddress::read_all(&section, "address"),
-            gateways: hosts(&section, "gateway"),
+            addresses: addresses.into_iter().map(|address| address.value).collect(),
+            gateways: gateways.into_iter().map(|gateway| gateway.value).collect(),
             dns: hosts(&section, "dns"),
         };
         if section.has("vlan") && section.has("trunk") {
@@ -221,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_net_is_told() {
+    fn what_is_no_net_is_refused() {
         for (text, message) in [
             ("", "[template.vm.net] has no \"type\""),
             ("typ = 'tap'", "unknown key \"typ\", did you mean \"type\"?"),

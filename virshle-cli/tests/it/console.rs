@@ -82,8 +82,8 @@ impl Terminal {
                 return std::mem::replace(&mut self.screen, after);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut heard = [PollFd::new(&self.upper, PollFlags::IN)];
-            let ready = poll(&mut heard, Some(&Timespec::try_from(left).unwrap())).unwrap();
+            let mut polled = [PollFd::new(&self.upper, PollFlags::IN)];
+            let ready = poll(&mut polled, Some(&Timespec::try_from(left).unwrap())).unwrap();
             assert!(ready > 0, "{text:?} not in {:?}", self.screen);
             let mut piece = [0; 4096];
             let length = self.upper.read(&mut piece).unwrap();
@@ -161,6 +161,43 @@ fn ch_a_console_is_detached_killed_and_reattached_and_loses_nothing() {
     assert!(lab.home.ok("vm logs web").ends_with("login: first\x03second\x1b[6n"));
 }
 
+#[test_on(Ch, Kvm)]
+fn ch_a_guest_gets_at_no_clipboard_and_leaves_the_terminal_as_it_was() {
+    let lab = Lab::new(&TestKernel::echoes("login: "));
+    let mut terminal = Terminal::run(&lab.home, "vm start --attach web");
+    terminal.shows("login: ");
+    // What a guest writes: a full-screen program with a mouse; the clipboard; questions for the title.
+    terminal.types(
+        "\x1b[?1049h\x1b[?1003;1006h\x1b[?25l\x1b]52;c;cm0gLXJmIH4=\x07\x1b[21t\x1b[>c\x05ed",
+    );
+    let shown = terminal.shows("ed");
+    assert!(shown.contains("\x1b[?1049h\x1b[?1003;1006h\x1b[?25l"), "{shown:?}");
+    for removed in ["\x1b]52", "cm0g", "21t", "\x1b[>c", "\x05"] {
+        assert!(!shown.contains(removed), "{removed:?} in {shown:?}");
+    }
+    // The clipboard in two pieces: the guest echoes what is typed.
+    terminal.types("\x1b]5");
+    terminal.types("2;c;AAAA\x07end");
+    let shown = terminal.shows("end");
+    assert!(!shown.contains("]52") && !shown.contains("AAAA"), "{shown:?}");
+    // An answer of the terminal's that comes late is not the shell's.
+    terminal.types("\x1d\x1b]lrm -rf ~\x1b\\\n");
+    let shown = terminal.shows("detached");
+    for put_back in ["\x1b[?1049l", "\x1b[!p", "1003", "\x1b[?25h", "\x1b[0m"] {
+        assert!(shown.contains(put_back), "{put_back:?} not in {shown:?}");
+    }
+    assert!(terminal.child.wait().unwrap().success());
+    assert!(!terminal.is_raw());
+    let mut waiting = [PollFd::new(&terminal.lower, PollFlags::IN)];
+    assert_eq!(
+        poll(&mut waiting, Some(&Timespec::default())).unwrap(),
+        0,
+        "something is left to read"
+    );
+    // A program gets it as it is.
+    assert!(lab.home.ok("vm logs web").contains("\x1b]52;c;cm0gLXJmIH4="));
+}
+
 /// Regression: what was written between the last read of a log and its cut was lost (9790f6a).
 #[test_on(Ch, Kvm)]
 fn ch_an_endless_log_is_cut_by_its_readers_who_continue_in_it() {
@@ -178,12 +215,12 @@ fn ch_an_endless_log_is_cut_by_its_readers_who_continue_in_it() {
         lab.home.ok(arguments);
         assert!(size() <= 16 << 20, "{arguments}: {}", size());
     }
-    file.write_all(b"the last word\n").unwrap();
+    file.write_all(b"the last line\n").unwrap();
     // Following continues, and so does the guest.
     let mut shown = follower.stdout.take().unwrap();
     let (mut seen, mut piece) = (Vec::new(), vec![0; 1 << 20]);
     let has = |seen: &[u8], text: &[u8]| seen.windows(text.len()).any(|part| part == text);
-    while !has(&seen, b"the last word\n") {
+    while !has(&seen, b"the last line\n") {
         let length = shown.read(&mut piece).unwrap();
         let kept = seen.len().saturating_sub(100);
         seen.drain(..kept);

@@ -41,6 +41,7 @@ impl Lab {
     fn listen(&mut self, port: u32) {
         let sshd = Arc::clone(&self.sshd);
         let socket = self.vsock();
+        self.vsock = None;
         self.vsock =
             Some(FakeVsock::start(&socket, port, move |stream| sshd.serve(stream)).unwrap());
     }
@@ -92,7 +93,7 @@ fn ssh_a_session_goes_over_the_vsock_and_ends_as_its_command_does() {
     let failed = lab.ssh(&["--", "echo no >&2; exit 7"]);
     assert_eq!((failed.code, failed.stdout.as_str()), (7, ""), "{failed:?}");
     assert!(failed.stderr.contains("no\n"), "{failed:?}");
-    // What looks like an option is a word for the guest.
+    // What looks like an option is an argument for the guest.
     let version = lab.ssh(&["--", "-V"]);
     assert!(!version.stderr.contains("OpenSSH"), "{version:?}");
     // Of another user the server knows nothing.
@@ -170,7 +171,7 @@ fn ssh_host_keys_are_recorded_per_machine_not_per_name() {
     let known = lab.ssh(&["--", "true"]);
     says(&known, "");
     assert_eq!(known.stderr, "");
-    // The machine has another key of a sudden: nobody is let through.
+    // The machine has another key of a sudden: no connection is let through.
     lab.sshd.renew_host_key().unwrap();
     for ran in [lab.ssh(&["--", "true"]), lab.openssh("ssh", &["vm/web", "true"])] {
         assert_eq!(ran.code, 255, "{ran:?}");
@@ -201,7 +202,9 @@ fn root_ssh_goes_over_the_network_where_the_guest_has_no_vsock() {
     );
     lab.home.ok("vm rm web");
     lab.home.ok("vm create -t net --name web");
-    // The guest listens elsewhere on its vsock.
+    // By its vsock its key is known, before it listens elsewhere there.
+    lab.listen(22);
+    says(&lab.ssh(&["--", "true"]), "");
     lab.listen(23);
     let unreachable = lab.ssh(&["--timeout", "0", "--", "true"]);
     assert_eq!(unreachable.code, 255, "{unreachable:?}");
@@ -256,7 +259,7 @@ fn ssh_right_after_a_start_waits_for_the_server() {
         // stderr is no terminal: there is no text but ssh's own.
         assert!(!ran.stderr.contains("waiting"), "{ran:?}");
     }
-    // Whoever does not wait gets what there is: nothing.
+    // A caller who does not wait gets what there is: nothing.
     assert_eq!(lab.ssh(&["--timeout", "0", "--", "true"]).code, 255);
 }
 
@@ -282,12 +285,12 @@ fn the_proxy_relays_bytes_and_their_ends_both_ways() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
     let vsock: PathBuf = home.json("vm info web")["vsock"].as_str().unwrap().into();
-    // It answers only when it has heard everything, as no ssh server does.
+    // It answers only when it has received everything, as no ssh server does.
     let _guest = FakeVsock::start(&vsock, 7, |mut stream| {
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard)?;
-        heard.reverse();
-        stream.write_all(&heard)
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received)?;
+        received.reverse();
+        stream.write_all(&received)
     })
     .unwrap();
     for arguments in [
@@ -328,4 +331,38 @@ fn the_configuration_of_ssh_is_installed_once() {
     assert_eq!(home.json("node ssh-config --install")[0]["outcome"], "there");
     let mut homeless = home.command(&["node", "ssh-config", "--install"]);
     ran(homeless.env_remove("HOME")).fails_with(5, &["HOME is not set"]);
+}
+
+/// Regression: root with another user's HOME wrote where that user's links led.
+#[test_on(Root)]
+fn root_installs_nothing_in_a_home_that_is_another_users() {
+    let home = Home::new();
+    let victim = home.path("victim");
+    fs::write(&victim, "theirs").unwrap();
+    let foreign = home.path("foreign");
+    fs::create_dir_all(foreign.join(".ssh")).unwrap();
+    std::os::unix::fs::symlink(&victim, foreign.join(".ssh/config")).unwrap();
+    std::os::unix::fs::chown(&foreign, Some(65533), Some(65533)).unwrap();
+    for options in [&["--install"][..], &["--install", "--dry-run"]] {
+        let mut command = home.command(&[&["node", "ssh-config"], options].concat());
+        ran(command.env("HOME", &foreign)).fails_with(1, &["home of user 65533", "set HOME"]);
+    }
+    assert_eq!(fs::read_to_string(victim).unwrap(), "theirs");
+    assert_eq!(fs::read_dir(foreign.join(".ssh")).unwrap().count(), 1);
+}
+
+/// Regression: of a configuration that another program makes, the hint was to run as its owner.
+#[test]
+fn a_configuration_that_cannot_be_written_is_left_to_what_makes_it() {
+    let home = Home::new();
+    fs::create_dir(home.path(".ssh")).unwrap();
+    // As one of a Nix store: it is read, and no program creates a file beside it.
+    std::os::unix::fs::symlink("/sys/kernel/fscaps", home.path(".ssh/config")).unwrap();
+    let ran = home.run("node ssh-config --install");
+    ran.fails_with(
+        5,
+        &["cannot write /sys/kernel/fscaps", "\"Include config.d/virshle\" put first"],
+    );
+    assert!(!ran.stderr.contains("--root"), "{ran:?}");
+    assert!(home.path(".ssh/config.d/virshle").exists());
 }

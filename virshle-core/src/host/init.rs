@@ -53,6 +53,8 @@ impl Node {
     ///
     /// What was created before a failure stays: the next run continues from there.
     pub fn init(&self, mode: InitMode) -> Result<Vec<InitStep>, MachineError> {
+        self.store().check_trust()?;
+        self.store().check_name()?;
         let mut steps = Vec::new();
         let missing = self.store().missing();
         for path in [self.root().to_owned(), self.root().join("vm"), self.cache()] {

@@ -8,7 +8,7 @@ use virshle_image::ImageError;
 use virshle_template::TemplateError;
 
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
-use crate::fs::error::FileError;
+use crate::fs::error::{FileError, immutable_hint};
 use crate::images;
 use crate::machine::error::MachineError;
 use crate::model::name::VmName;
@@ -67,6 +67,12 @@ pub enum CreateError {
         net: String,
         /// Why.
         source: virshle_net::NetError,
+    },
+    /// A name can't be the guest's host name.
+    #[error("a machine cannot be named {name}: its guest would have no valid host name")]
+    HostName {
+        /// The name.
+        name: VmName,
     },
     /// A machine's sockets would have longer names than sockets can have.
     #[error("{} would be the name of a socket, and has more than {most} bytes", .path.display())]
@@ -138,11 +144,14 @@ impl Failure for CreateError {
             Self::Store(error) => error.verdict(),
             Self::Image(error) => images::verdict(error),
             Self::MissingImage { source, .. } => {
-                let verdict = Verdict::failed("image-missing");
+                let is = |kind| Verdict::new(kind, "image-missing");
                 match source.kind() {
-                    io::ErrorKind::PermissionDenied => verdict
+                    io::ErrorKind::PermissionDenied => is(ErrorKind::Failed)
                         .text("let this user read the file, and enter the directories above it"),
-                    _ => verdict.text("correct the disk's path in the template"),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                        is(ErrorKind::NotFound).text("correct the disk's path in the template")
+                    }
+                    _ => is(ErrorKind::Failed).text("correct the disk's path in the template"),
                 }
             }
             Self::Disk { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
@@ -151,6 +160,8 @@ impl Failure for CreateError {
             Self::Mac { source, .. } => {
                 Verdict::new(ErrorKind::Config, "config-wrong").hint(source.hint())
             }
+            Self::HostName { .. } => Verdict::new(ErrorKind::Usage, "name-unfit")
+                .text("leave out the empty part between two dots"),
             Self::SocketPath { .. } => {
                 Verdict::new(ErrorKind::Config, "path-too-long").remedy(Remedy::ShortenRoot)
             }
@@ -163,7 +174,13 @@ impl Failure for RemoveError {
     fn verdict(&self) -> Verdict<'_> {
         match self {
             Self::Machine(error) => error.verdict(),
-            Self::Remains { .. } => Verdict::failed("vm-remains").remedy(Remedy::RepairNode),
+            Self::Remains { path, source, .. } => {
+                let verdict = Verdict::failed("vm-remains");
+                match immutable_hint(path, source) {
+                    Some(hint) => verdict.text(hint),
+                    None => verdict.remedy(Remedy::RepairNode),
+                }
+            }
         }
     }
 }

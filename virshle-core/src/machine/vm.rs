@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::fs::error::FileError;
 use crate::fs::lock::Lock;
 use crate::machine::error::MachineError;
@@ -36,9 +38,19 @@ impl Vm {
         &self.node
     }
 
-    /// What it is made of.
+    /// Its parts.
     pub fn definition(&self) -> &Definition {
         &self.definition
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u64 {
+        self.definition.id
+    }
+
+    /// Its uuid.
+    pub fn uuid(&self) -> Uuid {
+        self.definition.uuid
     }
 
     /// Its name.
@@ -139,7 +151,7 @@ impl Vm {
         Ok(Some(lock))
     }
 
-    /// Whether another process works on the machine right now, as far as this user can tell.
+    /// Whether another process works on the machine right now, as far as this user can see.
     pub(crate) fn is_being_changed(&self) -> bool {
         let path = self.directory.join(LOCK);
         matches!(Lock::acquire_if_free(&path), Ok(None)) && path.exists()

@@ -41,6 +41,8 @@ pub struct VmInfo {
     pub created: Timestamp,
     /// Started when the host boots.
     pub autostart: bool,
+    /// Whether the guest may run guests itself.
+    pub nested: bool,
     /// cloud-hypervisor's process.
     pub pid: Option<u32>,
     /// How the last run ended; null while it runs, and if it never ran.
@@ -181,6 +183,7 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
         vram: definition.memory_bytes,
         created: definition.created,
         autostart: definition.autostart,
+        nested: definition.nested,
         pid: status.pid,
         last_exit,
         dir: vm.directory().to_owned(),

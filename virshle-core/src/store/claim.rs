@@ -9,7 +9,7 @@ use uuid::Uuid;
 use virshle_net::MacAddr;
 
 use crate::fs::error::FileError;
-use crate::fs::file::{Sync, create_directory, read_regular, write_new};
+use crate::fs::file::{Sync, create_directory, read_untrusted, write_new};
 use crate::fs::lock::Lock;
 use crate::model::definition::Definition;
 use crate::model::definition::head::Head;
@@ -33,7 +33,7 @@ pub(crate) struct Staged {
     pub(crate) directory: PathBuf,
     /// The MAC addresses of the machines that were there before.
     pub(crate) taken_macs: Arc<HashSet<MacAddr>>,
-    pub(crate) _lock: Lock,
+    pub(crate) lock: Lock,
 }
 
 /// What is not free any more.
@@ -156,10 +156,10 @@ impl Store {
         };
         match populate() {
             Ok(lock) => {
-                Ok(Staged { id, uuid, name, directory, taken_macs: Arc::clone(macs), _lock: lock })
+                Ok(Staged { id, uuid, name, directory, taken_macs: Arc::clone(macs), lock })
             }
             Err(error) => {
-                discard_directory(&directory);
+                discard_directory(&directory, None);
                 Err(error)
             }
         }
@@ -216,7 +216,7 @@ impl Taken {
 
 /// The id, the name, and what only this machine can have.
 fn read_claim(directory: &Path) -> Option<(u64, VmName, Vec<Identity>)> {
-    let text = String::from_utf8(read_regular(&directory.join(CLAIM), MAX_CLAIM).ok()?).ok()?;
+    let text = String::from_utf8(read_untrusted(&directory.join(CLAIM), MAX_CLAIM).ok()?).ok()?;
     let mut lines = text.lines();
     let (id, name) = lines.next()?.trim().split_once(' ')?;
     Some((id.parse().ok()?, name.parse().ok()?, lines.map(Identity::of_claim).collect()))

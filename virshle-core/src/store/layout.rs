@@ -29,13 +29,19 @@ pub(crate) const EVENTS: &str = "events.json";
 /// The keys of the guest's ssh server.
 pub(crate) const KNOWN_HOSTS: &str = "known_hosts";
 /// The directories of a machine: its disks, its sockets, what is temporary.
-pub(crate) const DIRECTORIES: [&str; 3] = [DISKS, SOCKETS, "tmp"];
+pub(crate) const DIRECTORIES: [&str; 3] = [DISKS, SOCKETS, TEMPORARY];
 const DISKS: &str = "disk";
 const SOCKETS: &str = "net";
+const TEMPORARY: &str = "tmp";
 
 /// The directory of sockets of the machine in `directory`.
 pub(crate) fn sockets(directory: &Path) -> PathBuf {
     directory.join(SOCKETS)
+}
+
+/// The directory of what is temporary of the machine in `directory`.
+pub(crate) fn temporary(directory: &Path) -> PathBuf {
+    directory.join(TEMPORARY)
 }
 
 /// The hybrid vsock's socket of the machine in `directory`.

@@ -80,7 +80,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // A test that failed half-way may leave machines running: they must not outlive it.
-        for vm in self.node.select(&Selection::default()).unwrap_or_default() {
+        for vm in self.node.select(&Selection::all()).unwrap_or_default() {
             drop(vm.remove(Force::Yes));
         }
         if let Ok(check) = self.node.check() {

@@ -24,7 +24,7 @@ fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
 }
 
 #[test_on(Ovs)]
-fn ovs_init_makes_what_is_missing_and_may_run_again() {
+fn ovs_init_creates_what_is_missing_and_may_run_again() {
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     ovs.vsctl(&["add-br", "vs0", "--", "set", "bridge", "vs0", "datapath_type=netdev"]);
@@ -193,7 +193,7 @@ fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
 }
 
 #[test_on(Ovs, Kvm)]
-fn ovs_a_switch_that_cannot_is_told_before_anything_is_started() {
+fn ovs_a_switch_that_cannot_fails_before_anything_is_started() {
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
     let lab = networked(&ovs, "vhost");

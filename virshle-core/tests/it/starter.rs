@@ -71,7 +71,7 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
     let lab = networked(&ovs, "tap");
     let vms = create(&lab, 5);
     let port = |index: usize| vms[index].definition().nets[0].port.as_str();
-    // A name that somebody else has in the database, without a device of that name.
+    // A name that another owner has in the database, without a device of that name.
     ovs.vsctl(&[
         "--no-wait",
         "add-port",

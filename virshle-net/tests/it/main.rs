@@ -9,6 +9,7 @@ mod frames;
 mod guard;
 mod host_stack;
 mod macvtap;
+mod passt;
 mod patch;
 mod port;
 mod socket_access;

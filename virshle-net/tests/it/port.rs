@@ -75,7 +75,7 @@ fn ovs_an_absent_bridge_is_an_error() {
 }
 
 #[test_on(Ovs)]
-fn ovs_a_port_of_somebody_else_is_left_alone() {
+fn ovs_a_port_of_another_owner_is_left_alone() {
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     let foreign = ["type=internal", "external_ids:virshle-uuid=forged"];
     ovs.vsctl(

@@ -3,6 +3,7 @@
 use virshle_core::template::{Boot, DiskTemplate, NetTemplate, VmTemplate};
 
 use super::keyword::{clone_mode, net_kind};
+use crate::candidates;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::sheet::{Sheet, trunk};
@@ -10,6 +11,7 @@ use crate::sheet::{Sheet, trunk};
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Show this template
+    #[arg(add = candidates::templates())]
     name: String,
 }
 
@@ -45,6 +47,7 @@ fn sheet(template: &VmTemplate, mut sheet: Sheet) -> Sheet {
         }
     }
     sheet.line("autostart", if template.autostart { "yes" } else { "no" });
+    sheet.maybe("nested", template.nested.then_some("yes"));
     for disk in &template.disks {
         sheet.line("disk", disk_line(disk));
     }

@@ -2,12 +2,28 @@
 
 use virshle_net::{InterfaceName, NetError, Owner, PortRequest, Switch};
 
+use crate::hardware::error::HardwareError;
 use crate::machine::vm::Vm;
 use crate::model::definition::NetDefinition;
+use crate::model::port_name::is_port_name;
 
 /// The interfaces of the machine whose other ends are ports of the switch.
 pub(crate) fn switched(vm: &Vm) -> impl Iterator<Item = &NetDefinition> {
     vm.definition().nets.iter().filter(|net| net.kind.is_switched())
+}
+
+/// Refuses interfaces whose ports are not called as this machine's are: a device of another name is
+/// not the machine's, whatever its definition says.
+pub(crate) fn check_names(vm: &Vm) -> Result<(), HardwareError> {
+    vm.definition().nets.iter().try_for_each(|net| check_name(vm, net))
+}
+
+pub(crate) fn check_name(vm: &Vm, net: &NetDefinition) -> Result<(), HardwareError> {
+    if is_port_name(&net.port, vm.definition().id) {
+        return Ok(());
+    }
+    let (vm, net, port) = (vm.name().clone(), net.name.clone(), net.port.clone());
+    Err(HardwareError::ForeignPort { vm, net, port })
 }
 
 /// Asks for the port of the tap of `net`.

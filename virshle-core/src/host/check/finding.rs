@@ -79,7 +79,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A remedy that needs no word of a front end.
+/// A remedy that needs no wording by a front end.
 pub(super) fn text(remedy: impl Into<String>) -> Remedy {
     Remedy::Text(remedy.into())
 }

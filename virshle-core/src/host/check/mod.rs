@@ -1,16 +1,22 @@
 //! Checks this host for missing requirements, each with its remedy, and for orphaned resources.
 
+mod cage;
 mod config;
+mod disks;
 pub(crate) mod finding;
 mod hypervisor;
 mod kernel;
+mod leases;
 mod root;
 mod switch;
 
+use crate::host::check::cage::check_cage;
 use crate::host::check::config::check_config;
+use crate::host::check::disks::{check_disks, check_images};
 use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
-use crate::host::check::kernel::{check_kvm, check_landlock};
+use crate::host::check::kernel::check_kvm;
+use crate::host::check::leases::check_leases;
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
 use crate::host::disconnected::{Disconnected, disconnected};
@@ -52,11 +58,17 @@ impl Node {
 }
 
 fn check(node: &Node) -> Result<NodeCheck, MachineError> {
+    // What another user may have written names programs and files: none of them is run or opened.
+    if let Some(untrusted) = node.store().untrusted() {
+        let findings = vec![Finding::failure(Level::Missing, "trust", &untrusted), check_kvm()];
+        return Ok(NodeCheck { findings, orphans: Vec::new(), disconnected: Vec::new() });
+    }
     let mut findings = check_config(node);
     findings.push(check_kvm());
-    findings.push(check_hypervisor(node));
+    let (hypervisor, version) = check_hypervisor(node);
+    findings.push(hypervisor);
     findings.push(check_firmware(node));
-    findings.push(check_landlock());
+    findings.extend(check_cage(node));
     let network = check_network(node);
     // A switch that gives no answer is reported there: it hides nothing else.
     let no_switch =
@@ -64,8 +76,11 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.extend(network);
     // `node init` needs the switch: what the switch needs is above it.
     findings.extend(check_root(node));
+    findings.extend(check_leases(node));
     let broken = node.store().find()?.broken;
     findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));
+    findings.extend(check_disks(node, version)?);
+    findings.extend(version.map_or(Vec::new(), |version| check_images(node, version)));
     if no_switch {
         let orphans = orphans_of_host(node)?;
         return Ok(NodeCheck { findings, orphans, disconnected: Vec::new() });

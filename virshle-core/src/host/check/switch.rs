@@ -30,7 +30,7 @@ pub(super) fn check_network(node: &Node) -> Vec<Finding> {
         Ok(switch) => switch,
         Err(error) => return vec![Finding::failure(severe, OVSDB, &error)],
     };
-    // A server that is there and says nothing is asked once, and not for everything.
+    // A server that is there and silent is asked once, and not for everything.
     if let Err(error) = switch.capabilities() {
         return vec![Finding::leaf(severe, OVSDB, &error, error.hint())];
     }
@@ -65,6 +65,15 @@ fn check_bridge(node: &Node, switch: &mut Switch, severe: Level) -> Finding {
     match switch.bridge(name) {
         Ok(Some(bridge)) if bridge.datapath == datapath(network.datapath) => {
             match &network.uplink {
+                // What `node init` can't link to is not its to create.
+                Some(uplink) if matches!(switch.bridge(uplink), Ok(None)) => Finding::bad(
+                    Level::Warning,
+                    "uplink",
+                    format!("there is no bridge {uplink}, which {name} is to be linked to"),
+                    text(format!(
+                        "create it (ovs-vsctl add-br {uplink}), or correct [network] uplink"
+                    )),
+                ),
                 Some(uplink) if !switch.is_patched(name, uplink).unwrap_or(false) => Finding::bad(
                     Level::Warning,
                     "bridge",

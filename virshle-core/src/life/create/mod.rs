@@ -90,6 +90,11 @@ fn create(
     request: &CreateRequest,
     on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
 ) -> Result<Vec<Created>, CreateError> {
+    if let Some(name) = request.name.as_ref().filter(|name| !name.is_host_name()) {
+        return Err(CreateError::HostName { name: name.clone() });
+    }
+    // Before a file is opened that the configuration names.
+    node.store().check_trust()?;
     let template = node.config().template(&request.template)?;
     preflight::check_files(node, template)?;
     // Until the machines are created, and their definitions show what they depend on.

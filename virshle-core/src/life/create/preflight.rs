@@ -1,6 +1,10 @@
 //! Checks before a creation: what the template names can be opened, and the names will fit.
 
+use std::io;
+use std::path::Path;
+
 use uuid::Uuid;
+use virshle_disk::DiskError;
 use virshle_template::{Boot, VmTemplate};
 
 use crate::fs::source_file;
@@ -18,7 +22,19 @@ pub(super) fn check_files(node: &Node, template: &VmTemplate) -> Result<(), Crea
     for name in template.disks.iter().filter_map(|disk| disk.image.as_ref()) {
         images::existing(node, name)?;
     }
-    let mut files = images_of(node, template);
+    let missing = |path: &Path, source| CreateError::MissingImage {
+        template: template.name.clone(),
+        path: path.to_owned(),
+        source,
+    };
+    for path in images_of(node, template) {
+        source_file::check(&path).map_err(|source| missing(&path, source))?;
+        if let Err(DiskError::NotAnImage { what, .. }) = virshle_disk::refuse_text(&path) {
+            let what = io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}"));
+            return Err(missing(&path, what));
+        }
+    }
+    let mut files = Vec::new();
     match &template.boot {
         Boot::Firmware(path) => files.extend(path.clone()),
         Boot::Kernel { kernel, initramfs, .. } => {
@@ -27,11 +43,7 @@ pub(super) fn check_files(node: &Node, template: &VmTemplate) -> Result<(), Crea
         }
     }
     for path in files {
-        source_file::check(&path).map_err(|source| CreateError::MissingImage {
-            template: template.name.clone(),
-            path: path.clone(),
-            source,
-        })?;
+        source_file::check(&path).map_err(|source| missing(&path, source))?;
     }
     Ok(())
 }

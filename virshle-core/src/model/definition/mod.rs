@@ -10,6 +10,8 @@ pub(crate) mod head;
 pub(crate) mod net;
 pub(crate) mod text;
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +23,7 @@ pub use disk::DiskDefinition;
 pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind};
 
 use crate::fs::error::FileError;
-use crate::fs::file::read_regular;
+use crate::fs::file::{open_regular, read_bounded};
 use crate::model::definition::error::DefinitionError;
 use crate::model::definition::flag::is_false;
 use crate::model::name::VmName;
@@ -58,6 +60,9 @@ pub struct Definition {
     /// Started by `v vm start --autostart`, which the host runs when it boots.
     #[serde(default, skip_serializing_if = "is_false")]
     pub autostart: bool,
+    /// The guest may run guests itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub nested: bool,
     /// The account that the machine is entered by, if its seed creates one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<String>,
@@ -135,12 +140,13 @@ pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
 /// The text of the definition in `path`, which is a file: nothing else is waited for, nor followed.
 pub(crate) fn read(path: &Path) -> Result<String, FileError> {
-    let read = || {
-        let bytes = read_regular(path, MAX_BYTES)?;
-        String::from_utf8(bytes)
-            .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
-    };
-    read().map_err(FileError::reading(path))
+    open_regular(path).and_then(|file| read_open(&file)).map_err(FileError::reading(path))
+}
+
+/// The text of the definition that is open as `file`.
+pub(crate) fn read_open(file: &File) -> io::Result<String> {
+    let bytes = read_bounded(file, MAX_BYTES)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 #[cfg(test)]
@@ -234,6 +240,7 @@ pub(crate) mod tests {
             max_memory_bytes: None,
             hugepages: false,
             autostart: false,
+            nested: false,
             ssh_user: None,
             boot: Boot::Firmware { path: None },
             disks: vec![DiskDefinition {
@@ -242,6 +249,7 @@ pub(crate) mod tests {
                 size_bytes: 50 << 30,
                 clone: CloneMethod::Reflink,
                 source: Some("/images/nixos.img".into()),
+                backing: Vec::new(),
                 readonly: false,
             }],
             nets: vec![NetDefinition {

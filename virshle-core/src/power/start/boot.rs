@@ -1,9 +1,10 @@
 //! The steps of a start, in their order: the VMM, the machine in it, its interfaces, its guest.
 
-use virshle_hypervisor::{Client, Launch, Verbosity, VmConfig, Vmm};
+use virshle_hypervisor::{Cage, Client, Launch, Version, VmConfig, Vmm};
 
 use crate::fs::deadline::Deadline;
 use crate::fs::socket_watch::SocketWatch;
+use crate::hardware::disk::{check_compressed, has_qcow2};
 use crate::hardware::net::attach::Network;
 use crate::machine::logs::bound_logs;
 use crate::machine::vm::Vm;
@@ -15,11 +16,13 @@ use crate::store::{layout, run_record};
 pub(super) fn launch(
     vm: &Vm,
     config: &VmConfig,
+    cage: Cage,
     network: &mut Network<'_>,
     options: &StartOptions,
 ) -> Result<(), StartError> {
-    let vmm = spawn(vm)?;
+    let vmm = spawn(vm, cage)?;
     let client = vmm.client(options.answer_timeout);
+    refuse_faulty(vm, &client)?;
     client.create(config).map_err(|source| vm.vmm_error("start", source))?;
     network.attach(&client)?;
     let taps = network.submit_taps()?;
@@ -29,8 +32,21 @@ pub(super) fn launch(
     Ok(network.confirm_taps(taps)?)
 }
 
+/// Refuses a version of cloud-hypervisor that the machine's disks are not safe with.
+fn refuse_faulty(vm: &Vm, client: &Client) -> Result<(), StartError> {
+    if !has_qcow2(vm) {
+        return Ok(());
+    }
+    let ping = client.ping().map_err(|source| vm.vmm_error("start", source))?;
+    // Of a build that has no number nothing is known.
+    match Version::parse(&ping.version) {
+        Some(version) => Ok(check_compressed(vm, version)?),
+        None => Ok(()),
+    }
+}
+
 /// Starts the VMM, and has the record of the run on the disk by the time it answers.
-fn spawn(vm: &Vm) -> Result<Vmm, StartError> {
+fn spawn(vm: &Vm, cage: Cage) -> Result<Vmm, StartError> {
     // Those of the run before are kept, too.
     bound_logs(vm.directory());
     let mut kept = Ok(());
@@ -38,9 +54,7 @@ fn spawn(vm: &Vm) -> Result<Vmm, StartError> {
         .log_file(vm.vmm_log())
         .event_file(vm.events())
         .serial_log(vm.serial_log())
-        // At this level its log shows a guest that powers off apart from a VMM that is ended. It
-        // holds the machine's configuration, in which there is no secret.
-        .verbosity(Verbosity::Info)
+        .cage(cage)
         .spawn_while(|| kept = run_record::keep(vm.directory()))
         .map_err(|source| vm.vmm_error("start", source))?;
     Ok(kept.map(|()| vmm)?)

@@ -34,7 +34,7 @@ type Turn<'a> = (usize, Option<Ready<'a>>);
 /// use virshle_core::{Node, Selection, StartOptions, start_many, template::Config};
 ///
 /// let node = Node::new(Config::load(&Config::locate(None)?)?, None);
-/// let vms = node.select(&Selection::default())?;
+/// let vms = node.select(&Selection::all())?;
 /// for result in start_many(&vms, &StartOptions::default(), |_, result| result) {
 ///     result?;
 /// }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use virshle_hypervisor::VmConfig;
+use virshle_hypervisor::{Cage, VmConfig};
 use virshle_net::PortRequest;
 
 use crate::fs::lock::Lock;
@@ -27,6 +27,7 @@ use crate::store::run_record;
 pub(super) struct Ready<'a> {
     network: Network<'a>,
     config: VmConfig,
+    cage: Cage,
     previous: Option<Run>,
     // The last to be dropped.
     _lock: Lock,
@@ -42,9 +43,9 @@ impl<'a> Ready<'a> {
             return Ok(None);
         }
         let previous = run_record::read(vm.directory());
-        let config = preflight(vm)?;
+        let (config, cage) = preflight(vm)?;
         let network = Network::prepare_among(vm, shared)?;
-        Ok(Some(Self { _lock: lock, previous, config, network }))
+        Ok(Some(Self { _lock: lock, previous, config, cage, network }))
     }
 
     /// What is asked of the ports of the machine's taps.
@@ -63,7 +64,7 @@ impl<'a> Ready<'a> {
                 return Err(error.into());
             }
         };
-        let started = launch(vm, &self.config, &mut self.network, options);
+        let started = launch(vm, &self.config, self.cage, &mut self.network, options);
         match started.and_then(|()| Ok(run_record::end_start(&run, vm.directory())?)) {
             Ok(()) => {
                 tracing::info!(vm = %vm.name(), "started");
@@ -110,9 +111,9 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
             _ => vm.kill(&vmm)?,
         }
     }
-    let config = preflight(vm)?;
+    let (config, cage) = preflight(vm)?;
     let network = Network::prepare(vm, options.answer_timeout)?;
-    Ready { _lock: lock, previous, config, network }.start(options)
+    Ready { _lock: lock, previous, config, cage, network }.start(options)
 }
 
 /// Gives a machine that runs what is missing of its network: a port that was deleted, or all of it

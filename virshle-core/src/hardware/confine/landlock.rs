@@ -1,4 +1,5 @@
-//! Landlock: a VMM that its guest has taken over reaches its own machine's files, and no others.
+//! The landlock rules that cloud-hypervisor sets for itself, within its cage: they hold the threads of the
+//! machine apart from what the whole process may still reach.
 
 use std::path::Path;
 
