@@ -248,7 +248,7 @@ fn repair_one(node: &Node, handle: &Handle) -> Result<(), MachineError> {
             });
             let unguarded = ports.and_then(|ports| guard::unguard_ports(node, &ports, TIMEOUT));
             if let Err(error) = unguarded {
-                tracing::debug!(owner, %error, "the guards of its ports are left behind");
+                tracing::warn!(owner, %error, "the guards of its ports are left behind");
             }
             switch.remove_ports_of(owner, TIMEOUT).map(drop).map_err(|source| {
                 MachineError::Switch { doing: "remove orphaned ports".into(), source }

@@ -169,6 +169,7 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::NoBridge { .. }
             | NetError::BridgeDatapath { .. }
             | NetError::BridgeFailed { .. }
+            | NetError::BridgeTaken { .. }
             | NetError::NoDpdk
             | NetError::CreateTap { .. }
             | NetError::Sysctl { .. }

@@ -363,3 +363,19 @@ fn ovs_a_guard_comes_back_after_the_switch_and_goes_with_its_port() {
     assert_eq!(guard_flows(&ovs), 0);
     lab.assert_no_orphans();
 }
+
+/// Regression: of a hundred first connections of the switch 19 were refused, and tried again a second
+/// later: the socket was there, and did not listen yet.
+#[test_on(Dpdk, Ch, Kvm)]
+fn dpdk_the_first_connection_of_the_switch_succeeds() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::with_dpdk();
+    let lab = networked(&ovs, "vhost");
+    let vm = lab.create("xs");
+    for _ in 0..20 {
+        start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+        vm.stop(&StopRequest::force()).unwrap();
+    }
+    let log = ovs.vswitchd_log();
+    assert!(!log.contains("Connection refused"), "{log}");
+}

@@ -66,9 +66,14 @@ pub(crate) fn unguard(vm: &Vm, timeout: Duration) {
     }
     for (bridge, ids) in of_bridges {
         let removed = connect(vm.node(), bridge, timeout).and_then(|mut on| on.remove(&ids));
-        if let Err(error) = removed {
-            // Without a switch there are no flows either.
-            tracing::debug!(vm = %vm.name(), bridge, %error, "its guards can't be removed");
+        let Err(error) = removed else { continue };
+        // Whom the switch does not let in has none; nor is there one where no switch ever listened.
+        let absent = matches!(&error, NetError::Management { source, .. }
+            if source.kind() == ErrorKind::NotFound);
+        let never = is_denied(&error) && !rustix::process::geteuid().is_root();
+        if !never && !absent {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(vm = %vm.name(), bridge, %error, cause, "its guards are left behind");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Checks Open vSwitch: its database, its daemon, the bridge, DPDK.
 
-use virshle_net::{Bridge, Switch};
+use virshle_net::{Bridge, DPDK_RECIPE, Switch};
 use virshle_template::NetKind;
 
 use crate::failure::Remedy;
@@ -92,7 +92,13 @@ fn check_bridge(node: &Node, switch: &mut Switch, severe: Level) -> Finding {
                 bridge.datapath
             )),
         ),
-        Ok(None) => Finding::bad(severe, "bridge", format!("no {name}"), Remedy::InitNode),
+        Ok(None) => match switch.require_free_name(name) {
+            Ok(()) => Finding::bad(severe, "bridge", format!("no {name}"), Remedy::InitNode),
+            Err(error) => {
+                let remedy = text("name another bridge: [network] bridge = \"br-virshle\"");
+                Finding::bad(severe, "bridge", error.to_string(), remedy)
+            }
+        },
         Err(error) => Finding::leaf(severe, "bridge", &error, error.hint()),
     }
 }
@@ -137,27 +143,19 @@ fn check_dpdk(switch: &mut Switch) -> Vec<Finding> {
     if capabilities.can_vhost_user() {
         return vec![Finding::good("dpdk", "vhost-user ports can be created")];
     }
-    let mut findings = vec![Finding::bad(
-        Level::Missing,
-        "dpdk",
-        "ovs-vswitchd runs without DPDK: it can't create vhost-user ports",
-        text(
-            "apt install openvswitch-switch-dpdk, then: update-alternatives --set ovs-vswitchd \
-             /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk; ovs-vsctl set Open_vSwitch . \
-             other_config:dpdk-init=true; systemctl restart openvswitch-switch",
-        ),
-    )];
+    let recipe = DPDK_RECIPE.join("; ");
     let pages = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok())
         .unwrap_or(0);
-    if pages == 0 {
-        findings.push(Finding::bad(
-            Level::Missing,
-            "hugepages",
-            "none of 2 MiB; DPDK needs some for itself",
-            text("sysctl vm.nr_hugepages=512"),
-        ));
-    }
-    findings
+    let without = match pages {
+        0 => " and this host has no hugepages (of 2 MiB) for it",
+        _ => "",
+    };
+    vec![Finding::bad(
+        Level::Missing,
+        "dpdk",
+        format!("ovs-vswitchd runs without DPDK: it can't create vhost-user ports{without}"),
+        text(recipe),
+    )]
 }
