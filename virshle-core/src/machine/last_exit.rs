@@ -9,7 +9,7 @@ use virshle_hypervisor::{
 use crate::machine::oom;
 use crate::machine::vm::Vm;
 use crate::model::past_run::PastRun;
-use crate::model::run::{LastExit, Run};
+use crate::model::run::{LastExit, Phase, Run};
 use crate::model::timestamp::Timestamp;
 use crate::store::run_record;
 
@@ -30,6 +30,10 @@ pub(crate) fn deduce(vm: &Vm, run: &Run) -> LastExit {
     }
     match exit_reason_of_machine(&vm.events(), &vm.vmm_log(), &vm.vsock()) {
         ExitReason::GuestPowerOff => LastExit::Guest,
+        // It ended before it had written anything, and has not taken the machine down in order.
+        ExitReason::Unknown if run.phase == Phase::Started && vm.vsock().exists() => {
+            oom_record(run).map_or(LastExit::Crashed, |_| LastExit::Oom)
+        }
         ExitReason::Crashed if oom_record(run).is_some() => LastExit::Oom,
         ExitReason::Crashed => LastExit::Crashed,
         // Ended by its API or a signal, by another hand than ours.

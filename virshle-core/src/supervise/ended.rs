@@ -16,7 +16,7 @@ use crate::machine::vm::Vm;
 use crate::model::restart_state::{NextRestart, RestartState};
 use crate::model::run::{LastExit, Phase, RunId};
 use crate::model::timestamp::Timestamp;
-use crate::power::ended::clear_run;
+use crate::power::ended::try_clear_run;
 use crate::store::error::StoreError;
 use crate::store::layout::RUN_RECORD;
 use crate::store::{restart_state, run_record};
@@ -75,22 +75,26 @@ fn ended(node: &Node, uuid: Uuid) -> Result<EndedOutcome, SuperviseError> {
         return Ok(EndedOutcome::NotEnded);
     }
     let before = run_record::read(vm.directory());
-    clear_run(&vm);
+    let cleared = try_clear_run(&vm);
     // It never ran, or its record can't be read: what it left is cleared all the same.
-    let Some(before) = before else { return Ok(EndedOutcome::NotEnded) };
+    let Some(before) = before else {
+        return Ok(cleared.map(|()| EndedOutcome::NotEnded)?);
+    };
     // A start that was cut short: nothing ran, and nobody waits for a restart.
     let ran = before.phase == Phase::Started;
     let run = run_record::read(vm.directory()).unwrap_or(before);
     let exit = run.ended.unwrap_or(LastExit::Unknown);
     let state = restart_state::read(vm.directory());
     if !ran || state.considered.as_ref() == Some(&run.id()) {
-        return Ok(EndedOutcome::Left { exit });
+        return Ok(cleared.map(|()| EndedOutcome::Left { exit })?);
     }
     // One that was started by hand begins another row.
     let attempts = if state.started.as_ref() == Some(&run.id()) { state.attempts } else { 0 };
     let lasted = run_record::lasted(&run);
     let decision = decide(vm.definition().restart, exit, lasted, attempts);
     let state = apply(&vm, decision, attempts, Some(run.id()), None)?;
+    // What stays behind keeps no machine from its restart, and is an error all the same.
+    cleared?;
     Ok(match (decision, state.next) {
         (Decision::Leave, _) => EndedOutcome::Left { exit },
         (_, Some(next)) => EndedOutcome::Restarts { exit, at: next.at, attempt: next.attempt },

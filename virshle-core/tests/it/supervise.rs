@@ -308,3 +308,37 @@ fn a_check_says_who_supervises_the_machines() {
     assert_eq!(found.len(), 4, "{found:?}");
     assert!(found[0].starts_with("252 ") && found[1].contains("virshle-ended@"), "{found:?}");
 }
+
+/// More than half of the host's memory, in MiB.
+fn more_than_half() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap();
+    let kib: u64 = kib.trim().strip_suffix("kB").unwrap().trim().parse().unwrap();
+    kib / 1024 * 6 / 10
+}
+
+#[test_on(Ch, Kvm)]
+fn ch_memory_is_shared_out_once_where_more_is_refused() {
+    let large = LEAST.replace("64MiB", &format!("{}MiB", more_than_half()));
+    let refusing = format!("[node]\novercommit_memory = false\n{large}");
+    let lab = Lab::new(&refusing);
+    let (first, second) = (lab.create("xs"), lab.create("xs"));
+    start(&first);
+    let error = virshle_core::CoreError::from(second.start(&patient()).unwrap_err());
+    assert_eq!(error.code(), "memory-overcommitted", "{error}");
+    assert!(error.to_string().contains("this host has"), "{error}");
+    assert_eq!(second.state(), VmState::Stopped);
+    lab.assert_no_orphans();
+    first.stop(&StopRequest::force()).unwrap();
+    start(&second);
+    second.stop(&StopRequest::force()).unwrap();
+    // Where it is not refused, it is only said.
+    let node = lab.reconfigured(&large);
+    for vm in [&first, &second] {
+        let vm = node.vm(vm.definition().uuid).unwrap();
+        start(&vm);
+    }
+    for vm in [&first, &second] {
+        vm.stop(&StopRequest::force()).unwrap();
+    }
+}
