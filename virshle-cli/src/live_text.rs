@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(filter(&format!("\x1b[{}m.", "1;".repeat(MAX_SEQUENCE))), ".");
         assert_eq!(filter(&format!("\x1b]0;{}\x07.", "x".repeat(2 * MAX_COMMAND))), ".");
         let mut filter = LiveText::default();
-        filter.filter(&vec![b'\x1b'; 9]);
+        filter.filter(&[b'\x1b'; 9]);
         filter.filter(b"]0;");
         filter.filter(&vec![b'x'; 1 << 20]);
         assert!(filter.sequence.len() <= MAX_COMMAND + 1);
