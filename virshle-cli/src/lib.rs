@@ -26,6 +26,7 @@ mod advice;
 mod candidates;
 mod cli;
 mod commands;
+mod completion;
 mod context;
 mod error;
 mod escape;

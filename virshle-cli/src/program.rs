@@ -11,11 +11,11 @@ use crate::cli::Cli;
 use crate::context::Context;
 use crate::globals::UsageErrorFormat;
 use crate::report::Report;
-use crate::{commands, habits, logging, paint};
+use crate::{commands, completion, habits, logging, paint};
 
 /// Runs the command that the arguments of this process ask for.
 pub fn main() -> ExitCode {
-    if let Some(code) = commands::completions::answer() {
+    if let Some(code) = completion::answer() {
         return code;
     }
     let format = UsageErrorFormat::from_env();

@@ -350,3 +350,19 @@ fn root_installs_nothing_in_a_home_that_is_another_users() {
     assert_eq!(fs::read_to_string(victim).unwrap(), "theirs");
     assert_eq!(fs::read_dir(foreign.join(".ssh")).unwrap().count(), 1);
 }
+
+/// Regression: of a configuration that another program makes, the hint was to run as its owner.
+#[test]
+fn a_configuration_that_cannot_be_written_is_left_to_what_makes_it() {
+    let home = Home::new();
+    fs::create_dir(home.path(".ssh")).unwrap();
+    // As one of a Nix store: it is read, and no program creates a file beside it.
+    std::os::unix::fs::symlink("/sys/kernel/fscaps", home.path(".ssh/config")).unwrap();
+    let ran = home.run("node ssh-config --install");
+    ran.fails_with(
+        5,
+        &["cannot write /sys/kernel/fscaps", "\"Include config.d/virshle\" put first"],
+    );
+    assert!(!ran.stderr.contains("--root"), "{ran:?}");
+    assert!(home.path(".ssh/config.d/virshle").exists());
+}

@@ -6,6 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::hardware::error::HardwareError;
+use crate::hardware::net::guard::GuardBook;
 use crate::hardware::net::ports::switched;
 use crate::hardware::net::reconnect::{Lapse, lapses, reconnect};
 use crate::host::check::finding::TIMEOUT;
@@ -84,9 +85,10 @@ pub(crate) fn disconnected(node: &Node) -> Result<Vec<Disconnected>, MachineErro
     let failed =
         |source| MachineError::Switch { doing: "list the ports of machines".into(), source };
     let ports = node.switch(TIMEOUT)?.owned_ports().map_err(failed)?;
+    let mut book = GuardBook::new(node, TIMEOUT);
     let mut found = Vec::new();
     for vm in running {
-        let what: Vec<String> = match lapses(&vm, &ports) {
+        let what: Vec<String> = match lapses(&vm, &ports, &mut book) {
             Ok(lapses) => lapses.into_iter().map(|(_, lapse)| Lapse::text(lapse)).collect(),
             Err(source) => {
                 let error = HardwareError::network(&vm)(source);

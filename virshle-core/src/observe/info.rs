@@ -105,6 +105,8 @@ pub struct NetInfo {
     pub vlan: Option<u16>,
     /// The VLANs of a trunk; empty if it is none.
     pub trunk: Vec<u16>,
+    /// Its guest is not kept from speaking as another machine.
+    pub trust: bool,
     /// The largest payload of a frame, in bytes.
     pub mtu: Option<u16>,
     /// Its addresses as far as this host knows, the surest first.
@@ -162,6 +164,7 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
             socket: (net.kind == NetKind::Vhost).then(|| vm.net_socket(&net.name)),
             vlan: net.vlan,
             trunk: net.trunk.clone(),
+            trust: net.trust,
             mtu: net.mtu_bytes,
             addresses: addresses
                 .iter()

@@ -94,6 +94,30 @@ fn kvm_a_guest_that_reboots_stays_in_its_process_and_is_in_the_events() {
     assert!(all.is_sorted_by_key(|event| event.timestamp));
 }
 
+/// Regression: 2 MB of log a second, for as long as the guest liked.
+#[test_on(Ch, Kvm)]
+fn kvm_a_guest_that_pokes_at_nothing_leaves_no_line() {
+    let size = |machine: &Machine| std::fs::metadata(machine.path("ch.log")).unwrap().len();
+    let run = |verbosity| {
+        let directory = tempfile::tempdir().unwrap();
+        let vmm = launch(directory.path()).verbosity(verbosity).spawn().unwrap();
+        let machine = Machine { directory, vmm };
+        machine.boot(&machine.config(&TestKernel::pokes()));
+        machine
+    };
+    // At the level that has a line for each it shows how long this takes.
+    let (verbose, start) = (run(Verbosity::Info), std::time::Instant::now());
+    while size(&verbose) < 256 << 10 {
+        assert!(start.elapsed() < SOON, "{}", verbose.log());
+        std::thread::yield_now();
+    }
+    let took = start.elapsed();
+    drop(verbose);
+    let machine = run(Verbosity::default());
+    assert!(!machine.vmm.wait_exit(2 * took));
+    assert!(size(&machine) < 4 << 10, "{}", machine.log());
+}
+
 fn wait_for(stream: &mut UnixStream, expected: &[u8]) {
     use std::io::Read;
     let mut seen = Vec::new();

@@ -227,6 +227,7 @@ fn what_is_read_is_shown_as_json_with_sizes_in_bytes() {
             "cpu_weight": 200, "cpu_limit": 150, "cpu_affinity": "0-3", "memory_overhead": null,
             "io_weight": null, "pids": null,
         },
+        "nested": false,
         "disk": [{
             "name": "os", "path": null, "image": "debian-13", "size": null,
             "clone": "overlay", "readonly": true,

@@ -67,6 +67,7 @@ fn net_line(net: &NetInfo) -> String {
     let mut line = format!("{}, {}, port {} on {}", net.name, net.mac, net.port, net.bridge);
     line.push_str(&net.vlan.map(|vlan| format!(", vlan {vlan}")).unwrap_or_default());
     line.push_str(&trunk(&net.trunk));
+    line.push_str(if net.trust { ", trusted" } else { "" });
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
     line
 }

@@ -28,7 +28,7 @@ use crate::machine::node::Node;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NodeCheck {
-    /// What was looked at, in the order of a machine's start.
+    /// What was looked at, in an order in which what is missing can be added.
     pub findings: Vec<Finding>,
     /// Orphaned resources, which belong to no machine and can be removed.
     pub orphans: Vec<Orphan>,
@@ -64,7 +64,6 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
         return Ok(NodeCheck { findings, orphans: Vec::new(), disconnected: Vec::new() });
     }
     let mut findings = check_config(node);
-    findings.extend(check_root(node));
     findings.push(check_kvm());
     let (hypervisor, version) = check_hypervisor(node);
     findings.push(hypervisor);
@@ -75,6 +74,8 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     let no_switch =
         network.iter().any(|finding| finding.subject == OVSDB && finding.level != Level::Good);
     findings.extend(network);
+    // `node init` needs the switch: what the switch needs is above it.
+    findings.extend(check_root(node));
     findings.extend(check_leases(node));
     let broken = node.store().find()?.broken;
     findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));

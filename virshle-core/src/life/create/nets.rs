@@ -60,6 +60,7 @@ impl Creation<'_> {
             port: self.port_name(&net.name, index, kind),
             vlan: net.vlan,
             trunk: net.trunk.clone(),
+            trust: net.trust,
             mtu_bytes: net.mtu,
             addresses: net.addresses.iter().map(InterfaceAddress::from).collect(),
         })

@@ -5,6 +5,7 @@
 mod boot;
 mod disk;
 pub(crate) mod error;
+mod flag;
 pub(crate) mod head;
 pub(crate) mod net;
 pub(crate) mod text;
@@ -24,6 +25,7 @@ pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind}
 use crate::fs::error::FileError;
 use crate::fs::file::{open_regular, read_bounded};
 use crate::model::definition::error::DefinitionError;
+use crate::model::definition::flag::is_false;
 use crate::model::name::VmName;
 use crate::model::timestamp::Timestamp;
 
@@ -147,11 +149,6 @@ pub(crate) fn read_open(file: &File) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::path::PathBuf;
@@ -190,6 +187,7 @@ pub(crate) mod tests {
                     port,
                     vlan,
                     trunk,
+                    trust: false,
                     mtu_bytes,
                     addresses: addresses
                         .into_iter()
@@ -262,6 +260,7 @@ pub(crate) mod tests {
                 port: "vm1-main".into(),
                 vlan: Some(12),
                 trunk: Vec::new(),
+                trust: false,
                 mtu_bytes: None,
                 addresses: Vec::new(),
             }],
