@@ -312,8 +312,9 @@ struct Disk {
 }
 
 /// What may lie in a machine's directory besides its sockets.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "vm.toml",
+    "known_hosts",
     "lock",
     "run.json",
     "ch.log",
