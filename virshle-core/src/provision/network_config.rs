@@ -9,7 +9,11 @@ use crate::model::definition::NetDefinition;
 /// please.
 pub(super) fn network_config(template: &VmTemplate, nets: &[NetDefinition]) -> Value {
     let mut ethernets = Map::new();
-    for (wanted, net) in template.nets.iter().zip(nets) {
+    for (place, net) in nets.iter().enumerate() {
+        // One that the template does not name asks for nothing.
+        let wanted = template.nets.get(place);
+        let gateways = wanted.map(|wanted| wanted.gateways.as_slice()).unwrap_or_default();
+        let dns = wanted.map(|wanted| wanted.dns.as_slice()).unwrap_or_default();
         let mut ethernet = Map::new();
         ethernet.insert("match".into(), json!({ "macaddress": net.mac.to_string() }));
         if net.addresses.is_empty() {
@@ -17,9 +21,8 @@ pub(super) fn network_config(template: &VmTemplate, nets: &[NetDefinition]) -> V
         } else {
             ethernet.insert("addresses".into(), json!(net.addresses));
         }
-        if !wanted.gateways.is_empty() {
-            let routes: Vec<Value> = wanted
-                .gateways
+        if !gateways.is_empty() {
+            let routes: Vec<Value> = gateways
                 .iter()
                 .map(|via| {
                     let to = if via.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
@@ -28,8 +31,8 @@ pub(super) fn network_config(template: &VmTemplate, nets: &[NetDefinition]) -> V
                 .collect();
             ethernet.insert("routes".into(), json!(routes));
         }
-        if !wanted.dns.is_empty() {
-            ethernet.insert("nameservers".into(), json!({ "addresses": wanted.dns }));
+        if !dns.is_empty() {
+            ethernet.insert("nameservers".into(), json!({ "addresses": dns }));
         }
         if let Some(mtu) = net.mtu_bytes {
             ethernet.insert("mtu".into(), json!(mtu));

@@ -50,6 +50,12 @@ pub(crate) fn net_socket(directory: &Path, name: &str) -> PathBuf {
     sockets(directory).join(format!("{name}.sock"))
 }
 
+/// The process id of the passt of the user network `name` of the machine in `directory`: beside the
+/// sockets a VMM could write its own.
+pub(crate) fn passt_pid(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("passt-{name}.pid"))
+}
+
 /// The directory of the disks of the machine in `directory`.
 pub(crate) fn disks(directory: &Path) -> PathBuf {
     directory.join(DISKS)

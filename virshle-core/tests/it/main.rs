@@ -9,3 +9,4 @@ mod life;
 mod network;
 mod reach;
 mod starter;
+mod user_network;

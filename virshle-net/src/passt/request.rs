@@ -77,6 +77,11 @@ impl PasstRequest {
         self
     }
 
+    /// What is published.
+    pub fn forwards(&self) -> &[Forward] {
+        &self.forwards
+    }
+
     /// Tells the guest that its name server is `guest`, and forwards what is asked there to `host`,
     /// of the same family.
     pub fn dns_forward(mut self, guest: IpAddr, host: IpAddr) -> Self {

@@ -1,7 +1,7 @@
 //! `v node check`: checks the host's requirements, and removes orphaned resources.
 
 use serde::Serialize;
-use virshle_core::{Finding, Level, MachineError, Node, Orphan};
+use virshle_core::{Finding, Level, LostNet, MachineError, Node, Orphan};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -12,9 +12,10 @@ use crate::report::ErrorDocument;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Remove orphaned resources
+    /// Remove orphaned resources, and restore lost networks
     ///
-    /// Processes, ports, directories and sockets that belong to no running machine
+    /// Processes, ports, directories and sockets that belong to no running machine are removed; a user
+    /// network whose passt has ended gets another one
     #[arg(long)]
     repair: bool,
 }
@@ -27,6 +28,10 @@ struct Checked<'a> {
     orphans: &'a [Orphan],
     /// Orphaned resources that were removed, or could not be.
     repaired: Vec<Repaired<'a>>,
+    /// Networks that running machines have lost.
+    lost: &'a [LostNet],
+    /// Lost networks that were restored, or could not be.
+    restored: Vec<Restored<'a>>,
 }
 
 /// A finding, as JSON.
@@ -57,13 +62,22 @@ struct Repaired<'a> {
     error: Option<ErrorDocument>,
 }
 
+#[derive(Serialize)]
+struct Restored<'a> {
+    #[serde(flatten)]
+    net: &'a LostNet,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorDocument>,
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let node = context.node()?;
     let check = node.check()?;
-    let (orphans, repaired) = if args.repair {
-        (Vec::new(), repair(&node, check.orphans))
+    let (orphans, repaired, lost, restored) = if args.repair {
+        let repaired = repair(&node, check.orphans);
+        (Vec::new(), repaired, Vec::new(), restore(&node, check.lost))
     } else {
-        (check.orphans, Vec::new())
+        (check.orphans, Vec::new(), check.lost, Vec::new())
     };
     if context.output.json {
         context.output.json(&Checked {
@@ -76,17 +90,23 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
                     error: error.as_ref().map(ErrorDocument::new),
                 })
                 .collect(),
+            lost: &lost,
+            restored: restored
+                .iter()
+                .map(|(net, error)| Restored { net, error: error.as_ref().map(ErrorDocument::new) })
+                .collect(),
         })?;
     } else {
         show_findings(context, &check.findings);
         show_orphans(context, &orphans);
+        show_lost(context, &lost);
     }
-    let failed = show_repaired(context, &repaired);
+    let failed = show_repaired(context, &repaired) + show_restored(context, &restored);
     let missing = check.findings.iter().filter(|finding| finding.level == Level::Missing).count();
     if failed > 0 {
-        Err(CliError::Orphans { failed, total: repaired.len() })
-    } else if missing > 0 {
-        Err(CliError::Lacking { count: missing })
+        Err(CliError::Orphans { failed, total: repaired.len() + restored.len() })
+    } else if missing + lost.len() > 0 {
+        Err(CliError::Lacking { count: missing + lost.len() })
     } else {
         Ok(())
     }
@@ -97,6 +117,11 @@ fn repair(node: &Node, orphans: Vec<Orphan>) -> Vec<(Orphan, Option<CliError>)> 
         (orphan, result.err().map(CliError::from))
     };
     node.repair(orphans).into_iter().map(with_error).collect()
+}
+
+fn restore(node: &Node, lost: Vec<LostNet>) -> Vec<(LostNet, Option<CliError>)> {
+    let results = node.heal(lost).into_iter();
+    results.map(|(lost, result)| (lost, result.err().map(CliError::from))).collect()
 }
 
 fn show_findings(context: &Context, findings: &[Finding]) {
@@ -126,6 +151,28 @@ fn show_orphans(context: &Context, orphans: &[Orphan]) {
     for orphan in orphans {
         context.output.line(&format!("  {}", escape(&orphan.to_string())));
     }
+}
+
+fn show_lost(context: &Context, lost: &[LostNet]) {
+    if lost.is_empty() {
+        return;
+    }
+    context.output.line("\nlost networks (`v node check --repair` restores them):");
+    for net in lost {
+        context.output.line(&format!("  {}", escape(&net.to_string())));
+    }
+}
+
+/// Prints what was restored; returns how many networks could not be.
+fn show_restored(context: &Context, restored: &[(LostNet, Option<CliError>)]) -> usize {
+    for (net, error) in restored {
+        match error {
+            Some(error) => context.report.draw_one_of_several(error),
+            None if context.output.json => {}
+            None => context.output.done(&format!("restored {}", escape(&net.to_string()))),
+        }
+    }
+    restored.iter().filter(|(_, error)| error.is_some()).count()
 }
 
 /// Prints what was removed; returns how many resources could not be.

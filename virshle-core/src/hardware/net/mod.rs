@@ -5,3 +5,4 @@ pub(crate) mod config;
 pub(crate) mod devices;
 pub(crate) mod ports;
 pub(crate) mod shared_ports;
+pub(crate) mod user;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use virshle_net::{InterfaceName, Macvtap, NetError, Owner, PortRequest};
 
 use crate::hardware::error::HardwareError;
+use crate::hardware::net::user;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
 
@@ -40,8 +41,11 @@ fn with_identity(request: PortRequest, vm: &Vm, net: &NetDefinition) -> PortRequ
     request
 }
 
-/// Whether the switch has created every port of the machine.
+/// Whether the switch has created every port of the machine, and a passt serves each of its user networks.
 pub(crate) fn are_connected(vm: &Vm) -> Result<bool, HardwareError> {
+    if !user::lost(vm).is_empty() {
+        return Ok(false);
+    }
     let mut switched = switched(vm).peekable();
     if switched.peek().is_none() {
         return Ok(true);
@@ -57,9 +61,10 @@ pub(crate) fn are_connected(vm: &Vm) -> Result<bool, HardwareError> {
     }))
 }
 
-/// Removes the machine's ports and devices, if there are any. What can't be removed is logged;
+/// Removes the machine's ports, devices and passts, if there are any. What can't be removed is logged;
 /// a repair of the node finds it by its mark.
 pub(crate) fn disconnect(vm: &Vm) {
+    user::end(vm);
     if switched(vm).next().is_some() {
         let removed =
             vm.node().switch(TIMEOUT).map_err(HardwareError::from).and_then(|mut switch| {

@@ -4,6 +4,7 @@ mod config;
 pub(crate) mod finding;
 mod hypervisor;
 mod kernel;
+mod passt;
 mod root;
 mod switch;
 
@@ -11,8 +12,10 @@ use crate::host::check::config::check_config;
 use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
 use crate::host::check::kernel::{check_kvm, check_landlock};
+use crate::host::check::passt::check_passt_program;
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
+use crate::host::heal::{LostNet, lost};
 use crate::host::repair::{Orphan, orphans, orphans_of_host};
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
@@ -25,6 +28,8 @@ pub struct NodeCheck {
     pub findings: Vec<Finding>,
     /// Orphaned resources, which belong to no machine and can be removed.
     pub orphans: Vec<Orphan>,
+    /// Networks that running machines have lost, which can be restored.
+    pub lost: Vec<LostNet>,
 }
 
 impl NodeCheck {
@@ -53,6 +58,7 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.push(check_hypervisor(node));
     findings.push(check_firmware(node));
     findings.push(check_landlock());
+    findings.extend(check_passt_program(node));
     let network = check_network(node);
     // A switch that gives no answer is reported there: it hides nothing else.
     let no_switch =
@@ -61,5 +67,5 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     let broken = node.store().find()?.broken;
     findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));
     let orphans = if no_switch { orphans_of_host(node)? } else { orphans(node)? };
-    Ok(NodeCheck { findings, orphans })
+    Ok(NodeCheck { findings, orphans, lost: lost(node)? })
 }

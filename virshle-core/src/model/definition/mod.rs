@@ -8,6 +8,7 @@ pub(crate) mod error;
 pub(crate) mod head;
 pub(crate) mod net;
 pub(crate) mod text;
+mod user_net;
 
 use std::path::Path;
 
@@ -18,6 +19,7 @@ use virshle_template::Mistake;
 pub use boot::Boot;
 pub use disk::DiskDefinition;
 pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind};
+pub use user_net::UserNet;
 
 use crate::fs::error::FileError;
 use crate::fs::file::read_regular;
@@ -169,7 +171,12 @@ pub(crate) mod tests {
     }
 
     fn nets() -> impl Strategy<Value = NetDefinition> {
-        let kind = prop_oneof![Just(NetKind::Vhost), Just(NetKind::Tap), Just(NetKind::Macvtap)];
+        let kind = prop_oneof![
+            Just(NetKind::User),
+            Just(NetKind::Vhost),
+            Just(NetKind::Tap),
+            Just(NetKind::Macvtap)
+        ];
         let texts = ("[^/\0]{3,20}", any::<[u8; 6]>(), any::<String>(), any::<String>());
         let numbers = (option::of(any::<u16>()), option::of(any::<u16>()));
         let addresses = proptest::collection::vec((any::<std::net::IpAddr>(), 0..=32_u8), 0..3);
@@ -186,6 +193,10 @@ pub(crate) mod tests {
                     .into_iter()
                     .map(|(ip, prefix_len)| InterfaceAddress { ip, prefix_len })
                     .collect(),
+                user: (kind == NetKind::User).then(|| UserNet {
+                    publish: vec!["[::1]:2222:22".parse().unwrap(), "5353:53/udp".parse().unwrap()],
+                    ..UserNet::numbered(vlan.unwrap_or(2))
+                }),
             },
         )
     }
@@ -251,6 +262,7 @@ pub(crate) mod tests {
                 vlan: Some(12),
                 mtu_bytes: None,
                 addresses: Vec::new(),
+                user: None,
             }],
         }
     }

@@ -11,7 +11,7 @@ mod undo;
 use std::time::Duration;
 
 pub use many::start_many;
-pub(crate) use one::is_half_started;
+pub(crate) use one::{heal, is_half_started};
 
 use crate::machine::vm::Vm;
 use crate::model::change::Change;

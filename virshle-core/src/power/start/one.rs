@@ -10,6 +10,7 @@ use crate::hardware::error::HardwareError;
 use crate::hardware::net::attach::Network;
 use crate::hardware::net::ports::{are_connected, disconnect};
 use crate::hardware::net::shared_ports::SharedPorts;
+use crate::hardware::net::user;
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
 use crate::model::run::{Phase, Run};
@@ -54,15 +55,20 @@ impl<'a> Ready<'a> {
     /// Starts it, or leaves everything as it was.
     pub(super) fn start(mut self, options: &StartOptions) -> Result<Change, StartError> {
         let vm = self.network.vm();
+        user::end(vm);
         vm.remove_sockets();
-        let run = match run_record::begin(vm.directory()) {
+        let last_port = self.previous.as_ref().and_then(|run| run.ssh_port);
+        let begun = user::ssh_port(vm, last_port)
+            .map_err(StartError::from)
+            .and_then(|ssh_port| Ok(run_record::begin(vm.directory(), ssh_port)?));
+        let run = match begun {
             Ok(run) => run,
             Err(error) => {
                 self.abandon();
-                return Err(error.into());
+                return Err(error);
             }
         };
-        let started = launch(vm, &self.config, &mut self.network, options);
+        let started = launch(vm, &run, &self.config, &mut self.network, options);
         match started.and_then(|()| Ok(run_record::end_start(&run, vm.directory())?)) {
             Ok(()) => {
                 tracing::info!(vm = %vm.name(), "started");
@@ -92,11 +98,12 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
         let state = vm.state();
         let finished = previous.as_ref().is_some_and(|run| run.phase == Phase::Started);
         match state {
-            VmState::Running if finished => return Ok(Change::Unchanged),
+            VmState::Running if finished => return heal(vm, previous),
             // The process that started it died when all but this record was done. The guest may
             // have run for days since.
             VmState::Running if are_connected(vm)? => {
-                let run = Run::starting(run_record::boot_id()).started();
+                let ssh_port = previous.and_then(|run| run.ssh_port);
+                let run = Run { ssh_port, ..Run::starting(run_record::boot_id()).started() };
                 run_record::write(&run, vm.directory())?;
                 return Ok(Change::Done);
             }
@@ -111,6 +118,22 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
     let config = preflight(vm)?;
     let network = Network::prepare(vm, options.answer_timeout)?;
     Ready { _lock: lock, previous, config, network }.start(options)
+}
+
+/// Gives a running machine what it has lost of its network, if anything.
+pub(crate) fn heal(vm: &Vm, record: Option<Run>) -> Result<Change, StartError> {
+    if user::lost(vm).is_empty() {
+        return Ok(Change::Unchanged);
+    }
+    let last_port = record.as_ref().and_then(|run| run.ssh_port);
+    let ssh_port = user::ssh_port(vm, last_port)?;
+    if ssh_port != last_port
+        && let Some(run) = record
+    {
+        run_record::write(&Run { ssh_port, ..run }, vm.directory())?;
+    }
+    user::restart_lost(vm, ssh_port)?;
+    Ok(Change::Done)
 }
 
 /// Whether a start of the machine was begun, and the process that did it died before it came to the

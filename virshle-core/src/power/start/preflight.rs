@@ -4,6 +4,7 @@ use virshle_hypervisor::VmConfig;
 
 use crate::fs::source_file;
 use crate::hardware::confine::confined;
+use crate::hardware::net::user;
 use crate::hardware::vmm_config;
 use crate::machine::kvm;
 use crate::machine::vm::Vm;
@@ -21,5 +22,6 @@ pub(super) fn preflight(vm: &Vm) -> Result<VmConfig, StartError> {
             source,
         })?;
     }
+    user::check_ports(vm)?;
     Ok(confined(vm, config)?)
 }
