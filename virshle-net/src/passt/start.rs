@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -74,6 +76,10 @@ impl StartingPasst {
         let found = Passt::find(request.pid_file(), request.socket());
         match found.filter(|_| finished.status.success()) {
             Some(passt) => {
+                if let Err(source) = make_private(request.socket()) {
+                    clear(&request);
+                    return Err(failed(source));
+                }
                 tracing::info!(pid = passt.pid(), socket = %passt.socket().display(), "passt started");
                 Ok(passt)
             }
@@ -102,6 +108,15 @@ impl Drop for StartingPasst {
             clear(&self.request);
         }
     }
+}
+
+/// Takes the access of others from its socket, whatever the umask said when it was bound.
+fn make_private(socket: &Path) -> io::Result<()> {
+    // Not by its name, which may be a link by now.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::open(socket, flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+    Ok(rustix::fs::chmod(path, Mode::RWXU)?)
 }
 
 /// Removes what a passt that is not wanted may have left: itself, its socket, its file.
