@@ -76,19 +76,24 @@ passt_suite=trixie
 # Unpacks a newer Debian's passt beside the C library that it needs, into the cache of the tests: nothing
 # of it is installed. Where it can't be had, the tests that need it are skipped.
 get_passt() {
-  local home said
-  home=$(readlink -f "${CARGO_TARGET_DIR:-target}")/parts/passt
-  [ ! -x "$home/passt" ] || export PASST=$home/passt
   ! has passt || return 0
-  command -v apt-get >/dev/null || return 0
-  say "unpacking the passt of $passt_suite into $home"
-  rm -rf "$home" "$home.new" && mkdir -p "$home.new"
-  if said=$(unpack_passt "$home.new" 2>&1); then
-    mv "$home.new" "$home"
-    export PASST=$home/passt
+  ! cache_passt || export PASST=$passt_home/passt
+}
+
+# Has it in the cache, as passt_home, whatever this host has: for a host of another suite, too.
+cache_passt() {
+  local said
+  passt_home=$(readlink -m "${CARGO_TARGET_DIR:-target}")/parts/passt
+  [ ! -x "$passt_home/passt" ] || return 0
+  command -v apt-get >/dev/null || return 1
+  say "unpacking the passt of $passt_suite into $passt_home"
+  rm -rf "$passt_home" "$passt_home.new" && mkdir -p "$passt_home.new"
+  if said=$(unpack_passt "$passt_home.new" 2>&1); then
+    mv "$passt_home.new" "$passt_home"
   else
     printf 'cannot have it: %s\n' "$said" >&2
-    rm -rf "$home.new"
+    rm -rf "$passt_home.new"
+    return 1
   fi
 }
 
