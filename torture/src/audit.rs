@@ -169,7 +169,9 @@ fn look_at_ports(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
                 let is = if device { "is there" } else { "is gone" };
                 found.push(format!("tap {} {is}: {} is {}", net.port, machine.name, machine.state));
             }
-            if on && !marked.iter().any(|row| row.uuid == machine.uuid && row.port == net.port) {
+            let is_switched = ["tap", "vhost"].contains(&net.kind.as_str());
+            let is_there = |row: &Marked| row.uuid == machine.uuid && row.port == net.port;
+            if on && is_switched && !marked.iter().any(is_there) {
                 found.push(format!("{} is {} without its port", machine.name, machine.state));
             }
         }

@@ -156,6 +156,10 @@ fn look_for_orphans(node: &Node) -> Result<(Vec<Orphan>, HashSet<Uuid>), Machine
         orphans.extend(stale.map(|path| {
             orphan(OrphanKind::Socket, path.display().to_string(), Handle::Machine(uuid))
         }));
+        let stale = user::pid_files(&vm).filter(|path| path.symlink_metadata().is_ok());
+        orphans.extend(stale.map(|path| {
+            orphan(OrphanKind::File, path.display().to_string(), Handle::Machine(uuid))
+        }));
     }
     for vmm in processes {
         if !owns(node, &vmm, &running) {
@@ -172,20 +176,16 @@ fn orphan_passts(node: &Node, running: &HashSet<Uuid>) -> Result<Vec<Orphan>, Ma
     let mut orphans = Vec::new();
     for passt in Passt::all_under(node.root()).map_err(passts_failed)? {
         let vm = machine_of(node, &passt);
-        let uuid = vm.as_ref().map(|vm| vm.definition().uuid);
-        let is_running = uuid.is_some_and(|uuid| running.contains(&uuid));
-        if is_running
-            && vm.as_ref().is_some_and(|vm| vm.is_being_changed() || owns_passt(vm, &passt))
-        {
+        let serves = |vm: &Vm| {
+            running.contains(&vm.definition().uuid)
+                && (vm.is_being_changed() || owns_passt(vm, &passt))
+        };
+        if vm.as_ref().is_some_and(serves) {
             continue;
         }
-        let handle = match uuid {
-            Some(uuid) if !is_running => Handle::Machine(uuid),
-            _ => Handle::Passt(passt.pid()),
-        };
         let of = vm.map(|vm| format!(" of machine {}", vm.name())).unwrap_or_default();
         let what = format!("passt, pid {}{of}", passt.pid());
-        orphans.push(orphan(OrphanKind::Process, what, handle));
+        orphans.push(orphan(OrphanKind::Process, what, Handle::Passt(passt.pid())));
     }
     Ok(orphans)
 }
@@ -212,8 +212,9 @@ fn repair_passt(node: &Node, pid: u32) -> Result<(), MachineError> {
     for passt in all.into_iter().filter(|passt| passt.pid() == pid) {
         let vm = machine_of(node, &passt);
         let _lock = vm.as_ref().map(Vm::lock).transpose()?;
-        let is_owned = vm.as_ref().is_some_and(|vm| owns_passt(vm, &passt));
-        if !is_owned {
+        let runs = vm.as_ref().map(Vm::vmm).transpose()?.flatten().is_some();
+        let serves = runs && vm.as_ref().is_some_and(|vm| owns_passt(vm, &passt));
+        if !serves {
             passt.end(TIMEOUT).map_err(passts_failed)?;
         }
     }

@@ -257,7 +257,9 @@ fn end_one(vm: &Vm, net: &NetDefinition) {
             .and_then(|all| all.iter().try_for_each(|passt| passt.end(END_TIMEOUT))),
     };
     if let Err(error) = ended {
+        // By its files it is found again.
         tracing::warn!(vm = %vm.name(), net = net.name, %error, "its passt is left behind");
+        return;
     }
     for path in [socket, pid_file] {
         if let Err(error) = remove_if_there(&path) {
@@ -296,6 +298,11 @@ pub(crate) fn ssh_address(vm: &Vm, net: &NetDefinition) -> Option<SocketAddr> {
     let is_first = user_nets(vm).next().is_some_and(|(first, _)| first.name == net.name);
     let port = run_record::read(vm.directory())?.ssh_port.filter(|_| is_first)?;
     Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))
+}
+
+/// The files with the process ids of the machine's passts.
+pub(crate) fn pid_files(vm: &Vm) -> impl Iterator<Item = PathBuf> {
+    user_nets(vm).map(|(net, _)| layout::passt_pid(vm.directory(), &net.name))
 }
 
 /// The process that serves `net`, if it is a user network and one does.
