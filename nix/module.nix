@@ -69,7 +69,7 @@ in
     };
     boot.kernel.sysctl."vm.nr_hugepages" = lib.mkIf cfg.dpdk 512;
 
-    # Makes the folder and the bridge, then starts the machines that start with the host.
+    # Creates the directory and the bridge, then starts the machines that start with the host.
     systemd.services.virshle = {
       description = "Virtual machines that start with the host";
       wantedBy = [ "multi-user.target" ];

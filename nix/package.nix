@@ -23,7 +23,7 @@ rustPlatform.buildRustPackage {
   nativeBuildInputs = [ installShellFiles ];
   postInstall = ''
     $out/bin/v man --dir man
-    installManPage man/*
+    installManPage man/man1/*
     installShellCompletion --cmd v \
       --bash <($out/bin/v completions bash) \
       --fish <($out/bin/v completions fish) \

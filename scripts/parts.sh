@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# The real parts that the demo and the tests need: installed where this user may, told where not.
+# The real parts that the demo and the tests need: installed where this user may, reported where not.
 # Sourced by the other scripts; changes nothing when it is read.
 
-# The words of VIRSHLE_REQUIRE.
-parts=(ovs dpdk ch kvm passt reflink fuse sshd rsync cloud-init dhcp qemu-img packers openssl root)
+# The names in VIRSHLE_REQUIRE.
+parts=(ovs dpdk ch kvm passt reflink fuse sshd rsync cloud-init cloud-init-current dhcp qemu-img packers openssl root)
 
 say() { printf '\n== %s\n' "$*"; }
 is_root() { [ "$(id -u)" = 0 ]; }
@@ -67,62 +67,78 @@ install_parts() {
   install_packages build-essential openvswitch-switch openvswitch-switch-dpdk xfsprogs btrfs-progs \
     e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init \
     gzip xz-utils zstd lz4 lzip bindfs openssl dnsmasq-base kea-dhcp4-server busybox
+  get_current_cloud_init
   get_passt
 }
 
-# The suite of Debian whose passt knows vhost-user, where this host's does not.
-passt_suite=trixie
+# Unpacks the cloud-init of Debian's newest suite, which is Python for any host, for the tests that let
+# two versions read what `v` writes.
+get_current_cloud_init() {
+  local home=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/virshle/cloud-init-current
+  export CLOUD_INIT_CURRENT=${CLOUD_INIT_CURRENT:-$home/usr/lib/python3/dist-packages}
+  has cloud-init-current || unpack_of sid "$home" cloud-init || true
+}
 
-# Unpacks a newer Debian's passt beside the C library that it needs, into the cache of the tests: nothing
-# of it is installed. Where it can't be had, the tests that need it are skipped.
+# Has a passt that knows vhost-user, if only in the cache.
 get_passt() {
   ! has passt || return 0
   ! cache_passt || export PASST=$passt_home/passt
 }
 
-# Has it in the cache, as passt_home, whatever this host has: for a host of another suite, too.
+# Unpacks a newer Debian's passt beside the C library that it needs, as passt_home, whatever this host has:
+# for a host of another suite, too.
 cache_passt() {
-  local said
-  passt_home=$(readlink -m "${CARGO_TARGET_DIR:-target}")/parts/passt
+  passt_home=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/virshle/passt
   [ ! -x "$passt_home/passt" ] || return 0
-  command -v apt-get >/dev/null || return 1
-  say "unpacking the passt of $passt_suite into $passt_home"
-  rm -rf "$passt_home" "$passt_home.new" && mkdir -p "$passt_home.new"
-  if said=$(unpack_passt "$passt_home.new" 2>&1); then
-    mv "$passt_home.new" "$passt_home"
+  unpack_of trixie "$passt_home" passt libc6 || return 1
+  cat >"$passt_home/passt" <<'END'
+#!/bin/sh
+tree=$(dirname "$(readlink -f "$0")")
+for loader in "$tree"/usr/lib/*/ld-linux-*.so.*; do :; done
+exec "$loader" --library-path "${loader%/*}" "$tree/usr/bin/passt" "$@"
+END
+  chmod 755 "$passt_home/passt"
+  "$passt_home/passt" --version >/dev/null
+}
+
+# unpack_of SUITE DIRECTORY PACKAGE…: unpacks packages of another suite of Debian, and installs nothing: what
+# they are for is skipped where they can't be had. Kept for the next time.
+unpack_of() {
+  local suite=$1 home=$2 output
+  shift 2
+  command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+  say "unpacking the $* of Debian's $suite into $home"
+  rm -rf "$home.new" && mkdir -p "$home.new"
+  if output=$(unpack_into "$home.new" "$suite" "$@" 2>&1); then
+    rm -rf "$home" && mv "$home.new" "$home"
   else
-    printf 'cannot have it: %s\n' "$said" >&2
-    rm -rf "$passt_home.new"
+    printf 'cannot have it: %s\n' "$output" >&2
+    rm -rf "$home.new"
     return 1
   fi
 }
 
-# unpack_passt FOLDER: by an apt of its own lists, which checks the signatures, from the mirror that this
-# host's apt knows.
-unpack_passt() (
+# unpack_into DIRECTORY SUITE PACKAGE…: by an apt of its own lists, which checks the signatures, from the mirror
+# that this host's apt knows.
+unpack_into() (
   set -euo pipefail
   cd "$1"
+  suite=$2
+  shift 2
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | sed -n 1p)
   [ -n "$mirror" ] || { echo 'apt knows no mirror of Debian: run apt-get update'; exit 1; }
-  mkdir -p lists/partial archives/partial tree
-  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" $passt_suite >sources.list
-  : >status
-  apt() {
-    apt-get -qq -o Dir::Etc::sourcelist="$PWD/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State="$PWD" \
-      -o Dir::State::lists="$PWD/lists" -o Dir::State::status="$PWD/status" -o Dir::Cache="$PWD" \
-      -o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
+  mkdir -p apt/lists/partial apt/archives/partial
+  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" "$suite" >apt/sources.list
+  : >apt/status
+  get() {
+    apt-get -qq -o Dir::Etc::sourcelist="$PWD/apt/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State="$PWD/apt" \
+      -o Dir::State::lists="$PWD/apt/lists" -o Dir::State::status="$PWD/apt/status" -o Dir::Cache="$PWD/apt" \
+      -o APT::Sandbox::User=root -o Acquire::Languages=none \
+      -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false "$@"
   }
-  apt update && apt download passt libc6
-  for package in *.deb; do dpkg-deb -x "$package" tree; done
-  rm -rf lists archives status sources.list ./*.deb ./*.bin
-  cat >passt <<'END'
-#!/bin/sh
-tree=$(dirname "$(readlink -f "$0")")/tree
-for loader in "$tree"/usr/lib/*/ld-linux-*.so.*; do :; done
-exec "$loader" --library-path "${loader%/*}" "$tree/usr/bin/passt" "$@"
-END
-  chmod 755 passt
-  ./passt --version >/dev/null
+  get update && get download "$@"
+  for package in *.deb; do dpkg-deb -x "$package" .; done
+  rm -rf apt ./*.deb
 )
 
 # Reserves the hugepages that DPDK needs for itself, if root may and there is memory.
@@ -147,7 +163,7 @@ restore_hugepages() {
   hugepages_before=
 }
 
-# Makes a folder for everything that is temporary, also for what a killed test can't remove; it goes
+# Makes a directory for everything that is temporary, also for what a killed test can't remove; it goes
 # with restore_host. A script that another runs is in the other's.
 private_tmp() {
   [ -z "${VIRSHLE_TMP:-}" ] || return 0
@@ -177,7 +193,7 @@ restore_host() {
   installed=()
 }
 
-# Starts an Open vSwitch that keeps its things in the folder $1, with DPDK if that is here. Only for
+# Starts an Open vSwitch that keeps its things in the directory $1, with DPDK if that is here. Only for
 # a network, mount and process namespace of one's own: it takes /run/openvswitch, and ends with them.
 start_switch() {
   local vswitchd=/usr/lib/openvswitch-switch/ovs-vswitchd
@@ -217,6 +233,7 @@ has() {
     rsync) command -v rsync >/dev/null ;;
     cloud-init) is_root && command -v cloud-init >/dev/null && [ -e /etc/cloud/cloud.cfg ] \
       && [ -e /dev/loop-control ] ;;
+    cloud-init-current) [ -e "${CLOUD_INIT_CURRENT:-/nonexistent}/cloudinit/net" ] && command -v mcopy >/dev/null ;;
     dhcp) is_root && command -v dnsmasq >/dev/null && command -v kea-dhcp4 >/dev/null \
       && command -v busybox >/dev/null ;;
     qemu-img) command -v qemu-img >/dev/null && command -v qemu-io >/dev/null ;;
@@ -251,6 +268,8 @@ describe() {
       echo 'the package rsync' ;;
     cloud-init) ! has cloud-init || { cloud-init --version; return; }
       echo 'root, loop devices, the package cloud-init' ;;
+    cloud-init-current) ! has cloud-init-current || { echo "$CLOUD_INIT_CURRENT"; return; }
+      echo "a newer Debian's package cloud-init, unpacked, its dist-packages named by CLOUD_INIT_CURRENT" ;;
     dhcp) ! has dhcp || { echo "dnsmasq, Kea $(kea-dhcp4 -v)"; return; }
       echo 'root, the packages dnsmasq-base, kea-dhcp4-server, busybox' ;;
     qemu-img) ! has qemu-img || { qemu-img --version | sed -n 1p; return; }
@@ -275,13 +294,13 @@ tell_parts() {
   done
 }
 
-# The words of VIRSHLE_REQUIRE for the parts that are here.
+# The names in VIRSHLE_REQUIRE for the parts that are here.
 real_parts() {
-  local part words=
+  local part names=
   for part in "${parts[@]}"; do
-    if has "$part"; then words=${words:+$words,}$part; fi
+    if has "$part"; then names=${names:+$names,}$part; fi
   done
-  printf '%s' "$words"
+  printf '%s' "$names"
 }
 
 # Fails when VIRSHLE_REQUIRE names a part that is not here.

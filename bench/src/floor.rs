@@ -79,24 +79,24 @@ pub(crate) fn copy_extents(from: &Path, to: &Path) -> Result<Duration, Failure> 
 /// It gets its socket as `v` hands it over, logs as `v` lets it log, and boots the same machine.
 #[derive(Debug)]
 pub(crate) struct BareVmm {
-    folder: PathBuf,
+    directory: PathBuf,
     config: String,
 }
 
 impl BareVmm {
-    /// Of the machine whose configuration `v vm config --vmm` printed; its files are in `folder`.
-    pub(crate) fn new(folder: &Path, config: &str) -> Result<Self, Failure> {
+    /// Of the machine whose configuration `v vm config --vmm` printed; its files are in `directory`.
+    pub(crate) fn new(directory: &Path, config: &str) -> Result<Self, Failure> {
         let mut config: serde_json::Value =
             serde_json::from_str(config).doing(|| "the configuration of a machine".to_owned())?;
-        config["vsock"]["socket"] = folder.join("bare.vsock").display().to_string().into();
+        config["vsock"]["socket"] = directory.join("bare.vsock").display().to_string().into();
         // The networks' floor is the same: it has none.
         config["net"] = serde_json::json!([]);
-        Ok(Self { folder: folder.to_owned(), config: config.to_string() })
+        Ok(Self { directory: directory.to_owned(), config: config.to_string() })
     }
 
     pub(crate) fn boot(&self) -> Result<Duration, Failure> {
         let failed = || "cannot run cloud-hypervisor".to_owned();
-        let file = |name: &str| self.folder.join(name);
+        let file = |name: &str| self.directory.join(name);
         let socket = file("bare.sock");
         for path in [&socket, &file("bare.vsock")] {
             // Left behind by the round before; absent at the first.
@@ -187,7 +187,7 @@ pub(crate) fn ask_all(sockets: &[PathBuf]) -> Result<Duration, Failure> {
 pub(crate) enum Wait {
     /// The database's answer to what comes after: by then it has the port.
     No,
-    /// The switch's word that it has made the port.
+    /// The switch's confirmation of the port.
     Yes,
 }
 

@@ -11,24 +11,28 @@ use virshle_testkit::TestKernel;
 use crate::program;
 use virshle_testkit::{Failure, While};
 
-/// A node in a folder.
+/// A node in a directory.
 #[derive(Debug)]
 pub(crate) struct Home {
-    folder: PathBuf,
+    directory: PathBuf,
     v: PathBuf,
 }
 
 impl Home {
-    /// Makes one in `folder`, with templates of small machines whose guest halts at once; `database`
+    /// Makes one in `directory`, with templates of small machines whose guest halts at once; `database`
     /// is the address of Open vSwitch's, if there is one.
     ///
     /// The templates: `bare`; `user`, `tap` and `vhost`, with one network; and with one disk of
     /// `image.raw`, which need not be there, `image`, `copy` and `overlay`.
-    pub(crate) fn make(folder: &Path, v: &Path, database: Option<&str>) -> Result<Self, Failure> {
-        let failed = || format!("cannot furnish {}", folder.display());
-        let shown = folder.display();
-        fs::create_dir_all(folder.join("home")).doing(failed)?;
-        let kernel = TestKernel::halt().write(folder).doing(failed)?;
+    pub(crate) fn make(
+        directory: &Path,
+        v: &Path,
+        database: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let failed = || format!("cannot populate {}", directory.display());
+        let shown = directory.display();
+        fs::create_dir_all(directory.join("home")).doing(failed)?;
+        let kernel = TestKernel::halt().write(directory).doing(failed)?;
         let mut text = format!("[node]\nalias = \"bench\"\nroot = \"{shown}/n\"\n");
         text.push_str(&format!("[network]\npasst = {:?}\n", virshle_testkit::passt()));
         if let Some(database) = database {
@@ -53,24 +57,24 @@ impl Home {
                 kernel.display()
             ));
         }
-        fs::write(folder.join("config.toml"), text).doing(failed)?;
-        Ok(Self { folder: folder.to_owned(), v: v.to_owned() })
+        fs::write(directory.join("config.toml"), text).doing(failed)?;
+        Ok(Self { directory: directory.to_owned(), v: v.to_owned() })
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(crate) fn root(&self) -> PathBuf {
-        self.folder.join("n")
+        self.directory.join("n")
     }
 
     /// A `v` for this node, with nothing of the caller's surroundings.
-    pub(crate) fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.v);
-        command.args(words).env_clear();
-        command.env("HOME", self.folder.join("home"));
-        command.env("VIRSHLE_CONFIG", self.folder.join("config.toml"));
+        command.args(args).env_clear();
+        command.env("HOME", self.directory.join("home"));
+        command.env("VIRSHLE_CONFIG", self.directory.join("config.toml"));
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
@@ -78,13 +82,13 @@ impl Home {
     }
 
     /// How long `v` takes, which has to succeed.
-    pub(crate) fn time(&self, words: &[&str]) -> Result<Duration, Failure> {
-        program::time(&mut self.command(words))
+    pub(crate) fn time(&self, args: &[&str]) -> Result<Duration, Failure> {
+        program::time(&mut self.command(args))
     }
 
     /// Runs `v`, which has to succeed.
-    pub(crate) fn v(&self, words: &[&str]) -> Result<String, Failure> {
-        program::output(&mut self.command(words))
+    pub(crate) fn v(&self, args: &[&str]) -> Result<String, Failure> {
+        program::output(&mut self.command(args))
     }
 
     /// Makes `count` machines of `template`.
@@ -95,11 +99,11 @@ impl Home {
         Ok(())
     }
 
-    /// The folders of the machines.
+    /// The directories of the machines.
     pub(crate) fn machines(&self) -> Result<Vec<PathBuf>, Failure> {
-        let folder = self.root().join("vm");
-        let failed = || format!("cannot read {}", folder.display());
-        let entries = fs::read_dir(&folder).doing(failed)?;
+        let directory = self.root().join("vm");
+        let failed = || format!("cannot read {}", directory.display());
+        let entries = fs::read_dir(&directory).doing(failed)?;
         entries.map(|entry| Ok(entry.doing(failed)?.path())).collect()
     }
 }

@@ -23,26 +23,26 @@ use report::Report;
 
 fn main() -> ExitCode {
     let report = Report::default();
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((program::PEAK_MEMORY, words)) =
-        words.split_first().map(|(first, words)| (first.as_str(), words))
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((program::PEAK_MEMORY, args)) =
+        args.split_first().map(|(first, args)| (first.as_str(), args))
     {
-        return match program::measure_peak_memory(words) {
+        return match program::measure_peak_memory(args) {
             Ok(kib) => {
-                report.say(&kib.to_string());
+                report.print(&kib.to_string());
                 ExitCode::SUCCESS
             }
             Err(_) => ExitCode::FAILURE,
         };
     }
-    match Options::from_words(words.into_iter()) {
+    match Options::from_args(args.into_iter()) {
         Ok(options) if options.help => {
-            report.say(options::HELP);
+            report.print(options::HELP);
             ExitCode::SUCCESS
         }
         Ok(options) => run(&options, &report),
         Err(failure) => {
-            report.say(&failure.to_string());
+            report.print(&failure.to_string());
             ExitCode::from(2)
         }
     }
@@ -59,7 +59,7 @@ fn run(options: &Options, report: &Report) -> ExitCode {
         report.part(name);
         if let Err(failure) = part(options, report) {
             broken = true;
-            report.say(&format!("FAILED {name}: {failure}"));
+            report.print(&format!("FAILED {name}: {failure}"));
         }
     }
     let all_met = report.close(started.elapsed().as_secs());

@@ -1,4 +1,4 @@
-//! The words of the command line.
+//! The arguments of the command line.
 
 use std::path::PathBuf;
 
@@ -36,27 +36,26 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn from_words(words: impl Iterator<Item = String>) -> Result<Self, Failure> {
+    pub(crate) fn from_args(args: impl Iterator<Item = String>) -> Result<Self, Failure> {
         let mut options = Self { v: "target/release/v".into(), ..Self::default() };
-        let mut words = words;
-        while let Some(word) = words.next() {
-            match word.as_str() {
+        let mut args = args;
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
                 "--quick" => options.quick = true,
                 "--strict" => options.strict = true,
                 "-h" | "--help" => options.help = true,
                 "--v" => {
-                    let path = words.next().ok_or_else(|| Failure::new("--v needs a file"))?;
+                    let path = args.next().ok_or_else(|| Failure::new("--v needs a file"))?;
                     options.v = path.into();
                 }
                 "--against" => {
-                    let path =
-                        words.next().ok_or_else(|| Failure::new("--against needs a file"))?;
+                    let path = args.next().ok_or_else(|| Failure::new("--against needs a file"))?;
                     options.against = Some(path.into());
                 }
                 part => {
                     let known = parts::ALL.iter().any(|(name, _)| *name == part);
                     ensure!(known, "there is no part {part:?}; see --help");
-                    options.parts.push(word);
+                    options.parts.push(arg);
                 }
             }
         }

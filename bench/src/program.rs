@@ -9,7 +9,7 @@ use crate::sample::timed;
 use crate::sys;
 use virshle_testkit::{Failure, While, ensure};
 
-/// The word by which this program is told to measure another one's memory.
+/// The argument that makes this program measure the memory of another one.
 pub(crate) const PEAK_MEMORY: &str = "peak-memory-of";
 
 /// Runs `command`, which has to succeed, and tells how long it took from spawn to exit.
@@ -25,16 +25,16 @@ pub(crate) fn time(command: &mut Command) -> Result<Duration, Failure> {
 /// Runs `command`, which has to succeed, and gives what it wrote.
 pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     let output = command.stdin(Stdio::null()).output().doing(|| format!("{command:?}"))?;
-    let words = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}: {words}", output.status);
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}: {message}", output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Tells whether there is a program of that name.
 pub(crate) fn exists(name: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = std::env::split_paths(&paths).chain([Path::new("/usr/sbin").to_owned()]);
-    folders.any(|folder| folder.join(name).is_file())
+    let mut directories = std::env::split_paths(&paths).chain([Path::new("/usr/sbin").to_owned()]);
+    directories.any(|directory| directory.join(name).is_file())
 }
 
 /// The peak memory of a command, in MiB.
@@ -51,15 +51,16 @@ pub(crate) fn peak_memory(command: &Command) -> Result<f64, Failure> {
             None => helper.env_remove(name),
         };
     }
-    let said = output(&mut helper)?;
-    let kib: f64 = said.trim().parse().doing(|| format!("peak memory of {command:?}: {said:?}"))?;
+    let output = output(&mut helper)?;
+    let kib: f64 =
+        output.trim().parse().doing(|| format!("peak memory of {command:?}: {output:?}"))?;
     Ok(kib / 1024.0)
 }
 
 /// What the fresh copy does.
-pub(crate) fn measure_peak_memory(words: &[impl AsRef<OsStr>]) -> Result<i64, Failure> {
-    let (program, words) = words.split_first().ok_or_else(|| Failure::new("no program"))?;
+pub(crate) fn measure_peak_memory(args: &[impl AsRef<OsStr>]) -> Result<i64, Failure> {
+    let (program, args) = args.split_first().ok_or_else(|| Failure::new("no program"))?;
     let mut command = Command::new(program);
-    time(command.args(words))?;
+    time(command.args(args))?;
     Ok(sys::children_peak_kib())
 }

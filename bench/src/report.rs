@@ -24,13 +24,13 @@ pub(crate) struct Report {
 
 impl Report {
     #[expect(clippy::print_stdout, reason = "this is what it is for")]
-    pub(crate) fn say(&self, line: &str) {
+    pub(crate) fn print(&self, line: &str) {
         println!("{line}");
     }
 
     pub(crate) fn part(&self, name: &str) {
-        self.say(&format!("\n== {name}"));
-        self.say(&format!(
+        self.print(&format!("\n== {name}"));
+        self.print(&format!(
             "{:<44} {:>9} {:>15}   {:>9}  {:>7}  budget",
             "what", "median", "half between", "floor", "ratio"
         ));
@@ -38,7 +38,7 @@ impl Report {
 
     /// A part, or a line of one, that can't be measured here.
     pub(crate) fn skip(&self, what: &str, why: &str) {
-        self.say(&format!("SKIPPED {what}: {why}"));
+        self.print(&format!("SKIPPED {what}: {why}"));
         self.skipped.borrow_mut().push(format!("{what}: {why}"));
     }
 
@@ -61,7 +61,7 @@ impl Report {
             }
         };
         let (low, high) = took.quartiles();
-        self.say(&format!(
+        self.print(&format!(
             "{what:<44} {:>6.2} ms {:>6.2} to {:>5.2}   {:>6.2} ms  {ratio:>5.2} x  {verdict}",
             took.median(),
             low,
@@ -74,14 +74,14 @@ impl Report {
     pub(crate) fn alone(&self, what: &str, took: &Sample) {
         let (low, high) = took.quartiles();
         let what = format!("  {what}");
-        self.say(&format!("{what:<44} {:>6.2} ms {low:>6.2} to {high:>5.2}", took.median()));
+        self.print(&format!("{what:<44} {:>6.2} ms {low:>6.2} to {high:>5.2}", took.median()));
     }
 
     /// What another takes for the same, beside `v`.
     pub(crate) fn other(&self, what: &str, took: &Sample, v: &Sample) {
         let (low, high) = took.quartiles();
         let what = format!("  {what}");
-        self.say(&format!(
+        self.print(&format!(
             "{what:<44} {:>6.2} ms {:>6.2} to {:>5.2}   {:>9}  {:>5.1} x v",
             took.median(),
             low,
@@ -97,19 +97,19 @@ impl Report {
         if amount > most {
             self.missed.borrow_mut().push(what.to_owned());
         }
-        self.say(&format!("{what:<44} {amount:>6.2} {unit:<41}  {most} {unit}: {verdict}"));
+        self.print(&format!("{what:<44} {amount:>6.2} {unit:<41}  {most} {unit}: {verdict}"));
     }
 
     /// The end; tells whether every budget was met.
     pub(crate) fn close(&self, seconds: u64) -> bool {
         let missed = self.missed.borrow();
-        self.say(&format!(
+        self.print(&format!(
             "\n{} budgets missed, {} skipped, {seconds} s",
             missed.len(),
             self.skipped.borrow().len()
         ));
-        missed.iter().for_each(|what| self.say(&format!("  missed   {what}")));
-        self.skipped.borrow().iter().for_each(|what| self.say(&format!("  skipped  {what}")));
+        missed.iter().for_each(|what| self.print(&format!("  missed   {what}")));
+        self.skipped.borrow().iter().for_each(|what| self.print(&format!("  skipped  {what}")));
         missed.is_empty()
     }
 }

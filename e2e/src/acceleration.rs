@@ -67,7 +67,7 @@ fn comes_up(images: &Images) -> bool {
             while let Ok(count @ 1..) = output.read(&mut bytes) {
                 said.extend_from_slice(&bytes[..count]);
                 if String::from_utf8_lossy(&said).contains("tiny: READY") {
-                    sender.send(()).ok(); // Nobody waits any more after the deadline.
+                    sender.send(()).ok(); // Nothing waits any more after the deadline.
                     return;
                 }
             }

@@ -1,4 +1,4 @@
-//! The folder in which the lab keeps what it built, each part under a hash of what it is made of.
+//! The directory in which the lab keeps what it built, each part under a hash of what it is made of.
 
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsStr;
@@ -13,24 +13,24 @@ use crate::failure::{Failure, While};
 /// The cache, locked for as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    folder: PathBuf,
+    directory: PathBuf,
     _lock: File,
 }
 
 impl Cache {
     /// Opens the cache and waits until no other run builds in it.
-    pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
-        fs::create_dir_all(folder).doing(|| format!("cannot make {}", folder.display()))?;
-        let folder =
-            fs::canonicalize(folder).doing(|| format!("cannot find {}", folder.display()))?;
-        let path = folder.join("lock");
+    pub(crate) fn open(directory: &Path) -> Result<Self, Failure> {
+        fs::create_dir_all(directory).doing(|| format!("cannot make {}", directory.display()))?;
+        let directory =
+            fs::canonicalize(directory).doing(|| format!("cannot find {}", directory.display()))?;
+        let path = directory.join("lock");
         let lock = File::create(&path).doing(|| format!("cannot make {}", path.display()))?;
         flock(&lock, FlockOperation::LockExclusive)
             .doing(|| format!("cannot lock {}", path.display()))?;
-        Ok(Self { folder, _lock: lock })
+        Ok(Self { directory, _lock: lock })
     }
 
-    /// The folder of the part `name`, made by `build` unless one of the same inputs is there. Older
+    /// The directory of the part `name`, made by `build` unless one of the same inputs is there. Older
     /// ones of that name are removed.
     pub(crate) fn part(
         &self,
@@ -39,19 +39,19 @@ impl Cache {
         build: impl FnOnce(&Path) -> Result<(), Failure>,
     ) -> Result<PathBuf, Failure> {
         let wanted = format!("{name}-{:016x}", key.0.finish());
-        let path = self.folder.join(&wanted);
+        let path = self.directory.join(&wanted);
         if path.is_dir() {
             return Ok(path);
         }
-        let entries = fs::read_dir(&self.folder)
-            .doing(|| format!("cannot read {}", self.folder.display()))?;
+        let entries = fs::read_dir(&self.directory)
+            .doing(|| format!("cannot read {}", self.directory.display()))?;
         for entry in entries.filter_map(Result::ok) {
             if is_part(&entry.file_name(), name) {
                 fs::remove_dir_all(entry.path())
                     .doing(|| format!("cannot remove {}", entry.path().display()))?;
             }
         }
-        let unfinished = self.folder.join(format!("{wanted}.new"));
+        let unfinished = self.directory.join(format!("{wanted}.new"));
         fs::create_dir(&unfinished).doing(|| format!("cannot make {}", unfinished.display()))?;
         build(&unfinished).doing(|| format!("cannot build {name}"))?;
         fs::rename(&unfinished, &path).doing(|| format!("cannot make {}", path.display()))?;
@@ -89,7 +89,7 @@ impl Key {
         self.text(&path.to_string_lossy())
     }
 
-    /// Adds a file's content, or that of all the files below a folder.
+    /// Adds a file's content, or that of all the files below a directory.
     pub(crate) fn file(mut self, path: &Path) -> Result<Self, Failure> {
         if path.is_dir() {
             let mut entries: Vec<_> = fs::read_dir(path)

@@ -21,14 +21,14 @@ pub(crate) const COMMAND: Duration = Duration::from_secs(180);
 /// How often the nested host is tried to be entered.
 const CONNECTS: usize = 5;
 
-static FOLDERS: AtomicU32 = AtomicU32::new(0);
+static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
 
 /// A nested host that runs. Dropping it cuts its power.
 #[derive(Debug)]
 pub(crate) struct Host {
     qemu: Qemu,
     /// For the sockets of ssh, whose paths have to be short.
-    folder: SocketFolder,
+    directory: SocketDirectory,
     key: PathBuf,
 }
 
@@ -42,12 +42,12 @@ impl Host {
 
     /// Starts a host and doesn't wait.
     pub(crate) fn power_on(board: &Board, keys: &Path) -> Result<Self, Failure> {
-        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
         let path = sockets().join(number.to_string());
         fs::create_dir_all(&path).doing(|| format!("cannot make {}", path.display()))?;
-        let folder = SocketFolder(path);
+        let directory = SocketDirectory(path);
         let qemu = Qemu::start(board)?;
-        Ok(Self { qemu, folder, key: keys.join("id_ed25519") })
+        Ok(Self { qemu, directory, key: keys.join("id_ed25519") })
     }
 
     /// Waits until a host that was powered on has booted.
@@ -59,7 +59,7 @@ impl Host {
     /// Opens the one connection that all commands share. It leads through QEMU's emulated network,
     /// which may lose its first packets; that is not what is tested here.
     fn connect(&self) -> Result<(), Failure> {
-        let log = self.folder.0.join("ssh.log").display().to_string();
+        let log = self.directory.0.join("ssh.log").display().to_string();
         for _ in 0..CONNECTS {
             // Its connection stays behind in the background, and must not hold our pipes.
             let arguments = ["-f", "-N", "-M", "-o", "ControlPersist=yes", "-E", &log];
@@ -68,8 +68,8 @@ impl Host {
                 return Ok(());
             }
         }
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        Err(Failure::new(format!("cannot enter the nested host, {CONNECTS} times: {said}")))
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        Err(Failure::new(format!("cannot enter the nested host, {CONNECTS} times: {log}")))
     }
 
     fn ssh_arguments(&self) -> Vec<String> {
@@ -86,7 +86,7 @@ impl Host {
             arguments.extend(["-o".to_owned(), option.to_owned()]);
         }
         arguments.extend(["-F".to_owned(), "/dev/null".to_owned()]);
-        arguments.extend(["-S".to_owned(), self.folder.0.join("ssh").display().to_string()]);
+        arguments.extend(["-S".to_owned(), self.directory.0.join("ssh").display().to_string()]);
         arguments.push("root@127.0.0.1".to_owned());
         arguments
     }
@@ -115,7 +115,7 @@ impl Host {
             .spawn()
             .doing(|| "cannot run ssh".to_owned())?;
         let output = child.stdout.take().ok_or_else(|| Failure::new("ssh has no output"))?;
-        let output = Serial::follow(output, &self.folder.0.join("background.log"))?;
+        let output = Serial::follow(output, &self.directory.0.join("background.log"))?;
         Ok(Background { child, output })
     }
 
@@ -159,20 +159,20 @@ impl Host {
         self.ok(&script, COMMAND).map(drop)
     }
 
-    /// Runs `v` with words as a person types them; it has to succeed.
-    pub(crate) fn v(&self, words: &str) -> Result<String, Failure> {
-        self.ok(&format!("v {words}"), COMMAND)
+    /// Runs `v` with arguments as a person types them; it has to succeed.
+    pub(crate) fn v(&self, arguments: &str) -> Result<String, Failure> {
+        self.ok(&format!("v {arguments}"), COMMAND)
     }
 
     /// Runs `v … --json` and reads its document.
-    pub(crate) fn v_json<T: DeserializeOwned>(&self, words: &str) -> Result<T, Failure> {
-        let text = self.v(&format!("{words} --json"))?;
-        serde_json::from_str(&text).doing(|| format!("v {words} --json printed {text}"))
+    pub(crate) fn v_json<T: DeserializeOwned>(&self, arguments: &str) -> Result<T, Failure> {
+        let text = self.v(&format!("{arguments} --json"))?;
+        serde_json::from_str(&text).doing(|| format!("v {arguments} --json printed {text}"))
     }
 
     /// One machine as `v` sees it.
-    pub(crate) fn machine(&self, word: &str) -> Result<Machine, Failure> {
-        self.v_json(&format!("vm info {word}"))
+    pub(crate) fn machine(&self, name: &str) -> Result<Machine, Failure> {
+        self.v_json(&format!("vm info {name}"))
     }
 
     /// All machines as `v` sees them.
@@ -235,13 +235,13 @@ impl Host {
     }
 }
 
-/// A folder that goes when the host goes.
+/// A directory that goes when the host goes.
 #[derive(Debug)]
-struct SocketFolder(PathBuf);
+struct SocketDirectory(PathBuf);
 
-impl Drop for SocketFolder {
+impl Drop for SocketDirectory {
     fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0)); // In the system's temporary folder; no harm if it stays.
+        drop(fs::remove_dir_all(&self.0)); // In the system's temporary directory; no harm if it stays.
     }
 }
 
@@ -263,20 +263,20 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// Waits until it has said `words`, that often.
-    pub(crate) fn wait_for(&self, words: &str, times: usize) -> Result<(), Failure> {
-        self.output.wait_for(words, times, COMMAND)
+    /// Waits until it has printed `text`, that often.
+    pub(crate) fn wait_for(&self, text: &str, times: usize) -> Result<(), Failure> {
+        self.output.wait_for(text, times, COMMAND)
     }
 
-    /// Every whole line it said before the power was cut.
-    pub(crate) fn said(mut self) -> Result<String, Failure> {
+    /// Every whole line it printed before the power was cut.
+    pub(crate) fn lines(mut self) -> Result<String, Failure> {
         drop(self.child.kill()); // The connection went with the host; it may not have noticed.
         drop(self.child.wait());
         self.output.whole_lines(COMMAND)
     }
 }
 
-/// A text as one word of a shell.
+/// A text quoted for a shell.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

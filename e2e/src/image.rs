@@ -15,7 +15,7 @@ const BUILD_DEADLINE: Duration = Duration::from_secs(20 * 60);
 /// What the builders answer when the packages can't be had from here.
 const NO_PACKAGES: i32 = 75;
 
-/// The folders of all the images, and what runs them.
+/// The directories of all the images, and what runs them.
 #[derive(Clone, Debug)]
 pub(crate) struct Images {
     /// QEMU: this machine's, or else Debian's, unpacked in the cache.
@@ -67,7 +67,7 @@ fn built(thread: ScopedJoinHandle<'_, Result<PathBuf, Failure>>) -> Result<PathB
 }
 
 /// Where the builders are.
-pub(crate) fn folder() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("image")
 }
 
@@ -79,10 +79,10 @@ fn image(
     files: &[&str],
     parts: &[&Path],
 ) -> Result<PathBuf, Failure> {
-    let script = folder().join(name);
-    let mut key = Key::new().file(&folder().join("debian.sh"))?.file(&script)?;
+    let script = directory().join(name);
+    let mut key = Key::new().file(&directory().join("debian.sh"))?.file(&script)?;
     for file in files {
-        key = key.file(&folder().join(file))?;
+        key = key.file(&directory().join(file))?;
     }
     for part in parts {
         key = key.part(part);

@@ -31,7 +31,7 @@ pub(crate) struct Lab {
     /// The disk with the programs under test.
     payload: PathBuf,
     /// Of this run: overlays, logs. Removed at the end.
-    folder: PathBuf,
+    directory: PathBuf,
     hosts: AtomicU32,
     _cache: Cache,
 }
@@ -50,76 +50,76 @@ impl Lab {
         programs: &Programs,
         report: &Report,
     ) -> Result<Self, Failure> {
-        let folder = cache.join("run");
+        let directory = cache.join("run");
         let cache = Cache::open(cache)?;
         // The lock is ours, so what is there is of a run that was ended.
-        drop(fs::remove_dir_all(&folder));
-        fs::create_dir_all(&folder).doing(|| format!("cannot make {}", folder.display()))?;
-        let folder =
-            fs::canonicalize(&folder).doing(|| format!("cannot find {}", folder.display()))?;
+        drop(fs::remove_dir_all(&directory));
+        fs::create_dir_all(&directory).doing(|| format!("cannot make {}", directory.display()))?;
+        let directory = fs::canonicalize(&directory)
+            .doing(|| format!("cannot find {}", directory.display()))?;
         let images = Images::build(&cache, report)?;
         let acceleration = Acceleration::detect(&images);
         report.line(match acceleration {
             Acceleration::Emulated => "the nested host is emulated: KVM here can't nest, or isn't",
             Acceleration::Kvm => "the nested host runs on KVM",
         });
-        let payload = folder.join("payload.raw");
-        let booted = boot_once(&cache, &images, acceleration, &folder, report)?;
-        programs_disk(&payload, programs, &folder)?;
+        let payload = directory.join("payload.raw");
+        let booted = boot_once(&cache, &images, acceleration, &directory, report)?;
+        programs_disk(&payload, programs, &directory)?;
         let hosts = AtomicU32::new(0);
-        Ok(Self { images, acceleration, booted, payload, folder, hosts, _cache: cache })
+        Ok(Self { images, acceleration, booted, payload, directory, hosts, _cache: cache })
     }
 
-    /// A folder for one nested host, with disks of its own on top of the booted one's.
-    pub(crate) fn disks(&self, name: &str) -> Result<HostFolder, Failure> {
+    /// A directory for one nested host, with disks of its own on top of the booted one's.
+    pub(crate) fn disks(&self, name: &str) -> Result<HostDirectory, Failure> {
         let number = self.hosts.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join(format!("{number}-{name}"));
+        let path = self.directory.join(format!("{number}-{name}"));
         fs::create_dir(&path).doing(|| format!("cannot make {}", path.display()))?;
         for disk in ["root.qcow2", "data.qcow2"] {
             overlay(&self.booted.join(disk), "qcow2", &path.join(disk))?;
         }
-        Ok(HostFolder { path })
+        Ok(HostDirectory { path })
     }
 
     /// A nested host in the state it was in after its first boot, within a second or two.
-    pub(crate) fn restore(&self, folder: &HostFolder) -> Result<Host, Failure> {
+    pub(crate) fn restore(&self, directory: &HostDirectory) -> Result<Host, Failure> {
         let memory = Memory::Restored {
             memory: self.booted.join("memory"),
             state: self.booted.join("state"),
         };
-        let host = Host::start(&self.board(folder, memory), &self.images.keys)?;
+        let host = Host::start(&self.board(directory, memory), &self.images.keys)?;
         let now = run_ok("date", ["+%s"], SHORT)?;
         host.ok(&format!("date -s @{} >/dev/null && e2e-payload", now.trim()), SHORT)?;
         Ok(host)
     }
 
     /// A nested host that boots from its disks as they are.
-    pub(crate) fn boot(&self, folder: &HostFolder) -> Result<Host, Failure> {
-        boot(&self.board(folder, Memory::Fresh), &self.images.keys)
+    pub(crate) fn boot(&self, directory: &HostDirectory) -> Result<Host, Failure> {
+        boot(&self.board(directory, Memory::Fresh), &self.images.keys)
     }
 
     /// A nested host that was just switched on.
-    pub(crate) fn power_on(&self, folder: &HostFolder) -> Result<Host, Failure> {
-        Host::power_on(&self.board(folder, Memory::Fresh), &self.images.keys)
+    pub(crate) fn power_on(&self, directory: &HostDirectory) -> Result<Host, Failure> {
+        Host::power_on(&self.board(directory, Memory::Fresh), &self.images.keys)
     }
 
-    fn board(&self, folder: &HostFolder, memory: Memory) -> Board {
-        board(&self.images, self.acceleration, &folder.path, &self.payload, memory)
+    fn board(&self, directory: &HostDirectory, memory: Memory) -> Board {
+        board(&self.images, self.acceleration, &directory.path, &self.payload, memory)
     }
 
     /// Ends the lab: removes what this run made.
     pub(crate) fn close(self) {
-        drop(fs::remove_dir_all(&self.folder)); // The next run does it otherwise.
+        drop(fs::remove_dir_all(&self.directory)); // The next run does it otherwise.
     }
 }
 
 /// The disks and logs of one nested host.
 #[derive(Debug)]
-pub(crate) struct HostFolder {
+pub(crate) struct HostDirectory {
     path: PathBuf,
 }
 
-impl HostFolder {
+impl HostDirectory {
     /// Keeps the logs under `target` for a person to read.
     pub(crate) fn keep_logs(&self, target: &Path) {
         drop(fs::create_dir_all(target));
@@ -129,7 +129,7 @@ impl HostFolder {
     }
 }
 
-impl Drop for HostFolder {
+impl Drop for HostDirectory {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.path)); // The next run does it otherwise.
     }
@@ -138,7 +138,7 @@ impl Drop for HostFolder {
 fn board(
     images: &Images,
     acceleration: Acceleration,
-    folder: &Path,
+    directory: &Path,
     payload: &Path,
     memory: Memory,
 ) -> Board {
@@ -147,10 +147,10 @@ fn board(
         acceleration,
         kernel: images.kernel.join("vmlinuz"),
         initramfs: images.host.join("host.img"),
-        disks: ["root.qcow2", "data.qcow2"].map(|disk| folder.join(disk)).to_vec(),
+        disks: ["root.qcow2", "data.qcow2"].map(|disk| directory.join(disk)).to_vec(),
         payload: payload.to_path_buf(),
         memory,
-        folder: folder.to_path_buf(),
+        directory: directory.to_path_buf(),
     }
 }
 
@@ -183,10 +183,10 @@ fn boot_once(
             if failure.is_missing() {
                 return Err(failure);
             }
-            // All nine scenarios stand on it, and QEMU was once gone before it was asked to go.
+            // All scenarios depend on it, and QEMU was once gone before it was asked to go.
             report.line(&format!("once more, for it failed: {failure}"));
-            for folder in [out, run] {
-                empty(folder)?;
+            for directory in [out, run] {
+                empty(directory)?;
             }
             first_boot(images, acceleration, run, out)
         })
@@ -220,7 +220,7 @@ fn first_boot(
     let new = ["create", "-q", "-f", "qcow2"].map(OsString::from);
     run_ok("qemu-img", new.into_iter().chain([data.into(), "20G".into()]), SHORT)?;
     let mut board = board(images, acceleration, out, &payload, Memory::Kept(out.join("memory")));
-    board.folder = run.to_path_buf();
+    board.directory = run.to_path_buf();
     let host = boot(&board, &images.keys)?;
     // Read and written past the cache: what is in the memory now is in every restored host.
     host.ok(
@@ -245,11 +245,11 @@ fn first_boot(
     host.save(&out.join("state"))
 }
 
-/// Removes all that is in a folder.
-fn empty(folder: &Path) -> Result<(), Failure> {
-    fs::remove_dir_all(folder)
-        .and_then(|()| fs::create_dir(folder))
-        .doing(|| format!("cannot empty {}", folder.display()))
+/// Removes all that is in a directory.
+fn empty(directory: &Path) -> Result<(), Failure> {
+    fs::remove_dir_all(directory)
+        .and_then(|()| fs::create_dir(directory))
+        .doing(|| format!("cannot empty {}", directory.display()))
 }
 
 /// Makes a qcow2 overlay.

@@ -33,7 +33,7 @@ use scenario::{Scenario, Stage};
 fn main() -> ExitCode {
     let start = Instant::now();
     let report = Report::default();
-    let ended = Options::from_words(std::env::args().skip(1)).and_then(|options| {
+    let ended = Options::from_args(std::env::args().skip(1)).and_then(|options| {
         match options.wish {
             Wish::Help => report.text(options::HELP),
             Wish::List => scenarios::ALL.iter().for_each(|scenario| report.text(scenario.name)),
@@ -64,7 +64,7 @@ fn run(options: Options, report: &Report, start: Instant) -> bool {
     let (of_worker, to) = (Arc::clone(&options), report.clone());
     // In a thread that is left behind when the time is up: QEMU ends with this process.
     std::thread::spawn(move || {
-        sender.send(run_all(&of_worker, &to, start)).ok(); // Nobody waits when the time is up.
+        sender.send(run_all(&of_worker, &to, start)).ok(); // Nothing waits when the time is up.
     });
     let ended = match options.within {
         None => ended.recv().ok(),
@@ -137,7 +137,7 @@ fn play_once(
     notes: &mut Vec<String>,
 ) -> Verdict {
     drop(std::fs::remove_dir_all(&logs)); // Of an earlier run, or not there.
-    let (result, told) = match Stage::new(lab, scenario.name, logs, end) {
+    let (result, noted) = match Stage::new(lab, scenario.name, logs, end) {
         Ok(stage) => {
             let result = (scenario.run)(&stage);
             (result, stage.into_notes())
@@ -151,7 +151,7 @@ fn play_once(
             if failure.is_missing() { Verdict::Skipped } else { Verdict::Failed }
         }
     };
-    notes.extend(told);
+    notes.extend(noted);
     verdict
 }
 
@@ -161,8 +161,8 @@ fn shell(options: &Options, report: &Report) -> Result<bool, Failure> {
     failure::ensure!(missing.is_empty(), "not here: {}", missing.join(", "));
     let lab = Lab::open(&options.cache, &options.programs, report)?;
     {
-        let folder = lab.disks("shell")?;
-        lab.restore(&folder)?.interactive()?;
+        let directory = lab.disks("shell")?;
+        lab.restore(&directory)?.interactive()?;
     }
     lab.close();
     Ok(true)

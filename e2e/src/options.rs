@@ -1,4 +1,4 @@
-//! The words of the command line.
+//! The arguments of the command line.
 
 use std::env;
 use std::ffi::OsString;
@@ -56,8 +56,8 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads the words, and the environment for the rest.
-    pub(crate) fn from_words(words: impl Iterator<Item = String>) -> Result<Self, Failure> {
+    /// Reads the arguments, and the environment for the rest.
+    pub(crate) fn from_args(args: impl Iterator<Item = String>) -> Result<Self, Failure> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let target = here.parent().unwrap_or(here).join("target");
         let cloud_hypervisor =
@@ -70,18 +70,18 @@ impl Options {
             within: None,
             programs: Programs {
                 v: target.join("release/v"),
-                // Its absence is told with what else is missing.
+                // Its absence is reported with what else is missing.
                 cloud_hypervisor: program::find(&cloud_hypervisor)
                     .unwrap_or_else(|| PathBuf::from(cloud_hypervisor)),
             },
             cache: env::var_os("E2E_CACHE").map_or_else(|| target.join("e2e-cache"), PathBuf::from),
             logs: target.join("e2e-logs"),
         };
-        let mut words = words;
-        while let Some(word) = words.next() {
+        let mut args = args;
+        while let Some(arg) = args.next() {
             let mut value =
-                || words.next().ok_or_else(|| Failure::new(format!("{word} needs a value")));
-            match word.as_str() {
+                || args.next().ok_or_else(|| Failure::new(format!("{arg} needs a value")));
+            match arg.as_str() {
                 "--help" | "-h" => options.wish = Wish::Help,
                 "--list" => options.wish = Wish::List,
                 "--shell" => options.wish = Wish::Shell,

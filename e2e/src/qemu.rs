@@ -45,7 +45,7 @@ pub(crate) struct Board {
     pub(crate) payload: PathBuf,
     pub(crate) memory: Memory,
     /// For the control socket and the copy of the serial line.
-    pub(crate) folder: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 /// A running machine. Dropping it is a power cut.
@@ -64,7 +64,7 @@ impl Qemu {
     /// Starts the machine; it runs when this returns.
     pub(crate) fn start(board: &Board) -> Result<Self, Failure> {
         let ssh_port = free_port()?;
-        let control = board.folder.join("qmp");
+        let control = board.directory.join("qmp");
         drop(fs::remove_file(&control)); // Of the machine before, or not there.
         // setpriv: whatever ends this harness ends the machine, too.
         let mut command = Command::new("setpriv");
@@ -97,7 +97,7 @@ impl Qemu {
         command.args(["-device", "virtio-rng-pci"]);
         command.args(["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]);
         command.args(["-qmp", &format!("unix:{},server=on,wait=off", control.display())]);
-        let errors = board.folder.join("qemu.log");
+        let errors = board.directory.join("qemu.log");
         let stderr =
             fs::File::create(&errors).doing(|| format!("cannot make {}", errors.display()))?;
         let mut child = command
@@ -108,7 +108,7 @@ impl Qemu {
             .doing(|| format!("cannot run {} by setpriv", board.qemu.display()))?;
         let started = (|| {
             let output = child.stdout.take().ok_or_else(|| Failure::new("QEMU has no output"))?;
-            let serial = Serial::follow(output, &board.folder.join("host-serial.log"))?;
+            let serial = Serial::follow(output, &board.directory.join("host-serial.log"))?;
             let qmp = Qmp::connect(&control, &mut child, ANSWER).doing(|| {
                 format!("QEMU did not start: {}", fs::read_to_string(&errors).unwrap_or_default())
             })?;
@@ -153,7 +153,7 @@ impl Qemu {
         let target = format!("exec:cat > {}", state.display());
         self.qmp.ask("migrate", &json!({"uri": target}), ANSWER)?;
         self.qmp.wait_for_migration(ANSWER)?;
-        // In its own words, so that every block it holds is in the disks' files.
+        // By its own command, so that every block it holds is in the disks' files.
         self.qmp.ask("quit", &json!({}), ANSWER).map(drop)
     }
 
@@ -213,7 +213,7 @@ fn memory_in(file: &Path, share: &str) -> [String; 4] {
     ]
 }
 
-/// A port of the loopback that nobody has right now.
+/// A port of the loopback that is free right now.
 fn free_port() -> Result<u16, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .doing(|| "cannot get a port of the loopback".to_owned())?;

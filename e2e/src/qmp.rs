@@ -24,7 +24,7 @@ impl Qmp {
         deadline: Duration,
     ) -> Result<Self, Failure> {
         let end = Instant::now() + deadline;
-        // QEMU has no word for "I listen now"; it takes a few milliseconds.
+        // QEMU does not report that it listens; it takes a few milliseconds.
         let stream = loop {
             if let Ok(stream) = UnixStream::connect(socket) {
                 break stream;
@@ -88,6 +88,6 @@ impl Qmp {
         let count =
             self.stream.read_line(&mut line).doing(|| "cannot read from QEMU".to_owned())?;
         ensure!(count > 0, "QEMU closed its control socket");
-        serde_json::from_str(&line).doing(|| format!("QEMU said {line}"))
+        serde_json::from_str(&line).doing(|| format!("QEMU answered {line}"))
     }
 }

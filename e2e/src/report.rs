@@ -19,10 +19,10 @@ pub(crate) enum Verdict {
 
 /// The lines of a run, and its sums. Its clones are the same report.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Report(Arc<Mutex<Told>>);
+pub(crate) struct Report(Arc<Mutex<Printed>>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct Printed {
     verdicts: Vec<(&'static str, Verdict)>,
     /// Nothing comes after the closing line.
     closed: bool,
@@ -31,7 +31,7 @@ struct Told {
 impl Report {
     /// Prints a line about the lab.
     pub(crate) fn line(&self, text: &str) {
-        if !self.told().closed {
+        if !self.printed().closed {
             println!("e2e: {text}");
         }
     }
@@ -49,20 +49,21 @@ impl Report {
         took: Duration,
         notes: &[String],
     ) {
-        self.told().scenario(name, verdict, took, notes);
+        self.printed().scenario(name, verdict, took, notes);
     }
 
     /// Gives the scenarios that haven't ended a verdict, and prints the closing line; whether nothing
     /// failed.
     pub(crate) fn close(&self, scenarios: &[Scenario], verdict: Verdict, reason: &str) -> bool {
-        let mut told = self.told();
+        let mut printed = self.printed();
         for scenario in scenarios {
-            if !told.verdicts.iter().any(|(name, _)| *name == scenario.name) {
-                told.scenario(scenario.name, verdict, Duration::ZERO, &[reason.to_owned()]);
+            if !printed.verdicts.iter().any(|(name, _)| *name == scenario.name) {
+                printed.scenario(scenario.name, verdict, Duration::ZERO, &[reason.to_owned()]);
             }
         }
-        told.closed = true;
-        let count = |wanted| told.verdicts.iter().filter(|(_, verdict)| *verdict == wanted).count();
+        printed.closed = true;
+        let count =
+            |wanted| printed.verdicts.iter().filter(|(_, verdict)| *verdict == wanted).count();
         println!(
             "{} passed, {} failed, {} skipped",
             count(Verdict::Passed),
@@ -72,22 +73,22 @@ impl Report {
         count(Verdict::Failed) == 0
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
+    fn printed(&self) -> MutexGuard<'_, Printed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Told {
+impl Printed {
     fn scenario(&mut self, name: &'static str, verdict: Verdict, took: Duration, notes: &[String]) {
         if self.closed {
             return;
         }
-        let word = match verdict {
+        let label = match verdict {
             Verdict::Passed => "passed",
             Verdict::Failed => "FAILED",
             Verdict::Skipped => "SKIPPED",
         };
-        println!("scenario {name} ... {word} ({:.1} s)", took.as_secs_f64());
+        println!("scenario {name} ... {label} ({:.1} s)", took.as_secs_f64());
         for line in notes.iter().flat_map(|note| note.lines()) {
             println!("    {line}");
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, While};
 use crate::host::{COMMAND, Host};
-use crate::lab::{HostFolder, Lab};
+use crate::lab::{HostDirectory, Lab};
 
 /// An independent proof that something works end to end.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Scenario {
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
     lab: &'a Lab,
-    folder: HostFolder,
+    directory: HostDirectory,
     /// Where what a person needs after a failure is kept.
     logs: PathBuf,
     notes: RefCell<Vec<String>>,
@@ -37,7 +37,7 @@ impl<'a> Stage<'a> {
         logs: PathBuf,
         end: Option<Instant>,
     ) -> Result<Self, Failure> {
-        Ok(Self { lab, folder: lab.disks(name)?, logs, notes: RefCell::default(), end })
+        Ok(Self { lab, directory: lab.disks(name)?, logs, notes: RefCell::default(), end })
     }
 
     /// How much time is left, where it is limited.
@@ -50,7 +50,7 @@ impl<'a> Stage<'a> {
         &self,
         play: impl FnOnce(&Host) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let host = self.lab.restore(&self.folder)?;
+        let host = self.lab.restore(&self.directory)?;
         self.watch(&host, play)
     }
 
@@ -60,15 +60,15 @@ impl<'a> Stage<'a> {
         &self,
         play: impl FnOnce(&Host) -> Result<T, Failure>,
     ) -> Result<(Host, T), Failure> {
-        let booted = self.lab.boot(&self.folder);
-        let host = booted.inspect_err(|_| self.folder.keep_logs(&self.logs))?;
+        let booted = self.lab.boot(&self.directory);
+        let host = booted.inspect_err(|_| self.directory.keep_logs(&self.logs))?;
         let result = self.watch(&host, play)?;
         Ok((host, result))
     }
 
     /// Powers the host on and doesn't wait for anything.
     pub(crate) fn power_on(&self) -> Result<Host, Failure> {
-        self.lab.power_on(&self.folder)
+        self.lab.power_on(&self.directory)
     }
 
     /// Says something about the run that its reader should know.
@@ -76,7 +76,7 @@ impl<'a> Stage<'a> {
         self.notes.borrow_mut().push(text.into());
     }
 
-    /// What was said.
+    /// What was noted.
     pub(crate) fn into_notes(self) -> Vec<String> {
         self.notes.into_inner()
     }
@@ -90,7 +90,7 @@ impl<'a> Stage<'a> {
         play(host).inspect_err(|_| {
             let found = host.sh(DIAGNOSIS, COMMAND).map(|outcome| outcome.stdout + &outcome.stderr);
             let text = found.unwrap_or_else(|failure| failure.to_string());
-            self.folder.keep_logs(&self.logs);
+            self.directory.keep_logs(&self.logs);
             let path = self.logs.join("diagnosis.txt");
             match std::fs::write(&path, text).doing(|| "cannot write".to_owned()) {
                 Ok(()) => self.note(format!("what the nested host knew: {}", path.display())),

@@ -1,4 +1,4 @@
-//! What comes over a line, a serial one or a program's output: what it said so far, and waiting for
+//! What comes over a line, a serial one or a program's output: what came so far, and waiting for
 //! more.
 
 use std::fs::File;
@@ -11,10 +11,10 @@ use crate::failure::{Failure, While, ensure};
 
 /// What came over the line so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Serial(Arc<(Mutex<Said>, Condvar)>);
+pub(crate) struct Serial(Arc<(Mutex<Received>, Condvar)>);
 
 #[derive(Debug, Default)]
-struct Said {
+struct Received {
     text: String,
     ended: bool,
 }
@@ -33,50 +33,50 @@ impl Serial {
             while let Ok(count @ 1..) = source.read(&mut bytes) {
                 let text = String::from_utf8_lossy(&bytes[..count]);
                 drop(log.write_all(text.as_bytes())); // Only a copy, for a person.
-                reader.said().text.push_str(&text);
+                reader.received().text.push_str(&text);
                 reader.0.1.notify_all();
             }
-            reader.said().ended = true;
+            reader.received().ended = true;
             reader.0.1.notify_all();
         });
         Ok(serial)
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
+    fn received(&self) -> MutexGuard<'_, Received> {
         self.0.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Waits until the line has ended, and hands back every whole line of it: one that was cut off
-    /// says nothing.
+    /// Waits until the line has ended, and hands back every whole line of it: one that was cut off is
+    /// left out.
     pub(crate) fn whole_lines(&self, deadline: Duration) -> Result<String, Failure> {
-        let said = self.said();
-        let waited = self.0.1.wait_timeout_while(said, deadline, |said| !said.ended);
-        let (said, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
-        ensure!(said.ended, "it did not end within {deadline:?}");
-        Ok(said.text[..said.text.rfind('\n').map_or(0, |end| end + 1)].to_owned())
+        let received = self.received();
+        let waited = self.0.1.wait_timeout_while(received, deadline, |received| !received.ended);
+        let (received, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        ensure!(received.ended, "it did not end within {deadline:?}");
+        Ok(received.text[..received.text.rfind('\n').map_or(0, |end| end + 1)].to_owned())
     }
 
-    /// Waits until the line has said `words`, that often.
+    /// Waits until the line has shown `expected`, that often.
     pub(crate) fn wait_for(
         &self,
-        words: &str,
+        expected: &str,
         times: usize,
         deadline: Duration,
     ) -> Result<(), Failure> {
         let end = Instant::now() + deadline;
-        let mut said = self.said();
+        let mut received = self.received();
         loop {
-            if said.text.matches(words).count() >= times {
+            if received.text.matches(expected).count() >= times {
                 return Ok(());
             }
             let left = end.saturating_duration_since(Instant::now());
             ensure!(
-                !left.is_zero() && !said.ended,
-                "{words:?} was not said within {deadline:?}; what was said ends with\n{}",
-                tail(&said.text)
+                !left.is_zero() && !received.ended,
+                "{expected:?} did not come within {deadline:?}; what came ends with\n{}",
+                tail(&received.text)
             );
-            said = match self.0.1.wait_timeout(said, left) {
-                Ok((said, _)) => said,
+            received = match self.0.1.wait_timeout(received, left) {
+                Ok((received, _)) => received,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }

@@ -21,14 +21,14 @@ pub fn qcow2(bytes: &[u8]) {
     }
     drop(virshle_disk::check(&path));
     drop(virshle_disk::has_compressed_clusters(&path));
-    let folder = tempfile::TempDir::new().unwrap();
-    let raw = folder.path().join("raw");
+    let directory = tempfile::TempDir::new().unwrap();
+    let raw = directory.path().join("raw");
     if let Ok(made) = ConvertRequest::new(&path, &raw).format(Format::Raw).run() {
         assert_eq!(made.format, Format::Raw);
         // A raw image is filled up to whole sectors.
         assert_eq!(made.virtual_size_bytes, image.virtual_size_bytes.next_multiple_of(512));
     }
-    assert!(std::fs::read_dir(folder.path()).unwrap().all(|entry| entry.unwrap().path() == raw));
+    assert!(std::fs::read_dir(directory.path()).unwrap().all(|entry| entry.unwrap().path() == raw));
     // The zeros behind a raw one's few bytes may make them look like another format.
     let is_grown = virshle_disk::grow(&path, image.virtual_size_bytes + (1 << 20)).is_ok();
     if is_grown && image.format == Format::Qcow2 {

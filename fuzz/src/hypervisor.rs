@@ -18,15 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn http(bytes: &[u8]) {
     static SERVER: OnceLock<AnsweringMachine> = OnceLock::new();
     let server = SERVER.get_or_init(AnsweringMachine::start);
-    server.say(bytes);
+    server.set_answer(bytes);
     let client = Client::connect(server.socket(), PATIENCE).unwrap();
-    let told = [
+    let results = [
         client.info().map(drop),
         client.ping().map(drop),
         client.counters().map(drop),
         client.pause(),
     ];
-    for error in told.into_iter().filter_map(Result::err) {
+    for error in results.into_iter().filter_map(Result::err) {
         assert!(!error.timed_out(), "{error:?}");
         assert!(!error.to_string().is_empty());
     }

@@ -8,21 +8,23 @@ mod answering_machine;
 mod disk;
 mod hypervisor;
 mod net;
+mod systemd;
 mod text;
 
 pub use disk::qcow2;
 pub use hypervisor::{events, http};
-pub use net::ovsdb;
-pub use text::{selector, template, user_data, vm_toml, words};
+pub use net::{openflow, ovsdb};
+pub use systemd::systemd;
+pub use text::{selector, template, user_data, values, vm_toml};
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     fn seeds(name: &str, target: fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
         let mut count = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in std::fs::read_dir(directory).unwrap() {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();
             // Whole, and cut off anywhere.
             for end in (0..=bytes.len()).step_by(1 + bytes.len() / 64) {
@@ -39,11 +41,13 @@ mod tests {
         seeds("template", super::template);
         seeds("user_data", super::user_data);
         seeds("vm_toml", super::vm_toml);
-        seeds("words", super::words);
+        seeds("values", super::values);
         seeds("selector", super::selector);
         seeds("qcow2", super::qcow2);
+        seeds("openflow", super::openflow);
         seeds("ovsdb", super::ovsdb);
         seeds("http", super::http);
         seeds("events", super::events);
+        seeds("systemd", super::systemd);
     }
 }

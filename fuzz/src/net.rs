@@ -1,21 +1,22 @@
-//! What a database server says.
+//! What a database server says, and a switch.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use virshle_net::Switch;
+use virshle_net::openflow::MessageReader;
 use virshle_net::ovsdb::{Address, Client, MonitorRequest, Operation};
+use virshle_net::{Guards, Switch};
 
 use crate::answering_machine::AnsweringMachine;
 
 /// No deadline is meant to pass: the other side always hangs up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A stream of OVSDB, as the client hears it, and as the switch that is behind it understands it.
+/// A stream of OVSDB, as the client reads it, and as the switch that is behind it understands it.
 pub fn ovsdb(bytes: &[u8]) {
     static SERVER: OnceLock<AnsweringMachine> = OnceLock::new();
     let server = SERVER.get_or_init(AnsweringMachine::start);
-    server.say(bytes);
+    server.set_answer(bytes);
     let address: Address = format!("unix:{}", server.socket().display()).parse().unwrap();
     let mut client = Client::connect(&address, PATIENCE).unwrap();
     let whole = MonitorRequest::new(&["name", "cur_cfg"]);
@@ -30,5 +31,30 @@ pub fn ovsdb(bytes: &[u8]) {
         drop(switch.capabilities());
         drop(switch.bridge("br0"));
         drop(switch.owned_ports());
+    }
+}
+
+/// A stream of OpenFlow, as the client hears it.
+pub fn openflow(bytes: &[u8]) {
+    let mut reader = MessageReader::new();
+    let mut read = 0;
+    for part in bytes.chunks(7) {
+        reader.push(part);
+        while let Ok(Some(message)) = reader.next_message() {
+            read += message.body.len() + 8;
+        }
+    }
+    assert!(read <= bytes.len());
+
+    static SERVER: OnceLock<AnsweringMachine> = OnceLock::new();
+    let server = SERVER.get_or_init(AnsweringMachine::start);
+    server.say(bytes);
+    // The management socket is beside the database's.
+    let name = server.socket().file_name().unwrap().to_string_lossy().into_owned();
+    let database: Address = format!("unix:{}", server.socket().display()).parse().unwrap();
+    let bridge = name.trim_end_matches(".mgmt");
+    if let Ok(mut guards) = Guards::connect(&database, bridge, PATIENCE) {
+        drop(guards.list());
+        drop(guards.apply(&[]));
     }
 }

@@ -27,12 +27,19 @@ pub fn template(bytes: &[u8]) {
     }
 }
 
-/// What a machine is told at its first boot.
+/// What a machine gets at its first boot.
 pub fn user_data(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     is_public_key(text);
-    if let Err(error) = UserData::parse(text, Path::new("/me.toml")) {
-        assert!(!error.to_string().is_empty());
+    match UserData::parse(text, Path::new("/me.toml")) {
+        Ok(data) => {
+            let user = data.first_user();
+            assert!(user.is_none_or(|user| !user.is_empty() && !user.starts_with('-')));
+            data.has_key("users");
+        }
+        Err(error) => {
+            assert!(!error.to_string().is_empty() && !error.mistakes().is_empty());
+        }
     }
 }
 
@@ -61,7 +68,7 @@ fn comes_back<T: FromStr + Display + PartialEq + Debug>(text: &str) {
 }
 
 /// Sizes, names, addresses.
-pub fn words(bytes: &[u8]) {
+pub fn values(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     comes_back::<ByteSize>(text);
     comes_back::<VmName>(text);
@@ -81,16 +88,16 @@ pub fn selector(bytes: &[u8]) {
     static NODE: OnceLock<(Node, TempDir)> = OnceLock::new();
     let Some((kind, text)) = bytes.split_first() else { return };
     let Ok(text) = str::from_utf8(text) else { return };
-    let (node, _folder) = NODE.get_or_init(|| {
-        let folder = TempDir::new().unwrap();
+    let (node, _directory) = NODE.get_or_init(|| {
+        let directory = TempDir::new().unwrap();
         let config = "[[template.vm]]\nname = \"xs\"\nvcpu = 1\nvram = 1\n";
         let config = Config::from_toml(config, Path::new("/config.toml")).unwrap();
-        let node = Node::new(config, Some(&folder.path().join("root")));
+        let node = Node::new(config, Some(&directory.path().join("root")));
         for name in ["web", "db", "aaaa", "10a"] {
             let request = CreateRequest::new("xs").name(name.parse().unwrap());
             node.create(&request, &|_| {}).unwrap();
         }
-        (node, folder)
+        (node, directory)
     });
     let mut selection = Selection::default();
     selection.named.push(match kind % 4 {

@@ -40,8 +40,8 @@ impl CloudInitGuest {
         if output.status.success() {
             return Ok(guest);
         }
-        let words = [output.stdout, output.stderr].concat();
-        Err(io::Error::other(String::from_utf8_lossy(&words).into_owned()))
+        let message = [output.stdout, output.stderr].concat();
+        Err(io::Error::other(String::from_utf8_lossy(&message).into_owned()))
     }
 
     /// The text of a file of its root; empty if there is none.

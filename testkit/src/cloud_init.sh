@@ -1,5 +1,5 @@
 # cloud_init.sh ROOT SEED MAC…: the first boot of a stock Debian as far as cloud-init is concerned,
-# in the empty folder ROOT, with the disk image SEED and an interface eth0, eth1, … for each MAC.
+# in the empty directory ROOT, with the disk image SEED and an interface eth0, eth1, … for each MAC.
 #
 # Runs in namespaces of its own (mount, network, host name, processes), whose end takes away all
 # that it mounts. What cloud-init wrote stays in ROOT.
@@ -33,6 +33,7 @@ sed 's/:.*/:*::/' etc/group >etc/gshadow
 cp -a /etc/cloud /etc/os-release /etc/debian_version /etc/login.defs /etc/skel /etc/ld.so.cache \
   /etc/alternatives etc/
 cp -a /etc/pam.d/. etc/pam.d/
+cp -a /etc/default/useradd etc/default/
 rm -f etc/cloud/cloud-init.disabled
 # As images have it; others have to be made first.
 echo 'locale: C.UTF-8' >etc/cloud/cloud.cfg.d/90_locale.cfg

@@ -37,13 +37,13 @@ pub struct FakeOvsdb {
     socket: PathBuf,
     shared: Arc<Shared>,
     server: Option<JoinHandle<()>>,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     ended: AtomicBool,
-    heard: Mutex<Vec<Value>>,
+    received: Mutex<Vec<Value>>,
     current: Mutex<Option<UnixStream>>,
 }
 
@@ -71,7 +71,7 @@ impl FakeOvsdb {
                 drop(serve(&stream, &inside, &mut answer));
             }
         });
-        Ok(Self { socket, shared, server: Some(server), _folder: directory })
+        Ok(Self { socket, shared, server: Some(server), _directory: directory })
     }
 
     /// Its unix socket.
@@ -85,8 +85,8 @@ impl FakeOvsdb {
     }
 
     /// What it received that was no request.
-    pub fn heard(&self) -> Vec<Value> {
-        self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn received(&self) -> Vec<Value> {
+        self.shared.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -101,7 +101,7 @@ fn serve(
     for message in messages {
         let message = message?;
         if message.get("method").is_none() {
-            shared.heard.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+            shared.received.lock().unwrap_or_else(PoisonError::into_inner).push(message);
             continue;
         }
         let id = &message["id"];

@@ -46,8 +46,8 @@ impl LoopFilesystem {
         let directory = tempfile::tempdir()?;
         let image = directory.path().join("image");
         File::create(&image)?.set_len(size_bytes)?;
-        let (program, words) = mkfs.split_first().unwrap_or((&"mkfs", &[]));
-        run(Command::new(program).args(words).arg(&image))?;
+        let (program, args) = mkfs.split_first().unwrap_or((&"mkfs", &[]));
+        run(Command::new(program).args(args).arg(&image))?;
         let filesystem = Self { directory };
         std::fs::create_dir(filesystem.path())?;
         run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(filesystem.path()))?;
@@ -121,6 +121,6 @@ fn run(command: &mut Command) -> io::Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(io::Error::other(format!("{command:?}: {}: {words}", output.status)))
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(io::Error::other(format!("{command:?}: {}: {message}", output.status)))
 }

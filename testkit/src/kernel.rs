@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_image_is_where_the_program_header_says() {
+    fn the_image_is_where_the_program_header_points() {
         let file = TestKernel::prints("hello").to_bytes();
         assert_eq!(&file[IMAGE as usize..][..5], &PRINT[..5]);
         assert_eq!(&file[IMAGE as usize + TEXT..], b"hello\0");

@@ -5,11 +5,16 @@
 //! Everything made here is undone when its guard is dropped, also when a test fails.
 
 mod cloud_init;
+mod cloud_init_reader;
 mod failure;
 mod fake_hypervisor;
 mod fake_ovsdb;
+mod fake_systemd;
 mod fake_vsock;
 mod filesystem;
+mod frame;
+mod guest_nic;
+mod hijack;
 mod hugepages;
 mod kernel;
 mod namespace;
@@ -17,23 +22,25 @@ mod open_vswitch;
 mod requirement;
 mod socket_server;
 mod sshd;
-#[expect(
-    unsafe_code,
-    reason = "a namespace for one thread is made by a call that Rust can't check"
-)]
+#[expect(unsafe_code, reason = "a namespace for one thread, ptrace: calls that Rust can't check")]
 mod sys;
 mod tap;
 mod web_server;
 
 pub use cloud_init::CloudInitGuest;
+pub use cloud_init_reader::{CloudInitReader, Rendered, seed_file};
 pub use failure::{Failure, While};
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};
+pub use fake_systemd::{BusAct, BusCall, FakeSystemd};
 pub use fake_vsock::FakeVsock;
 pub use filesystem::{FuseFilesystem, LoopFilesystem};
+pub use frame::{BROADCAST, Frame};
+pub use guest_nic::GuestNic;
+pub use hijack::{Attempt, Hijacked, Outcome, hijack};
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
-pub use namespace::NetNamespace;
+pub use namespace::{MountNamespace, NetNamespace};
 pub use open_vswitch::OpenVswitch;
 pub use requirement::{Part, has, kea_lease_commands, need, passt};
 pub use sshd::Sshd;

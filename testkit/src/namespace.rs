@@ -1,9 +1,10 @@
-//! A network namespace for the current thread.
+//! Namespaces for the current thread: of the network, of mounts.
 
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -48,5 +49,52 @@ impl Drop for NetNamespace {
         if let Err(error) = back {
             assert!(std::thread::panicking(), "cannot leave the network namespace: {error}");
         }
+    }
+}
+
+/// A fresh mount namespace, for the current thread and for what it starts from here on: what is mounted
+/// in it is seen by no other process, and gone with the last that is in it.
+///
+/// The thread stays in it, as a test's thread ends with the test; so this can't be sent to another.
+#[derive(Debug)]
+pub struct MountNamespace {
+    thread: PhantomData<*const ()>,
+}
+
+impl MountNamespace {
+    /// Moves the current thread into a new mount namespace, from which nothing propagates.
+    ///
+    /// # Errors
+    ///
+    /// Without root (`CAP_SYS_ADMIN`), or without the program `mount`.
+    pub fn enter() -> io::Result<Self> {
+        sys::unshare_mounts()?;
+        run(Command::new("mount").args(["--make-rprivate", "/"]))?;
+        Ok(Self { thread: PhantomData })
+    }
+
+    /// Shows the file or directory `from` at `to` as well.
+    ///
+    /// # Errors
+    ///
+    /// If the program `mount` fails.
+    pub fn bind(&self, from: &Path, to: &Path) -> io::Result<()> {
+        run(Command::new("mount").arg("--bind").arg(from).arg(to))
+    }
+
+    /// Ends what is mounted at `path`.
+    ///
+    /// # Errors
+    ///
+    /// If the program `umount` fails.
+    pub fn unmount(&self, path: &Path) -> io::Result<()> {
+        run(Command::new("umount").arg(path))
+    }
+}
+
+fn run(command: &mut Command) -> io::Result<()> {
+    match command.status()?.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("{command:?} failed"))),
     }
 }

@@ -62,7 +62,7 @@ impl OpenVswitch {
     ///
     /// When a daemon does not come up, or the hugepages are not to be had.
     pub fn with_dpdk() -> Self {
-        // The program itself is locked: no other file is as much everybody's, or stays behind.
+        // The program itself is locked: any other file would have an owner, or stay behind.
         let turn = File::open(DPDK).unwrap_or_else(|error| panic!("cannot open {DPDK}: {error}"));
         flock(&turn, FlockOperation::LockExclusive)
             .unwrap_or_else(|error| panic!("cannot lock out other DPDK tests: {error}"));
@@ -101,8 +101,8 @@ impl OpenVswitch {
                 "other_config:pmd-maxsleep=500",
                 "other_config:pmd-sleep-max=500",
             ];
-            let words = [&["--no-wait", "set", "Open_vSwitch", "."][..], &settings].concat();
-            self.vsctl(&words);
+            let args = [&["--no-wait", "set", "Open_vSwitch", "."][..], &settings].concat();
+            self.vsctl(&args);
         }
         self.start_vswitchd();
     }
@@ -122,31 +122,31 @@ impl OpenVswitch {
         format!("unix:{}", self.socket().display())
     }
 
-    /// Runs `ovs-vsctl` with `words` as its arguments on this database, and returns what it
+    /// Runs `ovs-vsctl` with `args` as its arguments on this database, and returns what it
     /// printed.
     ///
     /// # Panics
     ///
     /// When it fails, or takes longer than two minutes.
-    pub fn vsctl(&self, words: &[&str]) -> String {
+    pub fn vsctl(&self, args: &[&str]) -> String {
         run(Command::new("ovs-vsctl")
             .arg(format!("--db={}", self.address()))
             .arg(format!("--timeout={}", PATIENCE.as_secs()))
-            .args(words))
+            .args(args))
     }
 
-    /// Runs `ovs-appctl` with `words` as its arguments on this `ovs-vswitchd`, and returns what it
+    /// Runs `ovs-appctl` with `args` as its arguments on this `ovs-vswitchd`, and returns what it
     /// printed.
     ///
     /// # Panics
     ///
     /// When it fails, or takes longer than two minutes.
-    pub fn appctl(&self, words: &[&str]) -> String {
+    pub fn appctl(&self, args: &[&str]) -> String {
         run(Command::new("ovs-appctl")
             .arg("-t")
             .arg(self.directory.path().join("ovs-vswitchd.ctl"))
             .arg(format!("--timeout={}", PATIENCE.as_secs()))
-            .args(words))
+            .args(args))
     }
 
     /// The process id of `ovs-vswitchd`, while it runs.
@@ -196,7 +196,7 @@ impl OpenVswitch {
 
         let deadline = Instant::now() + PATIENCE;
         while UnixStream::connect(&socket).is_err() {
-            assert!(Instant::now() < deadline, "{}", self.ovsdb.last_words(self.directory.path()));
+            assert!(Instant::now() < deadline, "{}", self.ovsdb.log_tail(self.directory.path()));
             let mut events = [PollFd::new(&watch, PollFlags::IN)];
             // Between bind and listen there is no event: hence the short wait.
             let wait = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
@@ -320,7 +320,7 @@ impl Daemon {
         drop(child.wait());
     }
 
-    fn last_words(&self, directory: &Path) -> String {
+    fn log_tail(&self, directory: &Path) -> String {
         let log = fs::read_to_string(directory.join(format!("{}.log", self.name)));
         format!("{} did not come up: {}", self.name, log.unwrap_or_default())
     }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::cloud_init_reader::CloudInitReader;
+
 /// A real part that a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,13 +37,18 @@ pub enum Part {
     Rsync,
     /// cloud-init, as its package installs it, and root to run it in a root of its own.
     CloudInit,
+    /// cloud-init as a library of Python, as its package installs it, and mtools to read a seed.
+    CloudInitReader,
+    /// The same of a current version, named by `CLOUD_INIT_CURRENT`: a directory with its package
+    /// `cloudinit`, such as an unpacked one of a newer Debian.
+    CloudInitCurrent,
     /// DHCP servers, dnsmasq and Kea with its lease commands; the client of busybox; root.
     Dhcp,
 }
 
 impl Part {
     /// The name of this part in `VIRSHLE_REQUIRE`.
-    pub fn word(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Ovs => "ovs",
             Self::Dpdk => "dpdk",
@@ -57,6 +64,8 @@ impl Part {
             Self::Openssl => "openssl",
             Self::Rsync => "rsync",
             Self::CloudInit => "cloud-init",
+            Self::CloudInitReader => "cloud-init-reader",
+            Self::CloudInitCurrent => "cloud-init-current",
             Self::Dhcp => "dhcp",
         }
     }
@@ -77,6 +86,10 @@ impl Part {
             Self::Openssl => "openssl",
             Self::Rsync => "rsync",
             Self::CloudInit => "cloud-init, blkid, loop devices and root",
+            Self::CloudInitReader => "cloud-init's Python package and mtools",
+            Self::CloudInitCurrent => {
+                "a current cloud-init, its directory in CLOUD_INIT_CURRENT, and mtools"
+            }
             Self::Dhcp => "dnsmasq, kea-dhcp4, busybox and root",
         }
     }
@@ -97,6 +110,8 @@ pub fn has(part: Part) -> bool {
                 && Path::new("/etc/cloud/cloud.cfg").exists()
                 && Path::new("/dev/loop-control").exists()
         }
+        Part::CloudInitReader => CloudInitReader::installed().is_some(),
+        Part::CloudInitCurrent => CloudInitReader::current().is_some(),
         Part::Dhcp => {
             root && ["dnsmasq", "kea-dhcp4", "busybox"].into_iter().all(program)
                 && kea_lease_commands().exists()
@@ -144,8 +159,8 @@ pub fn need(parts: &[Part]) -> bool {
         if has(*part) {
             continue;
         }
-        let named = required.split(',').any(|word| word.trim() == part.word());
-        assert!(!named, "VIRSHLE_REQUIRE names {:?}: needs {}", part.word(), part.description());
+        let named = required.split(',').any(|name| name.trim() == part.name());
+        assert!(!named, "VIRSHLE_REQUIRE names {:?}: needs {}", part.name(), part.description());
         #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
         {
             eprintln!("skipped: needs {}", part.description());
@@ -182,7 +197,7 @@ fn hugepages() -> u64 {
         .unwrap_or(0)
 }
 
-fn program(name: &str) -> bool {
+pub(crate) fn program(name: &str) -> bool {
     Command::new(name)
         .arg("--version")
         .stdin(Stdio::null())

@@ -59,8 +59,8 @@ where
 
 impl Drop for SocketServer {
     fn drop(&mut self) {
-        // It wakes the thread, which a connection would not once the folder of the socket is gone;
-        // a thread that is left keeps all that it serves with: keys, folders.
+        // It wakes the thread, which a connection would not once the directory of the socket is gone;
+        // a thread that is left keeps all that it serves with: keys, directories.
         let woken = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
         assert!(woken.is_ok() || thread::panicking(), "cannot end a server: {woken:?}");
         if let Some(thread) = self.thread.take() {

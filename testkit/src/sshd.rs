@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// Where distributions put it: not in the `PATH` of everybody.
+/// Where distributions put it: not in every user's `PATH`.
 const PROGRAM: &str = "/usr/sbin/sshd";
 
 /// A private ssh server. It serves connections one by one, as inetd would run it, and lets the
@@ -49,7 +49,7 @@ impl Sshd {
         Path::new(PROGRAM).exists()
     }
 
-    /// The private key of the client who is let in.
+    /// The private key of the client that may log in.
     pub fn identity(&self) -> PathBuf {
         self.path("identity")
     }
@@ -61,6 +61,16 @@ impl Sshd {
     /// As [`Sshd::new`].
     pub fn renew_host_key(&self) -> io::Result<()> {
         self.make_key("host_key")
+    }
+
+    /// Takes the private key `text` for its host key, as a machine does that got one.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written.
+    pub fn use_host_key(&self, text: &str) -> io::Result<()> {
+        // The mode of the file stays.
+        fs::write(self.path("host_key"), text)
     }
 
     /// Its output so far.

@@ -1,5 +1,7 @@
 //! The calls that Rust can't check.
 
+pub(crate) mod tracing;
+
 use std::io;
 
 /// Gives the current thread a network namespace of its own.
@@ -8,6 +10,15 @@ pub(crate) fn unshare_network() -> io::Result<()> {
     // split the table of descriptors that the other threads rely on; this flag touches no memory
     // and no descriptor.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }?;
+    Ok(())
+}
+
+/// Gives the current thread a mount namespace of its own, and with it a current directory and a umask.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    let flags = rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::FS;
+    // SAFETY: neither flag is CLONE_FILES, for which `unshare_unsafe` is unsafe; they touch no memory
+    // and no descriptor.
+    unsafe { rustix::thread::unshare_unsafe(flags) }?;
     Ok(())
 }
 
@@ -36,4 +47,14 @@ pub(crate) fn set_tap(device: &std::fs::File, name: &str) -> io::Result<()> {
     // SAFETY: the opcode and its argument belong together, see above.
     unsafe { rustix::ioctl::ioctl(device, call) }?;
     Ok(())
+}
+
+/// The bytes that stand before each frame of a tap.
+pub(crate) fn tap_header(tap: &std::os::fd::OwnedFd) -> io::Result<usize> {
+    const TUNGETVNETHDRSZ: rustix::ioctl::Opcode = rustix::ioctl::opcode::read::<i32>(b'T', 215);
+    // SAFETY: TUNGETVNETHDRSZ writes an `int`, which the getter has room for.
+    let call = unsafe { rustix::ioctl::Getter::<{ TUNGETVNETHDRSZ }, i32>::new() };
+    // SAFETY: the opcode and its argument belong together, see above; another file answers ENOTTY.
+    let size = unsafe { rustix::ioctl::ioctl(tap, call) }?;
+    usize::try_from(size).map_err(io::Error::other)
 }

@@ -169,14 +169,14 @@ impl TestAuthority {
         self.directory.path().join(name)
     }
 
-    fn openssl(&self, words: &[&str]) -> io::Result<()> {
+    fn openssl(&self, args: &[&str]) -> io::Result<()> {
         let output =
-            Command::new("openssl").args(words).current_dir(self.directory.path()).output()?;
+            Command::new("openssl").args(args).current_dir(self.directory.path()).output()?;
         if output.status.success() {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(io::Error::other(format!("openssl {words:?}: {text}")))
+        Err(io::Error::other(format!("openssl {args:?}: {text}")))
     }
 
     fn server_config(&self) -> io::Result<ServerConfig> {

@@ -30,7 +30,7 @@ const OBEYING: Duration = Duration::from_secs(3);
 pub(crate) fn wait_for_guests_that_obey(home: &Home) -> Result<(), Failure> {
     let deadline = Instant::now() + OBEYING;
     let is_asked = |process: &MachineProcess| {
-        fs::read(process.folder.join("run.json"))
+        fs::read(process.directory.join("run.json"))
             .ok()
             .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
             .is_some_and(|run| run["asked"] == "stopped")
@@ -211,7 +211,7 @@ struct Disk {
     name: String,
 }
 
-/// What may lie in a machine's folder besides its sockets.
+/// What may lie in a machine's directory besides its sockets.
 const FILES: [&str; 12] = [
     "vm.toml",
     "lock",
@@ -238,8 +238,8 @@ fn look_at_files(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
     let mut shown: BTreeSet<&str> = machines.keys().map(String::as_str).collect();
     let listed = names(&root.join("vm"))?;
     for name in &listed {
-        let folder = root.join("vm").join(name);
-        let text = match fs::read_to_string(folder.join("vm.toml")) {
+        let directory = root.join("vm").join(name);
+        let text = match fs::read_to_string(directory.join("vm.toml")) {
             Ok(text) if !name.starts_with('.') => text,
             _ => {
                 found.push(format!("{name} is no machine"));
@@ -259,9 +259,9 @@ fn look_at_files(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
         if !ids.insert(definition.id) || !unique.insert(definition.name.clone()) {
             found.push(format!("id {} or name {} twice", definition.id, definition.name));
         }
-        look_at_machine(&folder, &definition, machines, found)?;
+        look_at_machine(&directory, &definition, machines, found)?;
     }
-    found.extend(shown.iter().map(|uuid| format!("{uuid} is shown and has no folder")));
+    found.extend(shown.iter().map(|uuid| format!("{uuid} is shown and has no directory")));
     for net in machines.values().flat_map(|machine| &machine.nets) {
         if !macs.insert(&net.mac) {
             found.push(format!("address {} twice", net.mac));
@@ -278,15 +278,15 @@ fn look_at_files(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
 }
 
 fn look_at_machine(
-    folder: &Path,
+    directory: &Path,
     definition: &Definition,
     machines: &Machines,
     found: &mut Vec<String>,
 ) -> Result<(), Failure> {
     let name = &definition.name;
     let on = machines.get(&definition.uuid).is_some_and(|vm| vm.state != "stopped");
-    for file in names(folder)? {
-        let is_socket = fs::symlink_metadata(folder.join(&file))
+    for file in names(directory)? {
+        let is_socket = fs::symlink_metadata(directory.join(&file))
             .is_ok_and(|metadata| metadata.file_type().is_socket());
         if is_socket && !on {
             found.push(format!("socket {file} of {name}, which is stopped"));
@@ -295,17 +295,17 @@ fn look_at_machine(
                 found.push(format!("{file} of {name}, which is stopped"));
             }
         } else if !is_socket && !FILES.contains(&file.as_str()) {
-            found.push(format!("{file} in the folder of {name}"));
+            found.push(format!("{file} in the directory of {name}"));
         }
     }
     for (kind, is_net) in [("net", true), ("tmp", false)] {
-        for file in names(&folder.join(kind))? {
+        for file in names(&directory.join(kind))? {
             if !is_net || !on {
                 found.push(format!("{kind}/{file} of {name}"));
             }
         }
     }
-    let disks: BTreeSet<String> = names(&folder.join("disk"))?.into_iter().collect();
+    let disks: BTreeSet<String> = names(&directory.join("disk"))?.into_iter().collect();
     let wanted: BTreeSet<String> = definition.disk.iter().map(|disk| disk.name.clone()).collect();
     if disks != wanted {
         found.push(format!("{name} has the disks {disks:?}, and should have {wanted:?}"));
@@ -327,12 +327,12 @@ fn look_at_modes(path: &Path, found: &mut Vec<String>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is in a folder; nothing if it is not there.
-fn names(folder: &Path) -> Result<Vec<String>, Failure> {
-    let entries = match fs::read_dir(folder) {
+/// What is in a directory; nothing if it is not there.
+fn names(directory: &Path) -> Result<Vec<String>, Failure> {
+    let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Failure::new(format!("{}: {error}", folder.display()))),
+        Err(error) => return Err(Failure::new(format!("{}: {error}", directory.display()))),
     };
     Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
 }

@@ -140,13 +140,13 @@ impl Board {
         self.changed.notify_all();
     }
 
-    /// Hands out `jobs`, and gives what came of them as it comes, until all are done or nobody is
+    /// Hands out `jobs`, and gives what came of them as it comes, until all are done or none is
     /// left to do them; after `deadline` none is begun.
     pub(crate) fn work(
         &self,
         jobs: impl IntoIterator<Item = Job>,
         deadline: Option<Instant>,
-        mut hear: impl FnMut(Done),
+        mut handle: impl FnMut(Done),
     ) {
         let mut inner = self.lock();
         inner.jobs = jobs.into_iter().collect();
@@ -154,7 +154,7 @@ impl Board {
         self.changed.notify_all();
         loop {
             for done in std::mem::take(&mut inner.done) {
-                hear(done);
+                handle(done);
             }
             if (inner.jobs.is_empty() && inner.taken == 0) || inner.lanes == 0 {
                 inner.jobs.clear();

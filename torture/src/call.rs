@@ -27,7 +27,7 @@ pub(crate) struct Call {
     pub(crate) errnos: &'static [i32],
 }
 
-/// How an entry of the table below tells its object.
+/// How an entry of the table below names its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Object {
     /// The path that argument points to.
@@ -159,7 +159,7 @@ impl Call {
     /// What `tid` is about to do; `None` if that is of no interest.
     ///
     /// Of none are: output on the standard streams, as it comes when all is done; memory, time,
-    /// signals to itself; `close`, whose error nobody can act on; `poll`, which fails by its
+    /// signals to itself; `close`, whose error no caller can act on; `poll`, which fails by its
     /// deadline and is tried with frozen peers instead.
     pub(crate) fn of(tid: Tid, number: i64, arguments: &[u64; 6]) -> Option<Self> {
         if let Some((_, name, path)) = OPENS.iter().find(|(open, ..)| *open == number) {

@@ -47,7 +47,7 @@ pub(crate) enum Ground {
 /// A node.
 #[derive(Debug)]
 pub(crate) struct Home {
-    folder: PathBuf,
+    directory: PathBuf,
     programs: Programs,
     database: String,
     vhost: bool,
@@ -60,7 +60,7 @@ pub(crate) struct Home {
 #[derive(Debug)]
 enum Kept {
     Xfs { _filesystem: LoopFilesystem },
-    Memory { _folder: TempDir },
+    Memory { _directory: TempDir },
 }
 
 impl Home {
@@ -72,18 +72,18 @@ impl Home {
         vhost: bool,
     ) -> Result<Self, Failure> {
         let failed = || format!("cannot make a filesystem ({ground:?})");
-        let (folder, kept) = match ground {
+        let (directory, kept) = match ground {
             Ground::Xfs => {
                 let filesystem = LoopFilesystem::xfs(512 << 20).doing(failed)?;
                 (filesystem.path(), Kept::Xfs { _filesystem: filesystem })
             }
             Ground::Memory => {
-                let folder = TempDir::new_in("/dev/shm").doing(failed)?;
-                (folder.path().to_owned(), Kept::Memory { _folder: folder })
+                let directory = TempDir::new_in("/dev/shm").doing(failed)?;
+                (directory.path().to_owned(), Kept::Memory { _directory: directory })
             }
         };
         let home = Self {
-            folder,
+            directory,
             programs: programs.clone(),
             database: database.to_owned(),
             vhost,
@@ -91,26 +91,26 @@ impl Home {
             first_id: if ground == Ground::Xfs { 1 } else { OTHER_IDS },
             _ground: kept,
         };
-        home.furnish()?;
+        home.populate()?;
         home.settle()?;
         Ok(home)
     }
 
     pub(crate) fn root(&self) -> PathBuf {
-        self.folder.join("n")
+        self.directory.join("n")
     }
 
     /// The root that `node init` is tried on.
     pub(crate) fn init_root(&self) -> PathBuf {
-        self.folder.join("i")
+        self.directory.join("i")
     }
 
     pub(crate) fn config(&self) -> PathBuf {
-        self.folder.join("config.toml")
+        self.directory.join("config.toml")
     }
 
     pub(crate) fn init_config(&self) -> PathBuf {
-        self.folder.join("init.toml")
+        self.directory.join("init.toml")
     }
 
     pub(crate) fn database(&self) -> &str {
@@ -124,18 +124,19 @@ impl Home {
 
     /// What the image has to hold for ever.
     pub(crate) fn image_is_whole(&self) -> bool {
-        fs::read(self.folder.join("image.raw")).is_ok_and(|now| now == self.image)
+        fs::read(self.directory.join("image.raw")).is_ok_and(|now| now == self.image)
     }
 
-    fn furnish(&self) -> Result<(), Failure> {
-        let failed = || format!("cannot furnish {}", self.folder.display());
+    fn populate(&self) -> Result<(), Failure> {
+        let failed = || format!("cannot populate {}", self.directory.display());
         let kernels = [("halt", TestKernel::halt()), ("obeys", TestKernel::obeys())];
         for (name, kernel) in kernels {
-            fs::write(self.folder.join(name), kernel.to_bytes()).doing(failed)?;
+            fs::write(self.directory.join(name), kernel.to_bytes()).doing(failed)?;
         }
-        fs::write(self.folder.join("image.raw"), &self.image).doing(failed)?;
-        fs::write(self.folder.join("user-data"), "#cloud-config\nhostname: x\n").doing(failed)?;
-        fs::create_dir(self.folder.join("home")).doing(failed)?;
+        fs::write(self.directory.join("image.raw"), &self.image).doing(failed)?;
+        fs::write(self.directory.join("user-data"), "#cloud-config\nhostname: x\n")
+            .doing(failed)?;
+        fs::create_dir(self.directory.join("home")).doing(failed)?;
         fs::write(self.config(), self.configuration(&self.root(), BRIDGE, "")).doing(failed)?;
         let uplink = format!("uplink = \"{UPLINK}\"\n");
         fs::write(self.init_config(), self.configuration(&self.init_root(), INIT_BRIDGE, &uplink))
@@ -143,7 +144,7 @@ impl Home {
     }
 
     fn configuration(&self, root: &Path, bridge: &str, uplink: &str) -> String {
-        let folder = self.folder.display();
+        let directory = self.directory.display();
         let mut text = format!(
             "[node]\nalias = \"torture\"\nroot = \"{}\"\n\
              [network]\npasst = {:?}\novsdb = \"{}\"\nbridge = \"{bridge}\"\ndatapath = \"netdev\"\n{uplink}\
@@ -153,7 +154,7 @@ impl Home {
             self.database,
             self.programs.hypervisor.display(),
         );
-        let os = format!("[[template.vm.disk]]\nname = \"os\"\npath = \"{folder}/image.raw\"\n");
+        let os = format!("[[template.vm.disk]]\nname = \"os\"\npath = \"{directory}/image.raw\"\n");
         let data = "[[template.vm.disk]]\nname = \"data\"\nsize = \"8M\"\n";
         let net = |kind: &str| {
             format!("[[template.vm.net]]\nname = \"main\"\n[template.vm.net.type.{kind}]\n")
@@ -161,7 +162,7 @@ impl Home {
         let mut template = |name: &str, kernel: &str, more: &str, parts: &str| {
             text.push_str(&format!(
                 "\n[[template.vm]]\nname = \"{name}\"\nvcpu = 1\nvram = \"32MiB\"\n\
-                 kernel = \"{folder}/{kernel}\"\n{more}{parts}"
+                 kernel = \"{directory}/{kernel}\"\n{more}{parts}"
             ));
         };
         template("bare", "halt", "", &format!("{os}{data}"));
@@ -170,7 +171,7 @@ impl Home {
         template("auto", "halt", "autostart = true\n", &format!("{os}{}", net("tap")));
         template("button", "obeys", "", &format!("{os}{}", net("tap")));
         let overlay = format!("{os}clone = \"overlay\"\nsize = \"4M\"\n");
-        template("seeded", "halt", &format!("user_data = \"{folder}/user-data\"\n"), &overlay);
+        template("seeded", "halt", &format!("user_data = \"{directory}/user-data\"\n"), &overlay);
         if self.vhost {
             template("vhost", "halt", "", &format!("{os}{}", net("vhost")));
         }
@@ -238,10 +239,10 @@ impl Home {
     }
 
     /// A `v` for this node, with nothing of the caller's surroundings.
-    pub(crate) fn command<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(&self.programs.v);
-        command.args(words).env_clear().current_dir(&self.folder);
-        command.env("HOME", self.folder.join("home")).env("VIRSHLE_CONFIG", self.config());
+        command.args(args).env_clear().current_dir(&self.directory);
+        command.env("HOME", self.directory.join("home")).env("VIRSHLE_CONFIG", self.config());
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
@@ -249,14 +250,14 @@ impl Home {
     }
 
     /// Runs `v`.
-    pub(crate) fn v(&self, words: &[&str]) -> Result<Outcome, Failure> {
-        program::run(&mut self.command(words), LIMIT)
+    pub(crate) fn v(&self, args: &[&str]) -> Result<Outcome, Failure> {
+        program::run(&mut self.command(args), LIMIT)
     }
 
     /// Runs `v`, which has to succeed.
-    pub(crate) fn must(&self, words: &[&str]) -> Result<Outcome, Failure> {
-        let outcome = self.v(words)?;
-        ensure!(outcome.exit == Some(0), "v {}: {outcome}", words.join(" "));
+    pub(crate) fn must(&self, args: &[&str]) -> Result<Outcome, Failure> {
+        let outcome = self.v(args)?;
+        ensure!(outcome.exit == Some(0), "v {}: {outcome}", args.join(" "));
         Ok(outcome)
     }
 

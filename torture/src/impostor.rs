@@ -1,5 +1,5 @@
 //! A process that is called cloud-hypervisor, is handed its socket as one, and answers as it is
-//! told: what a real one can't be made to say.
+//! made to: what a real one can't be made to say.
 //!
 //! It is this very program under that name. What it answers stands in a file beside it, a line for
 //! each request (`vm.boot garbage`), and is read anew for each.
@@ -14,7 +14,7 @@ use virshle_testkit::{Failure, While};
 
 /// The name by which it is known, and how a program knows that it is one.
 const NAME: &str = "cloud-hypervisor";
-/// What it answers, in its folder.
+/// What it answers, in its directory.
 const ACTS: &str = "acts";
 
 /// What it may answer instead of the right thing.
@@ -22,18 +22,18 @@ pub(crate) const QUICK: [&str; 6] = ["garbage", "half", "endless", "refusal", "n
 /// What is found out by a deadline alone.
 pub(crate) const SLOW: [&str; 2] = ["silence", "stall"];
 
-/// An impostor that `v` can be told to run.
+/// An impostor that `v` can be made to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Impostor {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Impostor {
-    /// Makes one in `folder`.
-    pub(crate) fn make(folder: &Path) -> Result<Self, Failure> {
-        let made = Self { folder: folder.to_owned() };
-        let failed = || format!("cannot make an impostor in {}", folder.display());
-        std::fs::create_dir_all(folder).doing(failed)?;
+    /// Makes one in `directory`.
+    pub(crate) fn make(directory: &Path) -> Result<Self, Failure> {
+        let made = Self { directory: directory.to_owned() };
+        let failed = || format!("cannot make an impostor in {}", directory.display());
+        std::fs::create_dir_all(directory).doing(failed)?;
         let this = std::env::current_exe().doing(failed)?;
         std::fs::copy(this, made.program()).doing(failed)?;
         made.acts("")?;
@@ -42,25 +42,25 @@ impl Impostor {
 
     /// The program.
     pub(crate) fn program(&self) -> PathBuf {
-        self.folder.join(NAME)
+        self.directory.join(NAME)
     }
 
     /// Sets what it answers from here on: lines of a request and an act.
     pub(crate) fn acts(&self, lines: &str) -> Result<(), Failure> {
-        let path = self.folder.join(ACTS);
+        let path = self.directory.join(ACTS);
         std::fs::write(&path, lines).doing(|| format!("cannot write {}", path.display()))
     }
 }
 
 /// Whether this process was started as one.
 pub(crate) fn is_one() -> bool {
-    std::env::args_os().next().is_some_and(|word| Path::new(&word).ends_with(NAME))
+    std::env::args_os().next().is_some_and(|arg| Path::new(&arg).ends_with(NAME))
 }
 
 /// Answers until it is killed; gives up if it was not handed a socket.
 pub(crate) fn run() -> Option<()> {
-    let mut words = std::env::args().skip_while(|word| word != "--api-socket").skip(1);
-    let number = words.next()?.strip_prefix("fd=")?.split(',').next()?.parse().ok()?;
+    let mut args = std::env::args().skip_while(|arg| arg != "--api-socket").skip(1);
+    let number = args.next()?.strip_prefix("fd=")?.split(',').next()?.parse().ok()?;
     let acts = std::env::current_exe().ok()?.with_file_name(ACTS);
     let config = Arc::new(Mutex::new(None));
     let listener = sys::inherited_listener(number);

@@ -1,4 +1,4 @@
-//! A machine as `v` tells of it.
+//! A machine as `v` shows it.
 
 use std::collections::BTreeMap;
 

@@ -44,14 +44,14 @@ fn main() -> ExitCode {
         return impostor::run().map_or(ExitCode::from(2), |()| ExitCode::SUCCESS);
     }
     let report = Report::default();
-    match Options::from_words(std::env::args().skip(1)) {
+    match Options::from_args(std::env::args().skip(1)) {
         Ok(options) if options.help => {
-            report.say(options::HELP);
+            report.print(options::HELP);
             ExitCode::SUCCESS
         }
         Ok(options) => run(&options),
         Err(failure) => {
-            report.say(&failure.to_string());
+            report.print(&failure.to_string());
             ExitCode::from(2)
         }
     }
@@ -70,20 +70,20 @@ fn run(options: &Options) -> ExitCode {
     let missing: Vec<&str> =
         parts.into_iter().filter(|(part, _)| !has(*part)).map(|(_, name)| name).collect();
     if !missing.is_empty() {
-        report.say(&format!("SKIPPED, for want of: {}", missing.join(", ")));
+        report.print(&format!("SKIPPED, for want of: {}", missing.join(", ")));
         return ExitCode::SUCCESS;
     }
     if !cfg!(target_arch = "x86_64") {
-        report.say("SKIPPED: steps through the system calls of x86_64 only");
+        report.print("SKIPPED: steps through the system calls of x86_64 only");
         return ExitCode::SUCCESS;
     }
     let dpdk = has(Part::Dpdk);
     if !dpdk {
-        report.say("no Open vSwitch with DPDK: vhost-user is left out");
+        report.print("no Open vSwitch with DPDK: vhost-user is left out");
     }
     let passt = has(Part::Passt);
     if !passt {
-        report.say("no passt that knows vhost-user: user networks are left out");
+        report.print("no passt that knows vhost-user: user networks are left out");
     }
     let minutes = options.minutes.unwrap_or(if options.short { 1.0 } else { 23.0 });
     let plan =
@@ -132,13 +132,13 @@ impl Plan<'_> {
         let share = if self.options.only.is_empty() { 0.75 } else { 1.0 };
         let until = self.started + self.limit.mul_f64(share);
         let attempts = self.attempts(&surveys, report);
-        let (point, tell) = (self.options.point.is_some(), self.options.tell);
+        let (point, all) = (self.options.point.is_some(), self.options.tolerated);
         board.work(attempts.into_iter().map(Job::Attempt), Some(until), |done| match done {
             Done::Attempt(record) => {
                 let tolerated = matches!(record.result, Ok(attempt::Verdict::Tolerated));
-                report.attempt(&record, point || (tell && tolerated));
+                report.attempt(&record, point || (all && tolerated));
             }
-            other => told(other, report),
+            other => unexpected(other, report),
         });
         let until = self.started + self.limit;
         let wants = |kind, name| self.options.wants(kind) || self.options.wants(name);
@@ -179,7 +179,7 @@ impl Plan<'_> {
                 surveys.insert(scenario.name, calls);
             }
             Done::Survey(scenario, Err(failure)) => report.broken(scenario.name, &failure),
-            other => told(other, report),
+            other => unexpected(other, report),
         });
         surveys
     }
@@ -201,7 +201,7 @@ impl Plan<'_> {
                 }
                 let mut stratum = stratum(scenario, mode, calls);
                 stratum.retain(|attempt| self.is_wanted(attempt));
-                report.expect(scenario.name, mode.word(), stratum.len());
+                report.expect(scenario.name, mode.name(), stratum.len());
                 dice.shuffle(&mut stratum);
                 let count = stratum.len();
                 ranked.extend(
@@ -244,7 +244,7 @@ fn stratum(scenario: &'static Scenario, mode: Mode, calls: &[Call]) -> Vec<Attem
 }
 
 fn list(report: &Report, name: &str, calls: &[Call]) {
-    report.say(&format!("\n{name}: --point of a kill, of an error; the call"));
+    report.print(&format!("\n{name}: --point of a kill, of an error; the call"));
     let mut changing = 0;
     for (index, call) in calls.iter().enumerate() {
         let kill = if call.weight == Weight::Changing {
@@ -254,7 +254,7 @@ fn list(report: &Report, name: &str, calls: &[Call]) {
             String::new()
         };
         let errors: Vec<&str> = call.errnos.iter().map(|errno| call::errno_name(*errno)).collect();
-        report.say(&format!(
+        report.print(&format!(
             "{kill:>5} {:>5}  {}({})  {}",
             index + 1,
             call.name,
@@ -267,11 +267,11 @@ fn list(report: &Report, name: &str, calls: &[Call]) {
 fn round(kind: &str, done: Done, report: &mut Report) {
     match done {
         Done::Round(name, result) => report.round(kind, name, &result),
-        other => told(other, report),
+        other => unexpected(other, report),
     }
 }
 
-fn told(done: Done, report: &mut Report) {
+fn unexpected(done: Done, report: &mut Report) {
     if let Done::Broken(failure) = done {
         report.broken("a lane", &failure);
     }

@@ -15,7 +15,7 @@ pub(crate) struct Programs {
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 Kills v at every system call that changes something, makes every call fail once, lets the parts
-that it stands on die, and lets many of it race, on a private Open vSwitch and real
+that it depends on die, and races many of it, on a private Open vSwitch and real
 cloud-hypervisor processes; prints a table. Without options, or with --short alone, hostile input
 for every parser follows (scripts/fuzz).
 
@@ -26,10 +26,10 @@ usage: scripts/torture [OPTIONS]
   --seed N           which sample, and in which order [default: 1]
   --only NAME,…      only these lines of the table, or all `races`, all `parts`
   --mode MODE        only kill-before, kill-after or error
-  --point N          only the call of this number, with all that is said
+  --point N          only the call of this number, with all output
   --errno NAME       only this error
   --lanes N          how many switches to work on at once [default: the number of cores, at most 4]
-  --tell             also tell of tries that were tolerated
+  --tolerated        print tries that were tolerated as well
   --calls NAME       list the calls of a command, and do nothing to it
   --v FILE           the v under test
 ";
@@ -46,14 +46,14 @@ pub(crate) struct Options {
     pub(crate) point: Option<usize>,
     pub(crate) errno: Option<String>,
     pub(crate) lanes: usize,
-    pub(crate) tell: bool,
+    pub(crate) tolerated: bool,
     pub(crate) calls: bool,
     pub(crate) help: bool,
 }
 
 impl Options {
-    /// Reads the words of a command line.
-    pub(crate) fn from_words(words: impl Iterator<Item = String>) -> Result<Self, Failure> {
+    /// Reads the arguments of a command line.
+    pub(crate) fn from_args(args: impl Iterator<Item = String>) -> Result<Self, Failure> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let hypervisor = std::env::var_os("CLOUD_HYPERVISOR").map(PathBuf::from);
         let mut options = Self {
@@ -69,18 +69,18 @@ impl Options {
             point: None,
             errno: None,
             lanes: cores.clamp(1, 4),
-            tell: false,
+            tolerated: false,
             calls: false,
             help: false,
         };
-        let mut words = words;
-        while let Some(word) = words.next() {
+        let mut args = args;
+        while let Some(arg) = args.next() {
             let mut value =
-                || words.next().ok_or_else(|| Failure::new(format!("{word} needs a value")));
-            let wrong = || format!("the value of {word}");
-            match word.as_str() {
+                || args.next().ok_or_else(|| Failure::new(format!("{arg} needs a value")));
+            let wrong = || format!("the value of {arg}");
+            match arg.as_str() {
                 "--help" | "-h" => options.help = true,
-                "--tell" => options.tell = true,
+                "--tolerated" => options.tolerated = true,
                 "--short" => options.short = true,
                 "--minutes" => options.minutes = Some(value()?.parse().doing(wrong)?),
                 "--seed" => options.seed = value()?.parse().doing(wrong)?,
@@ -94,7 +94,7 @@ impl Options {
                     options.calls = true;
                     options.only.push(value()?);
                 }
-                _ => return Err(Failure::new(format!("unknown: {word}\n{HELP}"))),
+                _ => return Err(Failure::new(format!("unknown: {arg}\n{HELP}"))),
             }
         }
         let v = options.programs.v.display();
@@ -112,13 +112,13 @@ impl Options {
 /// Where cloud-hypervisor is: found once, so that no try is about looking for it.
 fn in_path() -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|folder| folder.join("cloud-hypervisor"))
+        .map(|directory| directory.join("cloud-hypervisor"))
         .find(|path| path.exists())
 }
 
-fn mode(word: &str) -> Result<Mode, Failure> {
+fn mode(arg: &str) -> Result<Mode, Failure> {
     Mode::ALL
         .into_iter()
-        .find(|mode| mode.word() == word)
-        .ok_or_else(|| Failure::new(format!("no such mode: {word}")))
+        .find(|mode| mode.name() == arg)
+        .ok_or_else(|| Failure::new(format!("no such mode: {arg}")))
 }

@@ -14,8 +14,8 @@ use virshle_testkit::{Failure, While};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MachineProcess {
     pub(crate) pid: Tid,
-    /// The folder of its machine, by its arguments.
-    pub(crate) folder: PathBuf,
+    /// The directory of its machine, by its arguments.
+    pub(crate) directory: PathBuf,
 }
 
 /// The cloud-hypervisor processes that were started for a machine below `root`.
@@ -25,12 +25,7 @@ pub(crate) fn hypervisors(root: &Path) -> Result<Vec<MachineProcess>, Failure> {
 
 /// The passts that were started for a machine below `root`.
 pub(crate) fn passts(root: &Path) -> Result<Vec<MachineProcess>, Failure> {
-    let mut found = processes(root, |words| words.contains(&b"--vhost-user".as_slice()))?;
-    for passt in &mut found {
-        // Its socket is in the folder of sockets.
-        passt.folder.pop();
-    }
-    Ok(found)
+    processes(root, |words| words.contains(&b"--vhost-user".as_slice()))
 }
 
 /// The processes of which one argument is below `root`, and whose arguments are right.
@@ -50,14 +45,14 @@ fn processes(
         if !is_right(&words) {
             continue;
         }
-        let folder = words[1..]
+        let directory = words[1..]
             .iter()
             .flat_map(|word| word.split(|byte| matches!(byte, b',' | b'=')))
             .map(|part| Path::new(std::ffi::OsStr::from_bytes(part)))
             .find(|path| path.starts_with(root))
             .and_then(Path::parent);
-        if let Some(folder) = folder {
-            found.push(MachineProcess { pid, folder: folder.to_owned() });
+        if let Some(directory) = directory {
+            found.push(MachineProcess { pid, directory: directory.to_owned() });
         }
     }
     Ok(found)
@@ -70,8 +65,8 @@ pub(crate) fn look_at_processes(
     found: &mut Vec<String>,
 ) -> Result<(), Failure> {
     let mut seen: BTreeMap<String, Tid> = BTreeMap::new();
-    for MachineProcess { pid, folder } in hypervisors(&home.root())? {
-        let uuid = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for MachineProcess { pid, directory } in hypervisors(&home.root())? {
+        let uuid = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(other) = seen.insert(uuid.clone(), pid) {
             found.push(format!("two processes of machine {uuid}: {other} and {pid}"));
         }
@@ -87,8 +82,8 @@ pub(crate) fn look_at_processes(
         }
     }
     let mut served = BTreeSet::new();
-    for MachineProcess { pid, folder } in passts(&home.root())? {
-        let uuid = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for MachineProcess { pid, directory } in passts(&home.root())? {
+        let uuid = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match machines.get(&uuid) {
             Some(machine) if machine.state != "stopped" => {}
             _ => found.push(format!("passt {pid} of machine {uuid}, which does not run")),

@@ -79,10 +79,10 @@ fn read(home: &Home, over: &AtomicBool) -> Result<usize, Failure> {
     }
 }
 
-/// Lets a process loose for each list of words.
-fn loose(home: &Home, words: &[Vec<&str>]) -> Result<Vec<Outcome>, Failure> {
+/// Lets a process loose for each list of arguments.
+fn loose(home: &Home, args: &[Vec<&str>]) -> Result<Vec<Outcome>, Failure> {
     let running: Result<Vec<_>, _> =
-        words.iter().map(|words| program::start(&mut home.command(words))).collect();
+        args.iter().map(|args| program::start(&mut home.command(args))).collect();
     running?.into_iter().map(|process| process.finish(LIMIT)).collect()
 }
 
@@ -91,8 +91,8 @@ fn check(outcomes: &[Outcome], codes: &[i32]) -> Result<(), Failure> {
     for outcome in outcomes {
         let fine = outcome.exit.is_some_and(|exit| codes.contains(&exit));
         ensure!(fine, "not one of {codes:?}: {outcome}");
-        let told = outcome.stderr.lines().any(|line| line.starts_with("error: "));
-        ensure!(outcome.exit == Some(0) || told, "a loser was not told why: {outcome}");
+        let reported = outcome.stderr.lines().any(|line| line.starts_with("error: "));
+        ensure!(outcome.exit == Some(0) || reported, "a loser was not given a reason: {outcome}");
     }
     Ok(())
 }
@@ -115,16 +115,16 @@ fn make_subject(home: &Home, template: &str) -> Result<(), Failure> {
 
 fn creates(home: &Home) -> Result<(), Failure> {
     let before = home.machines()?.len();
-    let words = vec![vec!["vm", "create", "-t", "bare"]; MANY];
-    check(&loose(home, &words)?, &[0])?;
+    let args = vec![vec!["vm", "create", "-t", "bare"]; MANY];
+    check(&loose(home, &args)?, &[0])?;
     let made = home.machines()?.len() - before;
     ensure!(made == MANY, "{made} came to be of {MANY}");
     Ok(())
 }
 
 fn creates_of_one_name(home: &Home) -> Result<(), Failure> {
-    let words = vec![vec!["vm", "create", "-t", "bare", "--name", SUBJECT]; MANY];
-    let outcomes = loose(home, &words)?;
+    let args = vec![vec!["vm", "create", "-t", "bare", "--name", SUBJECT]; MANY];
+    let outcomes = loose(home, &args)?;
     check(&outcomes, &[0, 6])?;
     let winners = count(&outcomes, 0);
     ensure!(winners == 1, "{winners} got the name");
@@ -133,8 +133,8 @@ fn creates_of_one_name(home: &Home) -> Result<(), Failure> {
 
 fn starts(home: &Home) -> Result<(), Failure> {
     make_subject(home, "tap")?;
-    let words = vec![vec!["vm", "start", SUBJECT]; MANY];
-    let outcomes = loose(home, &words)?;
+    let args = vec![vec!["vm", "start", SUBJECT]; MANY];
+    let outcomes = loose(home, &args)?;
     check(&outcomes, &[0, 6])?;
     let done = outcomes.iter().filter(|outcome| outcome.stdout.contains("started")).count()
         + outcomes.iter().filter(|outcome| outcome.stderr.contains("started")).count();
@@ -148,8 +148,8 @@ fn starts(home: &Home) -> Result<(), Failure> {
 fn removals(home: &Home) -> Result<(), Failure> {
     make_subject(home, "tap")?;
     home.must(&["vm", "start", SUBJECT])?;
-    let words = vec![vec!["vm", "rm", "--force", SUBJECT]; MANY];
-    let outcomes = loose(home, &words)?;
+    let args = vec![vec!["vm", "rm", "--force", SUBJECT]; MANY];
+    let outcomes = loose(home, &args)?;
     check(&outcomes, &[0, 3])?;
     let winners = count(&outcomes, 0);
     ensure!(winners == 1, "{winners} removed it");
@@ -169,17 +169,17 @@ const ACTS: [&[&str]; 7] = [
 
 fn everything(home: &Home) -> Result<(), Failure> {
     make_subject(home, "tap")?;
-    let words: Vec<Vec<&str>> = (0..MANY).map(|turn| ACTS[turn % ACTS.len()].to_vec()).collect();
-    check(&loose(home, &words)?, &[0, 3, 6])
+    let args: Vec<Vec<&str>> = (0..MANY).map(|turn| ACTS[turn % ACTS.len()].to_vec()).collect();
+    check(&loose(home, &args)?, &[0, 3, 6])
 }
 
 /// The same, and every third process is killed at some moment.
 fn kills(home: &Home) -> Result<(), Failure> {
     make_subject(home, "tap")?;
     let mut dice = Dice::new(u64::from(std::process::id()));
-    let words: Vec<Vec<&str>> = (0..MANY).map(|_| ACTS[dice.below(ACTS.len())].to_vec()).collect();
+    let args: Vec<Vec<&str>> = (0..MANY).map(|_| ACTS[dice.below(ACTS.len())].to_vec()).collect();
     let running: Result<Vec<_>, _> =
-        words.iter().map(|words| program::start(&mut home.command(words))).collect();
+        args.iter().map(|args| program::start(&mut home.command(args))).collect();
     let mut running = running?;
     for turn in 0..MANY / 3 {
         std::thread::sleep(Duration::from_millis(dice.below(40) as u64));
@@ -205,7 +205,7 @@ fn repairs(home: &Home) -> Result<(), Failure> {
     home.must(&["vm", "create", "-t", "tap", "-n", "8", "--name", SUBJECT])?;
     let names: Vec<String> = (1..=8).map(|number| format!("{SUBJECT}-{number}")).collect();
     for round in 0..4 {
-        let words: Vec<Vec<&str>> = (0..24)
+        let args: Vec<Vec<&str>> = (0..24)
             .map(|turn| match turn % 3 {
                 0 => vec!["node", "check", "--repair", "--json"],
                 _ if turn > 15 => vec!["vm", "create", "-t", "bare"],
@@ -213,7 +213,7 @@ fn repairs(home: &Home) -> Result<(), Failure> {
                 _ => vec!["vm", "stop", "--force", &names[turn % 8]],
             })
             .collect();
-        check(&loose(home, &words)?, &[0])?;
+        check(&loose(home, &args)?, &[0])?;
         let wanted = if round % 2 == 0 { "running" } else { "stopped" };
         let machines = home.machines()?;
         for turn in (0..=15).filter(|turn| turn % 3 != 0) {
@@ -232,8 +232,8 @@ fn bulk(home: &Home) -> Result<(), Failure> {
         &["vm", "stop", "--force", "--template", "bare"],
         &["vm", "rm", "--force", "--template", "bare"],
     ];
-    let words: Vec<Vec<&str>> = (0..16).map(|turn| acts[turn % acts.len()].to_vec()).collect();
-    let outcomes = loose(home, &words)?;
+    let args: Vec<Vec<&str>> = (0..16).map(|turn| acts[turn % acts.len()].to_vec()).collect();
+    let outcomes = loose(home, &args)?;
     check(&outcomes, &[0, 1, 3, 6])?;
     home.must(&["vm", "start", "--template", "tap"])?;
     let machines: Machines = home.machines()?;

@@ -36,8 +36,8 @@ const SUMS: [(&str, &[&str]); 4] = [
     ("races", &["races"]),
 ];
 
-/// How many failures are told in full; the table counts them all.
-const TOLD: usize = 60;
+/// How many failures are printed in full; the table counts them all.
+const IN_FULL: usize = 60;
 
 impl Report {
     pub(crate) fn new(options: &Options) -> Self {
@@ -45,7 +45,7 @@ impl Report {
     }
 
     /// Prints a line.
-    pub(crate) fn say(&self, text: &str) {
+    pub(crate) fn print(&self, text: &str) {
         println!("{text}");
     }
 
@@ -65,9 +65,9 @@ impl Report {
         self.lines.values().map(|line| line.failed).sum()
     }
 
-    /// Takes in a try.
+    /// Records a try.
     pub(crate) fn attempt(&mut self, record: &Record, verbose: bool) {
-        let (name, mode) = (record.attempt.scenario.name, record.attempt.mode.word());
+        let (name, mode) = (record.attempt.scenario.name, record.attempt.mode.name());
         let line = self.line(name, mode);
         line.tried += 1;
         match record.result {
@@ -81,9 +81,9 @@ impl Report {
         {
             self.slowest = (outcome.took, format!("{} at {}", record.attempt, record.hit));
         }
-        if verbose || (record.result.is_err() && self.failures() <= TOLD) {
-            let words = record.attempt.scenario.words.join(" ");
-            println!("\n-- v {words}: {mode} {}", record.hit);
+        if verbose || (record.result.is_err() && self.failures() <= IN_FULL) {
+            let args = record.attempt.scenario.args.join(" ");
+            println!("\n-- v {args}: {mode} {}", record.hit);
             match &record.result {
                 Ok(verdict) => println!("{verdict:?}"),
                 Err(failure) => println!("FAILED: {failure}"),

@@ -15,8 +15,8 @@ use virshle_testkit::{Failure, ensure};
 pub(crate) struct Scenario {
     /// What the table calls it.
     pub(crate) name: &'static str,
-    /// The words after `v`.
-    pub(crate) words: &'static [&'static str],
+    /// The arguments of `v`.
+    pub(crate) args: &'static [&'static str],
     pub(crate) ground: Ground,
     /// What the host must have besides what every scenario needs.
     pub(crate) part: Option<Part>,
@@ -59,11 +59,11 @@ use Ground::{Memory, Xfs};
 
 const fn scenario(
     name: &'static str,
-    words: &'static [&'static str],
+    args: &'static [&'static str],
     before: Before,
     effect: Effect,
 ) -> Scenario {
-    Scenario { name, words, ground: Xfs, part: None, before, effect, short: true }
+    Scenario { name, args, ground: Xfs, part: None, before, effect, short: true }
 }
 
 /// Every command under test.
@@ -124,7 +124,7 @@ impl Scenario {
 
     /// The command that is tried.
     pub(crate) fn command(&self, home: &Home) -> Command {
-        let mut command = home.command(self.words);
+        let mut command = home.command(self.args);
         if self.effect == Effect::Node {
             command.env("VIRSHLE_CONFIG", home.init_config());
         }
@@ -153,8 +153,8 @@ impl Scenario {
                 let again = ["--", "--if-exists", "del-br", UPLINK];
                 let there = ["--", "add-br", UPLINK];
                 let kind = ["--", "set", "Bridge", UPLINK, "datapath_type=netdev"];
-                let words = [gone, again].concat().into_iter().chain(there).chain(kind);
-                tool(audit::vsctl(home.database()).args(words))?;
+                let args = [gone, again].concat().into_iter().chain(there).chain(kind);
+                tool(audit::vsctl(home.database()).args(args))?;
             }
         }
         Ok(Seen { machines: home.machines()? })
@@ -259,7 +259,7 @@ impl Progress {
 /// How much of a node there is.
 fn node(home: &Home) -> Result<Progress, Failure> {
     let root = home.init_root();
-    let folders = ["", "vm", "cache"].iter().filter(|name| root.join(name).is_dir()).count();
+    let directories = ["", "vm", "cache"].iter().filter(|name| root.join(name).is_dir()).count();
     let text = tool(audit::vsctl(home.database()).arg("list-br"))?;
     let bridge = text.lines().any(|line| line == INIT_BRIDGE);
     let mut patches = 0;
@@ -268,7 +268,7 @@ fn node(home: &Home) -> Result<Progress, Failure> {
         patches += ports.lines().count();
     }
     ensure!(patches == 0 || (bridge && patches == 2), "half a patch link: {patches} ports");
-    Ok(match (folders, bridge, patches) {
+    Ok(match (directories, bridge, patches) {
         (0, false, _) => Progress::None,
         (3, true, 2) => Progress::All,
         _ => Progress::Some,

@@ -5,6 +5,8 @@
 //! which they come, until one of them becomes another program: that one is let go. Nothing is
 //! counted before the program's own runtime has set itself up (its first `sigaltstack`, which in
 //! a Rust program follows the dynamic loader).
+//!
+//! Longer than other files: a fourth of it are its tests, which need the whole.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -70,8 +72,8 @@ pub(crate) fn run(
     begin: Begin,
     limit: Duration,
 ) -> io::Result<Trace> {
-    let folder = tempfile::tempdir()?;
-    let (out, err) = (folder.path().join("out"), folder.path().join("err"));
+    let directory = tempfile::tempdir()?;
+    let (out, err) = (directory.path().join("out"), directory.path().join("err"));
     command
         .stdin(Stdio::null())
         .stdout(File::create(&out)?)
@@ -184,7 +186,7 @@ impl Session {
     fn step(&mut self) -> io::Result<()> {
         while let Some((tid, stop)) = sys::wait_any()? {
             let new = !self.threads.contains_key(&tid);
-            // A thread that was killed meanwhile is not there to be told: its end is next.
+            // A thread that was killed meanwhile is not there to be resumed: its end is next.
             let gone_is_fine = |result: io::Result<()>| match result {
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
                 other => other,
@@ -306,67 +308,67 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(60);
 
-    fn shell(script: &str, plan: Plan, folder: &Path) -> Trace {
+    fn shell(script: &str, plan: Plan, directory: &Path) -> Trace {
         let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(script).current_dir(folder);
+        command.arg("-c").arg(script).current_dir(directory);
         run(&mut command, plan, Begin::Start, LIMIT).unwrap()
     }
 
-    fn program(words: &[&str], plan: Plan, folder: &Path) -> Trace {
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).current_dir(folder);
+    fn program(args: &[&str], plan: Plan, directory: &Path) -> Trace {
+        let mut command = Command::new(args[0]);
+        command.args(&args[1..]).current_dir(directory);
         run(&mut command, plan, Begin::Start, LIMIT).unwrap()
     }
 
     /// The number of the first call that changes something and is called `name`.
-    fn find(words: &[&str], name: &str, folder: &Path) -> (usize, usize) {
-        let calls = program(words, Plan::Watch, folder).calls;
+    fn find(args: &[&str], name: &str, directory: &Path) -> (usize, usize) {
+        let calls = program(args, Plan::Watch, directory).calls;
         let at = calls.iter().position(|call| call.name == name).unwrap();
         let changing = calls[..=at].iter().filter(|call| call.weight == Weight::Changing).count();
         (changing, at + 1)
     }
 
     #[test]
-    fn a_program_killed_before_its_call_has_not_made_it_and_after_it_has() {
-        let folder = tempfile::tempdir().unwrap();
-        let made = folder.path().join("made");
-        let words = ["mkdir", "made"];
-        let (point, _) = find(&words, "mkdir", folder.path());
+    fn a_program_is_killed_before_its_call_or_after_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = directory.path().join("made");
+        let args = ["mkdir", "made"];
+        let (point, _) = find(&args, "mkdir", directory.path());
         std::fs::remove_dir(&made).unwrap();
 
-        let before = program(&words, Plan::KillBefore(point), folder.path());
+        let before = program(&args, Plan::KillBefore(point), directory.path());
         assert_eq!(before.signal, Some(libc::SIGKILL));
         assert_eq!(before.hit.unwrap().object, "made");
         assert!(!made.exists());
 
-        let after = program(&words, Plan::KillAfter(point), folder.path());
+        let after = program(&args, Plan::KillAfter(point), directory.path());
         assert_eq!(after.signal, Some(libc::SIGKILL));
         assert!(made.exists());
     }
 
     #[test]
-    fn a_call_that_is_made_to_fail_is_not_made() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a"), "content").unwrap();
-        let words = ["cp", "a", "b"];
-        let calls = program(&words, Plan::Watch, folder.path()).calls;
-        assert_eq!(std::fs::read(folder.path().join("b")).unwrap(), b"content");
-        std::fs::remove_file(folder.path().join("b")).unwrap();
+    fn a_call_that_fails_by_injection_has_no_effect() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("a"), "content").unwrap();
+        let args = ["cp", "a", "b"];
+        let calls = program(&args, Plan::Watch, directory.path()).calls;
+        assert_eq!(std::fs::read(directory.path().join("b")).unwrap(), b"content");
+        std::fs::remove_file(directory.path().join("b")).unwrap();
         let point = 1 + calls
             .iter()
             .position(|call| call.weight == Weight::Changing && call.object == "b")
             .unwrap();
-        let failed = program(&words, Plan::Fail(point, libc::ENOSPC), folder.path());
+        let failed = program(&args, Plan::Fail(point, libc::ENOSPC), directory.path());
         assert_eq!(failed.exit, Some(1));
         assert!(failed.stderr.contains("No space left"), "{}", failed.stderr);
-        assert!(!folder.path().join("b").exists());
+        assert!(!directory.path().join("b").exists());
         assert_eq!(failed.took, failed.took.min(LIMIT));
     }
 
     #[test]
     fn children_are_followed_until_they_become_another_program() {
-        let folder = tempfile::tempdir().unwrap();
-        let trace = shell("(: > inner); /bin/mkdir other; : > last", Plan::Watch, folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let trace = shell("(: > inner); /bin/mkdir other; : > last", Plan::Watch, directory.path());
         assert_eq!(trace.exit, Some(0), "{}", trace.stderr);
         let made: Vec<&str> = trace
             .calls
@@ -376,20 +378,20 @@ mod tests {
             .collect();
         assert_eq!(made, ["inner", "last"]);
         assert!(trace.calls.iter().all(|call| call.name != "mkdir"));
-        assert!(folder.path().join("other").is_dir());
+        assert!(directory.path().join("other").is_dir());
     }
 
     #[test]
     fn a_kill_spares_the_program_that_a_child_became() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let script = "setsid /bin/sh -c 'sleep 0.3; : > survived' & : > mark; sleep 60";
-        let calls = shell("setsid true & : > mark; true", Plan::Watch, folder.path()).calls;
+        let calls = shell("setsid true & : > mark; true", Plan::Watch, directory.path()).calls;
         assert!(calls.iter().any(|call| call.object == "mark"));
         // The order of parent and child is not given: look for the call by its object.
         let mut point = 0;
         let trace = loop {
             point += 1;
-            let trace = shell(script, Plan::KillAfter(point), folder.path());
+            let trace = shell(script, Plan::KillAfter(point), directory.path());
             if trace.hit.as_ref().is_some_and(|call| call.object == "mark") {
                 break trace;
             }
@@ -397,7 +399,7 @@ mod tests {
         };
         assert_eq!(trace.signal, Some(libc::SIGKILL));
         let until = Instant::now() + Duration::from_secs(20);
-        while !folder.path().join("survived").exists() {
+        while !directory.path().join("survived").exists() {
             assert!(Instant::now() < until, "the child's program did not live on");
             std::thread::yield_now();
         }

@@ -41,7 +41,7 @@ pub(crate) enum Syscall {
 
 /// The listening socket that this process was started with, by its number.
 pub(crate) fn inherited_listener(number: i32) -> UnixListener {
-    // SAFETY: whoever started this process handed it the descriptor for this very use; nothing
+    // SAFETY: the process that started this one handed it the descriptor for this very use; nothing
     // else here knows its number.
     unsafe { UnixListener::from_raw_fd(number) }
 }

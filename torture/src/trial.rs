@@ -1,4 +1,6 @@
 //! Parts that die, fall silent, or come back: what `v` does about it, and by when.
+//!
+//! Longer than other files: a trial is a function, and they share their steps.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -58,7 +60,7 @@ pub(crate) const ALL: &[Trial] = &[
     },
 ];
 
-/// A listing waits for nobody longer than a second.
+/// A listing waits for no lock longer than a second.
 const LISTING: Duration = Duration::from_secs(5);
 /// A start gives the switch ten seconds to answer, and then takes itself back.
 const START: Duration = Duration::from_secs(40);
@@ -88,21 +90,21 @@ impl Trial {
 }
 
 /// Ends with `code`, within `limit`.
-fn ends(home: &Home, words: &[&str], code: i32, limit: Duration) -> Result<Outcome, Failure> {
-    let outcome = home.v(words)?;
-    let words = words.join(" ");
-    ensure!(outcome.exit == Some(code), "v {words} was to end with {code}: {outcome}");
-    ensure!(outcome.took < limit, "v {words} took too long: {outcome}");
+fn ends(home: &Home, args: &[&str], code: i32, limit: Duration) -> Result<Outcome, Failure> {
+    let outcome = home.v(args)?;
+    let args = args.join(" ");
+    ensure!(outcome.exit == Some(code), "v {args} was to end with {code}: {outcome}");
+    ensure!(outcome.took < limit, "v {args} took too long: {outcome}");
     Ok(outcome)
 }
 
 /// Fails within `limit`, says what is `missing`, and leaves nothing behind.
-fn fails(home: &Home, words: &[&str], missing: &str, limit: Duration) -> Result<(), Failure> {
-    let outcome = home.v(words)?;
-    let words = words.join(" ");
-    ensure!(matches!(outcome.exit, Some(1 | 5)), "v {words} was to fail: {outcome}");
-    ensure!(outcome.took < limit, "v {words} took too long: {outcome}");
-    ensure!(outcome.stderr.contains(missing), "v {words} did not name {missing}: {outcome}");
+fn fails(home: &Home, args: &[&str], missing: &str, limit: Duration) -> Result<(), Failure> {
+    let outcome = home.v(args)?;
+    let args = args.join(" ");
+    ensure!(matches!(outcome.exit, Some(1 | 5)), "v {args} was to fail: {outcome}");
+    ensure!(outcome.took < limit, "v {args} took too long: {outcome}");
+    ensure!(outcome.stderr.contains(missing), "v {args} did not name {missing}: {outcome}");
     Ok(())
 }
 
@@ -112,9 +114,9 @@ fn listing(home: &Home, name: &str) -> Result<Machine, Failure> {
     named(&machines, name).cloned().ok_or_else(|| Failure::new(format!("{name} is not shown")))
 }
 
-fn make(home: &Home, template: &str, words: &[&str]) -> Result<(), Failure> {
+fn make(home: &Home, template: &str, args: &[&str]) -> Result<(), Failure> {
     let create = ["vm", "create", "-t", template, "--name", SUBJECT];
-    home.must(&[&create[..], words].concat()).map(drop)
+    home.must(&[&create[..], args].concat()).map(drop)
 }
 
 fn state_is(home: &Home, name: &str, state: &str) -> Result<(), Failure> {
@@ -211,7 +213,7 @@ fn without_ovsdb(home: &Home) -> Result<(), Failure> {
     fails(home, &["vm", "start", KEEPER], "db.sock", START)?;
     state_is(home, KEEPER, "stopped")?;
     let outcome = ends(home, &["vm", "stop", "--force", SUBJECT], 0, STOP)?;
-    ensure!(outcome.stderr.contains("left behind"), "ports were left without a word: {outcome}");
+    ensure!(outcome.stderr.contains("left behind"), "ports were left unreported: {outcome}");
     state_is(home, SUBJECT, "stopped")
 }
 
@@ -275,15 +277,15 @@ fn hypervisor_silent(lane: &mut Lane) -> Result<(), Failure> {
 /// The home's configuration with an impostor in cloud-hypervisor's place.
 fn with_impostor(home: &Home) -> Result<(Impostor, String), Failure> {
     let failed = || "cannot write a configuration".to_owned();
-    let folder = home.config().with_file_name("impostor");
-    let impostor = Impostor::make(&folder)?;
+    let directory = home.config().with_file_name("impostor");
+    let impostor = Impostor::make(&directory)?;
     let text = std::fs::read_to_string(home.config()).doing(failed)?;
     let program = format!("program = \"{}\"", impostor.program().display());
     let lines: Vec<&str> = text
         .lines()
         .map(|line| if line.starts_with("program = ") { &program } else { line })
         .collect();
-    let config = folder.join("config.toml");
+    let config = directory.join("config.toml");
     std::fs::write(&config, lines.join("\n")).doing(failed)?;
     Ok((impostor, config.display().to_string()))
 }
@@ -296,7 +298,7 @@ fn start_meets(home: &Home, request: &str, act: &str, limit: Duration) -> Result
     let what = format!("{request} was answered with {act}");
     ensure!(matches!(outcome.exit, Some(1 | 5)), "{what}: it was to fail: {outcome}");
     ensure!(outcome.took < limit, "{what}: it took too long: {outcome}");
-    ensure!(outcome.stderr.starts_with("error: "), "{what}: without a word: {outcome}");
+    ensure!(outcome.stderr.starts_with("error: "), "{what}: without an error message: {outcome}");
     let left = audit::problems(home, &home.machines()?)?;
     ensure!(left.is_empty(), "{what}: left behind:\n  {}", left.join("\n  "));
     state_is(home, SUBJECT, "stopped")
@@ -333,19 +335,22 @@ fn runs_and_meets(home: &Home, acts: &[&str]) -> Result<(), Failure> {
     home.must(&["--config", &config, "vm", "start", SUBJECT])?;
     state_is(home, SUBJECT, "running")?;
     for act in acts {
-        let told = |words: &[&str], code| {
-            let outcome = ends(home, words, code, STOP)?;
-            ensure!(outcome.stderr.starts_with("error: "), "{act}: without a word: {outcome}");
+        let fails_with = |args: &[&str], code| {
+            let outcome = ends(home, args, code, STOP)?;
+            ensure!(
+                outcome.stderr.starts_with("error: "),
+                "{act}: without an error message: {outcome}"
+            );
             Ok(())
         };
         impostor.acts(&format!("vm.info {act}"))?;
         state_is(home, SUBJECT, "unresponsive")?;
         for verb in ["stop", "pause", "resume", "start", "rm"] {
-            told(&["vm", verb, SUBJECT], 6)?;
+            fails_with(&["vm", verb, SUBJECT], 6)?;
         }
         impostor.acts(&format!("vm.power-button {act}\nvm.pause {act}"))?;
-        told(&["vm", "stop", "--timeout", "1s", SUBJECT], 1)?;
-        told(&["vm", "pause", SUBJECT], 1)?;
+        fails_with(&["vm", "stop", "--timeout", "1s", SUBJECT], 1)?;
+        fails_with(&["vm", "pause", SUBJECT], 1)?;
         state_is(home, SUBJECT, "running")?;
     }
     impostor.acts("vm.info garbage")?;
@@ -420,8 +425,8 @@ fn cut_power(home: &Home) -> Result<(), Failure> {
 /// What starts with the host starts, and then everything that is stopped. The subject starts with
 /// the host.
 fn comes_back(home: &Home) -> Result<(), Failure> {
-    let folders = home.root().join("vm");
-    let entries = std::fs::read_dir(&folders).doing(|| "cannot list the machines".into())?;
+    let directories = home.root().join("vm");
+    let entries = std::fs::read_dir(&directories).doing(|| "cannot list the machines".into())?;
     // The host has another boot.
     for path in entries.flatten().map(|entry| entry.path().join("run.json")) {
         let Ok(text) = std::fs::read_to_string(&path) else { continue };

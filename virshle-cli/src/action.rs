@@ -89,11 +89,13 @@ impl<T: Serialize, S: Fn(&Vm) -> T> Action<'_, S> {
         if self.context.output.json {
             self.context.output.json(&shown.into_iter().flatten().collect::<Vec<_>>())?;
         }
-        outcome(errors.into_iter().flatten().collect(), self.total, self.wording.done)
+        let errors = errors.into_iter().flatten().collect();
+        outcome(errors, self.total, self.wording.done, self.context.output.json)
     }
 }
 
-/// The result of a command on `total` machines.
+/// The result of a command on `total` machines, of which the document on stdout, if there is one, has
+/// each with its own error.
 ///
 /// # Errors
 ///
@@ -102,9 +104,11 @@ pub(crate) fn outcome(
     mut errors: Vec<CliError>,
     total: usize,
     done: &'static str,
+    has_document: bool,
 ) -> Result<(), CliError> {
     match (errors.len(), total) {
         (0, _) => Ok(()),
+        (1, 1) if has_document => Err(CliError::InDocument(Box::new(errors.remove(0)))),
         (1, 1) => Err(errors.remove(0)),
         (failed, total) => Err(CliError::Several { failed, total, done }),
     }
@@ -126,6 +130,10 @@ fn report(
         Ok(_) if context.output.json => {}
         Ok(Change::Unchanged) => {
             context.output.done(&format!("{name} is {} already", wording.already));
+        }
+        Ok(Change::Reconnected) => {
+            let already = wording.already;
+            context.output.done(&format!("{name} is {already} already, and has its network back"));
         }
         Ok(_) => context.output.done(&format!("{} {name}", wording.done)),
     }

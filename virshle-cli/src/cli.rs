@@ -12,10 +12,16 @@ const WIDTH: usize = 100;
 /// The end of `v -h`.
 const MORE: &str = "\
 `v <COMMAND> -h` lists a command's options, `--help` explains them.
+The commands of `v vm` need no vm: `v ls`, `v start web`, `v ssh web`.
+`v` alone shows the state of this node, and what to do next.
 `v --help` has the directories that are used and the exit codes.";
 
 /// Where files are looked for, at the end of `v --help`.
 const PLACES: &str = "\
+Short forms:
+  v ls, v start web …   The commands of `v vm` work without vm
+  v                     Shows the state of this node, and what to do next
+
 Configuration, the first file that exists:
   $XDG_CONFIG_HOME/virshle/config.toml, unless root
   /etc/virshle/config.toml
@@ -31,14 +37,13 @@ Machines:
     version,
     after_help = MORE,
     after_long_help = format!("{PLACES}\n\n{}", exit_code::TABLE),
-    disable_help_subcommand = true,
-    arg_required_else_help = true
+    disable_help_subcommand = true
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) globals: Globals,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 #[cfg(test)]

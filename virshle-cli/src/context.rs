@@ -24,6 +24,28 @@ fn path_in(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|path| !path.is_empty()).map(Into::into)
 }
 
+/// The node's root, if the environment names one.
+pub(crate) fn root() -> Option<PathBuf> {
+    path_in(ROOT)
+}
+
+/// The node, by the configuration at `config` or in the usual places: without one, all defaults.
+///
+/// # Errors
+///
+/// If there is a configuration, and it is invalid or can't be read.
+pub(crate) fn open(config: Option<&Path>, root: Option<&Path>) -> Result<Node, TemplateError> {
+    let config = match load(config) {
+        Err(TemplateError::NoFile { .. }) => Config::default(),
+        other => other?,
+    };
+    Ok(Node::new(config, root))
+}
+
+fn load(config: Option<&Path>) -> Result<Config, TemplateError> {
+    Config::load(&Config::locate(config)?)
+}
+
 /// What every command is given.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -48,7 +70,7 @@ impl Context {
         Self {
             command_line,
             config: globals.config,
-            root: globals.root.or_else(|| path_in(ROOT)),
+            root: globals.root.or_else(root),
             verbose: globals.verbose,
             output: Output::new(globals.json, globals.quiet, paint::stdout(globals.color)),
             report,
@@ -61,11 +83,7 @@ impl Context {
     ///
     /// If there is a configuration, and it is invalid or can't be read.
     pub(crate) fn node(&self) -> Result<Node, CliError> {
-        let config = match self.config() {
-            Err(TemplateError::NoFile { .. }) => Config::default(),
-            other => other?,
-        };
-        Ok(self.node_of(config))
+        Ok(open(self.config.as_deref(), self.root.as_deref())?)
     }
 
     /// The node, for a command that needs a template.
@@ -74,16 +92,25 @@ impl Context {
     ///
     /// If there is no configuration, or it is invalid or can't be read.
     pub(crate) fn node_with_templates(&self) -> Result<Node, CliError> {
-        Ok(self.node_of(self.config()?))
+        Ok(Node::new(load(self.config.as_deref())?, self.root.as_deref()))
     }
 
-    /// The path of the configuration: `explicit`, or the one that this command reads.
+    /// The path of the configuration that this command reads.
     ///
     /// # Errors
     ///
     /// If none exists in any of the usual places.
-    pub(crate) fn config_path(&self, explicit: Option<&Path>) -> Result<PathBuf, CliError> {
-        Ok(Config::locate(explicit.or(self.config.as_deref()))?)
+    pub(crate) fn config_path(&self) -> Result<PathBuf, CliError> {
+        Ok(Config::locate(self.config.as_deref())?)
+    }
+
+    /// Refuses `--json` for a command that has no result but text.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::TextOnly`].
+    pub(crate) fn text_only(&self, command: &'static str) -> Result<(), CliError> {
+        if self.output.json { Err(CliError::TextOnly { command }) } else { Ok(()) }
     }
 
     /// The command line that runs this program on the same node, from any directory.
@@ -102,13 +129,5 @@ impl Context {
             }
         }
         Ok(arguments)
-    }
-
-    fn config(&self) -> Result<Config, TemplateError> {
-        Config::load(&Config::locate(self.config.as_deref())?)
-    }
-
-    fn node_of(&self, config: Config) -> Node {
-        Node::new(config, self.root.as_deref())
     }
 }

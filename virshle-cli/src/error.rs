@@ -21,6 +21,15 @@ pub(crate) enum CliError {
     /// The configuration has mistakes, which are reported already.
     #[error("{mistakes} in {}", .path.display())]
     Configuration { path: PathBuf, mistakes: String },
+    /// A file that an argument names can't be read.
+    #[error("cannot read {}", .path.display())]
+    File { path: PathBuf, source: io::Error },
+    /// The command has no result that JSON could hold.
+    #[error("`{command}` has no JSON output")]
+    TextOnly { command: &'static str },
+    /// A machine's failure that the document on stdout has.
+    #[error(transparent)]
+    InDocument(Box<Self>),
     /// Some of several machines failed, and each is reported already.
     #[error("{failed} of {total} machines could not be {done}")]
     Several { failed: usize, total: usize, done: &'static str },
@@ -60,6 +69,9 @@ pub(crate) enum CliError {
     /// A manual page can't be written.
     #[error("cannot write {}", .path.display())]
     Manual { path: PathBuf, source: io::Error },
+    /// There is no such command, and so no page of it.
+    #[error("there is no command {command:?}")]
+    NoPage { command: String },
     /// A value can't be written as JSON.
     #[error("cannot encode the result as JSON")]
     Json { source: serde_json::Error },
@@ -103,8 +115,11 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Core(error) => exit_code::of(error.kind()),
-            Self::Configuration { .. } => exit_code::CONFIG,
-            Self::NoneNamed | Self::SeveralNamed => exit_code::USAGE,
+            Self::Configuration { .. } | Self::File { .. } => exit_code::CONFIG,
+            Self::NoneNamed | Self::SeveralNamed | Self::TextOnly { .. } | Self::NoPage { .. } => {
+                exit_code::USAGE
+            }
+            Self::InDocument(error) => error.exit_code(),
             Self::Lacking { .. } | Self::Ssh { .. } | Self::NoHome => exit_code::HOST,
             _ => exit_code::FAILED,
         }
@@ -115,9 +130,13 @@ impl CliError {
         match self {
             Self::Core(error) => error.code(),
             Self::Configuration { .. } => "config-wrong",
+            Self::File { .. } => "config-unreadable",
+            Self::InDocument(error) => error.code(),
             Self::Several { .. } => "machines-failed",
             Self::Unreadable { .. } => "machines-unreadable",
-            Self::NoneNamed | Self::SeveralNamed => "usage",
+            Self::NoneNamed | Self::SeveralNamed | Self::TextOnly { .. } | Self::NoPage { .. } => {
+                "usage"
+            }
             Self::Lacking { .. } => "host-lacking",
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",
@@ -136,6 +155,16 @@ impl CliError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Core(error) => remedy::hint(error),
+            Self::InDocument(error) => error.hint(),
+            Self::TextOnly { .. } => Some("omit --json".into()),
+            Self::NoPage { .. } => Some("`v --help` lists the commands".into()),
+            Self::File { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Some(
+                    "correct the path; without one, the configuration in use is checked".into(),
+                ),
+                io::ErrorKind::PermissionDenied => Some("let this user read it".into()),
+                _ => None,
+            },
             Self::NoneNamed => {
                 Some("give ids, names or uuids, or select with --state, --template or --all".into())
             }
@@ -150,6 +179,7 @@ impl CliError {
     pub(crate) fn details(&self) -> &[String] {
         match self {
             Self::Core(error) => error.details(),
+            Self::InDocument(error) => error.details(),
             _ => &[],
         }
     }
@@ -158,6 +188,7 @@ impl CliError {
     pub(crate) fn mistakes(&self) -> &[Mistake] {
         match self {
             Self::Core(error) => error.mistakes(),
+            Self::InDocument(error) => error.mistakes(),
             _ => &[],
         }
     }

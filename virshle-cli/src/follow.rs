@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use virshle_core::LOG_CUT;
+use virshle_core::hypervisor::open_untrusted;
 
 /// How much of a file is read at once.
 const PIECE: usize = 64 << 10;
@@ -52,6 +53,21 @@ impl Growing {
         Ok((growing, length - start))
     }
 
+    /// The file `path` from its last `lines` lines on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Growing::from_end`].
+    pub(crate) fn from_last_lines(path: PathBuf, lines: usize) -> io::Result<Self> {
+        let mut growing = Self::new(path);
+        growing.reopen()?;
+        if let Some(file) = &mut growing.file {
+            let start = start_of_last_lines(file, lines)?;
+            growing.read = file.seek(SeekFrom::Start(start))?;
+        }
+        Ok(growing)
+    }
+
     /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -85,7 +101,7 @@ impl Growing {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        let there = match self.path.metadata() {
+        let there = match self.path.symlink_metadata() {
             Ok(there) => there,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
@@ -100,10 +116,35 @@ impl Growing {
                 return Ok(());
             }
         }
-        self.file = Some(File::open(&self.path)?);
+        self.file = Some(open_untrusted(&self.path)?);
         self.read = 0;
         Ok(())
     }
+}
+
+/// Where the last `lines` lines of `file` begin. The file is read from its end, no further than that.
+fn start_of_last_lines(file: &File, lines: usize) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let mut piece = vec![0; PIECE];
+    let (mut end, mut left) = (length, lines);
+    while end > 0 {
+        let start = end.saturating_sub(PIECE as u64);
+        let wanted = usize::try_from(end - start).unwrap_or(PIECE).min(PIECE);
+        // A file that was cut meanwhile has less.
+        let read = file.read_at(&mut piece[..wanted], start)?;
+        for (index, byte) in piece[..read].iter().enumerate().rev() {
+            let after = start + index as u64 + 1;
+            // The last line's own end begins no other line.
+            if *byte == b'\n' && after < length {
+                if left <= 1 {
+                    return Ok(if left == 0 { length } else { after });
+                }
+                left -= 1;
+            }
+        }
+        end = start;
+    }
+    Ok(if lines == 0 { length } else { 0 })
 }
 
 /// Why a wait ended.
@@ -250,6 +291,42 @@ mod tests {
         // In place, as it is done.
         std::fs::write(&path, b"kept\nread\nnew\n").unwrap();
         assert_eq!(new_text(&mut file), "new\n");
+    }
+
+    #[test]
+    fn the_last_lines_are_found_wherever_the_pieces_end() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("log");
+        let long = "x".repeat(PIECE - 3);
+        for (text, lines, expected) in [
+            ("a\nb\nc\n".to_owned(), 2, "b\nc\n".to_owned()),
+            ("a\nb\nc".to_owned(), 2, "b\nc".to_owned()),
+            ("a\nb\n".to_owned(), 9, "a\nb\n".to_owned()),
+            ("a\nb\n".to_owned(), 0, String::new()),
+            ("a\n\n\n".to_owned(), 2, "\n\n".to_owned()),
+            (String::new(), 3, String::new()),
+            (format!("a\n{long}\nb\n"), 2, format!("{long}\nb\n")),
+            (format!("a\n{long}{long}\n"), 1, format!("{long}{long}\n")),
+            (format!("\n{long}\nb\n"), 2, format!("{long}\nb\n")),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            let mut growing = Growing::from_last_lines(path.clone(), lines).unwrap();
+            let mut read = Vec::new();
+            growing
+                .read_new(|piece| {
+                    read.extend_from_slice(piece);
+                    true
+                })
+                .unwrap();
+            assert_eq!(
+                String::from_utf8(read).unwrap(),
+                expected,
+                "{lines} of {} bytes",
+                text.len()
+            );
+        }
+        let missing = directory.path().join("none");
+        assert!(Growing::from_last_lines(missing, 3).unwrap().read_new(|_| panic!()).is_ok());
     }
 
     #[test]

@@ -22,6 +22,8 @@
 #![deny(missing_docs)]
 
 mod action;
+mod advice;
+mod candidates;
 mod cli;
 mod commands;
 mod context;
@@ -30,6 +32,7 @@ mod escape;
 mod exit_code;
 mod follow;
 mod globals;
+mod habits;
 mod logging;
 mod machines;
 mod output;

@@ -4,7 +4,7 @@ use tracing::level_filters::LevelFilter;
 
 /// Starts logging on stderr: warnings, more with each `-v`, only errors with `-q`.
 ///
-/// The help of `-v` says what each level shows.
+/// The help of `-v` lists what each level shows.
 pub(crate) fn start(verbose: u8, quiet: bool) {
     let level = match (quiet, verbose) {
         (true, _) => LevelFilter::ERROR,

@@ -4,6 +4,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use virshle_core::{Node, Selection, Selector, Vm, VmState};
 
+use crate::candidates;
 use crate::error::CliError;
 use crate::globals::GlobalsLast;
 
@@ -22,16 +23,16 @@ const MACHINE: &str = "Machine";
 #[command(globals_last())]
 pub(crate) struct Machines {
     /// Machine ids, names, uuids or unique uuid prefixes
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = candidates::names())]
     machines: Vec<String>,
     /// Select the machine with this id; may be repeated
-    #[arg(long, value_name = "N", help_heading = MACHINES)]
+    #[arg(long, value_name = "N", value_parser = machine_id, add = candidates::ids(), help_heading = MACHINES)]
     id: Vec<u64>,
     /// Select the machine with this name; may be repeated
-    #[arg(long, value_name = "NAME", help_heading = MACHINES)]
+    #[arg(long, value_name = "NAME", add = candidates::names(), help_heading = MACHINES)]
     name: Vec<String>,
     /// Select the machine with this uuid or prefix; may be repeated
-    #[arg(long, value_name = "UUID", help_heading = MACHINES)]
+    #[arg(long, value_name = "UUID", add = candidates::uuids(), help_heading = MACHINES)]
     uuid: Vec<String>,
     #[command(flatten)]
     filter: Filter,
@@ -54,7 +55,7 @@ pub(crate) struct Filter {
     )]
     state: Vec<VmState>,
     /// Select only machines created from this template; may be repeated
-    #[arg(long, value_name = "TEMPLATE", help_heading = MACHINES)]
+    #[arg(long, value_name = "TEMPLATE", add = candidates::templates(), help_heading = MACHINES)]
     template: Vec<String>,
 }
 
@@ -64,17 +65,22 @@ pub(crate) struct Filter {
 #[group(required = true, multiple = false)]
 pub(crate) struct Machine {
     /// Machine id, name, uuid or unique uuid prefix
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = candidates::names())]
     machine: Option<String>,
     /// Select the machine with this id
-    #[arg(long, value_name = "N", help_heading = MACHINE)]
+    #[arg(long, value_name = "N", value_parser = machine_id, add = candidates::ids(), help_heading = MACHINE)]
     id: Option<u64>,
     /// Select the machine with this name
-    #[arg(long, value_name = "NAME", help_heading = MACHINE)]
+    #[arg(long, value_name = "NAME", add = candidates::names(), help_heading = MACHINE)]
     name: Option<String>,
     /// Select the machine with this uuid or prefix
-    #[arg(long, value_name = "UUID", help_heading = MACHINE)]
+    #[arg(long, value_name = "UUID", add = candidates::uuids(), help_heading = MACHINE)]
     uuid: Option<String>,
+}
+
+/// Parses an id. What is no number may be a name, and the error says how one is given.
+fn machine_id(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "an id is a number; for a name, use --name or the name alone".into())
 }
 
 fn state_parser() -> impl TypedValueParser<Value = VmState> {
@@ -121,6 +127,7 @@ impl Machines {
 
     fn into_selection(self) -> Selection {
         let mut selection = self.filter.selection();
+        selection.all = self.all;
         let named = &mut selection.named;
         named.extend(self.machines.into_iter().map(Selector::Word));
         named.extend(self.id.into_iter().map(Selector::Id));
@@ -133,7 +140,7 @@ impl Machines {
 impl Filter {
     /// The selection of all machines that match.
     pub(crate) fn selection(self) -> Selection {
-        let mut selection = Selection::default();
+        let mut selection = Selection::all();
         selection.states = self.state;
         selection.templates = self.template;
         selection

@@ -1,4 +1,4 @@
-//! What to do about an error of the node, in the command's own words.
+//! What to do about an error of the node, as this command words it.
 
 use std::io::ErrorKind;
 
@@ -15,7 +15,7 @@ pub(crate) fn hint(error: &CoreError) -> Option<String> {
     }
 }
 
-/// A remedy in the command's own words.
+/// A remedy as this command words it.
 pub(crate) fn wording(remedy: &Remedy) -> String {
     match remedy {
         Remedy::StartVm { vm } => format!("v vm start {vm}"),
@@ -31,6 +31,10 @@ pub(crate) fn wording(remedy: &Remedy) -> String {
             format!("did you mean {name:?}? `v vm ls` lists all machines")
         }
         Remedy::ListVms { nearest: None } => "`v vm ls` lists all machines".into(),
+        Remedy::ListTemplates { nearest: Some(name) } => {
+            format!("did you mean {name:?}? `v template ls` lists all templates")
+        }
+        Remedy::ListTemplates { nearest: None } => "`v template ls` lists all templates".into(),
         Remedy::CreateVm => {
             "there are no machines yet: `v vm create -t TEMPLATE` creates one".into()
         }
@@ -51,7 +55,7 @@ pub(crate) fn wording(remedy: &Remedy) -> String {
                              address that this host reaches; `v vm wait` waits for one, `v vm \
                              console` needs none"
             .into(),
-        // Those that need no word of this command; and those of a later version of the library.
+        // Those that need no wording by this command; and those of a later version of the library.
         other => other.to_string(),
     }
 }

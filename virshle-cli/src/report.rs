@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use serde::Serialize;
+use virshle_core::hypervisor::is_routine;
 use virshle_core::template::Mistake;
 
 use crate::error::CliError;
@@ -17,6 +18,8 @@ use crate::paint::{self, Paint};
 #[derive(Debug)]
 pub(crate) struct Report {
     json: bool,
+    /// Also print what is in the log of every run.
+    pub(crate) verbose: bool,
     paint: Paint,
 }
 
@@ -85,12 +88,13 @@ fn causes(error: &CliError) -> Vec<String> {
 
 impl Report {
     pub(crate) fn new(json: bool, paint: Paint) -> Self {
-        Self { json, paint }
+        Self { json, verbose: false, paint }
     }
 
-    /// Reports the failure that ends this command.
+    /// Reports the failure that ends this command, unless the document on stdout has it.
     pub(crate) fn draw(&self, error: &CliError) {
-        if self.json {
+        if matches!(error, CliError::InDocument(_)) {
+        } else if self.json {
             write_document(&ErrorDocument::new(error));
         } else {
             write(&self.drawing(error));
@@ -162,9 +166,11 @@ impl Report {
         for cause in causes(error) {
             self.push(&mut drawing, "  ", paint::STRONG, "caused by:", &cause);
         }
-        if !error.details().is_empty() {
+        let telling = |line: &&String| self.verbose || !is_routine(line);
+        let log: Vec<&String> = error.details().iter().filter(telling).collect();
+        if !log.is_empty() {
             drawing.push_str(&format!("  {}\n", self.paint.paint(paint::STRONG, "log:")));
-            for line in error.details() {
+            for line in log {
                 drawing.push_str(&format!("    {}\n", escape(line)));
             }
         }
@@ -230,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_for_programs_says_the_same() {
+    fn an_error_as_json_has_the_same_content() {
         let document = serde_json::to_value(ErrorDocument::new(&error())).unwrap();
         assert_eq!(document["code"], "write-failed");
         assert_eq!(document["exit"], 5);

@@ -47,6 +47,12 @@ impl Sheet {
     }
 }
 
+/// The VLANs of a trunk, as the end of a net's line; nothing for a net that is none.
+pub(crate) fn trunk(vlans: &[u16]) -> String {
+    let vlans: Vec<String> = vlans.iter().map(ToString::to_string).collect();
+    if vlans.is_empty() { String::new() } else { format!(", trunk {}", vlans.join(" ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

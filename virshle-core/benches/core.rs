@@ -14,13 +14,13 @@ fn main() {
 
 /// A node with `count` machines.
 fn node(count: u32) -> (TempDir, Node) {
-    let folder = tempfile::tempdir().unwrap();
-    let kernel = folder.path().join("kernel");
+    let directory = tempfile::tempdir().unwrap();
+    let kernel = directory.path().join("kernel");
     std::fs::write(&kernel, "a kernel").unwrap();
     let text = format!(
         "[node]\nroot = \"{}/n\"\n[[template.vm]]\nname = \"t\"\nvcpu = 1\nvram = 1\nkernel = \"{}\"\n\
          [[template.vm.disk]]\nname = \"data\"\nsize = \"1G\"\n",
-        folder.path().display(),
+        directory.path().display(),
         kernel.display()
     );
     let config = Config::from_toml(&text, Path::new("/config.toml")).unwrap();
@@ -28,26 +28,26 @@ fn node(count: u32) -> (TempDir, Node) {
     for made in node.create(&CreateRequest::new("t").count(count), &|_| ()).unwrap() {
         drop(made.result.unwrap());
     }
-    (folder, node)
+    (directory, node)
 }
 
 #[divan::bench(args = [1, 100, 1000], sample_count = 20)]
 fn list(bencher: Bencher<'_, '_>, count: u32) {
-    let (_folder, node) = node(count);
-    bencher.bench_local(|| node.list(&Selection::default()).unwrap().vms.len());
+    let (_directory, node) = node(count);
+    bencher.bench_local(|| node.list(&Selection::all()).unwrap().vms.len());
 }
 
 #[divan::bench(args = [1, 100, 1000], sample_count = 20)]
 fn list_everything(bencher: Bencher<'_, '_>, count: u32) {
-    let (_folder, node) = node(count);
-    let vms = node.list(&Selection::default()).unwrap().vms;
+    let (_directory, node) = node(count);
+    let vms = node.list(&Selection::all()).unwrap().vms;
     bencher.bench_local(|| node.infos(&vms).map(|info| info.map(drop).unwrap()).count());
 }
 
 #[divan::bench(args = [1, 1000], sample_count = 20)]
 fn one_by_its_name(bencher: Bencher<'_, '_>, count: u32) {
-    let (_folder, node) = node(count);
-    let vms = node.list(&Selection::default()).unwrap().vms;
+    let (_directory, node) = node(count);
+    let vms = node.list(&Selection::all()).unwrap().vms;
     let selection = Selection::word(vms[0].name.as_str());
     bencher.bench_local(|| node.select(&selection).unwrap().len());
 }

@@ -105,17 +105,17 @@ impl CoreError {
         self.verdict().code
     }
 
-    /// What to do next, when something can be said: for a front end to word.
+    /// The remedy, if there is one: for a front end to word.
     pub fn remedy(&self) -> Option<Remedy> {
         self.verdict().remedy
     }
 
-    /// What to do next, in the words of this library.
+    /// The remedy as this library words it.
     pub fn hint(&self) -> Option<String> {
         Failure::hint(self)
     }
 
-    /// What the causes don't say: the end of cloud-hypervisor's log.
+    /// The end of cloud-hypervisor's log, where it adds to the causes.
     pub fn details(&self) -> &[String] {
         self.verdict().details
     }

@@ -1,6 +1,6 @@
 //! What sort of failure an error is, and what to do about it: for scripts and for front ends.
 //!
-//! Each room has an error of its own; what a front end needs of any of them is said once, in its
+//! Each room has an error of its own; what a front end needs of any of them is defined once, in its
 //! [`Failure::verdict`]. A remedy is typed, and worded by the front end, which alone knows how its
 //! user asks for things.
 
@@ -65,6 +65,11 @@ pub enum Remedy {
         /// The name most like the one that was given.
         nearest: Option<String>,
     },
+    /// Use the name of a template that there is.
+    ListTemplates {
+        /// The name most like the one that was given.
+        nearest: Option<String>,
+    },
     /// Create a machine: there is none.
     CreateVm,
     /// Name the machine so that only one is meant: by its id, its whole name or its uuid.
@@ -85,12 +90,12 @@ pub enum Remedy {
     RunAsOwner,
     /// Make an ssh server reachable; wait for one; or use the console, which needs none.
     ReachSsh,
-    /// What needs no word of a front end: it concerns the host, a file, or the configuration.
+    /// What needs no wording by a front end: it concerns the host, a file, or the configuration.
     Text(String),
 }
 
 impl fmt::Display for Remedy {
-    /// The remedy for users of the library; a command has its own words.
+    /// The remedy for users of the library; a command words its own.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StartVm { vm } => write!(formatter, "start machine {vm}"),
@@ -108,6 +113,10 @@ impl fmt::Display for Remedy {
             }
             Self::ListVms { nearest: Some(name) } => write!(formatter, "did you mean {name:?}?"),
             Self::ListVms { nearest: None } => formatter.write_str("list the machines"),
+            Self::ListTemplates { nearest: Some(name) } => {
+                write!(formatter, "did you mean {name:?}?")
+            }
+            Self::ListTemplates { nearest: None } => formatter.write_str("list the templates"),
             Self::CreateVm => formatter.write_str("there are no machines yet: create one"),
             Self::NameExactly => formatter.write_str("use the id, the whole name or the uuid"),
             Self::ChooseVmName => formatter.write_str("choose another name, or give none"),
@@ -138,14 +147,14 @@ pub struct Verdict<'a> {
     pub kind: ErrorKind,
     /// A short name for the failure, for programs: it stays as it is across versions.
     pub code: &'static str,
-    /// What to do next, when something can be said.
+    /// The remedy, if there is one.
     pub remedy: Option<Remedy>,
-    /// What the causes don't say: the end of cloud-hypervisor's log.
+    /// The end of cloud-hypervisor's log, where it adds to the causes.
     pub details: &'a [String],
 }
 
 impl<'a> Verdict<'a> {
-    /// A failure of that kind and code, of which nothing more can be said.
+    /// A failure of that kind and code, without remedy or log.
     pub(crate) fn new(kind: ErrorKind, code: &'static str) -> Self {
         Self { kind, code, remedy: None, details: &[] }
     }
@@ -161,7 +170,7 @@ impl<'a> Verdict<'a> {
         self
     }
 
-    /// The remedy that a leaf's error names, in words of its own.
+    /// The remedy that a leaf's error names, worded by the leaf.
     pub(crate) fn hint(self, hint: Option<String>) -> Self {
         self.remedy(hint.map(Remedy::Text))
     }
@@ -191,12 +200,12 @@ pub trait Failure: std::error::Error {
         self.verdict().code
     }
 
-    /// What to do next, when something can be said: for a front end to word.
+    /// The remedy, if there is one: for a front end to word.
     fn remedy(&self) -> Option<Remedy> {
         self.verdict().remedy
     }
 
-    /// What to do next, in the words of this library.
+    /// The remedy as this library words it.
     fn hint(&self) -> Option<String> {
         self.remedy().map(|remedy| remedy.to_string())
     }

@@ -72,6 +72,7 @@ impl Node {
     ///
     /// If the cache can't be read. What can't be read in it is in the listing.
     pub fn images(&self) -> Result<ImageListing, ImagesError> {
+        self.store().check_trust()?;
         Ok(cache(self).list(&known_dependents(self))?)
     }
 
@@ -82,6 +83,7 @@ impl Node {
     /// [`ImageError::NoSuchImage`]; [`ImageError::CachedImage`] if it can't be read, or is not an
     /// image.
     pub fn image(&self, name: &ImageName) -> Result<ImageInfo, ImagesError> {
+        self.store().check_trust()?;
         Ok(cache(self).info(name, &known_dependents(self))?)
     }
 

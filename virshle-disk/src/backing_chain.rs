@@ -21,7 +21,7 @@ pub(crate) fn backing_chain(top: &Opened) -> Result<Vec<Opened>, DiskError> {
         // A relative name begins at the directory of the image that has it.
         let path = upper.path.parent().unwrap_or(Path::new("")).join(backing);
         let format = upper.header.as_ref().and_then(|header| header.backing_format.as_deref());
-        // One that is said to be raw is: its guest may have written anything into it.
+        // One that is recorded as raw is: its guest may have written anything into it.
         let opened = match format {
             Some("raw") => Opened::open_raw(&path)?,
             _ => Opened::open(&path)?,

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::backing_chain::backing_chain;
+use crate::backing_file::BackingFile;
 use crate::destination::Destination;
 use crate::disk::{Disk, grow_file};
 use crate::extents::{CopyError, Progress, bytes_of, copy, data_extents};
@@ -27,6 +28,7 @@ pub struct CloneRequest<'a> {
     source: PathBuf,
     destination: PathBuf,
     mode: CloneMode,
+    backing_file: BackingFile,
     size_bytes: Option<u64>,
     on_progress: Option<&'a mut dyn FnMut(Progress)>,
 }
@@ -38,6 +40,7 @@ impl fmt::Debug for CloneRequest<'_> {
             .field("source", &self.source)
             .field("destination", &self.destination)
             .field("mode", &self.mode)
+            .field("backing_file", &self.backing_file)
             .field("size_bytes", &self.size_bytes)
             .finish_non_exhaustive()
     }
@@ -50,6 +53,7 @@ impl<'a> CloneRequest<'a> {
             source: source.to_owned(),
             destination: destination.to_owned(),
             mode: CloneMode::Auto,
+            backing_file: BackingFile::Refuse,
             size_bytes: None,
             on_progress: None,
         }
@@ -58,6 +62,14 @@ impl<'a> CloneRequest<'a> {
     /// Sets how the copy is to be created.
     pub fn mode(mut self, mode: CloneMode) -> Self {
         self.mode = mode;
+        self
+    }
+
+    /// Sets whether an overlay may be created on a qcow2 that has a backing file itself, which it then
+    /// depends on as well: the header names it, and not the caller. Any other copy is refused, as it
+    /// would look for that file from another directory.
+    pub fn backing_file(mut self, backing_file: BackingFile) -> Self {
+        self.backing_file = backing_file;
         self
     }
 
@@ -78,8 +90,8 @@ impl<'a> CloneRequest<'a> {
     /// # Errors
     ///
     /// Nothing is left, and the image is as it was. [`DiskError::Read`],
-    /// [`DiskError::NotAnImage`], [`DiskError::Unsupported`] and [`DiskError::Broken`] are about
-    /// the image, [`DiskError::TooSmall`] and [`DiskError::Grow`] of the size,
+    /// [`DiskError::NotAnImage`], [`DiskError::Unsupported`], [`DiskError::Broken`] and
+    /// [`DiskError::HasBackingFile`] are about the image, [`DiskError::TooSmall`] and [`DiskError::Grow`] of the size,
     /// [`DiskError::Reflink`], [`DiskError::NoRoom`] and [`DiskError::Write`] of the copy;
     /// [`DiskError::Changed`] if another process wrote to the image meanwhile.
     pub fn run(mut self) -> Result<Disk, DiskError> {
@@ -90,12 +102,13 @@ impl<'a> CloneRequest<'a> {
             let path = self.source.clone();
             return Err(DiskError::TooSmall { path, size_bytes, image_bytes });
         }
+        self.refuse_backing_file(&opened)?;
         let destination = Destination::begin(&self.destination)?;
+        let mut backing_files = Vec::new();
         let (format, method) = if self.mode == CloneMode::Overlay {
-            self.overlay(&opened, &destination, size_bytes)?;
+            backing_files = self.overlay(&opened, &destination, size_bytes)?;
             (Format::Qcow2, CloneMethod::Overlay)
         } else {
-            self.refuse_backing_file(&opened)?;
             let method = self.share_or_copy(&opened, &destination)?;
             grow_file(destination.file(), &opened, &self.destination, size_bytes)?;
             (opened.image.format, method)
@@ -105,37 +118,46 @@ impl<'a> CloneRequest<'a> {
             source = %self.source.display(), destination = %self.destination.display(), %method,
             "disk created"
         );
-        Ok(Disk { path: self.destination, format, size_bytes, method, source: Some(self.source) })
+        Ok(Disk {
+            path: self.destination,
+            format,
+            size_bytes,
+            method,
+            source: Some(self.source),
+            backing_files,
+        })
     }
 
+    /// Writes the overlay; the files it depends on.
     fn overlay(
         &self,
         opened: &Opened,
         destination: &Destination,
         size_bytes: u64,
-    ) -> Result<(), DiskError> {
+    ) -> Result<Vec<PathBuf>, DiskError> {
         // Every layer is read with it.
-        backing_chain(opened)?;
+        let below = backing_chain(opened)?;
         // The name in the header is read from the overlay's directory: only an absolute one lasts.
         let backing = self
             .source
             .canonicalize()
             .map_err(|source| DiskError::Read { path: self.source.clone(), source })?;
         overlay::write(destination.file(), &backing, opened.image.format, size_bytes)
-            .map_err(|error| destination.failed(error))
+            .map_err(|error| destination.failed(error))?;
+        Ok(std::iter::once(backing).chain(below.into_iter().map(|layer| layer.path)).collect())
     }
 
-    /// A copy of a qcow2 with a backing file would look for it from another directory.
+    /// A copy of a qcow2 with a backing file would look for it from another directory; and of an overlay
+    /// its guest would read it, which may be any file of this host that the header names.
     fn refuse_backing_file(&self, opened: &Opened) -> Result<(), DiskError> {
-        let Some(backing) = &opened.image.backing_file else { return Ok(()) };
-        let shown = self.source.display();
-        Err(DiskError::Unsupported {
-            path: self.source.clone(),
-            what: format!("a qcow2 with the backing file {}", backing.display()),
-            advice: format!(
-                "qemu-img convert -O qcow2 {shown} whole.qcow2, or clone = \"overlay\""
-            ),
-        })
+        let follows = (self.mode, self.backing_file) == (CloneMode::Overlay, BackingFile::Follow);
+        match &opened.image.backing_file {
+            Some(backing) if !follows => Err(DiskError::HasBackingFile {
+                path: self.source.clone(),
+                backing: backing.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn share_or_copy(

@@ -13,6 +13,7 @@ use crate::destination::Destination;
 use crate::extents::Progress;
 use crate::format::Format;
 use crate::image::{HEAD, Image, Opened, open_untouched};
+use crate::text::refuse_text_of;
 use crate::{DiskError, inspect};
 
 /// A request for an image that is whole in itself.
@@ -25,6 +26,9 @@ pub struct ConvertRequest<'a> {
     destination: PathBuf,
     format: Option<Format>,
     backing_file: BackingFile,
+    copy_of: Option<PathBuf>,
+    most_bytes: Option<u64>,
+    leave_free: u64,
     mode: u32,
     on_progress: Option<&'a mut dyn FnMut(Progress)>,
 }
@@ -37,6 +41,9 @@ impl fmt::Debug for ConvertRequest<'_> {
             .field("destination", &self.destination)
             .field("format", &self.format)
             .field("backing_file", &self.backing_file)
+            .field("copy_of", &self.copy_of)
+            .field("most_bytes", &self.most_bytes)
+            .field("leave_free", &self.leave_free)
             .finish_non_exhaustive()
     }
 }
@@ -49,6 +56,9 @@ impl<'a> ConvertRequest<'a> {
             destination: destination.to_owned(),
             format: None,
             backing_file: BackingFile::Refuse,
+            copy_of: None,
+            most_bytes: None,
+            leave_free: 0,
             mode: 0o600,
             on_progress: None,
         }
@@ -64,6 +74,26 @@ impl<'a> ConvertRequest<'a> {
     /// Sets what becomes of a qcow2 with a backing file.
     pub fn backing_file(mut self, backing_file: BackingFile) -> Self {
         self.backing_file = backing_file;
+        self
+    }
+
+    /// Says that the source is a copy of the file `original`: errors name that, and a backing file that
+    /// is relative is looked for from there.
+    pub fn copy_of(mut self, original: &Path) -> Self {
+        self.copy_of = Some(original.to_owned());
+        self
+    }
+
+    /// Sets how large the image may be at most, in bytes: what its guest sees, and what is unpacked.
+    pub fn most_bytes(mut self, most_bytes: u64) -> Self {
+        self.most_bytes = Some(most_bytes);
+        self
+    }
+
+    /// Sets what is to stay free on the image's filesystem, in bytes: a few bytes that are compressed
+    /// can be any number of bytes that are not.
+    pub fn leave_free(mut self, leave_free: u64) -> Self {
+        self.leave_free = leave_free;
         self
     }
 
@@ -89,9 +119,10 @@ impl<'a> ConvertRequest<'a> {
         if self.compression()?.is_some() {
             return Ok(true);
         }
-        let opened = Opened::open(&self.source)?;
+        let opened = self.open()?;
         let wanted = self.wanted();
-        wanted.accept(&self.source, &opened.image)?;
+        wanted.accept(self.named(), &opened.image)?;
+        refuse_text_of(&opened)?;
         if wanted.is_other_format(&opened.image) || !ends_with_a_sector(&opened.image) {
             return Ok(true);
         }
@@ -105,17 +136,18 @@ impl<'a> ConvertRequest<'a> {
     ///
     /// Nothing is left, and the source is as it was. [`DiskError::Read`],
     /// [`DiskError::NotAnImage`], [`DiskError::Unsupported`], [`DiskError::Broken`],
-    /// [`DiskError::Unpack`], [`DiskError::OtherFormat`] and [`DiskError::HasBackingFile`] are
-    /// about the source, [`DiskError::NoRoom`] and [`DiskError::Write`] of the image;
+    /// [`DiskError::Unpack`], [`DiskError::OtherFormat`], [`DiskError::HasBackingFile`] and
+    /// [`DiskError::TooLarge`] are about the source, [`DiskError::NoRoom`],
+    /// [`DiskError::AlmostFull`] and [`DiskError::Write`] of the image;
     /// [`DiskError::Changed`] if another process wrote to the source meanwhile.
     pub fn run(mut self) -> Result<Image, DiskError> {
-        let destination = Destination::begin(&self.destination)?;
+        let destination = Destination::begin(&self.destination)?.leave_free(self.leave_free);
+        let named = self.named().to_owned();
         let compression = self.compression()?;
         let wanted = self.wanted();
-        let mut converter =
-            Converter::new(&self.source, wanted, &destination, &mut self.on_progress);
+        let mut converter = Converter::new(&named, wanted, &destination, &mut self.on_progress);
         match compression {
-            None => converter.convert(&Opened::open(&self.source)?)?,
+            None => converter.convert(&Opened::of(&named, open_source(&self.source)?)?)?,
             Some((file, kind)) => converter.unpack_and_convert(&file, kind)?,
         }
         destination
@@ -143,9 +175,23 @@ impl<'a> ConvertRequest<'a> {
         Ok(Compression::of(&head[..read]).map(|compression| (file, compression)))
     }
 
-    fn wanted(&self) -> Wanted {
-        Wanted { format: self.format, backing_file: self.backing_file }
+    /// The file that errors name.
+    fn named(&self) -> &Path {
+        self.copy_of.as_deref().unwrap_or(&self.source)
     }
+
+    fn open(&self) -> Result<Opened, DiskError> {
+        Opened::of(self.named(), open_source(&self.source)?)
+    }
+
+    fn wanted(&self) -> Wanted {
+        let (backing_file, most_bytes) = (self.backing_file, self.most_bytes);
+        Wanted { format: self.format, backing_file, most_bytes }
+    }
+}
+
+fn open_source(path: &Path) -> Result<File, DiskError> {
+    open_untouched(path).map_err(|source| DiskError::Read { path: path.to_owned(), source })
 }
 
 /// Ensures that all data of the image in `path` is there and can be located.

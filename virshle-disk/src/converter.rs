@@ -21,6 +21,7 @@ use crate::image::{HEAD, Image, Opened, refuse_foreign, unsupported};
 use crate::qcow2::MAGIC;
 use crate::reflink::reflink;
 use crate::sparse::{Target, write_on, write_sparse, write_zeros};
+use crate::text::refuse_text_of;
 
 /// One read and one write.
 const CHUNK: usize = 1 << 20;
@@ -31,9 +32,21 @@ pub(crate) struct Wanted {
     /// The format; the source's own if unset.
     pub(crate) format: Option<Format>,
     pub(crate) backing_file: BackingFile,
+    /// How large it may be, in bytes.
+    pub(crate) most_bytes: Option<u64>,
 }
 
 impl Wanted {
+    /// Refuses an image, the one in `path`, that has `bytes` or more.
+    fn accept_size(self, path: &Path, bytes: u64) -> Result<(), DiskError> {
+        match self.most_bytes {
+            Some(most_bytes) if bytes > most_bytes => {
+                Err(DiskError::TooLarge { path: path.to_owned(), most_bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether `image` is a qcow2 that is to be raw.
     pub(crate) fn is_other_format(self, image: &Image) -> bool {
         image.format == Format::Qcow2 && self.format == Some(Format::Raw)
@@ -41,6 +54,7 @@ impl Wanted {
 
     /// Refuses an image, the one in `path`, that can't become what is wanted.
     pub(crate) fn accept(self, path: &Path, image: &Image) -> Result<(), DiskError> {
+        self.accept_size(path, image.virtual_size_bytes)?;
         let path = || path.to_owned();
         if image.format == Format::Raw && self.format == Some(Format::Qcow2) {
             let (found, asked) = (image.format, Format::Qcow2);
@@ -77,6 +91,7 @@ impl<'c, 'a> Converter<'c, 'a> {
     /// Creates the image from one that isn't compressed.
     pub(crate) fn convert(&mut self, opened: &Opened) -> Result<(), DiskError> {
         self.wanted.accept(self.source, &opened.image)?;
+        refuse_text_of(opened)?;
         if self.wanted.is_other_format(&opened.image) {
             return self.flatten(opened);
         }
@@ -103,15 +118,24 @@ impl<'c, 'a> Converter<'c, 'a> {
         // What can't be used is reported before gigabytes of it are unpacked.
         refuse_foreign(self.source, &head)?;
         let flatten = head.starts_with(&MAGIC) && self.wanted.format == Some(Format::Raw);
-        let unpacked =
-            flatten.then(|| Destination::begin(&temp_path(self.destination.path()))).transpose()?;
+        let begin = || {
+            let unpacked = Destination::begin(&temp_path(self.destination.path()))?;
+            Ok(unpacked.leave_free(self.destination.left_free()))
+        };
+        let unpacked = flatten.then(begin).transpose()?;
         let target = unpacked.as_ref().unwrap_or(self.destination);
         self.progress.begin(metadata.len());
-        let mut written = 0;
+        let (mut written, mut looked_at) = (0, 0);
         let mut buffer = head;
         loop {
             write_sparse(target.file(), &buffer, written).map_err(|error| target.failed(error))?;
             written += buffer.len() as u64;
+            self.wanted.accept_size(self.source, written)?;
+            // Zeros take no room, and nothing else fills a filesystem unseen between two looks.
+            if written - looked_at >= REPORT {
+                looked_at = written;
+                target.still_has_room(written)?;
+            }
             self.progress.reach(counted.at.get());
             buffer.resize(CHUNK, 0);
             let read = fill(&mut stream, &mut buffer).map_err(failed)?;
@@ -126,6 +150,7 @@ impl<'c, 'a> Converter<'c, 'a> {
         let file = target.file().try_clone().map_err(|error| target.failed(error))?;
         let opened = Opened::of(self.source, file)?;
         self.wanted.accept(self.source, &opened.image)?;
+        refuse_text_of(&opened)?;
         if !flatten {
             check_clusters(&opened)?;
             return self.fill_sector(&opened);

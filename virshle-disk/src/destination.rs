@@ -23,6 +23,8 @@ use crate::rename::rename_new;
 pub(crate) struct Destination {
     file: Unpublished,
     path: PathBuf,
+    /// What is to stay free on its filesystem, in bytes.
+    leave_free: u64,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,8 @@ impl Destination {
         match unnamed {
             Ok(file) => {
                 make_private(&file).map_err(failed)?;
-                Ok(Self { file: Unpublished::Unnamed(file), path: path.to_owned() })
+                let file = Unpublished::Unnamed(file);
+                Ok(Self { file, path: path.to_owned(), leave_free: 0 })
             }
             Err(error)
                 if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL]
@@ -70,7 +73,18 @@ impl Destination {
         let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(directory(path))?;
         make_private(file.as_file())?;
         let (file, name) = file.into_parts();
-        Ok(Self { file: Unpublished::Named(file, name), path: path.to_owned() })
+        let file = Unpublished::Named(file, name);
+        Ok(Self { file, path: path.to_owned(), leave_free: 0 })
+    }
+
+    /// Sets what is to stay free on its filesystem, in bytes.
+    pub(crate) fn leave_free(self, leave_free: u64) -> Self {
+        Self { leave_free, ..self }
+    }
+
+    /// What is to stay free on its filesystem, in bytes.
+    pub(crate) fn left_free(&self) -> u64 {
+        self.leave_free
     }
 
     /// Where it is to appear.
@@ -86,12 +100,26 @@ impl Destination {
 
     /// Ensures that there is room for `needed_bytes`.
     pub(crate) fn needs_room(&self, needed_bytes: u64) -> Result<(), DiskError> {
-        let space = rustix::fs::fstatvfs(self.file()).map_err(|errno| self.failed(errno))?;
-        let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
-        if needed_bytes > free_bytes {
+        let free_bytes = self.free_bytes()?;
+        if needed_bytes > free_bytes.saturating_sub(self.leave_free) {
             return Err(DiskError::NoRoom { path: self.path.clone(), needed_bytes, free_bytes });
         }
         Ok(())
+    }
+
+    /// Ensures that it does not fill its filesystem, after `written_bytes` of who knows how many.
+    pub(crate) fn still_has_room(&self, written_bytes: u64) -> Result<(), DiskError> {
+        let free_bytes = self.free_bytes()?;
+        if free_bytes < self.leave_free {
+            let path = self.path.clone();
+            return Err(DiskError::AlmostFull { path, written_bytes, free_bytes });
+        }
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> Result<u64, DiskError> {
+        let space = rustix::fs::fstatvfs(self.file()).map_err(|errno| self.failed(errno))?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
 
     /// Wraps a failure to write it.
@@ -102,7 +130,7 @@ impl Destination {
     /// Makes its content outlast a power failure, and gives it its name. A file of that name is
     /// never replaced.
     pub(crate) fn publish(self) -> Result<(), DiskError> {
-        let Self { file, path } = self;
+        let Self { file, path, .. } = self;
         let failed = |source| DiskError::Write { path: path.clone(), source };
         match file {
             Unpublished::Unnamed(file) => {
@@ -132,7 +160,7 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Whatever the umask says, its user may read and write it, and no other.
+/// Whatever the umask is, its user may read and write it, and no other.
 fn make_private(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o600))
 }

@@ -23,6 +23,8 @@ pub struct Disk {
     pub method: CloneMethod,
     /// The image it was created from.
     pub source: Option<PathBuf>,
+    /// The files that an overlay depends on, the uppermost first: its image's, without links.
+    pub backing_files: Vec<PathBuf>,
 }
 
 /// Creates a new disk of `size_bytes` zeros, which take no room.
@@ -40,6 +42,7 @@ pub fn create_empty(path: &Path, size_bytes: u64) -> Result<Disk, DiskError> {
         size_bytes,
         method: CloneMethod::Empty,
         source: None,
+        backing_files: Vec::new(),
     })
 }
 

@@ -127,6 +127,27 @@ pub enum DiskError {
         /// What is free, in bytes.
         free_bytes: u64,
     },
+    /// The image is larger than the caller wants one to be.
+    #[error("image {} is larger than {}", .path.display(), Size(*.most_bytes))]
+    TooLarge {
+        /// The image.
+        path: PathBuf,
+        /// What it may have, in bytes.
+        most_bytes: u64,
+    },
+    /// What is unpacked would fill the filesystem: it is left before that.
+    #[error(
+        "not enough room for disk {}: after {} of it, {} are left free",
+        .path.display(), Size(*.written_bytes), Size(*.free_bytes)
+    )]
+    AlmostFull {
+        /// The disk.
+        path: PathBuf,
+        /// What was written, in bytes.
+        written_bytes: u64,
+        /// What is free, in bytes.
+        free_bytes: u64,
+    },
     /// The image was written while it was copied.
     #[error("image {} was changed while it was copied", .path.display())]
     Changed {
@@ -157,7 +178,7 @@ pub enum DiskError {
 }
 
 impl DiskError {
-    /// What to do next, when something can be said.
+    /// The remedy, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } => match source.kind() {
@@ -194,11 +215,17 @@ impl DiskError {
             Self::Reflink { .. } => {
                 Some("keep images and disks on one btrfs or xfs filesystem".into())
             }
-            Self::NoRoom { .. } => Some("make room on that filesystem".into()),
+            Self::NoRoom { .. } | Self::AlmostFull { .. } => {
+                Some("make room on that filesystem".into())
+            }
+            Self::TooLarge { .. } => Some("allow it more, if you know what it is".into()),
             Self::Write { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Some("make room on that filesystem".into())
                 }
+                io::ErrorKind::FileTooLarge => Some(
+                    "the filesystem can't have so large a file: ask for less, or keep it on XFS".into(),
+                ),
                 io::ErrorKind::AlreadyExists => {
                     Some("remove it first: it is never replaced".into())
                 }

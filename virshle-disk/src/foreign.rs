@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_like_lzmas_alone_makes_no_lzma() {
+    fn a_byte_like_lzmas_alone_is_no_lzma() {
         let lzma = [&[0x5d, 0, 0, 0x80, 0][..], &[0xff; 8], &[0, 1]].concat();
         assert!(is_lzma(&lzma));
         for (at, byte) in [(0, 0x5c), (1, 1), (4, 3), (12, 0xfe), (13, 1)] {

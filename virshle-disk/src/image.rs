@@ -95,7 +95,8 @@ impl Opened {
         Ok(opened)
     }
 
-    fn raw(path: &Path, file: File) -> Result<Self, DiskError> {
+    /// Takes `file`, which is `path`, for a raw image.
+    pub(crate) fn raw(path: &Path, file: File) -> Result<Self, DiskError> {
         let failed = |source| DiskError::Read { path: path.to_owned(), source };
         let metadata = file.metadata().map_err(failed)?;
         let not_an_image = |what| Err(DiskError::NotAnImage { path: path.to_owned(), what });
@@ -120,6 +121,11 @@ impl Opened {
             backing_file: None,
         };
         Ok(Self { path: path.to_owned(), file, image, header: None, metadata })
+    }
+
+    /// Reads all of `bytes` at `offset`.
+    pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
     }
 
     /// Returns whether the file was written since it was opened.
@@ -168,7 +174,7 @@ pub(crate) fn refuse_foreign(path: &Path, head: &[u8]) -> Result<(), DiskError> 
     foreign(head).map_or(Ok(()), |(what, way)| Err(unsupported(path, what, way)))
 }
 
-/// Tells of a qcow2 that can't be used.
+/// The error for a qcow2 that can't be used.
 pub(crate) fn refused(path: &Path, refusal: Refusal) -> DiskError {
     match refusal {
         Refusal::Io(source) => DiskError::Read { path: path.to_owned(), source },
@@ -192,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_image_is_told_and_never_waited_for() {
+    fn what_is_no_image_is_refused_and_never_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image");
         assert!(matches!(inspect(&path), Err(DiskError::Read { .. })));
@@ -211,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_are_told_by_content() {
+    fn formats_are_recognised_by_content() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image.qcow2");
         std::fs::write(&path, [7; 1000]).unwrap();

@@ -69,6 +69,7 @@ mod rename;
 mod seed;
 mod size;
 mod sparse;
+mod text;
 
 pub use backing_file::BackingFile;
 pub use clone::CloneRequest;
@@ -85,3 +86,4 @@ pub use reflink::supports_reflink;
 pub use rename::rename_new;
 pub use seed::{MAX_SEED, SeedRequest};
 pub use sparse::write_sparse;
+pub use text::refuse_text;

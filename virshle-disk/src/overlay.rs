@@ -88,7 +88,7 @@ mod tests {
     use crate::qcow2::Header;
 
     #[test]
-    fn the_header_says_what_was_asked_for() {
+    fn the_header_holds_what_was_asked_for() {
         let file = tempfile::tempfile().unwrap();
         write(&file, Path::new("/images/a.raw"), Format::Raw, 50 << 30).unwrap();
         let header = Header::read(&file).unwrap();

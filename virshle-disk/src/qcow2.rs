@@ -36,7 +36,7 @@ const INCOMPATIBLE_KNOWN: u64 = 0b1_1111;
 /// Where the bits are that a writer clears unless it keeps up what they stand for.
 const AUTOCLEAR_AT: usize = 88;
 
-/// What the header says.
+/// The fields of the header that matter here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) version: u32,
@@ -46,7 +46,7 @@ pub(crate) struct Header {
     pub(crate) l1_offset: u64,
     pub(crate) snapshots: u32,
     pub(crate) backing_file: Option<OsString>,
-    /// The format of the backing file, if the header says it.
+    /// The format of the backing file, if the header has it.
     pub(crate) backing_format: Option<String>,
     pub(crate) compression: ClusterCompression,
     incompatible: u64,
@@ -187,7 +187,7 @@ impl Header {
             )));
         };
         if entries > had {
-            // The header of a stranger may say anything: where the table would go has to be a
+            // An untrusted header may hold anything: where the table would go has to be a
             // cluster of its own, not that of the header, and within the file.
             let end = self.l1_offset.checked_add(had.max(1) * 8);
             let length = file.metadata()?.len();
@@ -291,7 +291,7 @@ mod tests {
 
     /// Regression: growing a stranger's qcow2 wrote over its header; found by fuzzing (beee360).
     #[test]
-    fn a_table_that_cannot_be_where_it_is_said_to_be_is_not_extended() {
+    fn a_table_with_an_impossible_offset_is_not_extended() {
         for offset in [0, 8, 1 << 9, 1 << 16, u64::MAX - 7, u64::MAX << 16] {
             let mut bytes = header();
             bytes[40..48].copy_from_slice(&offset.to_be_bytes());
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn no_header_makes_it_panic() {
+    fn no_header_causes_a_panic() {
         let mut seed = 1_u64;
         for _ in 0..20_000 {
             let mut bytes = header();

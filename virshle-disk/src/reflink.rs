@@ -19,7 +19,7 @@ pub(crate) fn reflink(from: &File, to: &File) -> io::Result<()> {
     reflink_copy::reflink_file(from, to)
 }
 
-/// Returns whether `error` says that these two files can't share extents, and others might.
+/// Whether `error` means that these two files can't share extents, and others might.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     let errnos = [Errno::XDEV, Errno::OPNOTSUPP, Errno::NOTTY, Errno::INVAL, Errno::NOSYS];
     errnos.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))

@@ -3,7 +3,7 @@
 //! # References
 //!
 //! cloud-init's NoCloud data source: a FAT filesystem labelled `CIDATA` with the files `meta-data`,
-//! `user-data` and `network-config` in its root.
+//! `user-data`, `vendor-data` and `network-config` in its root.
 
 use std::io::{self, Cursor, Write};
 use std::os::unix::fs::FileExt;
@@ -68,6 +68,7 @@ impl SeedRequest {
             size_bytes: image.len() as u64,
             method: CloneMethod::Seed,
             source: None,
+            backing_files: Vec::new(),
         })
     }
 

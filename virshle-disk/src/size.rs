@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_told_in_their_unit_and_exactly() {
+    fn sizes_are_displayed_in_their_unit_and_exactly() {
         let shown = |bytes: u64| Size(bytes).to_string();
         assert_eq!(shown(0), "0 B");
         assert_eq!(shown(1023), "1023 B");

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zeros_take_no_room_and_data_stands_where_it_was() {
+    fn zeros_take_no_room_and_data_stays_where_it_was() {
         let mut bytes = vec![0; 1 << 20];
         bytes[5] = 1;
         bytes[300_000..300_010].fill(2);

@@ -1,12 +1,13 @@
-//! Writes a machine's configuration as cloud-hypervisor's command line.
+//! Writes a machine's configuration as cloud-hypervisor's command line: the arguments and their order.
+//! How a part is spelt is in its own file.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::console::{ConsoleConfig, ConsoleMode};
+use crate::options::{Options, quote};
 use crate::vm_config::VmConfig;
 
 impl VmConfig {
@@ -24,29 +25,10 @@ impl VmConfig {
         socket.push(quoted(api_socket.as_os_str()));
         line.option("--api-socket", socket);
         self.payload(&mut line);
-        line.option("--cpus", self.cpus());
-        line.option("--memory", self.memory());
-        line.list(
-            "--disk",
-            self.disks.iter().map(|disk| {
-                let mut options = Options::of(disk);
-                options.rename("vhost_socket", "socket");
-                options.set("image_type", disk.image_type.word());
-                options.take("rate_limiter_config", rate_limiter);
-                options.take("queue_affinity", |list| affinity(list, "queue_index"));
-                options.write()
-            }),
-        );
-        line.list(
-            "--net",
-            self.net.iter().map(|net| {
-                let mut options = Options::of(net);
-                options.rename("vhost_socket", "socket");
-                options.lower("vhost_mode");
-                options.take("rate_limiter_config", rate_limiter);
-                options.write()
-            }),
-        );
+        line.option("--cpus", self.cpus.options().write());
+        line.option("--memory", self.memory.options().write());
+        line.list("--disk", self.disks.iter().map(|disk| disk.options().write()));
+        line.list("--net", self.net.iter().map(|net| net.options().write()));
         line.option("--rng", Options::of(&self.rng).write());
         line.option("--serial", console(&self.serial));
         line.option("--console", console(&self.console));
@@ -65,7 +47,7 @@ impl VmConfig {
                 let mut option = OsString::from("path=");
                 option.push(quoted(rule.path.as_os_str()));
                 option.push(",access=");
-                option.push(rule.access.word());
+                option.push(rule.access.name());
                 option
             }),
         );
@@ -95,37 +77,10 @@ impl VmConfig {
         }
     }
 
-    fn cpus(&self) -> OsString {
-        let mut options = Options::of(&self.cpus);
-        options.rename("boot_vcpus", "boot");
-        options.rename("max_vcpus", "max");
-        options.lower("core_scheduling");
-        options.take("affinity", |list| affinity(list, "vcpu"));
-        options.take("topology", |value| {
-            let names = ["threads_per_core", "cores_per_die", "dies_per_package", "packages"];
-            let numbers = names.map(|name| value[name].to_string());
-            vec![("topology".into(), numbers.join(":"))]
-        });
-        options.take("features", |value| match value["amx"].as_bool() {
-            Some(true) => vec![("features".into(), "amx".into())],
-            _ => Vec::new(),
-        });
-        options.write()
-    }
-
-    fn memory(&self) -> OsString {
-        let mut options = Options::of(&self.memory);
-        if let Some(Value::String(method)) = options.0.get_mut("hotplug_method") {
-            *method = if method == "VirtioMem" { "virtio-mem".into() } else { "acpi".into() };
-        }
-        options.0.remove("zones");
-        options.write()
-    }
-
     fn extras(&self, line: &mut Line) {
         let zones = self.memory.extra.get("zones").and_then(Value::as_array);
         let zones = zones.into_iter().flatten().filter_map(Value::as_object);
-        line.list("--memory-zone", zones.map(|zone| Options(zone.clone()).write()));
+        line.list("--memory-zone", zones.map(|zone| Options::of_object(zone).write()));
         for (key, value) in &self.extra {
             let singular = match key.as_str() {
                 "devices" => "device",
@@ -137,20 +92,19 @@ impl VmConfig {
             let name = format!("--{}", singular.replace('_', "-"));
             match value {
                 Value::Bool(true) => line.0.push(name.into()),
-                Value::Object(object) => line.option(&name, extra(object)),
+                Value::Object(object) => line.option(&name, Options::of_object(object).write()),
                 Value::Array(list) => {
-                    line.list(&name, list.iter().filter_map(Value::as_object).map(extra));
+                    line.list(
+                        &name,
+                        list.iter()
+                            .filter_map(Value::as_object)
+                            .map(|object| Options::of_object(object).write()),
+                    );
                 }
                 _ => {}
             }
         }
     }
-}
-
-fn extra(object: &Map<String, Value>) -> OsString {
-    let mut options = Options(object.clone());
-    options.take("rate_limiter_config", rate_limiter);
-    options.write()
 }
 
 fn console(console: &ConsoleConfig) -> OsString {
@@ -169,29 +123,6 @@ fn console(console: &ConsoleConfig) -> OsString {
     }
 }
 
-/// `{"bandwidth": {"size": …}, "ops": …}` as `bw_size=…,ops_size=…`.
-fn rate_limiter(value: &Value) -> Vec<(String, String)> {
-    let buckets = [("bandwidth", "bw"), ("ops", "ops")];
-    let pairs = buckets.into_iter().filter_map(|(key, prefix)| {
-        let bucket = value[key].as_object()?;
-        Some(
-            bucket
-                .iter()
-                .filter(|(_, number)| number.is_number())
-                .map(move |(name, number)| (format!("{prefix}_{name}"), number.to_string())),
-        )
-    });
-    pairs.flatten().collect()
-}
-
-/// `[{"vcpu": 0, "host_cpus": [1, 2]}]` as `affinity=[0@[1,2]]`.
-fn affinity(list: &Value, key: &str) -> Vec<(String, String)> {
-    let entries = list.as_array().into_iter().flatten();
-    let entries = entries.map(|entry| format!("{}@{}", entry[key], entry["host_cpus"]));
-    let name = if key == "vcpu" { "affinity" } else { "queue_affinity" };
-    vec![(name.into(), format!("[{}]", entries.collect::<Vec<_>>().join(",")))]
-}
-
 struct Line(Vec<OsString>);
 
 impl Line {
@@ -207,78 +138,6 @@ impl Line {
             self.0.push(name.into());
             self.0.extend(values);
         }
-    }
-}
-
-/// `key=value,key=value`.
-struct Options(Map<String, Value>);
-
-impl Options {
-    fn of(config: &impl Serialize) -> Self {
-        match serde_json::to_value(config) {
-            Ok(Value::Object(map)) => Self(map),
-            // A path that isn't UTF-8, which the API takes neither.
-            _ => Self(Map::new()),
-        }
-    }
-
-    fn set(&mut self, key: &str, value: &str) {
-        self.0.insert(key.into(), value.into());
-    }
-
-    fn rename(&mut self, from: &str, to: &str) {
-        if let Some(value) = self.0.remove(from) {
-            self.0.insert(to.into(), value);
-        }
-    }
-
-    fn lower(&mut self, key: &str) {
-        if let Some(Value::String(word)) = self.0.get_mut(key) {
-            *word = word.to_lowercase();
-        }
-    }
-
-    /// Replaces a nested value by plain ones.
-    fn take(&mut self, key: &str, plain: impl Fn(&Value) -> Vec<(String, String)>) {
-        if let Some(value) = self.0.remove(key) {
-            let pairs = plain(&value).into_iter();
-            self.0.extend(pairs.map(|(name, text)| (name, Value::from(text))));
-        }
-    }
-
-    fn write(&self) -> OsString {
-        let pairs = self.0.iter().filter_map(|(key, value)| {
-            Some(match value {
-                Value::Bool(true) => format!("{key}=on"),
-                Value::Bool(false) => format!("{key}=off"),
-                Value::Number(number) => format!("{key}={number}"),
-                // A list that is written already.
-                Value::String(text) if text.starts_with('[') => format!("{key}={text}"),
-                Value::String(text) => format!("{key}={}", quote(text)),
-                Value::Array(list) => format!("{key}=[{}]", plain_list(list)?),
-                Value::Null | Value::Object(_) => return None,
-            })
-        });
-        pairs.collect::<Vec<_>>().join(",").into()
-    }
-}
-
-fn plain_list(list: &[Value]) -> Option<String> {
-    let texts = list.iter().map(|value| match value {
-        Value::String(text) => Some(quote(text)),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    });
-    Some(texts.collect::<Option<Vec<_>>>()?.join(","))
-}
-
-/// Quotes a value whose characters the option parser would take for its own.
-fn quote(text: &str) -> String {
-    if text.contains([',', '[', ']', '"']) {
-        // Inside quotes, a doubled quote stands for one.
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
     }
 }
 
@@ -311,7 +170,7 @@ mod tests {
         .extra("balloon", json!({"size": 1024, "deflate_on_oom": true}))
         .confined([]);
         let line = config.command_line(Path::new("cloud-hypervisor"), Path::new("/ch.sock"));
-        let line: Vec<_> = line.iter().map(|word| word.to_str().unwrap()).collect();
+        let line: Vec<_> = line.iter().map(|arg| arg.to_str().unwrap()).collect();
         assert_eq!(
             line,
             [
@@ -366,12 +225,8 @@ mod tests {
         });
         let config = VmConfig::new(cpus, MemoryConfig::new(1), PayloadConfig::firmware("/f"));
         let line = config.disk(disk).command_line(Path::new("ch"), Path::new("/s"));
-        let has = |word: &str| line.iter().any(|other| other == word);
-        assert!(
-            has("image_type=raw,path=/d,bw_refill_time=100,bw_size=5")
-                || has("bw_refill_time=100,bw_size=5,image_type=raw,path=/d"),
-            "{line:?}"
-        );
+        let has = |wanted: &str| line.iter().any(|arg| arg == wanted);
+        assert!(has("bw_refill_time=100,bw_size=5,image_type=raw,path=/d"), "{line:?}");
         assert!(has("affinity=[0@[1,2]],boot=2,max=2,topology=1:2:1:1"), "{line:?}");
     }
 }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::options::{Options, affinity};
+
 /// The virtual processors of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -78,6 +80,29 @@ impl CpusConfig {
     pub fn nested(mut self, nested: bool) -> Self {
         self.nested = Some(nested);
         self
+    }
+}
+
+impl CpusConfig {
+    /// The value of `--cpus`.
+    pub(crate) fn options(&self) -> Options {
+        let grouped = |groups: CpuTopology| {
+            let CpuTopology { threads_per_core, cores_per_die, dies_per_package, packages } =
+                groups;
+            format!("{threads_per_core}:{cores_per_die}:{dies_per_package}:{packages}")
+        };
+        let pairs = self.affinity.iter();
+        let pairs =
+            pairs.map(|of| (of.vcpu.to_string(), format!("{:?}", of.host_cpus).replace(' ', "")));
+        let scheduling = self.extra.get("core_scheduling").and_then(Value::as_str);
+        let amx = self.extra.get("features").and_then(|features| features["amx"].as_bool());
+        Options::of(self)
+            .rename("boot_vcpus", "boot")
+            .rename("max_vcpus", "max")
+            .set("topology", self.topology.map(grouped))
+            .set("affinity", affinity(pairs))
+            .set("core_scheduling", scheduling.map(str::to_lowercase))
+            .set("features", amx.filter(|amx| *amx).map(|_| "amx"))
     }
 }
 

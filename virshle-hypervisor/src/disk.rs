@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::memory::is_false;
+use crate::options::{Options, affinity};
 
 /// A disk of a machine.
 ///
@@ -65,7 +66,7 @@ pub enum ImageType {
 
 impl ImageType {
     /// The name on cloud-hypervisor's command line.
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
@@ -77,6 +78,18 @@ impl ImageType {
 }
 
 impl DiskConfig {
+    /// The value of `--disk`.
+    pub(crate) fn options(&self) -> Options {
+        let queues = self.extra.get("queue_affinity").and_then(Value::as_array);
+        let pairs = queues.into_iter().flatten();
+        let pairs = pairs.map(|of| (of["queue_index"].to_string(), of["host_cpus"].to_string()));
+        Options::of(self)
+            .rename("vhost_socket", "socket")
+            .set("image_type", Some(self.image_type.name()))
+            .set("queue_affinity", affinity(pairs))
+            .rate_limiter(&self.extra)
+    }
+
     /// A disk that lies in `path`.
     pub fn new(path: impl Into<PathBuf>, image_type: ImageType) -> Self {
         Self {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::cage::{CageError, CageLack};
 use crate::http::AnswerError;
 use crate::version::Version;
 
@@ -36,7 +37,7 @@ pub enum HypervisorError {
     #[error("cannot understand the answer to {what} from {}", .socket.display())]
     Malformed { what: String, socket: PathBuf, source: AnswerError },
 
-    /// cloud-hypervisor understood the request and said no.
+    /// cloud-hypervisor understood the request and refused it.
     #[error("cloud-hypervisor refused {what} (status {status})")]
     Refused {
         /// The request, as `vm.boot`.
@@ -69,6 +70,10 @@ pub enum HypervisorError {
     #[error("cannot run {}", .program.display())]
     Run { program: PathBuf, source: io::Error },
 
+    /// The process can't be confined as asked, and so is not started.
+    #[error("cannot confine {}", .program.display())]
+    Cage { program: PathBuf, source: CageError },
+
     /// The program ran and ended before it answered.
     #[error("{} ended while it started{}", .program.display(), InBrackets(*.status))]
     Died {
@@ -89,6 +94,10 @@ pub enum HypervisorError {
     #[error("process {pid} ({program}) listens at {} and isn't cloud-hypervisor", .socket.display())]
     Foreign { socket: PathBuf, pid: u32, program: String },
 
+    /// The program started cloud-hypervisor as another process, and stays in its place.
+    #[error("{} runs as process {pid} ({found}) and did not become cloud-hypervisor", .program.display())]
+    Wrapped { program: PathBuf, pid: u32, found: String },
+
     /// The processes of this host can't be listed.
     #[error("cannot list the processes of this host")]
     Processes { source: io::Error },
@@ -97,7 +106,7 @@ pub enum HypervisorError {
     #[error("cannot {what} process {pid}")]
     Process { what: &'static str, pid: u32, source: io::Error },
 
-    /// The program doesn't say a version that this crate understands.
+    /// The program prints no version that this crate understands.
     #[error("cannot find a version in {output:?}, which {} --version printed", .program.display())]
     VersionUnknown { program: PathBuf, output: String },
 
@@ -165,6 +174,10 @@ impl HypervisorError {
             Self::Run { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "the program must be an executable file"
             }
+            Self::Cage {
+                source: CageError::Lacking { lack: CageLack::Landlock { .. } }, ..
+            } => "Linux 6.2 or later has it, where the kernel parameter lsm= names landlock",
+            Self::Wrapped { .. } => "a script has to end with: exec cloud-hypervisor \"$@\"",
             Self::VersionUnknown { .. } => "is it cloud-hypervisor?",
             Self::TooOld { .. } => "install a newer cloud-hypervisor",
             Self::VsockRefused { .. } => "the service may not have started in the guest yet",
@@ -191,7 +204,7 @@ impl HypervisorError {
 /// no machine.
 const NOT_FOUND: u16 = 404;
 
-/// Finds the remedy in what cloud-hypervisor wrote, where nothing but its text says what is wrong.
+/// Finds the remedy in what cloud-hypervisor wrote, where nothing but its text shows what is wrong.
 ///
 /// But for a machine that isn't there (404) it answers a request that failed with status 500 and a
 /// chain of prose, and a process that ends before it answers has status 1 and a log: only the
@@ -310,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_number_is_found_wherever_it_stands_in_the_chain() {
+    fn an_error_number_is_found_anywhere_in_the_chain() {
         let texts = ["cannot bind", "Address already in use (os error 98): vsock", "(os error x)"];
         let chain = Cause::chain(texts.map(str::to_owned)).unwrap();
         assert_eq!(chain.os_errors().collect::<Vec<_>>(), [98]);
@@ -319,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_tells_what_was_awaited() {
+    fn a_timeout_names_what_was_awaited() {
         let error = HypervisorError::Silent {
             what: "vm.boot".into(),
             socket: "/run/ch.sock".into(),

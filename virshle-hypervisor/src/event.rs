@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::HypervisorError;
+use crate::untrusted_file::open_untrusted;
 
 /// The most bytes of one event.
 const MAX_EVENT: usize = 1 << 20;
@@ -59,7 +60,7 @@ impl EventReader {
     ///
     /// [`HypervisorError::Events`].
     pub fn open(path: &Path) -> Result<Self, HypervisorError> {
-        let file = File::open(path)
+        let file = open_untrusted(path)
             .map_err(|source| HypervisorError::Events { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), file, rest: Vec::new() })
     }
@@ -91,20 +92,8 @@ impl EventReader {
     }
 
     fn parse(&mut self, events: &mut Vec<Event>) -> Result<(), HypervisorError> {
-        let mut stream = serde_json::Deserializer::from_slice(&self.rest).into_iter();
-        let mut read = 0;
-        let malformed = loop {
-            match stream.next() {
-                Some(Ok(event)) => {
-                    events.push(event);
-                    read = stream.byte_offset();
-                }
-                None => break None,
-                Some(Err(error)) if error.is_eof() => break None,
-                Some(Err(error)) => break Some(error),
-            }
-        };
-        self.rest.drain(..read);
+        let (rest, malformed) = parse(std::mem::take(&mut self.rest), events);
+        self.rest = rest;
         match malformed {
             None => Ok(()),
             Some(source) => {
@@ -114,6 +103,25 @@ impl EventReader {
     }
 }
 
+/// Takes the whole events at the beginning of `bytes`, and gives back what comes after them.
+fn parse(mut bytes: Vec<u8>, events: &mut Vec<Event>) -> (Vec<u8>, Option<serde_json::Error>) {
+    let mut stream = serde_json::Deserializer::from_slice(&bytes).into_iter();
+    let mut read = 0;
+    let malformed = loop {
+        match stream.next() {
+            Some(Ok(event)) => {
+                events.push(event);
+                read = stream.byte_offset();
+            }
+            None => break None,
+            Some(Err(error)) if error.is_eof() => break None,
+            Some(Err(error)) => break Some(error),
+        }
+    };
+    bytes.drain(..read);
+    (bytes, malformed)
+}
+
 /// Reads the events of a file, as far as they are complete.
 ///
 /// # Errors
@@ -121,6 +129,22 @@ impl EventReader {
 /// As [`EventReader::open`] and [`EventReader::read_new`].
 pub fn read_events(path: &Path) -> Result<Vec<Event>, HypervisorError> {
     EventReader::open(path)?.read_new()
+}
+
+/// Reads the events at the end of a file, however long it is: those of its last 64 KiB. Of a file whose
+/// beginning was cut away, the first whole event is the first.
+pub(crate) fn last_events(path: &Path) -> Result<Vec<Event>, HypervisorError> {
+    let failed = |source| HypervisorError::Events { path: path.to_owned(), source };
+    let text = crate::log::read_end(path).map_err(failed)?;
+    let parse = |text: &str| {
+        let (mut events, rest) = (Vec::new(), text.as_bytes().to_vec());
+        parse(rest, &mut events).1.map(|source| (path.to_owned(), source)).map_or(Ok(events), Err)
+    };
+    let malformed = |(path, source)| HypervisorError::EventsMalformed { path, source };
+    parse(&text).or_else(|error| match text.split_once("\n\n{") {
+        Some((_, rest)) => parse(&format!("{{{rest}")).map_err(malformed),
+        None => Err(malformed(error)),
+    })
 }
 
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -169,6 +193,23 @@ mod tests {
         assert_eq!(events[0].timestamp, Duration::new(1, 2));
         assert_eq!(events[1].properties["id"], "_net1");
         assert_eq!(read_events(&path).unwrap(), events);
+    }
+
+    #[test]
+    fn the_last_events_of_a_long_or_cut_file_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.json");
+        let text = format!("{}{RESET}", BOOTED.repeat(2000));
+        for from in [0, 1, 10, 100] {
+            std::fs::write(&path, &text[from..]).unwrap();
+            let events = last_events(&path).unwrap();
+            assert!(events.len() > 300 && events.len() < 2000, "{from}");
+            assert!(events.last().unwrap().is("virtio-device", "reset"));
+        }
+        std::fs::write(&path, &format!("{BOOTED}{RESET}")[20..]).unwrap();
+        assert_eq!(last_events(&path).unwrap().len(), 1);
+        std::fs::write(&path, "nonsense").unwrap();
+        assert!(last_events(&path).is_err());
     }
 
     #[test]

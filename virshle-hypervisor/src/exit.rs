@@ -2,23 +2,25 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::event::read_events;
+use crate::event::{Event, last_events};
 use crate::log::read_end;
 
-/// How a run of cloud-hypervisor ended. Its exit status doesn't say: it is 0 in nearly all cases.
+/// How a run of cloud-hypervisor ended. Its exit status doesn't show it: it is 0 in nearly all cases.
 ///
 /// Exhaustive on purpose: who converts it must decide what becomes of a new reason, so adding one
 /// is a breaking change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExitReason {
-    /// The guest powered itself off, of itself or because the power button was pressed.
+    /// The guest powered itself off, of itself or because the power button was pressed; or nothing shows
+    /// that it was another's wish.
     GuestPowerOff,
     /// The host ended it: by the API, or by a signal that it handles.
     HostShutdown,
     /// It broke, or was killed.
     Crashed,
-    /// The files don't say.
+    /// The files don't show it.
     Unknown,
 }
 
@@ -35,13 +37,17 @@ impl fmt::Display for ExitReason {
 
 /// Returns how a run ended, once the process is gone, from its event file and its log.
 ///
-/// The events distinguish an orderly end from others, and the log, at
-/// [`Verbosity::Info`](crate::Verbosity::Info) or more, whose wish it was. A process killed with
-/// SIGKILL, by us, by the kernel for want of memory, or by a power cut, reads as
-/// [`Crashed`](ExitReason::Crashed): the caller who did it knows better.
+/// The events distinguish an orderly end from others, and the log reports a vCPU or a thread that
+/// failed, after which the end is orderly, too. The log of
+/// [`Verbosity::Info`](crate::Verbosity::Info) or more shows as well whose wish an orderly end was; a
+/// shorter one doesn't, and then the end of a machine that ran reads as
+/// [`GuestPowerOff`](ExitReason::GuestPowerOff), and that of a process without one as
+/// [`HostShutdown`](ExitReason::HostShutdown). A process killed with SIGKILL, by us, by the kernel for
+/// want of memory, or by a power cut, reads as [`Crashed`](ExitReason::Crashed). In each case the
+/// caller who did it knows better.
 pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
     let log = read_end(log_file).unwrap_or_default();
-    let events = match read_events(event_file) {
+    let events = match last_events(event_file) {
         Ok(events) => events,
         Err(error) => {
             tracing::debug!(%error, "cannot read the events of the last run");
@@ -52,74 +58,108 @@ pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
         return ExitReason::Unknown;
     }
     let last = |words: &str| log.rfind(words);
-    // The last events may be missing from their file: the process ends without waiting for the
-    // thread that writes them. The log has them too.
-    let orderly = events.iter().any(|event| event.is("vmm", "shutdown"))
-        || last("source = vmm event = shutdown").is_some();
+    let orderly = is_orderly(&events) || last("source = vmm event = shutdown").is_some();
     match (last("VM guest exit event"), last("VM exit event")) {
         _ if !orderly => ExitReason::Crashed,
         (Some(guest), exit) if exit.is_none_or(|exit| exit < guest) => ExitReason::GuestPowerOff,
         // A vCPU or device that fails asks for the same exit as a signal.
-        (_, Some(exit)) if failed(&log[..exit]) => ExitReason::Crashed,
+        _ if failed(&events, &log) => ExitReason::Crashed,
         (_, Some(_)) => ExitReason::HostShutdown,
         _ if last("VmmShutdown").is_some() => ExitReason::HostShutdown,
-        _ => ExitReason::Unknown,
+        _ if events.iter().any(|event| event.source == "vm") => ExitReason::GuestPowerOff,
+        _ => ExitReason::HostShutdown,
     }
 }
 
-/// Returns whether the log of the last boot reports a thread that failed, which it may do before
-/// the boot is done.
-fn failed(log: &str) -> bool {
-    let boots = ["event = booting", "event = rebooting"];
-    let boot = boots.iter().filter_map(|words| log.rfind(words)).max().unwrap_or_default();
-    ["VCPU generated error", "thread panicked"].iter().any(|words| log[boot..].contains(words))
+/// Whether the events lead to the end of the process. The very last of them may be missing: the process
+/// ends without waiting for the thread that writes them.
+fn is_orderly(events: &[Event]) -> bool {
+    let of_life = |event: &&Event| event.source == "vm" || event.source == "vmm";
+    events.iter().rfind(of_life).is_some_and(|event| {
+        event.is("vmm", "shutdown") || event.is("vm", "shutdown") || event.is("vm", "deleted")
+    })
+}
+
+/// Returns whether the log reports a thread that failed in the last boot, which it may do before the
+/// boot is done.
+fn failed(events: &[Event], log: &str) -> bool {
+    let is_boot = |event: &&Event| event.is("vm", "booting") || event.is("vm", "rebooting");
+    let boot = events.iter().rfind(is_boot).map(|event| event.timestamp).unwrap_or_default();
+    let failures = ["VCPU generated error", "thread panicked"];
+    log.lines()
+        .filter(|line| failures.iter().any(|words| line.contains(words)))
+        // A line whose time can't be read may be the one.
+        .any(|line| timestamp(line).is_none_or(|time| time >= boot))
+}
+
+/// The time of a line of the log, from the start of the process: `cloud-hypervisor:   1.234567s: …`.
+fn timestamp(line: &str) -> Option<Duration> {
+    let (_, rest) = line.split_once(": ")?;
+    let (seconds, _) = rest.split_once("s: ")?;
+    Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Events a second apart.
     fn reason(events: &[&str], log: &str) -> ExitReason {
         let directory = tempfile::tempdir().unwrap();
         let (event_file, log_file) =
             (directory.path().join("events"), directory.path().join("log"));
-        let event = |words: &&str| {
+        let event = |(second, words): (usize, &&str)| {
             let (source, event) = words.split_once(' ').unwrap();
             format!(
-                r#"{{"timestamp":{{"secs":0,"nanos":0}},"source":"{source}","event":"{event}"}}"#
+                r#"{{"timestamp":{{"secs":{second},"nanos":0}},"source":"{source}","event":"{event}"}}"#
             )
         };
-        std::fs::write(&event_file, events.iter().map(event).collect::<String>()).unwrap();
+        let events: String = events.iter().enumerate().map(event).collect();
+        std::fs::write(&event_file, events).unwrap();
         std::fs::write(&log_file, log).unwrap();
         exit_reason(&event_file, &log_file)
     }
 
-    const ORDERLY: [&str; 3] = ["vm booted", "vm shutdown", "vmm shutdown"];
+    const ORDERLY: [&str; 4] = ["vm booting", "vm booted", "vm shutdown", "vmm shutdown"];
 
     #[test]
-    fn the_log_tells_whose_wish_an_orderly_end_was() {
+    fn a_verbose_log_shows_who_asked_for_an_orderly_end() {
         let guest = "INFO:x -- VM guest exit event\n";
         assert_eq!(reason(&ORDERLY, guest), ExitReason::GuestPowerOff);
         assert_eq!(reason(&ORDERLY, "INFO:x -- VM exit event\n"), ExitReason::HostShutdown);
         assert_eq!(reason(&ORDERLY, "API request event: VmmShutdown"), ExitReason::HostShutdown);
-        assert_eq!(reason(&ORDERLY, ""), ExitReason::Unknown);
         // The event file may lack the last events.
         let log = format!("{guest}INFO:x -- Event: source = vmm event = shutdown \n");
         assert_eq!(reason(&["vm booted"], &log), ExitReason::GuestPowerOff);
     }
 
     #[test]
+    fn without_one_an_orderly_end_of_what_ran_is_the_guests() {
+        assert_eq!(reason(&ORDERLY, ""), ExitReason::GuestPowerOff);
+        assert_eq!(reason(&ORDERLY[..3], "WARN:x"), ExitReason::GuestPowerOff);
+        let reset = ["vm booted", "vm shutdown", "virtio-device reset"];
+        assert_eq!(reason(&reset, ""), ExitReason::GuestPowerOff);
+        assert_eq!(reason(&["vmm starting", "vmm shutdown"], ""), ExitReason::HostShutdown);
+    }
+
+    #[test]
     fn a_thread_that_fails_is_a_crash_though_the_end_is_orderly() {
-        let failure = "event = booting\nERROR:x -- VCPU generated error: x\nevent = booted\n\
-             VM exit event\n";
-        assert_eq!(reason(&ORDERLY, failure), ExitReason::Crashed);
-        let before = "VCPU generated error\nevent = rebooting\nVM exit event\n";
-        assert_eq!(reason(&ORDERLY, before), ExitReason::HostShutdown);
+        let line = |second: &str| {
+            format!("cloud-hypervisor:   {second}s: <vcpu0> ERROR:x -- VCPU generated error: y\n")
+        };
+        assert_eq!(reason(&ORDERLY, &line("0.006956")), ExitReason::Crashed);
+        assert_eq!(reason(&ORDERLY, "VCPU generated error"), ExitReason::Crashed);
+        let again = ["vm booting", "vm booted", "vm rebooting", "vm rebooted", "vm shutdown"];
+        assert_eq!(reason(&again, &line("1.500000")), ExitReason::GuestPowerOff);
+        assert_eq!(reason(&again, &line("2.500000")), ExitReason::Crashed);
+        let verbose = format!("{}VM exit event", line("1.500000"));
+        assert_eq!(reason(&again, &verbose), ExitReason::HostShutdown);
     }
 
     #[test]
     fn events_that_stop_short_are_a_crash() {
         assert_eq!(reason(&["vm booted"], ""), ExitReason::Crashed);
+        assert_eq!(reason(&["vm shutdown", "vm booting", "vm booted"], ""), ExitReason::Crashed);
         assert_eq!(reason(&[], "INFO:x -- v53.0 starting"), ExitReason::Crashed);
         assert_eq!(reason(&[], ""), ExitReason::Unknown);
         let nowhere = Path::new("/nowhere/file");

@@ -57,7 +57,7 @@ impl Client {
         self.put_json("vm.resize", resize)
     }
 
-    /// Tells a running guest that its disk has grown, and grows the image (`vm.resize-disk`). The
+    /// Notifies a running guest that its disk has grown, and grows the image (`vm.resize-disk`). The
     /// size is a multiple of 512 bytes.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub enum AnswerError {
     /// The body isn't the JSON that the request is answered with.
     #[error("the body of the answer isn't what was expected")]
     Json(#[from] serde_json::Error),
-    /// The status says success, the body is missing.
+    /// The status is success, the body is missing.
     #[error("the answer has no body")]
     Empty,
 }
@@ -78,7 +78,7 @@ pub(crate) struct Connection {
     pub(crate) used: bool,
 }
 
-/// What the server said.
+/// The server's answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,

@@ -38,7 +38,7 @@ pub enum LandlockAccess {
 }
 
 impl LandlockAccess {
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Read => "r",
             Self::Write => "w",

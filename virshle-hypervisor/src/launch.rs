@@ -13,16 +13,19 @@ use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use crate::HypervisorError;
+use crate::cage::{Cage, CageError, PreparedCage};
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::Cause;
-use crate::log::{last_lines, rotate};
+use crate::log::{is_routine, last_lines, rotate};
+use crate::program::find_program;
 use crate::program_version::version;
 use crate::sys::{self, Handover};
 use crate::terminal::Terminal;
+use crate::untrusted_file::open_untrusted_with;
 use crate::version::Version;
 use crate::vmm::Vmm;
-use crate::watcher::{Ended, Watcher, pipe};
+use crate::watcher::{Ended, Watcher, failed_step, pipe};
 
 /// How long one that ended too early may take to print its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,11 +34,12 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verbosity {
-    /// What went wrong.
-    Warn,
-    /// Also what happened, which [`exit_reason`](crate::exit_reason) needs; the configuration,
-    /// with its [`oem_strings`](crate::PlatformConfig::oem_strings), is part of it.
+    /// What went wrong, which [`exit_reason`](crate::exit_reason) needs.
     #[default]
+    Warn,
+    /// Also what happened: a line for each access of the guest's to a port or address at which nothing
+    /// is, without end. The configuration, with its
+    /// [`oem_strings`](crate::PlatformConfig::oem_strings), is part of it.
     Info,
     /// Also how.
     Debug,
@@ -61,9 +65,11 @@ pub enum Seccomp {
 
 /// A cloud-hypervisor process to be started.
 ///
-/// The process is detached: it has its own session, inherits no descriptor and no ambient
-/// capability, and lives on when its starter ends. Its API socket is created here, private to the
-/// user, and handed over as a descriptor, so that no one waits for it to appear.
+/// The process is detached: it has its own session, inherits no descriptor, no ambient capability and
+/// of the environment `PATH` alone, and lives on when its starter ends. Its API socket, its log and
+/// its event file are created here, private to the starter's user, and handed over as descriptors: no
+/// one waits for them to appear, and the process needs no right to create them. A [`cage`](Self::cage)
+/// takes more from it.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is started before `spawn`"]
 pub struct Launch {
@@ -77,6 +83,7 @@ pub struct Launch {
     working_folder: PathBuf,
     start_timeout: Duration,
     arguments: Vec<OsString>,
+    cage: Option<Cage>,
 }
 
 impl Launch {
@@ -93,6 +100,7 @@ impl Launch {
             working_folder: "/".into(),
             start_timeout: Duration::from_secs(10),
             arguments: Vec::new(),
+            cage: None,
         }
     }
 
@@ -150,6 +158,12 @@ impl Launch {
         self
     }
 
+    /// Runs the process in a cage: all its threads are born there.
+    pub fn cage(mut self, cage: Cage) -> Self {
+        self.cage = Some(cage);
+        self
+    }
+
     /// Starts the process and waits until it answers.
     ///
     /// A socket in the place of the API socket at which no process listens is removed first. On
@@ -159,10 +173,12 @@ impl Launch {
     ///
     /// [`InUse`](HypervisorError::InUse), [`Bind`](HypervisorError::Bind),
     /// [`Log`](HypervisorError::Log) before anything is started;
+    /// [`Cage`](HypervisorError::Cage) if its cage can't be built,
     /// [`Run`](HypervisorError::Run) if the program can't be run,
     /// [`Died`](HypervisorError::Died) with the end of its log if it ended,
     /// [`Silent`](HypervisorError::Silent) if it didn't answer in time,
-    /// [`TooOld`](HypervisorError::TooOld), and what else [`Client::ping`] may fail with.
+    /// [`TooOld`](HypervisorError::TooOld), [`Wrapped`](HypervisorError::Wrapped) if the program runs
+    /// cloud-hypervisor without becoming it, and what else [`Client::ping`] may fail with.
     pub fn spawn(&self) -> Result<Vmm, HypervisorError> {
         self.spawn_while(|| ())
     }
@@ -194,36 +210,49 @@ impl Launch {
         deadline: &Deadline,
         work: impl FnOnce(),
     ) -> Result<Vmm, HypervisorError> {
+        // Before anything is put aside.
+        let program = self.program()?;
+        let cage = self.cage.as_ref().map(|cage| cage.prepare(&program)).transpose();
+        let cage = cage.map_err(|error| match error {
+            CageError::File { path, source } if path == program => self.cannot_run(source),
+            error => self.cannot_cage(error),
+        })?;
         let log = self.open_log()?;
-        if let Some(events) = &self.event_file {
-            rotate(events)?;
-        }
-        let watcher = self.run(socket, &log, listener)?;
+        let events = self.event_file.as_deref().map(open_log).transpose()?;
+        let watcher = self.run(&program, socket, listener, Files { log, events }, cage)?;
         work();
         let vmm = self.greet(socket, deadline, watcher)?;
         tracing::info!(pid = vmm.pid(), socket = %socket.display(), "VMM started");
         Ok(vmm)
     }
 
+    /// The program as a path.
+    fn program(&self) -> Result<PathBuf, HypervisorError> {
+        let cannot_run = || self.cannot_run(io::ErrorKind::NotFound.into());
+        find_program(&self.program).ok_or_else(cannot_run)
+    }
+
     fn run(
         &self,
+        program: &Path,
         socket: &Path,
-        log: &File,
         listener: OwnedFd,
+        files: Files,
+        cage: Option<PreparedCage>,
     ) -> Result<Watcher, HypervisorError> {
-        let cannot_run = |source| HypervisorError::Run { program: self.program.clone(), source };
-        let program = match self.program.components().count() {
-            1 if !self.program.is_absolute() => self.program.clone(),
-            _ => std::path::absolute(&self.program).map_err(cannot_run)?,
-        };
+        let cannot_run = |source| self.cannot_run(source);
+        let Files { log, events } = files;
         let mut command = Command::new(program);
+        command.env_clear();
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
         command.arg("--api-socket").arg(api_socket(listener.as_raw_fd(), socket));
-        if let Some(events) = &self.event_file {
-            let events = std::path::absolute(events)
-                .map_err(|source| HypervisorError::Log { path: events.clone(), source })?;
-            let mut option = OsString::from("path=");
-            option.push(events);
-            command.arg("--event-monitor").arg(option);
+        let mut kept = Vec::new();
+        if let Some(events) = events {
+            let events = sys::above_standard(events.as_fd()).map_err(cannot_run)?;
+            command.arg("--event-monitor").arg(format!("fd={}", events.as_raw_fd()));
+            kept.push(events);
         }
         match self.verbosity {
             Verbosity::Warn => &mut command,
@@ -240,22 +269,32 @@ impl Launch {
         command.args(&self.arguments).current_dir(&self.working_folder).stdin(Stdio::null());
         command.stdout(log.try_clone().map_err(cannot_run)?);
         command.stderr(log.try_clone().map_err(cannot_run)?);
-        let mut kept = None;
         if let Some(path) = &self.serial_log {
             let terminal = Terminal::open().map_err(cannot_run)?;
             command.stdin(terminal.upper).stdout(open_log(path)?);
-            kept = Some(sys::above_standard(terminal.lower.as_fd()).map_err(cannot_run)?);
+            kept.push(sys::above_standard(terminal.lower.as_fd()).map_err(cannot_run)?);
         }
 
         let (status, status_end) = pipe().map_err(cannot_run)?;
         let (release_end, release) = pipe().map_err(cannot_run)?;
         sys::detach(
             &mut command,
-            Handover { listener, kept, status: status_end, release: release_end },
+            Handover {
+                listener,
+                kept,
+                status: status_end,
+                release: release_end,
+                cage: cage.map(PreparedCage::into_entry),
+            },
         );
         tracing::debug!(?command, "starting");
-        let child = command.spawn().map_err(cannot_run)?;
-        Ok(Watcher::new(child, status, release))
+        match command.spawn() {
+            Ok(child) => Ok(Watcher::new(child, status, release)),
+            Err(source) => Err(match failed_step(status) {
+                Some(step) => self.cannot_cage(CageError::Apply { step, source }),
+                None => cannot_run(source),
+            }),
+        }
     }
 
     /// Waits until the process answers, and checks who answered.
@@ -284,7 +323,13 @@ impl Launch {
                 Some(version) if version < Version::MINIMUM => {
                     HypervisorError::TooOld { program: self.program.clone(), version }
                 }
-                _ => return Ok(vmm),
+                // What is not recognised later can't be stopped later.
+                _ => match vmm.unrecognised(&self.program) {
+                    Some(found) => {
+                        HypervisorError::Wrapped { program: self.program.clone(), pid, found }
+                    }
+                    None => return Ok(vmm),
+                },
             },
             Err(HypervisorError::Silent { what, socket, .. }) => {
                 let timeout = self.start_timeout;
@@ -297,7 +342,8 @@ impl Launch {
             }
             Err(error) => error,
         };
-        if let Err(error) = vmm.kill() {
+        // The process leads a session of its own: what it has started is ended with it.
+        if let Err(error) = vmm.kill_group() {
             tracing::warn!(%error, pid, "a process that failed to start is left");
         }
         vmm.wait_exit(Duration::from_secs(5));
@@ -317,7 +363,7 @@ impl Launch {
                     output: self
                         .log_file
                         .as_deref()
-                        .and_then(|log| Cause::chain(last_lines(log, 10))),
+                        .and_then(|log| Cause::chain(telling(last_lines(log, 10)))),
                 },
             },
         }
@@ -356,6 +402,14 @@ impl Launch {
         open_log(self.log_file.as_deref().unwrap_or(Path::new("/dev/null")))
     }
 
+    fn cannot_run(&self, source: io::Error) -> HypervisorError {
+        HypervisorError::Run { program: self.program.clone(), source }
+    }
+
+    fn cannot_cage(&self, source: CageError) -> HypervisorError {
+        HypervisorError::Cage { program: self.program.clone(), source }
+    }
+
     fn cannot_bind(&self, source: io::Error) -> HypervisorError {
         HypervisorError::Bind { socket: self.api_socket.clone(), source }
     }
@@ -365,21 +419,34 @@ impl Launch {
     }
 }
 
+/// The files that a process writes to through descriptors.
+struct Files {
+    log: File,
+    events: Option<File>,
+}
+
+/// Those of the lines that are not routine; all of them, if they all are.
+fn telling(lines: Vec<String>) -> Vec<String> {
+    let telling: Vec<String> = lines.iter().filter(|line| !is_routine(line)).cloned().collect();
+    if telling.is_empty() { lines } else { telling }
+}
+
 /// Begins a log, and keeps the one before it.
 fn open_log(path: &Path) -> Result<File, HypervisorError> {
-    if path != Path::new("/dev/null") {
-        rotate(path)?;
-    }
     // Appending, because output and errors come through descriptors of their own.
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    let opened = opened.and_then(|file| {
-        // Whatever the umask says; /dev/null stays as it is.
-        if file.metadata()?.is_file() {
-            fchmod(&file, Mode::RUSR | Mode::WUSR)?;
-        }
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let failed = |source| HypervisorError::Log { path: path.to_owned(), source };
+    if path == Path::new("/dev/null") {
+        return options.open(path).map_err(failed);
+    }
+    rotate(path)?;
+    let opened = open_untrusted_with(path, &options).and_then(|file| {
+        // Whatever the umask says.
+        fchmod(&file, Mode::RUSR | Mode::WUSR)?;
         Ok(file)
     });
-    opened.map_err(|source| HypervisorError::Log { path: path.to_owned(), source })
+    opened.map_err(failed)
 }
 
 /// The option of the API socket. cloud-hypervisor takes the descriptor; the path is there for

@@ -9,6 +9,7 @@
 //! - [`Launch`] starts a detached process: it lives on when its starter ends.
 //! - [`Vmm`] is a running process, found by its API socket alone, without a pid file. Dropping it
 //!   leaves the process alone; [`KillOnDrop`] ends one whose start fails half-way.
+//! - A [`Cage`] keeps it, with all its threads, from everything but its machine.
 //! - [`Client`] calls every endpoint of the API, with deadlines, and passes descriptors.
 //! - [`VmConfig`] is what a machine is made of, and [`VmConfig::command_line`] the same for people.
 //! - [`EventReader`] and [`exit_reason`] report what happened, [`connect_vsock`] reaches the guest.
@@ -61,6 +62,7 @@
 #![deny(missing_docs)]
 
 mod boot;
+mod cage;
 mod client;
 mod command_line;
 mod confine;
@@ -75,29 +77,38 @@ mod firmware;
 mod hotplug;
 mod http;
 mod kill_on_drop;
+mod kvm;
 mod landlock;
 mod launch;
 mod log;
 mod memory;
 mod migration;
 mod net;
+mod options;
 mod payload;
 mod platform;
+mod program;
 mod program_version;
 mod qcow2_fault;
 mod rng;
 mod snapshot;
-#[expect(unsafe_code, reason = "credentials of a peer, landlock, what a forked child may do")]
+#[expect(unsafe_code, reason = "credentials of a peer, landlock, KVM, what a forked child may do")]
 mod sys;
 mod terminal;
+mod untrusted_file;
 mod version;
 mod vm_config;
 mod vm_info;
 mod vmm;
 mod vsock;
 mod watcher;
+mod wrapper;
 
 pub use boot::PendingBoot;
+pub use cage::{
+    CAGE_MIN_LANDLOCK_ABI, Cage, CageAccess, CageError, CageLack, Connections, Identity,
+    PreparedCage, Strictness, cage_lacks,
+};
 pub use client::Client;
 pub use console::{ConsoleConfig, ConsoleMode};
 pub use cpus::{CpuAffinity, CpuTopology, CpusConfig};
@@ -109,22 +120,26 @@ pub use firmware::{find_firmware, firmware_places};
 pub use hotplug::Resize;
 pub use http::AnswerError;
 pub use kill_on_drop::KillOnDrop;
+pub use kvm::max_vcpus;
 pub use landlock::{
     LANDLOCK_MIN_ABI, LandlockAccess, LandlockRule, landlock_abi, landlock_available,
 };
 pub use launch::{Launch, Seccomp, Verbosity};
-pub use log::last_lines;
+pub use log::{failure_lines, is_routine, last_lines};
 pub use memory::{HotplugMethod, MemoryConfig};
 pub use migration::{MigrationMode, ReceiveMigration, SendMigration, TimeoutStrategy};
 pub use net::{NetConfig, VhostMode};
 pub use payload::PayloadConfig;
 pub use platform::PlatformConfig;
+pub use program::find_program;
 pub use program_version::version;
 pub use qcow2_fault::Qcow2Fault;
 pub use rng::RngConfig;
 pub use snapshot::{MemoryRestoreMode, Restore, RestoredNet};
+pub use untrusted_file::{open_untrusted, open_untrusted_of, open_untrusted_with};
 pub use version::Version;
 pub use vm_config::VmConfig;
 pub use vm_info::{Counters, Device, PciDevice, Ping, VmInfo, VmState};
 pub use vmm::Vmm;
 pub use vsock::{VsockConfig, connect_vsock};
+pub use wrapper::script_without_exec;

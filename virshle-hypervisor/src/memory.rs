@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::options::Options;
+
 /// The memory of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -75,6 +77,17 @@ impl MemoryConfig {
         self.hotplug_method = Some(method);
         self.hotplug_size_bytes = Some(size_bytes);
         self
+    }
+}
+
+impl MemoryConfig {
+    /// The value of `--memory`; zones are arguments of their own.
+    pub(crate) fn options(&self) -> Options {
+        let method = self.hotplug_method.map(|method| match method {
+            HotplugMethod::Acpi => "acpi",
+            HotplugMethod::VirtioMem => "virtio-mem",
+        });
+        Options::of(self).set("hotplug_method", method)
     }
 }
 

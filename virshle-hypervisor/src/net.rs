@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::memory::is_false;
+use crate::options::Options;
 
 /// A network interface of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +60,18 @@ pub enum VhostMode {
 }
 
 impl NetConfig {
+    /// The value of `--net`.
+    pub(crate) fn options(&self) -> Options {
+        let mode = self.vhost_mode.map(|mode| match mode {
+            VhostMode::Client => "client",
+            VhostMode::Server => "server",
+        });
+        Options::of(self)
+            .rename("vhost_socket", "socket")
+            .set("vhost_mode", mode)
+            .rate_limiter(&self.extra)
+    }
+
     /// Plugged into the tap of this name.
     pub fn tap(name: impl Into<String>) -> Self {
         Self { tap: Some(name.into()), ..Self::default() }

@@ -70,7 +70,7 @@ struct Reaped(Child);
 
 impl Drop for Reaped {
     fn drop(&mut self) {
-        // It has said all that is wanted; the errors are that it has ended already.
+        // It has printed all that is wanted; the errors are that it has ended already.
         drop(self.0.kill());
         drop(self.0.wait());
     }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_is_too_old_or_another_is_told() {
+    fn a_program_that_is_too_old_or_another_is_reported() {
         let directory = tempfile::tempdir().unwrap();
         let old =
             virshle_testkit::FakeProgram::of_version("v43.0").write(directory.path()).unwrap();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_program_is_told() {
+    fn an_absent_program_is_reported() {
         let error = version(Path::new("/nowhere/ch"), Duration::from_secs(1)).unwrap_err();
         assert_eq!(error.to_string(), "cannot run /nowhere/ch");
         assert!(error.hint().unwrap().contains("install"));

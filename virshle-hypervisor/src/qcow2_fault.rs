@@ -6,7 +6,7 @@ use crate::version::Version;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Qcow2Fault {
-    /// It can't read them, and says so only at the first read of one: the guest sees an I/O error.
+    /// It can't read them, and fails only at the first read of one: the guest sees an I/O error.
     ///
     /// # References
     ///

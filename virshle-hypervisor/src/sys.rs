@@ -1,5 +1,8 @@
 //! The system calls that have no safe wrapper, behind safe functions.
 
+pub(crate) mod cage;
+
+use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -7,6 +10,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
+
+use crate::sys::cage::Entry;
 
 /// How many connections may wait for cloud-hypervisor, which takes at most 10 at a time.
 const BACKLOG: libc::c_int = 128;
@@ -53,17 +58,37 @@ pub(crate) fn landlock_abi() -> Option<u32> {
     u32::try_from(abi).ok().filter(|abi| *abi > 0)
 }
 
+/// What KVM answers about one of its extensions: zero if it is not there.
+pub(crate) fn check_kvm_extension(kvm: &File, extension: libc::c_int) -> io::Result<u32> {
+    /// `_IO(KVMIO, 0x03)` of `linux/kvm.h`.
+    const KVM_CHECK_EXTENSION: libc::c_ulong = 0xae03;
+    // SAFETY: the descriptor is open while `kvm` is borrowed; the argument is a number, and the
+    // kernel writes nothing. A file that is no KVM refuses the request.
+    let answer =
+        unsafe { libc::ioctl(kvm.as_raw_fd(), KVM_CHECK_EXTENSION, libc::c_long::from(extension)) };
+    u32::try_from(answer).map_err(|_| io::Error::last_os_error())
+}
+
 /// Descriptors that a detached process and its starter share.
 #[derive(Debug)]
 pub(crate) struct Handover {
     /// A bound socket, which the process will listen at and inherit by its number.
     pub(crate) listener: OwnedFd,
-    /// A descriptor that the process shall hold and do nothing with.
-    pub(crate) kept: Option<OwnedFd>,
-    /// Where the wait status of the process is written if it ends early.
+    /// Descriptors that the process inherits by their numbers.
+    pub(crate) kept: Vec<OwnedFd>,
+    /// Where the wait status of the process is written if it ends early; or, if it can't even enter
+    /// its cage, the step at which that failed, see [`failed_step`].
     pub(crate) status: OwnedFd,
     /// When its other end is closed, the process is on its own.
     pub(crate) release: OwnedFd,
+    /// What the process enters last of all.
+    pub(crate) cage: Option<Entry>,
+}
+
+/// What stands in the place of a wait status: the step into the cage that failed.
+pub(crate) fn failed_step(status: i32) -> Option<&'static str> {
+    let step = usize::try_from(status.checked_neg()?.checked_sub(1)?).ok()?;
+    cage::STEPS.get(step).copied()
 }
 
 /// Makes `command` start a detached process: the child that the standard library
@@ -72,12 +97,12 @@ pub(crate) struct Handover {
 ///
 /// The grandchild has its own session, default signals, no descriptor but 0 to 2, the listener and
 /// what it shall keep, no ambient capability, and has itself called listen(2): the kernel shows it,
-/// and not the starter, as the server to its clients.
-pub(crate) fn detach(command: &mut Command, handover: Handover) {
+/// and not the starter, as the server to its clients. Last of all it enters its cage, if it has one.
+pub(crate) fn detach(command: &mut Command, mut handover: Handover) {
     let hook = move || {
         // SAFETY: a child created by fork(2) in a program that may have threads; everything below
         // is a plain system call, without memory allocation and locks.
-        unsafe { split(&handover) }
+        unsafe { split(&mut handover) }
     };
     // SAFETY: the hook allocates nothing and takes no lock, see there; it leaves signal mask and
     // standard descriptors as the standard library set them.
@@ -91,7 +116,7 @@ pub(crate) fn detach(command: &mut Command, handover: Handover) {
 /// # Safety
 ///
 /// Only to be called in a forked child that is about to call exec.
-unsafe fn split(handover: &Handover) -> io::Result<()> {
+unsafe fn split(handover: &mut Handover) -> io::Result<()> {
     // SAFETY: as this function's own. Inherited, "ignored" would keep the child from learning how
     // the grandchild ended.
     unsafe { default_disposition(libc::SIGCHLD) };
@@ -110,9 +135,8 @@ unsafe fn split(handover: &Handover) -> io::Result<()> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            let kept = handover.kept.as_ref().map(AsRawFd::as_raw_fd);
             // SAFETY: as this function's own.
-            unsafe { settle(handover.listener.as_raw_fd(), kept) }
+            unsafe { settle(handover) }
         }
         pid => {
             // SAFETY: as this function's own; `pid` is a child of this process.
@@ -122,7 +146,7 @@ unsafe fn split(handover: &Handover) -> io::Result<()> {
 }
 
 /// What the grandchild does before it runs the program.
-unsafe fn settle(listener: RawFd, kept: Option<RawFd>) -> io::Result<()> {
+unsafe fn settle(handover: &mut Handover) -> io::Result<()> {
     // SAFETY: system calls on numbers alone. They are open, because the `Handover` is.
     unsafe {
         libc::setsid();
@@ -133,20 +157,34 @@ unsafe fn settle(listener: RawFd, kept: Option<RawFd>) -> io::Result<()> {
         libc::umask(0o077);
         // Refused where the kernel knows no ambient capabilities, and then there are none.
         libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        let listener = handover.listener.as_raw_fd();
         if libc::listen(listener, BACKLOG) == -1 {
             return Err(io::Error::last_os_error());
         }
         close_on_exec_from(3);
-        if libc::fcntl(listener, libc::F_SETFD, 0) == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        if let Some(kept) = kept
-            && libc::fcntl(kept, libc::F_SETFD, 0) == -1
-        {
-            return Err(io::Error::last_os_error());
+        inherit(listener)?;
+        for kept in &handover.kept {
+            inherit(kept.as_raw_fd())?;
         }
     }
-    Ok(())
+    let Some(cage) = &mut handover.cage else { return Ok(()) };
+    cage.enter().map_err(|(step, error)| {
+        let report = i32::try_from(step + 1).map_or(0, |step| -step);
+        let size = mem::size_of::<libc::c_int>();
+        // SAFETY: the kernel reads `size` bytes of `report`. What can't be written is not reported.
+        unsafe {
+            libc::write(handover.status.as_raw_fd(), ptr::from_ref(&report).cast(), size);
+        }
+        error
+    })
+}
+
+unsafe fn inherit(descriptor: RawFd) -> io::Result<()> {
+    // SAFETY: a call on a number alone.
+    match unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// What the child does: waits until it is released or the grandchild ends, and reports how.

@@ -168,13 +168,13 @@ mod tests {
         ) {
             let mut payload = PayloadConfig::kernel(&kernel);
             payload.cmdline = cmdline;
-            let mut card = NetConfig::tap(&net);
-            card.mtu_bytes = mtu;
-            card.extra.insert("offload_tso".into(), readonly.into());
+            let mut nic = NetConfig::tap(&net);
+            nic.mtu_bytes = mtu;
+            nic.extra.insert("offload_tso".into(), readonly.into());
             let disk = DiskConfig::new(&disk, ImageType::Raw).id(&disk).readonly(readonly);
             let config = VmConfig::new(CpusConfig::new(vcpus), MemoryConfig::new(size), payload)
                 .disk(disk)
-                .net(card)
+                .net(nic)
                 .confined([]);
             let text = serde_json::to_string(&config).unwrap();
             prop_assert_eq!(serde_json::from_str::<VmConfig>(&text).unwrap(), config);

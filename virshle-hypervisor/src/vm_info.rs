@@ -83,7 +83,7 @@ pub enum VmState {
     Running,
     /// It is paused, and can be resumed.
     Paused,
-    /// It was shut down. cloud-hypervisor knows the name and says `Created`.
+    /// It was shut down. cloud-hypervisor knows the name and reports `Created`.
     Shutdown,
     /// A debugger stopped it.
     BreakPoint,
@@ -100,7 +100,7 @@ impl VmState {
             Self::Paused => "Paused",
             Self::Shutdown => "Shutdown",
             Self::BreakPoint => "BreakPoint",
-            Self::Unknown(word) => word,
+            Self::Unknown(name) => name,
         }
     }
 }
@@ -113,14 +113,14 @@ impl fmt::Display for VmState {
 
 impl<'de> Deserialize<'de> for VmState {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        Ok(match word.as_str() {
+        let name = String::deserialize(deserializer)?;
+        Ok(match name.as_str() {
             "Created" => Self::Created,
             "Running" => Self::Running,
             "Paused" => Self::Paused,
             "Shutdown" => Self::Shutdown,
             "BreakPoint" => Self::BreakPoint,
-            _ => Self::Unknown(word),
+            _ => Self::Unknown(name),
         })
     }
 }

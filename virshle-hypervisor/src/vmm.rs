@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use crate::HypervisorError;
 use crate::client::Client;
@@ -80,9 +80,12 @@ impl Vmm {
         }
     }
 
-    /// The cloud-hypervisor processes that were started with a file below `root` among their
-    /// arguments, as [`Launch`](crate::Launch) does with the API socket and the event file. Such a
-    /// process may have lost its socket, and then [`find`](Self::find) doesn't see it.
+    /// The cloud-hypervisor processes that were started with their API socket below `root`, or their
+    /// event file, as [`Launch`](crate::Launch) starts them. Such a process may have lost its socket,
+    /// and then [`find`](Self::find) doesn't see it. Other files of theirs don't count: anyone may
+    /// run a machine on an image that lies there.
+    ///
+    /// Any user's process may have such arguments: [`uid`](Self::uid) tells whose it is.
     ///
     /// # Errors
     ///
@@ -105,9 +108,9 @@ impl Vmm {
             if !ours || vmm.wait_exit(Duration::ZERO) {
                 continue;
             }
-            if let Some(path) = arguments.paths().find(|path| path.starts_with(root)) {
-                let api_socket = arguments.api_socket().unwrap_or(path).to_owned();
-                found.push(Self { api_socket, ..vmm });
+            let own = arguments.api_socket().or_else(|| arguments.event_file());
+            if let Some(path) = own.filter(|path| path.starts_with(root)) {
+                found.push(Self { api_socket: path.to_owned(), ..vmm });
             }
         }
         Ok(found)
@@ -121,6 +124,26 @@ impl Vmm {
         Ok(Self { pid, api_socket: api_socket.to_owned(), process, client: None })
     }
 
+    /// The program that this process is, if [`find`](Self::find) would not recognise it.
+    pub(crate) fn unrecognised(&self, program: &Path) -> Option<String> {
+        // One that has ended meanwhile is no other program.
+        let arguments = Arguments::of(self.pid)?;
+        let is_known =
+            arguments.name_program(program) && arguments.have_api_socket(&self.api_socket);
+        (!is_known).then(|| arguments.program.display().to_string())
+    }
+
+    /// Ends the process, and every other of its group (SIGKILL).
+    pub(crate) fn kill_group(&self) -> Result<(), HypervisorError> {
+        if let Some(group) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            // One that leads no group has none to end.
+            if let Err(error) = kill_process_group(group, Signal::KILL) {
+                tracing::debug!(%error, pid = self.pid, "no process group");
+            }
+        }
+        self.kill()
+    }
+
     pub(crate) fn with_client(self, client: Client) -> Self {
         Self { client: Some(client), ..self }
     }
@@ -128,6 +151,21 @@ impl Vmm {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// The user it runs as; `None` if it has ended, or the kernel hides it.
+    ///
+    /// # References
+    ///
+    /// proc_pid_status(5), `Uid`: the owner of the entry in `/proc` is root's for a process that
+    /// can't be dumped.
+    pub fn uid(&self) -> Option<u32> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        // The real one first, then the effective one.
+        let uid = line.split_whitespace().nth(1)?.parse().ok()?;
+        // It is this process that was read of, and not one that came after it.
+        (!self.wait_exit(Duration::ZERO)).then_some(uid)
     }
 
     /// Its API socket.
@@ -219,7 +257,7 @@ impl AsFd for Vmm {
 /// What a process was started as.
 struct Arguments {
     program: PathBuf,
-    words: Vec<OsString>,
+    arguments: Vec<OsString>,
 }
 
 impl Arguments {
@@ -227,24 +265,24 @@ impl Arguments {
     fn of(pid: u32) -> Option<Self> {
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
         let line = line.strip_suffix(b"\0").unwrap_or(&line);
-        let words: Vec<_> = line.split(|byte| *byte == 0).map(OsStr::from_bytes).collect();
-        let words: Vec<_> = words.into_iter().map(OsStr::to_owned).collect();
+        let arguments: Vec<_> = line.split(|byte| *byte == 0).map(OsStr::from_bytes).collect();
+        let arguments: Vec<_> = arguments.into_iter().map(OsStr::to_owned).collect();
         // Other users' is hidden; their arguments aren't.
         let program = fs::read_link(format!("/proc/{pid}/exe"));
-        let program =
-            program.unwrap_or_else(|_| PathBuf::from(words.first().cloned().unwrap_or_default()));
+        let program = program
+            .unwrap_or_else(|_| PathBuf::from(arguments.first().cloned().unwrap_or_default()));
         // So the kernel writes a program that was replaced while it ran.
         let program = match program.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
             Some(program) => PathBuf::from(OsString::from_vec(program.to_vec())),
             None => program,
         };
-        Some(Self { program, words })
+        Some(Self { program, arguments })
     }
 
     fn name_program(&self, program: &Path) -> bool {
         let name = |path: &Path| path.file_name().map(OsStr::to_owned).unwrap_or_default();
         let expected = name(program);
-        let started_as = self.words.first().map(|word| name(Path::new(word)));
+        let started_as = self.arguments.first().map(|first| name(Path::new(first)));
         let names = [Some(name(&self.program)), started_as];
         // Distributions wrap the program and call the real one `.cloud-hypervisor-wrapped`.
         let known = |name: &OsString| {
@@ -255,12 +293,24 @@ impl Arguments {
 
     /// The value of `--api-socket`.
     fn api_socket_option(&self) -> Option<&OsStr> {
-        let mut words = self.words.iter();
-        while let Some(word) = words.next() {
-            if word == "--api-socket" {
-                return words.next().map(OsString::as_os_str);
+        self.option("--api-socket")
+    }
+
+    /// The path of `--event-monitor`; `None` if it is a descriptor.
+    fn event_file(&self) -> Option<&Path> {
+        let path = self.option("--event-monitor")?.as_bytes().strip_prefix(b"path=")?;
+        Some(Path::new(OsStr::from_bytes(path)))
+    }
+
+    /// The value of the option `name`.
+    fn option(&self, name: &str) -> Option<&OsStr> {
+        let mut arguments = self.arguments.iter();
+        while let Some(argument) = arguments.next() {
+            if argument == name {
+                return arguments.next().map(OsString::as_os_str);
             }
-            if let Some(value) = word.as_bytes().strip_prefix(b"--api-socket=") {
+            let value = argument.as_bytes().strip_prefix(name.as_bytes());
+            if let Some(value) = value.and_then(|value| value.strip_prefix(b"=")) {
                 return Some(OsStr::from_bytes(value));
             }
         }
@@ -293,19 +343,6 @@ impl Arguments {
         // A relative path means what it meant in the directory where the process was started.
         self.api_socket().is_none_or(|path| path.is_relative() || same(path))
     }
-
-    /// Every argument that is a path, and the path in every `key=path`.
-    fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.words.iter().flat_map(|word| {
-            let parts = word.as_bytes().split(|byte| *byte == b',');
-            parts.filter_map(|part| {
-                let from = part.iter().position(|byte| *byte == b'/')?;
-                let prefix = &part[..from];
-                let whole = prefix.is_empty() || prefix.ends_with(b"=");
-                whole.then(|| Path::new(OsStr::from_bytes(&part[from..])))
-            })
-        })
-    }
 }
 
 fn is_handed_over(option: &OsStr) -> bool {
@@ -316,9 +353,9 @@ fn is_handed_over(option: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    fn arguments(program: &str, words: &[&str]) -> Arguments {
-        let words = words.iter().map(OsString::from).collect();
-        Arguments { program: program.into(), words }
+    fn arguments(program: &str, arguments: &[&str]) -> Arguments {
+        let arguments = arguments.iter().map(OsString::from).collect();
+        Arguments { program: program.into(), arguments }
     }
 
     #[test]
@@ -337,15 +374,18 @@ mod tests {
     }
 
     #[test]
-    fn arguments_below_a_root_are_seen() {
-        let words = ["x", "--event-monitor", "path=/vm/1/events.json", "--disk", "a=b,path=/d"];
-        let arguments = arguments("x", &words);
-        let paths: Vec<_> = arguments.paths().collect();
-        assert_eq!(paths, [Path::new("/vm/1/events.json"), Path::new("/d")]);
+    fn the_files_that_are_a_vmms_own_are_seen_and_no_others() {
+        let words = ["x", "--event-monitor", "path=/vm/1/events.json", "--disk", "path=/vm/2/os"];
+        let seen = arguments("x", &words);
+        assert_eq!(seen.event_file(), Some(Path::new("/vm/1/events.json")));
+        assert_eq!(seen.api_socket(), None);
+        let seen = arguments("x", &["x", "--event-monitor=fd=7", "--api-socket=/vm/1/ch.sock"]);
+        assert_eq!(seen.event_file(), None);
+        assert_eq!(seen.api_socket(), Some(Path::new("/vm/1/ch.sock")));
     }
 
     #[test]
-    fn nobody_is_found_where_nobody_listens() {
+    fn no_process_is_found_where_none_listens() {
         assert!(Vmm::find(Path::new("/nowhere/ch.sock"), Path::new("ch")).unwrap().is_none());
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("ch.sock");

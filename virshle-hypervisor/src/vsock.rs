@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_guest_says_first_stays_in_the_stream() {
+    fn what_the_guest_sends_first_stays_in_the_stream() {
         let mut stream = handshake(b"OK 1073741824\nSSH-2.0", false).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_without_listener_is_told_from_silence() {
+    fn a_port_without_listener_is_no_timeout() {
         let refused = handshake(b"", false).unwrap_err();
         assert!(matches!(refused, HypervisorError::VsockRefused { port: 22, .. }), "{refused:?}");
         let silent = handshake(b"", true).unwrap_err();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_socket_is_told_apart() {
+    fn an_absent_socket_has_an_error_of_its_own() {
         let error = connect_vsock(Path::new("/nowhere/v"), 22, Duration::from_secs(1));
         assert!(error.unwrap_err().nobody_listens());
     }

@@ -59,6 +59,19 @@ impl Drop for Watcher {
     }
 }
 
+/// The step into its cage that a process failed at before it ran its program, if that is in `status`
+/// by now.
+pub(crate) fn failed_step(status: OwnedFd) -> Option<&'static str> {
+    let mut watched = [PollFd::new(&status, PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    if !matches!(poll(&mut watched, Some(&now)), Ok(1..)) {
+        return None;
+    }
+    let mut report = [0; 4];
+    File::from(status).read_exact(&mut report).ok()?;
+    sys::failed_step(i32::from_ne_bytes(report))
+}
+
 /// A pipe, reading end first, whose ends are none of the standard three descriptors.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;

@@ -142,9 +142,11 @@ impl ImageCache {
             (Ok(name), Ok(metadata)) => Record::read(&self.directory, &name, &metadata),
             _ => None,
         };
-        let (source, sha256, imported) = match record {
-            Some(record) => (Some(record.source), record.sha256, Some(record.imported)),
-            None => (None, None, None),
+        let (source, sha256, verified, imported) = match record.map(|record| record.origin) {
+            Some(origin) => {
+                (Some(origin.source), origin.sha256, origin.verified, Some(origin.imported))
+            }
+            None => (None, None, None, None),
         };
         ImageInfo {
             overlays: dependents.of(&path),
@@ -155,6 +157,7 @@ impl ImageCache {
             allocated: image.allocated_bytes,
             source,
             sha256,
+            verified,
             imported,
         }
     }

@@ -19,8 +19,9 @@ use crate::error::ImageError;
 use crate::fs::open_private;
 use crate::http::{Http, header};
 use crate::progress::{ImportProgress, ImportStep};
+use crate::room::Room;
 use crate::source::ImportSource;
-use crate::url::without_credentials;
+use crate::url::{file_name, without_credentials};
 
 /// So much is read between two reports.
 const CHUNK: usize = 256 << 10;
@@ -39,6 +40,8 @@ pub(crate) struct Download<'a> {
     pub(crate) directory: &'a Path,
     /// The checksum that it is going to be compared with.
     pub(crate) expected: Option<&'a Checksum>,
+    /// How large it may be, in bytes.
+    pub(crate) most_bytes: Option<u64>,
 }
 
 impl Download<'_> {
@@ -59,7 +62,9 @@ impl Download<'_> {
             return Err(self.failed(DownloadError::Unbounded));
         }
         if let Some(total_bytes) = state.total_bytes {
-            self.check_room(&file, total_bytes.saturating_sub(start))?;
+            let rest = total_bytes.saturating_sub(start);
+            let room = Room::new(&path, &file, self.most_bytes);
+            room.expect(total_bytes, rest).map_err(|error| self.refused(error))?;
         }
         let mut checksums = Checksums::for_comparison_with(self.expected);
         checksums
@@ -145,6 +150,8 @@ impl Download<'_> {
         let mut reader = response.into_body().into_reader();
         let mut buffer = vec![0; CHUNK];
         let mut at = start;
+        let path = self.path();
+        let mut room = Room::new(&path, file, self.most_bytes);
         loop {
             on_progress(ImportProgress::new(ImportStep::Download, at, state.total_bytes));
             let read = match reader.read(&mut buffer) {
@@ -159,6 +166,7 @@ impl Download<'_> {
             // download end there for good, what is missing is asked for again.
             virshle_disk::write_sparse(file, part, at).map_err(unwritable)?;
             at += read as u64;
+            room.reach(at).map_err(|error| self.refused(error))?;
         }
         match state.total_bytes {
             Some(total_bytes) if at != total_bytes => {
@@ -180,19 +188,15 @@ impl Download<'_> {
         }
     }
 
-    /// Refuses a file that the filesystem has no room for, before it comes.
-    fn check_room(&self, file: &File, needed_bytes: u64) -> Result<(), ImageError> {
-        let path = self.path();
-        let space = rustix::fs::fstatvfs(file)
-            .map_err(|errno| ImageError::Read { path: path.clone(), source: errno.into() })?;
-        let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
-        if needed_bytes <= free_bytes {
-            return Ok(());
-        }
-        Err(ImageError::Import {
-            from: ImportSource::Url(without_credentials(self.url)),
-            source: DiskError::NoRoom { path, needed_bytes, free_bytes },
-        })
+    fn refused(&self, source: DiskError) -> ImageError {
+        let source = match source {
+            // What has come of it is not what is too large.
+            DiskError::TooLarge { most_bytes, .. } => {
+                DiskError::TooLarge { path: file_name(self.url).into(), most_bytes }
+            }
+            other => other,
+        };
+        ImageError::Import { from: ImportSource::Url(without_credentials(self.url)), source }
     }
 
     fn failed(&self, source: DownloadError) -> ImageError {

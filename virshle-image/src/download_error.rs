@@ -56,6 +56,11 @@ pub enum DownloadError {
         /// How much is read at most.
         most_bytes: u64,
     },
+    /// The server, which was asked by `https:`, redirects to `http:`.
+    #[error(
+        "the server redirects from https to http, where anyone on the way can change what comes"
+    )]
+    Insecure,
     /// Not one certificate of the system can be read.
     #[error("no CA certificates found on this system")]
     NoCertificates,
@@ -67,7 +72,7 @@ impl DownloadError {
         match self {
             // RFC 9110 §15.6, §15.5.9; RFC 6585 §4.
             Self::Status { status, .. } => *status >= 500 || [408, 429].contains(status),
-            Self::Unbounded | Self::TooLong { .. } => false,
+            Self::Unbounded | Self::TooLong { .. } | Self::Insecure => false,
             _ => true,
         }
     }
@@ -82,6 +87,9 @@ impl DownloadError {
             }
             Self::Untrusted { .. } => {
                 Some("if you trust it, name its authority's certificate in SSL_CERT_FILE".into())
+            }
+            Self::Insecure => {
+                Some("if that is what you want, name the http address, and a checksum".into())
             }
             Self::Unbounded => Some("give its checksum, and it is compared".into()),
             Self::NoCertificates => Some(

@@ -115,7 +115,7 @@ pub(crate) fn partial(directory: &Path) -> Option<Partial> {
     Some(Partial { url, done_bytes, total_bytes: state.total_bytes })
 }
 
-/// The tag of a file that is the same, byte by byte, as long as its tag is: a weak one says less.
+/// The tag of a file that is the same, byte by byte, as long as its tag is: a weak one means less.
 fn strong_etag(headers: &HeaderMap) -> Option<String> {
     header(headers, "etag").filter(|etag| !etag.starts_with("W/"))
 }

@@ -26,11 +26,12 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Prepares to ask servers, each of which may be silent for `silence`.
+    /// Prepares to ask servers, each of which may be silent for `silence`; with `https_only`, a redirect
+    /// to `http:` is refused.
     ///
     /// The system's certificates are those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, else of the
     /// usual places; the proxies those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
-    pub(crate) fn new(silence: Duration) -> Self {
+    pub(crate) fn new(silence: Duration, https_only: bool) -> Self {
         let loaded = rustls_native_certs::load_native_certs();
         for error in loaded.errors {
             tracing::debug!(%error, "a certificate cannot be read");
@@ -46,6 +47,7 @@ impl Http {
             .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(MAX_REDIRECTS)
+            .https_only(https_only)
             .user_agent(concat!("virshle/", env!("CARGO_PKG_VERSION")))
             .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
@@ -106,6 +108,7 @@ impl Http {
                 return DownloadError::Silent { waited: self.silence };
             }
             ureq::Error::Timeout(_) => return DownloadError::Silent { waited: CONNECT },
+            ureq::Error::RequireHttpsOnly(_) => return DownloadError::Insecure,
             ureq::Error::Io(source) => source.into(),
             error => error.into(),
         };

@@ -2,8 +2,8 @@
 
 use std::cell::LazyCell;
 use std::fs::{File, Permissions};
-use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -15,20 +15,23 @@ use crate::checksum_list::{MAX_LIST, find, text_of};
 use crate::download::{Download, Downloaded};
 use crate::download_state::partial;
 use crate::error::ImageError;
-use crate::fs::{ensure_directory, read_at_most, sync_directory};
+use crate::fs::{ensure_directory, open_private, read_at_most, sync_directory};
 use crate::http::Http;
 use crate::listing::ImageInfo;
 use crate::name::ImageName;
 use crate::progress::{ImportProgress, ImportStep};
-use crate::record::Record;
+use crate::record::{Origin, Record};
 use crate::request::{Expected, ImportFormat, ImportRequest};
+use crate::room::{Room, spare_bytes};
 use crate::source::ImportSource;
 use crate::staging::Staging;
-use crate::url::without_credentials;
+use crate::url::{is_https, without_credentials};
 
 /// An image in the cache is readable by everyone and writable by no one: cloud-hypervisor takes no
 /// lock on an overlay's backing file.
 const MODE: u32 = 0o444;
+/// The size of a read.
+const CHUNK: usize = 1 << 20;
 /// The mode of a cache that an import creates.
 const DIRECTORY_MODE: u32 = 0o750;
 
@@ -71,8 +74,7 @@ impl ImageCache {
         let staging = Staging::begin(self.directory(), &name)?;
         let result = self.refuse_taken(&name).and_then(|()| {
             let (ready, sha256) = prepare(request, &staging, on_progress)?;
-            let source = request.source.displayed().to_string();
-            self.publish(&name, &ready, source, sha256)
+            self.publish(&name, &ready, request, sha256)
         });
         match &result {
             Err(error) if is_worth_resuming(error) && has_download(&staging) => staging.keep(),
@@ -95,7 +97,7 @@ impl ImageCache {
         &self,
         name: &ImageName,
         image: &Path,
-        source: String,
+        request: &ImportRequest,
         sha256: Option<Checksum>,
     ) -> Result<(), ImageError> {
         let path = self.path(name);
@@ -104,10 +106,15 @@ impl ImageCache {
         file.set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         let imported = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let sha256 = sha256.map(|sha256| sha256.to_string());
         let metadata = file.metadata().map_err(failed)?;
+        let origin = Origin {
+            source: request.source.displayed().to_string(),
+            sha256: sha256.map(|sha256| sha256.to_string()),
+            verified: Some(request.is_verified()),
+            imported,
+        };
         // Before the image: a record without an image does no harm.
-        Record::new(source, sha256, imported, &metadata).write(self.directory(), name)?;
+        Record::new(origin, &metadata).write(self.directory(), name)?;
         // Where it can't be renamed in one call, it mustn't be open.
         drop(file);
         match virshle_disk::rename_new(image, &path) {
@@ -126,27 +133,37 @@ fn prepare(
     staging: &Staging,
     on_progress: &mut dyn FnMut(ImportProgress),
 ) -> Result<(PathBuf, Option<Checksum>), ImageError> {
-    // Certificates are read only if a server is to be asked.
-    let http = LazyCell::new(|| Http::new(request.silence));
+    // Certificates are read only if a server is to be asked. What begins with https stays with it,
+    // whatever a server says.
+    let servers = [false, true]
+        .map(|https_only| LazyCell::new(move || Http::new(request.silence, https_only)));
+    let http = |url: &str| -> &Http { &servers[usize::from(is_https(url))] };
     let expected = match &request.expected {
         None => None,
         Some(Expected::Checksum(checksum)) => Some(checksum.clone()),
-        Some(Expected::Listed(list)) => Some(listed(list, &request.source, || &http)?),
+        Some(Expected::Listed(list)) => Some(listed(list, &request.source, http)?),
     };
     let (source, checksums) = match &request.source {
         ImportSource::Url(url) => {
-            let directory = staging.directory();
-            let download = Download { http: &http, url, directory, expected: expected.as_ref() };
+            let download = Download {
+                http: http(url),
+                url,
+                directory: staging.directory(),
+                expected: expected.as_ref(),
+                most_bytes: request.most_bytes,
+            };
             let Downloaded { path, checksums } = download.run(on_progress)?;
             (path, Some(checksums))
         }
-        ImportSource::File(path) => {
-            let checksums = match &expected {
-                Some(expected) => Some(checksums_of(path, expected, on_progress)?),
-                None => None,
-            };
-            (path.clone(), checksums)
-        }
+        ImportSource::File(path) => match &expected {
+            // What is compared is what is kept: the file could be another one a moment later.
+            Some(expected) => {
+                let copy = staging.copy();
+                let checksums = copy_of(path, &copy, expected, request, on_progress)?;
+                (copy, Some(checksums))
+            }
+            None => (path.clone(), None),
+        },
     };
     if let (Some(expected), Some(found)) = (&expected, &checksums)
         && *expected != found.compared
@@ -177,14 +194,15 @@ fn is_raw(path: &Path) -> Result<bool, DiskError> {
     }
 }
 
-/// Makes `image` of `source`, or finds that a download is already what it is to become.
+/// Makes `image` of `source`, or finds that a file beside it, a download or a copy, is already what it
+/// is to become.
 fn convert(
     request: &ImportRequest,
     source: &Path,
     image: &Path,
     on_progress: &mut dyn FnMut(ImportProgress),
 ) -> Result<PathBuf, DiskError> {
-    let is_download = matches!(request.source, ImportSource::Url(_));
+    let is_own = source.parent() == image.parent();
     let mut report = |progress: Progress| {
         let Progress { done_bytes, total_bytes, .. } = progress;
         on_progress(ImportProgress::new(ImportStep::Convert, done_bytes, Some(total_bytes)));
@@ -195,9 +213,14 @@ fn convert(
         ImportFormat::Qcow2 => conversion.format(Format::Qcow2),
         ImportFormat::Keep => conversion,
     };
-    if !is_download {
-        conversion = conversion.backing_file(request.backing_file);
-    } else if !conversion.is_needed()? {
+    conversion = conversion.leave_free(spare_bytes(image.parent().unwrap_or(image)));
+    if let Some(most_bytes) = request.most_bytes {
+        conversion = conversion.most_bytes(most_bytes);
+    }
+    if let ImportSource::File(path) = &request.source {
+        conversion = conversion.backing_file(request.backing_file).copy_of(path);
+    }
+    if is_own && !conversion.is_needed()? {
         return Ok(source.to_owned());
     }
     conversion.run()?;
@@ -210,7 +233,10 @@ fn is_worth_resuming(error: &ImageError) -> bool {
         ImageError::Download { source, .. } => source.is_transient(),
         ImageError::Write { .. } => true,
         ImageError::Import { source, .. } => {
-            matches!(source, DiskError::NoRoom { .. } | DiskError::Write { .. })
+            matches!(
+                source,
+                DiskError::NoRoom { .. } | DiskError::AlmostFull { .. } | DiskError::Write { .. }
+            )
         }
         _ => false,
     }
@@ -239,34 +265,60 @@ fn refuse_unreadable(path: &Path, source: &ImportSource) -> Result<(), ImageErro
     })
 }
 
-/// Computes the checksums of a file of this host.
-fn checksums_of(
+/// Copies the file `path` to `copy`, and computes the checksums of what it has read.
+fn copy_of(
     path: &Path,
+    copy: &Path,
     expected: &Checksum,
+    request: &ImportRequest,
     on_progress: &mut dyn FnMut(ImportProgress),
 ) -> Result<Finished, ImageError> {
     let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
-    let total_bytes = file.metadata().map_err(unreadable)?.len();
-    let mut done_bytes = 0;
+    let unwritable = |source| ImageError::Write { path: copy.to_owned(), source };
+    let mut file = open_untouched(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    let total_bytes = metadata.len();
+    let destination = open_private(copy).map_err(unwritable)?;
+    let mut room = Room::new(copy, &destination, request.most_bytes);
+    let refused = |source| ImageError::Import { from: request.source.displayed(), source };
+    // stat(2): blocks are of 512 bytes, whatever the filesystem's are.
+    let data = total_bytes.min(metadata.blocks().saturating_mul(512));
+    room.expect(total_bytes, data).map_err(refused)?;
     let mut checksums = Checksums::for_comparison_with(Some(expected));
-    checksums
-        .feed_all(&file, |read| {
-            done_bytes += read;
-            on_progress(ImportProgress::new(ImportStep::Check, done_bytes, Some(total_bytes)));
-        })
-        .map_err(unreadable)?;
+    let mut buffer = vec![0; CHUNK];
+    let mut done_bytes = 0;
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(unreadable(error)),
+        };
+        let part = &buffer[..read];
+        checksums.feed(part);
+        virshle_disk::write_sparse(&destination, part, done_bytes).map_err(unwritable)?;
+        done_bytes += read as u64;
+        room.reach(done_bytes).map_err(refused)?;
+        on_progress(ImportProgress::new(ImportStep::Check, done_bytes, Some(total_bytes)));
+    }
+    destination.set_len(done_bytes).map_err(unwritable)?;
     Ok(checksums.finish())
+}
+
+/// Opens a file of the caller's: it may be a link, and is not waited for.
+fn open_untouched(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    File::options().read(true).custom_flags(flags).open(path)
 }
 
 /// The checksum that `list` has for the file at `source`.
 fn listed<'a>(
     list: &ImportSource,
     source: &ImportSource,
-    http: impl FnOnce() -> &'a Http,
+    http: impl FnOnce(&str) -> &'a Http,
 ) -> Result<Checksum, ImageError> {
     let bytes = match list {
-        ImportSource::Url(url) => http()
+        ImportSource::Url(url) => http(url)
             .bytes(url, MAX_LIST)
             .map_err(|source| ImageError::Download { url: without_credentials(url), source })?,
         // The caller's own: it may be a link, or a pipe.

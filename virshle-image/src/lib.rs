@@ -69,6 +69,7 @@ mod progress;
 mod record;
 mod remove;
 mod request;
+mod room;
 mod source;
 mod staging;
 mod url;

@@ -24,6 +24,9 @@ pub struct ImageInfo {
     pub source: Option<String>,
     /// The SHA-256 of the bytes as they were downloaded.
     pub sha256: Option<String>,
+    /// Whether that was compared with a checksum that could be relied on; `null` if that isn't known, as
+    /// of a file that was put here or that an earlier version imported.
+    pub verified: Option<bool>,
     /// When it was imported: RFC 3339, UTC.
     pub imported: Option<String>,
     /// What depends on it, and could not be read without: machines, other images.

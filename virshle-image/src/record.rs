@@ -15,16 +15,27 @@ const PREFIX: &str = ".record-";
 /// The largest record that is read, in bytes.
 const MAX_RECORD: u64 = 64 << 10;
 
-/// Where an image came from. It is a file of its own in the cache.
+/// Where an image came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct Origin {
     /// The URL, or the absolute path.
     pub(crate) source: String,
     /// Of the bytes as they were downloaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sha256: Option<String>,
+    /// Whether that was compared with one that could be relied on; unknown of an image that an earlier
+    /// version imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) verified: Option<bool>,
     /// When: RFC 3339, UTC.
     pub(crate) imported: String,
+}
+
+/// The record of an image: a file of its own in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    #[serde(flatten)]
+    pub(crate) origin: Origin,
     /// The image that this record is of: it is not valid for another one of that name.
     size_bytes: u64,
     modified: i64,
@@ -33,16 +44,9 @@ pub(crate) struct Record {
 
 impl Record {
     /// The record of the image whose file has this `metadata`.
-    pub(crate) fn new(
-        source: String,
-        sha256: Option<String>,
-        imported: String,
-        metadata: &Metadata,
-    ) -> Self {
+    pub(crate) fn new(origin: Origin, metadata: &Metadata) -> Self {
         Self {
-            source,
-            sha256,
-            imported,
+            origin,
             size_bytes: metadata.len(),
             modified: metadata.mtime(),
             modified_nanoseconds: metadata.mtime_nsec(),

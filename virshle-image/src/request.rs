@@ -8,6 +8,7 @@ use crate::checksum::Checksum;
 use crate::error::ImageError;
 use crate::name::ImageName;
 use crate::source::ImportSource;
+use crate::url::is_https;
 
 /// The format in which an image is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,6 +42,7 @@ pub struct ImportRequest {
     pub(crate) format: ImportFormat,
     pub(crate) expected: Option<Expected>,
     pub(crate) backing_file: BackingFile,
+    pub(crate) most_bytes: Option<u64>,
     pub(crate) silence: Duration,
 }
 
@@ -56,6 +58,7 @@ impl ImportRequest {
             format: ImportFormat::default(),
             expected: None,
             backing_file: BackingFile::Refuse,
+            most_bytes: None,
             silence: SILENCE,
         }
     }
@@ -83,6 +86,33 @@ impl ImportRequest {
     pub fn backing_file(mut self, backing_file: BackingFile) -> Self {
         self.backing_file = backing_file;
         self
+    }
+
+    /// Sets how large the image may be at most, in bytes: what its guest sees, what is downloaded, and
+    /// what is decompressed. Any size that leaves a twentieth of the filesystem free, if unset.
+    pub fn most_bytes(mut self, most_bytes: u64) -> Self {
+        self.most_bytes = Some(most_bytes);
+        self
+    }
+
+    /// Returns whether the image's bytes are compared with a checksum that no one on the way from a
+    /// server can have written: the caller's own, or that of a list that is a file or comes by `https:`.
+    pub fn is_verified(&self) -> bool {
+        match &self.expected {
+            None => false,
+            Some(Expected::Listed(ImportSource::Url(url))) => is_https(url),
+            Some(Expected::Checksum(_) | Expected::Listed(ImportSource::File(_))) => true,
+        }
+    }
+
+    /// Returns whether anyone on the way from a server can have changed the image unnoticed: it, or the
+    /// list of its checksum, comes by `http:`.
+    pub fn is_open_to_change(&self) -> bool {
+        let is_plain = |source: &ImportSource| match source {
+            ImportSource::Url(url) => !is_https(url),
+            ImportSource::File(_) => false,
+        };
+        !self.is_verified() && is_plain(&self.source)
     }
 
     /// Sets how long a server may be silent: 60 seconds if unset.

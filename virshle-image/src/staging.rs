@@ -85,6 +85,11 @@ impl Staging {
         self.directory.join(IMAGE)
     }
 
+    /// The path of the copy of a file of this host, whose name is no less that of what is made here.
+    pub(crate) fn copy(&self) -> PathBuf {
+        self.directory.join(format!("{IMAGE}.copy"))
+    }
+
     /// Removes what a killed process made of the download: that begins anew.
     fn sweep(&self) -> Result<(), ImageError> {
         let failed = |source| ImageError::Read { path: self.directory.clone(), source };

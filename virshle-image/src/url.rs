@@ -7,6 +7,11 @@
 use data_encoding::BASE64;
 use percent_encoding::percent_decode_str;
 
+/// Whether what is at `url` comes as its server sent it.
+pub(crate) fn is_https(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"))
+}
+
 /// The URL without a user and a password before its host.
 pub(crate) fn without_credentials(url: &str) -> String {
     split_credentials(url).0

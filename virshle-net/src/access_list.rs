@@ -40,7 +40,7 @@ struct Entry {
 pub(crate) struct AccessList(Vec<Entry>);
 
 impl AccessList {
-    /// The list that says what the nine bits of `mode` say.
+    /// The list equivalent to the nine bits of `mode`.
     pub(crate) fn of_mode(mode: u32) -> Self {
         let entry = |tag, shift: u32| {
             let rights = u16::try_from((mode >> shift) & 7).unwrap_or_default();
@@ -73,13 +73,13 @@ impl AccessList {
         bytes
     }
 
-    /// Returns whether this user of this group has all of `rights`, by the order of `acl(5)`.
+    /// Returns whether this user of these groups has all of `rights`, by the order of `acl(5)`.
     pub(crate) fn allows(
         &self,
         is_owner: bool,
         in_owner_group: bool,
         uid: u32,
-        gid: u32,
+        gids: &[u32],
         rights: u16,
     ) -> bool {
         let mask = self.mask().unwrap_or(7);
@@ -98,7 +98,7 @@ impl AccessList {
             .iter()
             .filter(|entry| match entry.tag {
                 Tag::OwnerGroup => in_owner_group,
-                Tag::Group => entry.id == gid,
+                Tag::Group => gids.contains(&entry.id),
                 _ => false,
             })
             .peekable();
@@ -111,15 +111,45 @@ impl AccessList {
     /// Gives a user `rights` beside what they have. What the mask kept from others stays theirs
     /// not to have.
     pub(crate) fn add_user(&mut self, uid: u32, rights: u16) {
+        self.add(Tag::User, uid, rights);
+    }
+
+    /// The same for a group.
+    pub(crate) fn add_group(&mut self, gid: u32, rights: u16) {
+        self.add(Tag::Group, gid, rights);
+    }
+
+    fn add(&mut self, tag: Tag, id: u32, rights: u16) {
         if let Some(mask) = self.mask() {
             for entry in self.0.iter_mut().filter(|entry| entry.tag.is_masked()) {
                 entry.rights &= mask;
             }
         }
-        match self.0.iter_mut().find(|entry| entry.tag == Tag::User && entry.id == uid) {
+        match self.0.iter_mut().find(|entry| entry.tag == tag && entry.id == id) {
             Some(entry) => entry.rights |= rights,
-            None => self.0.push(Entry { tag: Tag::User, id: uid, rights }),
+            None => self.0.push(Entry { tag, id, rights }),
         }
+        self.set_mask();
+    }
+
+    /// Takes a group's entry away. False if there was none.
+    pub(crate) fn remove_group(&mut self, gid: u32) -> bool {
+        let before = self.0.len();
+        self.0.retain(|entry| entry.tag != Tag::Group || entry.id != gid);
+        if self.0.len() == before {
+            return false;
+        }
+        self.set_mask();
+        true
+    }
+
+    /// Returns whether the nine bits of a mode say the same.
+    pub(crate) fn is_a_mode(&self) -> bool {
+        self.0.iter().all(|entry| !matches!(entry.tag, Tag::User | Tag::Group))
+    }
+
+    /// Sets the mask to what the entries that it limits have, which changes nothing for any of them.
+    fn set_mask(&mut self) {
         self.0.retain(|entry| entry.tag != Tag::Mask);
         let masked = self.0.iter().filter(|entry| entry.tag.is_masked());
         let rights = masked.fold(0, |all, entry| all | entry.rights);
@@ -150,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_gives_nobody_else_anything() {
+    fn a_grant_gives_no_other_user_anything() {
         let mut list = AccessList::of_mode(0o740);
         list.add_user(42, 3);
-        assert!(list.allows(false, false, 42, 42, 3));
-        assert!(!list.allows(false, false, 42, 42, 4));
-        assert!(!list.allows(false, false, 43, 43, 1));
-        assert!(list.allows(false, true, 43, 43, 4) && !list.allows(false, true, 43, 43, 1));
+        assert!(list.allows(false, false, 42, &[42], 3));
+        assert!(!list.allows(false, false, 42, &[42], 4));
+        assert!(!list.allows(false, false, 43, &[43], 1));
+        assert!(list.allows(false, true, 43, &[43], 4) && !list.allows(false, true, 43, &[43], 1));
 
         // A mask that hid the group's right to write hides it still.
         let mut masked = AccessList(vec![
@@ -166,15 +196,35 @@ mod tests {
             Entry { tag: Tag::Others, id: NOBODY, rights: 0 },
         ]);
         masked.add_user(42, 7);
-        assert!(!masked.allows(false, true, 43, 43, 2));
-        assert!(masked.allows(false, false, 42, 42, 7));
+        assert!(!masked.allows(false, true, 43, &[43], 2));
+        assert!(masked.allows(false, false, 42, &[42], 7));
+    }
+
+    #[test]
+    fn a_groups_entry_comes_and_goes() {
+        let before = AccessList::of_mode(0o750);
+        let mut list = before.clone();
+        list.add_group(42, 1);
+        assert!(list.allows(false, false, 7, &[9, 42], 1));
+        assert!(!list.allows(false, false, 7, &[9, 42], 4));
+        assert!(!list.allows(false, false, 7, &[9], 1));
+        assert_eq!(AccessList::from_bytes(&list.to_bytes()), Some(list.clone()));
+        assert!(!list.is_a_mode());
+        assert!(list.remove_group(42) && !list.remove_group(42));
+        assert!(list.is_a_mode());
+        for (owner, group) in [(true, false), (false, true), (false, false)] {
+            for rights in 0..8 {
+                let ask = |list: &AccessList| list.allows(owner, group, 7, &[42], rights);
+                assert_eq!(ask(&list), ask(&before));
+            }
+        }
     }
 
     #[test]
     fn the_mode_alone_is_understood() {
         let list = AccessList::of_mode(0o751);
-        assert!(list.allows(true, false, 1, 1, 7));
-        assert!(list.allows(false, true, 2, 1, 5) && !list.allows(false, true, 2, 1, 2));
-        assert!(list.allows(false, false, 2, 2, 1) && !list.allows(false, false, 2, 2, 4));
+        assert!(list.allows(true, false, 1, &[1], 7));
+        assert!(list.allows(false, true, 2, &[1], 5) && !list.allows(false, true, 2, &[1], 2));
+        assert!(list.allows(false, false, 2, &[2], 1) && !list.allows(false, false, 2, &[2], 4));
     }
 }

@@ -78,7 +78,7 @@ impl Capabilities {
     ///
     /// # Errors
     ///
-    /// [`NetError::NoDpdk`]; its hint says what to install and to set.
+    /// [`NetError::NoDpdk`]; its hint names what to install and to set.
     pub fn require_vhost_user(&self) -> Result<(), NetError> {
         if self.can_vhost_user() { Ok(()) } else { Err(NetError::NoDpdk) }
     }

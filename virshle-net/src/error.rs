@@ -127,7 +127,7 @@ pub enum NetError {
         details: String,
     },
 
-    /// `ovs-vswitchd` has not taken up what the database says.
+    /// `ovs-vswitchd` has not applied what the database holds.
     #[error("ovs-vswitchd has not applied {awaited} within {timeout:?}")]
     SwitchSilent {
         /// What it should have done.
@@ -267,6 +267,44 @@ pub enum NetError {
         /// As `tap`.
         wanted: &'static str,
     },
+    /// A bridge's management socket can't be reached, or the connection broke.
+    #[error("cannot {action} the bridge's management socket {}", .socket.display())]
+    Management {
+        /// As `connect to`.
+        action: &'static str,
+        /// The socket.
+        socket: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The bridge refused a message: nothing of its bundle was done.
+    #[error("the bridge at {} refused OpenFlow 1.4 or a flow (error {kind}, code {code})", .socket.display())]
+    OpenFlowRefused {
+        /// Its management socket.
+        socket: PathBuf,
+        /// OpenFlow's number for the kind of error.
+        kind: u16,
+        /// Which of that kind.
+        code: u16,
+    },
+    /// What answered at the management socket does not speak OpenFlow.
+    #[error("what listens at {} does not speak OpenFlow: {reason}", .socket.display())]
+    OpenFlowMalformed {
+        /// The management socket.
+        socket: PathBuf,
+        /// What it sent.
+        reason: String,
+    },
+    /// A setting of a network device could not be read or set.
+    #[error("cannot {action} {}", .path.display())]
+    Sysctl {
+        /// `read` or `set`.
+        action: &'static str,
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The kernel's neighbour table could not be read.
     #[error("cannot read the neighbour table")]
     Neighbours {
@@ -303,7 +341,7 @@ fn owner_of(owner: &Option<String>) -> String {
 }
 
 impl NetError {
-    /// What to do next, if there is something to say. It speaks of the host; a command that
+    /// The remedy, if there is one. It speaks of the host; a command that
     /// prepares the host is the front end's to name.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -327,7 +365,7 @@ impl NetError {
                                           /var/log/openvswitch/ovs-vswitchd.log)"
                 .into(),
             Self::NoBridge { bridge } => {
-                format!("create it: ovs-vsctl add-br {bridge}, or by Switch::ensure_bridge")
+                format!("create it (ovs-vsctl add-br {bridge}), or correct its name")
             }
             Self::BridgeDatapath { found, .. } => {
                 format!("use another bridge, or configure the datapath {found:?}")
@@ -340,6 +378,26 @@ impl NetError {
             }
             Self::PortTaken { port, owner: None } => {
                 format!("choose another name, or remove it: ovs-vsctl del-port {port}")
+            }
+            Self::Management { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run as root, or give this user access to the socket".into()
+            }
+            Self::Management { socket, .. } => {
+                let directory = socket.parent().unwrap_or(socket).display();
+                format!(
+                    "is ovs-vswitchd running, with its sockets in {directory}? (Debian: systemctl \
+                     restart openvswitch-switch)"
+                )
+            }
+            Self::OpenFlowRefused { kind: 0, .. } => {
+                "the bridge's protocols leave OpenFlow14 out: \
+                                                      ovs-vsctl clear bridge BRIDGE protocols"
+                    .into()
+            }
+            Self::Sysctl { .. } => {
+                "run as root, with /proc/sys writable: a container or a unit can \
+                                     have it read-only"
+                    .into()
             }
             Self::NoDpdk => {
                 "install openvswitch-switch-dpdk, reserve hugepages (sysctl vm.nr_hugepages=512), \

@@ -15,6 +15,7 @@
 //! - A [`PasstRequest`] asks for a network in user space instead, which needs neither root nor a
 //!   switch; a [`Passt`] is one that runs.
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
+//! - A [`Guard`] keeps a machine from speaking as another one: flows of its port ([`Guards`]).
 //! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
 //!
 //! # Example
@@ -22,7 +23,7 @@
 //! ```no_run
 //! use std::time::Duration;
 //! use virshle_net::ovsdb::Address;
-//! use virshle_net::{Datapath, MacAddr, NetError, Owner, PortRequest, Switch, Tap};
+//! use virshle_net::{Datapath, Device, MacAddr, NetError, Owner, PortRequest, Switch, Tap};
 //!
 //! fn plug() -> Result<Tap, NetError> {
 //!     let timeout = Duration::from_secs(5);
@@ -31,6 +32,7 @@
 //!
 //!     // Its descriptors go to the virtual machine monitor, with which it vanishes.
 //!     let tap = Tap::create(&"vm1-main".parse()?)?;
+//!     Device::isolate(tap.name())?;
 //!     tap.set_up()?;
 //!
 //!     let owner = Owner::new("0f8c2a5e-6d1b-4f6e-9a53-0c5b0e1f7a11", "buzz_matala");
@@ -52,7 +54,7 @@
 //!
 //! # Limitations
 //!
-//! Linux on 64-bit machines. No flows, no tunnels, no quality of service, no trunk ports:
+//! Linux on 64-bit machines. Flows only as far as a guard needs them; no tunnels, no quality of service:
 //! `ovs-ofctl` and `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the
 //! database. A machine's vhost-user socket is created by the monitor; only its switch's side is
 //! here.
@@ -65,11 +67,15 @@ mod datapath;
 mod deadline;
 mod device;
 mod error;
+mod file_access;
+mod guard;
+mod host_stack;
 mod interface_name;
 mod mac_addr;
 mod macvtap;
 mod neighbour;
 mod netlink;
+pub mod openflow;
 pub mod ovsdb;
 mod owned_port;
 mod owner;
@@ -82,6 +88,7 @@ mod switch;
 #[expect(unsafe_code, reason = "the tap driver is reached by ioctl alone")]
 mod sys;
 mod tap;
+mod vlans;
 
 pub use bridge::Bridge;
 pub use capabilities::Capabilities;
@@ -89,6 +96,8 @@ pub use change::Change;
 pub use datapath::Datapath;
 pub use device::Device;
 pub use error::NetError;
+pub use file_access::{AccessRights, Asking, FileAccess};
+pub use guard::{Guard, GuardId, GuardState, Guards};
 pub use interface_name::InterfaceName;
 pub use mac_addr::MacAddr;
 pub use macvtap::Macvtap;
@@ -104,3 +113,4 @@ pub use port_request::{PortKind, PortRequest};
 pub use socket_access::grant_socket_access;
 pub use switch::Switch;
 pub use tap::Tap;
+pub use vlans::Vlans;

@@ -21,7 +21,7 @@ pub struct MacAddr([u8; 6]);
 
 impl MacAddr {
     /// An address of these bytes.
-    pub fn new(bytes: [u8; 6]) -> Self {
+    pub const fn new(bytes: [u8; 6]) -> Self {
         Self(bytes)
     }
 

@@ -11,7 +11,7 @@ use crate::owner::{Owner, Role, owned_by};
 use crate::port::take_off;
 use crate::port_request::PortKind;
 use crate::switch::bump;
-use crate::{NetError, Switch};
+use crate::{NetError, Switch, Vlans};
 
 /// A port that [`Switch::add_ports`] made, as the database has it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,13 +27,15 @@ pub struct OwnedPort {
     pub kind: PortKind,
     /// The vhost-user socket it connects to.
     pub socket: Option<PathBuf>,
-    /// The VLAN it is in.
+    /// The VLAN it is in, if it is in just one.
     pub vlan: Option<u16>,
+    /// The VLANs that it belongs to.
+    pub vlans: Vlans,
     /// Its OpenFlow number; -1 if it failed, none if `ovs-vswitchd` has not seen it yet.
     pub ofport: Option<i64>,
     /// Why it does not work, as the switch reports it.
     pub error: Option<String>,
-    /// Whether it has a link; none if `ovs-vswitchd` did not say.
+    /// Whether it has a link; none if `ovs-vswitchd` did not report it.
     pub link_up: Option<bool>,
 }
 
@@ -50,7 +52,7 @@ impl Switch {
                 Operation::select(
                     "Port",
                     &ours,
-                    &["_uuid", "name", "interfaces", "tag", "external_ids"],
+                    &["_uuid", "name", "interfaces", "tag", "vlan_mode", "trunks", "external_ids"],
                 ),
                 Operation::select(
                     "Interface",
@@ -176,7 +178,7 @@ impl Switch {
 
 fn owned_port(port: &Row, interface: &Row, bridge: &str) -> OwnedPort {
     let text = |column| interface.get(column).and_then(Value::as_str);
-    let tag = port.get("tag").and_then(Value::as_i64);
+    let vlans = Vlans::of(port);
     OwnedPort {
         name: port.get("name").and_then(Value::as_str).unwrap_or_default().into(),
         bridge: bridge.into(),
@@ -186,7 +188,11 @@ fn owned_port(port: &Row, interface: &Row, bridge: &str) -> OwnedPort {
             .get("options")
             .and_then(|options| options.text_of("vhost-server-path"))
             .map(PathBuf::from),
-        vlan: tag.and_then(|tag| u16::try_from(tag).ok()),
+        vlan: match vlans {
+            Vlans::Access(vlan) => Some(vlan),
+            _ => None,
+        },
+        vlans,
         ofport: interface.get("ofport").and_then(Value::as_i64),
         error: text("error").map(Into::into),
         link_up: text("link_state").map(|state| state == "up"),

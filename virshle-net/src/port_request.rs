@@ -1,11 +1,12 @@
 //! A request for a port.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::ovsdb::{Row, Value};
 use crate::owner::{Owner, Role};
-use crate::{InterfaceName, MacAddr, NetError};
+use crate::{InterfaceName, MacAddr, NetError, Vlans};
 
 /// What a port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,9 +51,12 @@ impl fmt::Display for PortKind {
 
 /// A port to be added to a bridge.
 ///
+/// It belongs to the network without tags unless a VLAN or a trunk is asked for: a tagged frame
+/// passes in no direction.
+///
 /// # References
 ///
-/// `ovs-vswitchd.conf.db(5)`, tables Port (`tag`) and Interface (`type`, `options`,
+/// `ovs-vswitchd.conf.db(5)`, tables Port (`tag`, `vlan_mode`, `trunks`) and Interface (`type`, `options`,
 /// `mtu_request`, `external_ids`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -62,6 +66,7 @@ pub struct PortRequest {
     pub(crate) kind: PortKind,
     socket: Option<PathBuf>,
     vlan: Option<u16>,
+    trunk: BTreeSet<u16>,
     mtu_bytes: Option<u16>,
     mac: Option<MacAddr>,
     queues: u16,
@@ -75,6 +80,7 @@ impl PortRequest {
             kind,
             socket: None,
             vlan: None,
+            trunk: BTreeSet::new(),
             mtu_bytes: None,
             mac: None,
             queues: 1,
@@ -103,6 +109,22 @@ impl PortRequest {
     pub fn vlan(mut self, vlan: u16) -> Self {
         self.vlan = Some(vlan);
         self
+    }
+
+    /// Gives the port frames of several VLANs, with their tags: 1 to 4094, and 0 for frames without
+    /// one.
+    pub fn trunk(mut self, vlans: impl IntoIterator<Item = u16>) -> Self {
+        self.trunk = vlans.into_iter().collect();
+        self
+    }
+
+    /// The VLANs it belongs to.
+    pub fn vlans(&self) -> Vlans {
+        match self.vlan {
+            Some(vlan) => Vlans::Access(vlan),
+            None if self.trunk.is_empty() => Vlans::Untagged,
+            None => Vlans::Trunk(self.trunk.clone()),
+        }
     }
 
     /// Sets the largest frame payload, in bytes; Open vSwitch picks one otherwise.
@@ -136,6 +158,10 @@ impl PortRequest {
             "it has no name"
         } else if self.vlan.is_some_and(|vlan| !(1..=4094).contains(&vlan)) {
             "a VLAN is a number from 1 to 4094"
+        } else if self.trunk.iter().any(|vlan| *vlan > 4094) {
+            "a VLAN of a trunk is a number from 0 to 4094"
+        } else if self.vlan.is_some() && !self.trunk.is_empty() {
+            "it has both a VLAN and a trunk"
         } else if self.mtu_bytes.is_some_and(|mtu| mtu < 68) {
             "an MTU is 68 bytes at least"
         } else if self.queues == 0 {
@@ -183,9 +209,8 @@ impl PortRequest {
     /// The row in Port, but for its interface.
     pub(crate) fn port(&self) -> Row {
         let mut row = Row::from([("name".into(), Value::from(&self.name))]);
-        if let Some(vlan) = self.vlan {
-            row.insert("tag".into(), vlan.into());
-        }
+        let vlans = self.vlans();
+        row.extend(vlans.columns().into_iter().map(|(column, value)| (column.into(), value)));
         row.insert("external_ids".into(), Value::map(self.ids()));
         row
     }
@@ -225,13 +250,21 @@ mod tests {
         }
         let port = request.port();
         assert_eq!(port["tag"].as_i64(), Some(12));
+        assert_eq!(port["vlan_mode"].as_str(), Some("access"));
         assert_eq!(Owner::of(&port), request.owner);
     }
 
     #[test]
     fn nonsense_is_refused() {
         let tap = || PortRequest::tap("tap0".parse().unwrap());
-        for request in [tap().vlan(0), tap().vlan(4095), tap().mtu_bytes(67), tap().queues(0)] {
+        for request in [
+            tap().vlan(0),
+            tap().vlan(4095),
+            tap().trunk([4095]),
+            tap().vlan(12).trunk([12]),
+            tap().mtu_bytes(67),
+            tap().queues(0),
+        ] {
             assert!(matches!(request.check(), Err(NetError::InvalidPort { .. })), "{request:?}");
         }
     }

@@ -1,25 +1,17 @@
 //! Access for the switch's user to a vhost-user socket in a directory that is not theirs.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{
-    FileType, Mode, OFlags, Stat, XattrFlags, fstat, getxattr, open, openat, setxattr,
-};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
 
 use crate::NetError;
-use crate::access_list::AccessList;
-
-const NAME: &str = "system.posix_acl_access";
-const READ: u16 = 4;
-const WRITE: u16 = 2;
-const SEARCH: u16 = 1;
+use crate::file_access::{AccessRights, Asking, FileAccess};
 
 /// Lets the user `uid` of group `gid` connect to `socket`, and to nothing else: read and write on
 /// the socket, search on the directories from `stop_at` (included) down to it, by POSIX access
-/// lists. Owners and everybody else keep exactly what they have.
+/// lists. Owners and all other users keep exactly what they have.
 ///
 /// Nothing is done for root, nor where the user has the access already. The directories keep the
 /// right to be searched; it goes with them.
@@ -64,14 +56,14 @@ pub fn grant_socket_access(
     let mut path = PathBuf::from(stop_at);
     let mut place = open(stop_at, flags | OFlags::DIRECTORY, Mode::empty())
         .map_err(|error| failed(&path, error.into()))?;
-    grant(&place, uid, gid, SEARCH).map_err(|source| failed(&path, source))?;
+    grant(&place, uid, gid, AccessRights::SEARCH).map_err(|source| failed(&path, source))?;
     for (index, name) in names.iter().enumerate() {
         path.push(name);
         let is_socket = index + 1 == names.len();
         let (kind, rights) = if is_socket {
-            (FileType::Socket, READ | WRITE)
+            (FileType::Socket, AccessRights::READ_WRITE)
         } else {
-            (FileType::Directory, SEARCH)
+            (FileType::Directory, AccessRights::SEARCH)
         };
         place = openat(&place, *name, flags | OFlags::NOFOLLOW, Mode::empty())
             .map_err(|error| failed(&path, error.into()))?;
@@ -86,34 +78,10 @@ pub fn grant_socket_access(
     Ok(())
 }
 
-fn grant(place: &OwnedFd, uid: u32, gid: u32, rights: u16) -> io::Result<()> {
-    let stat = fstat(place)?;
-    // A descriptor that is only a place has no attributes of its own, but a name that leads there.
-    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let mut list = match read(&path)? {
-        Some(list) => list,
-        None => AccessList::of_mode(stat.st_mode),
-    };
-    if list.allows(owns(&stat, uid), stat.st_gid == gid, uid, gid, rights) {
+fn grant(place: &OwnedFd, uid: u32, gid: u32, rights: AccessRights) -> io::Result<()> {
+    let mut access = FileAccess::of(place)?;
+    if access.allows(&Asking { uid, gids: &[gid] }, rights) {
         return Ok(());
     }
-    list.add_user(uid, rights);
-    setxattr(&path, NAME, &list.to_bytes(), XattrFlags::empty())?;
-    Ok(())
-}
-
-fn owns(stat: &Stat, uid: u32) -> bool {
-    stat.st_uid == uid
-}
-
-fn read(path: &str) -> io::Result<Option<AccessList>> {
-    // The largest attribute that Linux has.
-    let mut room = vec![0; 64 << 10];
-    match getxattr(path, NAME, room.as_mut_slice()) {
-        Ok(length) => AccessList::from_bytes(&room[..length])
-            .map(Some)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its access list is odd")),
-        Err(Errno::NODATA) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    access.grant_user(uid, rights)
 }

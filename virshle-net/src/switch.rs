@@ -66,7 +66,7 @@ impl Switch {
     }
 
     /// Waits for a sign of life of `ovs-vswitchd`: asks it to apply what the database says, once
-    /// more, and waits until it says that it has.
+    /// more, and waits until it reports that it has.
     ///
     /// There is no other honest sign. Its rows stay in the database when it dies; its lock on the
     /// database, and its process, are there also while it hangs.
@@ -103,7 +103,7 @@ impl Switch {
                 &[up],
                 left,
             );
-            // The server does the waiting; it gets a while longer to say that it was in vain.
+            // The server does the waiting; it gets a while longer to report a timeout.
             let answer = Deadline::after(left.saturating_add(self.client.timeout()));
             self.transact(&[wait], answer).map_err(|error| match error {
                 NetError::Operation { ref error, .. } if error == TIMED_OUT => {

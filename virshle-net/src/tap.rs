@@ -91,6 +91,8 @@ impl Tap {
 
     /// Sets it up. One that is down makes Open vSwitch complain and drops every frame.
     ///
+    /// From then on the host's IP stack takes its frames as well: [`Device::isolate`] it first.
+    ///
     /// # Errors
     ///
     /// [`NetError::Device`].

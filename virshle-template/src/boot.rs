@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_told() {
+    fn what_contradicts_itself_is_refused() {
         let long = format!("kernel = 'k'\ncmdline = '{}'", "x".repeat(2049));
         for (text, message) in [
             ("firmware = 'f'\nkernel = 'k'", "a machine boots a firmware or a kernel, not both"),

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_come_from_the_environment_or_lie_in_the_home() {
+    fn directories_come_from_the_environment_or_lie_in_the_home() {
         let caller = Caller::new(false, Some("/home/a".into()), |name| {
             (name == "XDG_DATA_HOME").then(|| "/data".into())
         });
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relative_or_empty_folder_is_none() {
+    fn a_relative_or_empty_directory_is_ignored() {
         let caller = Caller::new(false, Some("".into()), |_| Some("".into()));
         assert_eq!(caller, Caller::default());
         let caller = Caller::new(false, Some("home".into()), |_| Some("here".into()));

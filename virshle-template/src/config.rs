@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use crate::caller::Caller;
+use crate::distrust::Distrust;
 use crate::hypervisor::HypervisorSettings;
 use crate::name::Names;
 use crate::network::NetworkSettings;
@@ -37,6 +38,7 @@ pub struct Config {
     names: Vec<String>,
     mistakes: Vec<Mistake>,
     origin: Option<PathBuf>,
+    distrust: Option<Distrust>,
 }
 
 /// The largest file that is read, in bytes: a device in its place would have no end.
@@ -54,13 +56,15 @@ impl Config {
         let origin = std::path::absolute(path).map_err(failed)?;
         let mut bytes = Vec::with_capacity(8 << 10);
         let file = File::open(&origin).map_err(failed)?;
+        // Of the open file, which is the one that is read.
+        let distrust = Distrust::of(&file.metadata().map_err(failed)?);
         file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > MAX_FILE {
             let reason = "it has more than 1 MiB, which is no configuration";
             return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, reason)));
         }
         match str::from_utf8(&bytes) {
-            Ok(text) => Self::from_toml(text, &origin),
+            Ok(text) => Ok(Self { distrust, ..Self::from_toml(text, &origin)? }),
             Err(error) => {
                 let text = String::from_utf8_lossy(&bytes);
                 let source = Source::new(&origin, &text, None);
@@ -158,5 +162,11 @@ impl Config {
     /// The file it was read from; `None` for the default.
     pub fn origin(&self) -> Option<&Path> {
         self.origin.as_deref()
+    }
+
+    /// Why root must not do as the file says that it was [read](Self::load) from, if another user
+    /// could have written it. It is for the caller to heed: other users may do as they like.
+    pub fn distrust(&self) -> Option<Distrust> {
+        self.distrust
     }
 }

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_disk_is_told() {
+    fn what_is_no_disk_is_refused() {
         for (text, message) in [
             ("", "a disk without a path and without a size"),
             ("size = '1G'\nclone = 'overlay'", "a new, empty disk is not a copy of anything"),

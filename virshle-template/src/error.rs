@@ -46,7 +46,7 @@ pub enum TemplateError {
 }
 
 impl TemplateError {
-    /// What to do next, when something can be said. It speaks of files and keys; the command that
+    /// The remedy, if there is one. It speaks of files and keys; the command that
     /// names a file, checks it or lists templates is the front end's to name.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_in_vain_tells_all_the_places() {
+    fn a_search_in_vain_lists_all_the_places() {
         let error = locate(None, caller(), |_| false).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_memory_is_told() {
+    fn what_is_no_memory_is_refused() {
         for (text, message) in [
             ("", "[test] has no \"vram\""),
             ("vram = 0", "0 B is no size of a memory"),

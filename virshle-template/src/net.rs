@@ -7,11 +7,12 @@ use serde::Serialize;
 use toml::de::DeValue;
 
 use crate::device;
+use crate::guest_network::GuestNetwork;
 use crate::mac;
 use crate::name::{self, Names};
 use crate::publish::Publish;
 use crate::section::{Placed, Section};
-use crate::static_address::{StaticAddress, hosts};
+use crate::static_address::{StaticAddress, hosts, placed_hosts};
 
 /// `[[template.vm.net]]`: a network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,6 +25,9 @@ pub struct NetTemplate {
     pub kind: NetKind,
     /// The VLAN, from 1 to 4094; untagged if unset. A macvtap has none.
     pub vlan: Option<u16>,
+    /// The VLANs whose frames it gets with their tags, instead of one VLAN; 0 stands for frames
+    /// without a tag. A macvtap has none.
+    pub trunk: Vec<u16>,
     /// The largest payload of a frame, in bytes, from 1280 to 9216.
     pub mtu: Option<u16>,
     /// The guest's MAC address, in lower case; a random one for each machine if unset.
@@ -33,7 +37,8 @@ pub struct NetTemplate {
     /// Static addresses of the guest; DHCP if there are none.
     #[serde(rename = "address")]
     pub addresses: Vec<StaticAddress>,
-    /// The guest's gateways.
+    /// The guest's gateways, at most one of each family. One outside of the addresses' networks is
+    /// reached on the link all the same.
     #[serde(rename = "gateway")]
     pub gateways: Vec<IpAddr>,
     /// The guest's name servers.
@@ -74,16 +79,19 @@ const KINDS: [(&str, NetKind); 4] = [
 const MTU: (u64, u64) = (1280, 9216);
 /// The VLANs (IEEE 802.1Q): 0 and 4095 are reserved.
 const VLAN: (u64, u64) = (1, 4094);
+/// Those of a trunk, in which 0 stands for frames without a tag.
+const TRUNK: (u64, u64) = (0, 4094);
 
 impl NetTemplate {
     /// The interfaces of `template`. What is noted as wrong holds a value all the same.
     pub(crate) fn read_all(template: &Section<'_>) -> Vec<Self> {
         let mut names = Names::default();
         let mut macs = HashMap::new();
+        let mut network = GuestNetwork::default();
         let mut published = Vec::new();
         let mut nets = Vec::new();
         for section in template.sections("net", "template.vm.net") {
-            nets.push(Self::read(section, &mut names, &mut macs, &mut published));
+            nets.push(Self::read(section, &mut names, &mut macs, &mut network, &mut published));
         }
         nets
     }
@@ -92,6 +100,7 @@ impl NetTemplate {
         section: Section<'_>,
         names: &mut Names,
         macs: &mut HashMap<String, usize>,
+        network: &mut GuestNetwork,
         published: &mut Vec<Publish>,
     ) -> Self {
         let name = name::read(&section, "name = \"main\"");
@@ -107,24 +116,39 @@ impl NetTemplate {
         }
         let publish = Publish::read_all(&section, "publish");
         Publish::refuse_duplicates(&section, &publish, published);
+        let addresses = StaticAddress::read_all(&section, "address");
+        let gateways = placed_hosts(&section, "gateway");
+        network.check(&section, &addresses, &gateways);
         let net = Self {
             name: name.value,
             // What needs nothing set up on the host works everywhere.
             kind: kind.unwrap_or(NetKind::User),
             vlan: narrow(section.integer("vlan", VLAN.0, VLAN.1)),
+            trunk: section
+                .integers("trunk", TRUNK.0, TRUNK.1)
+                .into_iter()
+                .filter_map(|vlan| narrow(Some(vlan)))
+                .collect(),
             mtu: narrow(section.integer("mtu", MTU.0, MTU.1)),
             mac: mac.map(|mac| mac.value),
             link: device::read(&section, "link"),
-            addresses: StaticAddress::read_all(&section, "address"),
-            gateways: hosts(&section, "gateway"),
+            addresses: addresses.into_iter().map(|address| address.value).collect(),
+            gateways: gateways.into_iter().map(|gateway| gateway.value).collect(),
             dns: hosts(&section, "dns"),
             publish: publish.into_iter().map(|publish| publish.value).collect(),
             host_loopback: section.boolean("host_loopback").unwrap_or(false),
         };
         refuse_misplaced(&section, kind);
+        if section.has("vlan") && section.has("trunk") {
+            section.wrong(
+                section.span_of("trunk"),
+                "a net with both a vlan and a trunk",
+                "a trunk can have one VLAN; leave one of the two away",
+            );
+        }
         match kind {
-            Some(NetKind::Macvtap) if section.has("vlan") => section.wrong(
-                section.span_of("vlan"),
+            Some(NetKind::Macvtap) if section.has("vlan") || section.has("trunk") => section.wrong(
+                section.span_of(if section.has("vlan") { "vlan" } else { "trunk" }),
                 "a macvtap has no VLAN",
                 "create the VLAN on the host and name it as the link",
             ),
@@ -247,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_net_is_told() {
+    fn what_is_no_net_is_refused() {
         for (text, message) in [
             ("typ = 'tap'", "unknown key \"typ\", did you mean \"type\"?"),
             ("type = {}", "a net without a type"),
@@ -290,6 +314,11 @@ mod tests {
                 "publish = ['127.0.0.2:8080:80', '127.0.0.1:8080:81']",
                 "the host's port 8080 leads to two ports",
             ),
+            ("type = 'macvtap'\ntrunk = [12]", "a macvtap has no VLAN"),
+            ("type = 'tap'\nvlan = 12\ntrunk = [12]", "a net with both a vlan and a trunk"),
+            ("type = 'tap'\ntrunk = [12, 4095]", "\"trunk\" is out of range"),
+            ("type = 'tap'\ntrunk = 'all'", "\"trunk\" is a text"),
+            ("type = 'tap'\ntrunk = []", "\"trunk\" is empty"),
         ] {
             let text = format!("[[net]]\nname = 'a'\n{text}");
             assert_eq!(mistakes(&text, all), [message], "{text}");

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_switch_is_told() {
+    fn what_cannot_be_a_switch_is_refused() {
         assert_eq!(
             mistakes("bridge = 'a-bridge-with-a-long-name'"),
             ["\"a-bridge-with-a-long-name\" cannot be a network device: \

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_told_apart() {
+    fn anything_else_is_refused() {
         for text in [
             "",
             "ssh-ed25519",

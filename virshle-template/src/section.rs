@@ -149,6 +149,20 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Whole numbers from `least` to `most`, in a list of one at least.
+    pub(crate) fn integers(&self, key: &'static str, least: u64, most: u64) -> Vec<Placed<u64>> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let DeValue::Array(items) = value.get_ref() else {
+            self.wrong_type(key, value, "a list of whole numbers");
+            return Vec::new();
+        };
+        if items.is_empty() {
+            let message = format!("{key:?} is empty");
+            self.wrong(value.span(), message, "name one at least, or leave it away");
+        }
+        items.iter().filter_map(|item| self.integer_of(key, item, least, most)).collect()
+    }
+
     /// A size in a text, with its unit.
     pub(crate) fn size(&self, key: &'static str) -> Option<Placed<ByteSize>> {
         let value = self.get(key)?;

@@ -33,7 +33,7 @@ struct Note {
     template: Option<usize>,
 }
 
-/// What the parser says of a key that stands twice.
+/// The message of the parser for a duplicate key.
 const TWICE: &str = "duplicate key";
 
 impl Mistake {
@@ -50,7 +50,7 @@ impl<'a> Source<'a> {
         Self { path, home, lines: Lines::new(text), template, guesses, notes }
     }
 
-    /// Says that what is noted from now on belongs to the template with this number.
+    /// Attributes what is noted from now on to the template with this number.
     pub(crate) fn enter(&self, template: Option<usize>) {
         self.template.set(template);
     }
@@ -81,17 +81,17 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Notes that `word`, which stands in `span`, is none of the `known` ones, and answers with
+    /// Notes that `name`, which stands in `span`, is none of the `known` ones, and answers with
     /// the one that was likely meant.
     pub(crate) fn unknown<'k>(
         &self,
         span: Range<usize>,
         what: &str,
-        word: &str,
+        name: &str,
         known: &[&'k str],
     ) -> Option<&'k str> {
-        let meant = nearest(word, known.iter().copied());
-        let mut message = format!("unknown {what} {}", quoted(word));
+        let meant = nearest(name, known.iter().copied());
+        let mut message = format!("unknown {what} {}", quoted(name));
         if let Some(meant) = meant {
             message.push_str(&format!(", did you mean {meant:?}?"));
         }
@@ -153,6 +153,11 @@ impl<'a> Source<'a> {
         templates.sort_unstable();
         templates.dedup();
         templates
+    }
+
+    /// Returns whether anything is wrong.
+    pub(crate) fn has_mistakes(&self) -> bool {
+        !self.notes.borrow().is_empty()
     }
 
     /// Returns whether anything but a template is wrong.
@@ -292,14 +297,14 @@ impl<'a> Lines<'a> {
 mod tests {
     use super::*;
 
-    fn told(text: &str, span: Range<usize>) -> Mistake {
+    fn mistake_at(text: &str, span: Range<usize>) -> Mistake {
         let source = Source::new(Path::new("/c.toml"), text, None);
         source.wrong(span, "wrong", "expected right");
         source.into_mistakes(&[]).remove(0)
     }
 
     #[test]
-    fn the_line_is_shown_with_its_wrong_part_underlined() {
+    fn the_line_is_shown_with_its_mistake_underlined() {
         let source = Source::new(Path::new("/c.toml"), "a = 1\nvcpus = 2\n", None);
         source.unknown(6..11, "key", "vcpus", &["vcpu", "vram"]);
         let mistakes = source.into_mistakes(&[]);
@@ -316,7 +321,7 @@ mod tests {
         for text in ["é\u{7}ü = \"\"\"\nx\"\"\"", "\u{feff}a", "\u{feff}\n\r\n\r\r\n", ""] {
             for start in 0..text.len() + 3 {
                 for end in 0..text.len() + 3 {
-                    assert!(!told(text, start..end).to_string().is_empty());
+                    assert!(!mistake_at(text, start..end).to_string().is_empty());
                 }
             }
         }
@@ -325,20 +330,20 @@ mod tests {
     #[test]
     fn a_long_line_is_shown_around_the_mistake() {
         let text = format!("{}wrong{}", "é".repeat(500), "x".repeat(500));
-        let mistake = told(&text, 1000..1005);
+        let mistake = mistake_at(&text, 1000..1005);
         assert_eq!((mistake.line, mistake.column, mistake.width), (1, 501, 5));
         assert_eq!(mistake.source_line, format!("…{}wrong{}…", "é".repeat(60), "x".repeat(95)),);
         assert_eq!(mistake.indent, 61);
-        assert_eq!(told(&text, 0..1010).source_line, format!("{}…", "é".repeat(100)));
-        let end = told(&text, 1505..1505);
+        assert_eq!(mistake_at(&text, 0..1010).source_line, format!("{}…", "é".repeat(100)));
+        let end = mistake_at(&text, 1505..1505);
         assert_eq!((end.column, end.indent), (1006, 61));
     }
 
     #[test]
     fn what_is_invisible_cannot_mislead() {
-        let mistake = told("a\t\u{1b}[2J\u{202e}b = 1\n", 0..1);
+        let mistake = mistake_at("a\t\u{1b}[2J\u{202e}b = 1\n", 0..1);
         assert!(mistake.to_string().contains("1 | a  [2J b = 1\n"), "{mistake}");
         // The mark at a file's start has no width.
-        assert_eq!(told("\u{feff}ab", 4..5).column, 2);
+        assert_eq!(mistake_at("\u{feff}ab", 4..5).column, 2);
     }
 }

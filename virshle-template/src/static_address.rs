@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
-use crate::section::Section;
+use crate::section::{Placed, Section};
 use crate::suggestion::quoted;
 
 /// An address of a guest, with the length of its network's prefix: `192.0.2.10/24`,
@@ -31,7 +31,39 @@ impl StaticAddress {
         Some(Self { ip, prefix_len })
     }
 
-    pub(crate) fn read_all(section: &Section<'_>, key: &'static str) -> Vec<Self> {
+    /// Returns whether `ip` is in the network of this address, and so reached without a router.
+    /// Link-local addresses of IPv6 are in every network (RFC 4291, 2.5.6).
+    pub fn covers(&self, ip: IpAddr) -> bool {
+        match (self.ip, ip) {
+            (IpAddr::V4(own), IpAddr::V4(ip)) => {
+                let host_bits = 32_u32.saturating_sub(self.prefix_len.into());
+                let different = u32::from(own) ^ u32::from(ip);
+                different.checked_shr(host_bits).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(ip)) => {
+                let host_bits = 128_u32.saturating_sub(self.prefix_len.into());
+                let different = u128::from(own) ^ u128::from(ip);
+                ip.is_unicast_link_local() || different.checked_shr(host_bits).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+
+    /// What `ip` is in the network of this address, if no host can have it.
+    pub(crate) fn reserved(&self, ip: IpAddr) -> Option<&'static str> {
+        let IpAddr::V4(v4) = ip else { return None };
+        // Networks of one or two addresses have neither (RFC 3021).
+        let host_bits = 32_u32.checked_sub(self.prefix_len.into()).filter(|bits| *bits > 1)?;
+        let hosts = u32::MAX.checked_shr(32 - host_bits)?;
+        match u32::from(v4) & hosts {
+            _ if !self.covers(ip) => None,
+            0 => Some("network address"),
+            part if part == hosts => Some("broadcast address"),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn read_all(section: &Section<'_>, key: &'static str) -> Vec<Placed<Self>> {
         let mut addresses = Vec::new();
         for text in section.strings(key) {
             let help = "expected one such as 192.0.2.10/24 or 2001:db8::1/64";
@@ -40,7 +72,7 @@ impl StaticAddress {
                     let message = format!("{} is no address for a machine", quoted(text.value));
                     section.wrong(text.span, message, help);
                 }
-                Some(address) => addresses.push(address),
+                Some(value) => addresses.push(Placed { value, span: text.span }),
                 None => {
                     let message = format!(
                         "{} is not an address with the length of its prefix",
@@ -68,10 +100,15 @@ impl Serialize for StaticAddress {
 
 /// The hosts at `key`, by their addresses.
 pub(crate) fn hosts(section: &Section<'_>, key: &'static str) -> Vec<IpAddr> {
+    placed_hosts(section, key).into_iter().map(|host| host.value).collect()
+}
+
+/// The hosts at `key`, and where each is written.
+pub(crate) fn placed_hosts(section: &Section<'_>, key: &'static str) -> Vec<Placed<IpAddr>> {
     let mut hosts = Vec::new();
     for text in section.strings(key) {
         match text.value.parse() {
-            Ok(ip) if is_of_a_host(ip) => hosts.push(ip),
+            Ok(value) if is_of_a_host(value) => hosts.push(Placed { value, span: text.span }),
             found => {
                 let what = if found.is_ok() { "the address of a host" } else { "an IP address" };
                 let message = format!("{} is not {what}", quoted(text.value));
@@ -94,7 +131,7 @@ mod tests {
 
     fn addresses(section: &Section<'_>) -> Option<Vec<String>> {
         let addresses = StaticAddress::read_all(section, "a");
-        Some(addresses.iter().map(ToString::to_string).collect())
+        Some(addresses.iter().map(|address| address.value.to_string()).collect())
     }
 
     #[test]
@@ -106,6 +143,20 @@ mod tests {
         assert!(read("a = []", addresses).unwrap().is_empty());
         let dns = read("a = ['192.0.2.1', '::1']", |section| Some(hosts(section, "a"))).unwrap();
         assert_eq!(dns, ["192.0.2.1".parse::<IpAddr>().unwrap(), "::1".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_network_covers_its_hosts() {
+        let covers = |address: &str, ip: &str| {
+            StaticAddress::parse(address).unwrap().covers(ip.parse().unwrap())
+        };
+        assert!(covers("192.0.2.10/24", "192.0.2.1"));
+        assert!(covers("192.0.2.10/1", "129.1.1.1") && !covers("192.0.2.10/25", "192.0.2.129"));
+        assert!(covers("203.0.113.7/32", "203.0.113.7"));
+        assert!(!covers("203.0.113.7/32", "172.31.1.1"));
+        assert!(covers("2001:db8::2/64", "2001:db8::1"));
+        assert!(covers("2001:db8::2/128", "fe80::1") && !covers("192.0.2.10/24", "fe80::1"));
+        assert!(!covers("2001:db8::2/128", "2001:db8::1"));
     }
 
     #[test]

@@ -3,27 +3,27 @@
 /// The longest name that is compared, in bytes: comparing takes time and memory by its square.
 const LONGEST: usize = 64;
 
-/// The one of `known` that `word` is most likely a misspelling of, if any is near enough.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if word.len() > LONGEST {
+/// The one of `known` that `name` is most likely a misspelling of, if any is near enough.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST {
         return None;
     }
-    let word = word.to_lowercase();
+    let name = name.to_lowercase();
     known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
+        .map(|candidate| (strsim::damerau_levenshtein(&name, &candidate.to_lowercase()), candidate))
         // One slip in a short name, one in three letters of a longer one.
         .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
-/// `word` in quotes and with its odd characters escaped, for a message: at most so much of it as
+/// `name` in quotes and with its odd characters escaped, for a message: at most so much of it as
 /// helps to recognise it.
-pub(crate) fn quoted(word: &str) -> String {
-    match word.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("\"{}…\"", word[..end].escape_debug()),
-        None => format!("\"{}\"", word.escape_debug()),
+pub(crate) fn quoted(name: &str) -> String {
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("\"{}…\"", name[..end].escape_debug()),
+        None => format!("\"{}\"", name.escape_debug()),
     }
 }
 
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_recognised_and_another_word_is_not() {
+    fn a_slip_is_recognised_and_another_name_is_not() {
         assert_eq!(nearest("vcpus", ["vram", "vcpu"]), Some("vcpu"));
         assert_eq!(nearest("VRAM", ["vcpu", "vram"]), Some("vram"));
         assert_eq!(nearest("initramsf", ["initramfs"]), Some("initramfs"));
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quoted_word_is_short_and_harmless() {
+    fn a_quoted_name_is_short_and_harmless() {
         assert_eq!(quoted("a\n\u{1b}[2J\"\u{202e}"), r#""a\n\u{1b}[2J\"\u{202e}""#);
         assert_eq!(quoted(&"é".repeat(64)), format!("\"{}\"", "é".repeat(64)));
         assert_eq!(quoted(&"é".repeat(65)), format!("\"{}…\"", "é".repeat(64)));

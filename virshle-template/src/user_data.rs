@@ -2,8 +2,8 @@
 //! script.
 
 use std::path::Path;
+use std::rc::Rc;
 
-use saphyr_parser::{Event, Parser};
 use serde::Serialize;
 use toml::de::DeTable;
 
@@ -12,8 +12,10 @@ use crate::caller::Caller;
 use crate::public_key;
 use crate::section::{Placed, Section};
 use crate::source::Source;
+use crate::yaml;
+use crate::yaml_node::Node;
 
-/// User data that a machine gets at its first boot; its content says which of three kinds it is.
+/// User data that a machine gets at its first boot; its content decides which of three kinds it is.
 ///
 /// Exhaustive on purpose: who converts it must decide what becomes of a new kind, so adding one is
 /// a breaking change.
@@ -116,7 +118,7 @@ impl UserData {
                 source.wrong(0..first.len(), "this script has the line ends of DOS", help);
             }
             Some(Self::Script(text.to_owned()))
-        } else if first.split_whitespace().next() == Some("#cloud-config") {
+        } else if is_cloud_config(text) {
             check_yaml(text, &source);
             Some(Self::CloudConfig(text.to_owned()))
         } else if let Some(reason) = reason_against_toml(text) {
@@ -133,6 +135,16 @@ impl UserData {
     }
 }
 
+/// The first word of cloud-init's YAML.
+const CLOUD_CONFIG: &str = "#cloud-config";
+
+/// Whether cloud-init takes `text` for its YAML: empty lines may come before the header, and it may
+/// have capitals.
+fn is_cloud_config(text: &str) -> bool {
+    let header = text.split_whitespace().next().unwrap_or_default();
+    header.eq_ignore_ascii_case(CLOUD_CONFIG)
+}
+
 /// What user data is.
 const KINDS: &str = "expected TOML, or #cloud-config (YAML) or #! (a script) in its first line";
 
@@ -140,8 +152,11 @@ const KINDS: &str = "expected TOML, or #cloud-config (YAML) or #! (a script) in 
 /// wrong with another language would teach the user nothing, and might show a secret.
 fn reason_against_toml(text: &str) -> Option<&'static str> {
     let first = text.lines().next().unwrap_or_default();
+    if first.starts_with("## template:") {
+        return Some(": a template of Jinja is not taken, as what comes of it can't be checked");
+    }
     // What cloud-init knows besides would be nothing but a comment in TOML.
-    for known in ["#include", "#cloud-", "#part-handler", "## template:", "Content-Type:"] {
+    for known in ["#include", "#cloud-", "#part-handler", "Content-Type:"] {
         if first.starts_with(known) {
             return Some(": of cloud-init's kinds, only #cloud-config and scripts are taken");
         }
@@ -165,26 +180,12 @@ fn reason_against_toml(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Notes where `text` stops being YAML, or is no mapping.
+/// Notes what keeps `text` from being a cloud-config: what cloud-init can't read, or is no mapping.
 fn check_yaml(text: &str, source: &Source<'_>) {
-    let mut is_mapping = None;
-    for event in Parser::new_from_str(text) {
-        match event {
-            Ok((Event::StreamStart | Event::DocumentStart(_), _)) => {}
-            Ok((event, _)) => {
-                is_mapping.get_or_insert(matches!(event, Event::MappingStart(..)));
-            }
-            Err(error) => {
-                let at = error.marker().index();
-                // The parser counts characters.
-                let byte = text.char_indices().nth(at).map_or(text.len(), |(byte, _)| byte);
-                source.wrong(byte..byte, format!("this is not YAML: {}", error.info()), "");
-                return;
-            }
-        }
-    }
-    if is_mapping != Some(true) {
-        let span = 0.."#cloud-config".len();
+    let is_mapping = |node: &Rc<Node>| node.is_mapping();
+    if !yaml::read(text, source).as_ref().is_some_and(is_mapping) && !source.has_mistakes() {
+        let start = text.len() - text.trim_start().len();
+        let span = start..start + CLOUD_CONFIG.len();
         source.wrong(span, "a cloud-config is a mapping", "expected for example packages: [htop]");
     }
 }
@@ -286,13 +287,21 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE7UyfmOAcsY5uvh3dOU7kHd9fVRrLJp5CqHYhSFBcd+";
 
     fn parse(text: &str) -> Result<UserData, String> {
-        UserData::parse(text, Path::new("/me.toml")).map_err(|error| error.to_string())
+        let parsed = UserData::parse(text, Path::new("/me.toml"));
+        let is_script = matches!(parsed, Ok(UserData::Script(_) | UserData::CloudConfig(_)));
+        if !is_script {
+            let mistakes = parsed.as_ref().err().map_or(&[][..], TemplateError::mistakes);
+            let messages: Vec<_> = mistakes.iter().map(|mistake| mistake.message.clone()).collect();
+            crate::schema_check::Schema::user_data().assert_agrees(text, &messages);
+        }
+        parsed.map_err(|error| error.to_string())
     }
 
     #[test]
-    fn kinds_are_told_apart_by_content() {
+    fn kinds_are_recognised_by_content() {
         assert!(matches!(parse("#!/bin/sh\necho"), Ok(UserData::Script(_))));
         assert!(matches!(parse("#cloud-config\na: [1]\n"), Ok(UserData::CloudConfig(_))));
+        assert!(matches!(parse("\n\n#Cloud-Config\na: 1\n"), Ok(UserData::CloudConfig(_))));
         assert!(matches!(parse(""), Ok(UserData::Settings(_))));
         let text = format!(
             "hostname = \"web\"\npackages = [\"htop\"]\ncommands = [\"true\"]\n\
@@ -305,16 +314,16 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_places() {
+    fn mistakes_are_reported_with_their_places() {
         for (text, words) in [
             ("#cloud-config\na: [1\nb: }\n", "not YAML"),
             ("#cloud-config\n- a\n", "is a mapping"),
             ("#cloud-config\n", "is a mapping"),
-            ("just some words", "expected TOML, or #cloud-config"),
+            ("just some text", "expected TOML, or #cloud-config"),
             ("users:\n  - name: a\n", "YAML begins with the line #cloud-config"),
             ("#include https://x\n", "only #cloud-config and scripts"),
             ("#cloud-configuration\na: 1\n", "only #cloud-config and scripts"),
-            ("## template: jinja\n#cloud-config\na: 1\n", "only #cloud-config and scripts"),
+            ("## template: jinja\n#cloud-config\na: 1\n", "a template of Jinja is not taken"),
             (KEY, "it belongs into ssh.authorized_keys"),
             ("-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n", "takes the public one"),
             ("#!/bin/sh\r\ntrue\r\n", "line ends of DOS"),
@@ -327,14 +336,14 @@ mod tests {
             ("hostname = \"a_b\"", "host name"),
             ("timezone = \"../x y\"", "cannot be a timezone"),
         ] {
-            let told = parse(text).unwrap_err();
-            assert!(told.contains(words), "{text}: {told}");
-            assert!(told.contains("/me.toml:"), "{told}");
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+            assert!(error.contains("/me.toml:"), "{error}");
         }
     }
 
     #[test]
-    fn text_of_another_kind_is_told_once_and_its_secrets_are_not() {
+    fn text_of_another_kind_is_reported_once_without_its_secrets() {
         let text = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\nc2VjcmV0\n";
         let error = UserData::parse(text, Path::new("/id")).unwrap_err();
         assert_eq!(error.mistakes().len(), 1, "{error}");
@@ -342,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_told_with_its_place() {
+    fn what_is_no_text_is_reported_with_its_place() {
         let parse = |bytes: &[u8]| UserData::parse_bytes(bytes, Path::new("/me.toml"));
         let error = parse(b"hostname = \"web\"\ntimezone = \"caf\xe9\"\n").unwrap_err();
         let mistake = &error.mistakes()[0];

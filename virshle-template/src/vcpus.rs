@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_of_vcpus_is_told() {
+    fn what_is_no_number_of_vcpus_is_refused() {
         for (text, message) in [
             ("", "[test] has no \"vcpu\""),
             ("vcpu = 0", "\"vcpu\" is out of range"),

@@ -1,14 +1,17 @@
 //! `[[template.vm]]`: what a machine is made of.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::boot::Boot;
 use crate::disk::DiskTemplate;
+use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::name::{self, Names};
 use crate::net::NetTemplate;
+use crate::restart::RestartPolicy;
 use crate::section::Section;
 use crate::vcpus::Vcpus;
 
@@ -31,6 +34,18 @@ pub struct VmTemplate {
     pub boot: Boot,
     /// Started when the host boots.
     pub autostart: bool,
+    /// Its place among those that start with the host: lower ones come first, and those without a
+    /// number last.
+    pub order: Option<u32>,
+    /// How long those of later places wait once it runs, in seconds.
+    #[serde(rename = "delay")]
+    pub delay_seconds: u64,
+    /// What happens when it has ended without being asked to.
+    pub restart: RestartPolicy,
+    /// The guest is reset when it hangs: it has a watchdog, which its kernel or an init has to feed.
+    pub watchdog: bool,
+    /// How much of the host it may take.
+    pub limits: Limits,
     /// The disks, in the guest's order.
     #[serde(rename = "disk")]
     pub disks: Vec<DiskTemplate>,
@@ -44,6 +59,9 @@ pub struct VmTemplate {
     pub user_data: Option<PathBuf>,
 }
 
+/// The longest wait between machines that start with the host.
+const MOST_DELAY: Duration = Duration::from_secs(3600);
+
 impl VmTemplate {
     /// The template in `section` and its name, as far as it has them: what it lacks is noted.
     pub(crate) fn read(section: Section<'_>, names: &mut Names) -> (String, Option<Self>) {
@@ -53,6 +71,12 @@ impl VmTemplate {
         let memory = Memory::read(&section);
         let boot = Boot::read(&section);
         let autostart = section.boolean("autostart").unwrap_or(false);
+        let order = section.integer("order", 0, u32::MAX.into());
+        let order = order.and_then(|order| u32::try_from(order.value).ok());
+        let delay = section.time("delay", MOST_DELAY).map(|delay| delay.value);
+        let restart = RestartPolicy::read(&section);
+        let watchdog = section.boolean("watchdog").unwrap_or(false);
+        let limits = Limits::read(&section);
         let disks = DiskTemplate::read_all(&section);
         let nets = NetTemplate::read_all(&section);
         let has_nets = section.has("net");
@@ -66,6 +90,11 @@ impl VmTemplate {
                 memory,
                 boot,
                 autostart,
+                order,
+                delay_seconds: delay.unwrap_or_default().as_secs(),
+                restart,
+                watchdog,
+                limits,
                 disks,
                 nets,
                 has_nets,

@@ -24,9 +24,9 @@ pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
     let ground = Ground::new()?;
     // A node each, on one filesystem: neither waits for the other's locks.
     let at = |name: &str, v: &Path| {
-        let folder = ground.path().join(name);
-        std::fs::create_dir_all(&folder).doing(|| format!("cannot create {name}"))?;
-        Home::make(&folder, v, None)
+        let directory = ground.path().join(name);
+        std::fs::create_dir_all(&directory).doing(|| format!("cannot create {name}"))?;
+        Home::make(&directory, v, None)
     };
     let (new, old) = (at("new", &v(options)?)?, at("old", &other)?);
     let compare = |what: &str, rounds, time: &dyn Fn(&Home) -> Result<Duration, Failure>| {

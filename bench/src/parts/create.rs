@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
 
 /// An image with data in 400 scattered places, 64 KiB each.
 fn image(home: &Home, length: u64) -> Result<(), Failure> {
-    let path = home.folder().join("image.raw");
+    let path = home.directory().join("image.raw");
     let failed = || format!("cannot make {}", path.display());
     let file = File::create(&path).doing(failed)?;
     file.set_len(length).doing(failed)?;
@@ -69,14 +69,14 @@ fn image(home: &Home, length: u64) -> Result<(), Failure> {
 fn make(home: &Home, template: &str) -> Result<Duration, Failure> {
     let took = home.time(&["vm", "create", "-t", template, "--name", "one", "--no-user-data"])?;
     home.v(&["vm", "rm", "one"])?;
-    settle(home.folder())?;
+    settle(home.directory())?;
     Ok(took)
 }
 
 /// Brings to the disk what is still to be written: who syncs next would pay for it.
-fn settle(folder: &Path) -> Result<(), Failure> {
-    let failed = || format!("cannot sync {}", folder.display());
-    rustix::fs::syncfs(File::open(folder).doing(failed)?).doing(failed)
+fn settle(directory: &Path) -> Result<(), Failure> {
+    let failed = || format!("cannot sync {}", directory.display());
+    rustix::fs::syncfs(File::open(directory).doing(failed)?).doing(failed)
 }
 
 /// Times `work`, which makes the file `copy`, and removes it.
@@ -92,7 +92,7 @@ fn made(
 
 /// 4 ms where a process and one fsync took 2.2.
 fn no_disk(home: &Home, kind: &str, options: &Options, report: &Report) -> Result<(), Failure> {
-    let file = home.folder().join("synced");
+    let file = home.directory().join("synced");
     let samples = side_by_side(
         options.rounds(30),
         &mut [
@@ -114,7 +114,7 @@ fn reflink(
     budget: Budget,
     report: &Report,
 ) -> Result<Sample, Failure> {
-    let (image, copy) = (home.folder().join("image.raw"), home.folder().join("copy.raw"));
+    let (image, copy) = (home.directory().join("image.raw"), home.directory().join("copy.raw"));
     let samples = side_by_side(
         rounds,
         &mut [
@@ -131,7 +131,7 @@ fn reflink(
 }
 
 fn copy(home: &Home, kind: &str, options: &Options, report: &Report) -> Result<(), Failure> {
-    let (image, copy) = (home.folder().join("image.raw"), home.folder().join("copy.raw"));
+    let (image, copy) = (home.directory().join("image.raw"), home.directory().join("copy.raw"));
     let samples = side_by_side(
         options.rounds(9),
         &mut [
@@ -145,12 +145,12 @@ fn copy(home: &Home, kind: &str, options: &Options, report: &Report) -> Result<(
     report.other("cp, not synced", &samples[2], &samples[0]);
     home.v(&["vm", "create", "-t", "copy", "--name", "one", "--no-user-data"])?;
     let blocks = |path: &Path| fs::metadata(path).map(|file| file.blocks()).doing(|| "stat".into());
-    let folders = home.machines()?;
-    for folder in &folders {
-        let (disk, image) = (blocks(&folder.join("disk/os"))?, blocks(&image)?);
+    let directories = home.machines()?;
+    for directory in &directories {
+        let (disk, image) = (blocks(&directory.join("disk/os"))?, blocks(&image)?);
         ensure!(disk <= image, "the copy takes {disk} blocks, the image {image}");
     }
-    report.say("  and not a byte more on disk than the image");
+    report.print("  and not a byte more on disk than the image");
     home.v(&["vm", "rm", "one"])?;
     Ok(())
 }
@@ -162,7 +162,7 @@ fn overlay(home: &Home, kind: &str, options: &Options, report: &Report) -> Resul
         report.skip(&what, "needs qemu-img");
         return Ok(());
     }
-    let (image, copy) = (home.folder().join("image.raw"), home.folder().join("copy.qcow2"));
+    let (image, copy) = (home.directory().join("image.raw"), home.directory().join("copy.qcow2"));
     let samples = side_by_side(
         options.rounds(15),
         &mut [

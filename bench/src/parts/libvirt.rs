@@ -19,14 +19,14 @@ use virshle_testkit::{Failure, While, ensure};
 const COUNT: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A libvirtd that keeps everything below `$0`: in namespaces of its own, its folders and the
+/// A libvirtd that keeps everything below `$0`: in namespaces of its own, its directories and the
 /// accounts that it insists on are others.
 const PRIVATE: &str = r#"
 set -e
 cd "$0"
-for folder in /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /run/libvirt; do
-    mkdir -p "$folder" "$0/over$folder"
-    mount --bind "$0/over$folder" "$folder"
+for directory in /etc/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /run/libvirt; do
+    mkdir -p "$directory" "$0/over$directory"
+    mount --bind "$0/over$directory" "$directory"
 done
 for file in passwd group; do
     cp "/etc/$file" "$0/$file"
@@ -44,20 +44,20 @@ exec libvirtd -f "$0/libvirtd.conf" -p "$0/pid" >"$0/log" 2>&1
 #[derive(Debug)]
 struct Libvirt {
     daemon: Child,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Libvirt {
-    fn start(folder: &Path) -> Result<Self, Failure> {
+    fn start(directory: &Path) -> Result<Self, Failure> {
         let failed = || "cannot start libvirtd".to_owned();
-        fs::create_dir(folder).doing(failed)?;
+        fs::create_dir(directory).doing(failed)?;
         let daemon = Command::new("unshare")
             .args(["--mount", "--net", "--propagation", "private", "sh", "-c", PRIVATE])
-            .arg(folder)
+            .arg(directory)
             .stdin(Stdio::null())
             .spawn()
             .doing(failed)?;
-        let libvirt = Self { daemon, folder: folder.to_owned() };
+        let libvirt = Self { daemon, directory: directory.to_owned() };
         let deadline = Instant::now() + PATIENCE;
         // It says nothing when it is ready; its first start looks at what QEMU can do.
         while libvirt.virsh(&["list"]).is_err() {
@@ -68,22 +68,22 @@ impl Libvirt {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
     fn address(&self) -> String {
-        format!("qemu:///system?socket={}", self.folder.join("libvirt-sock").display())
+        format!("qemu:///system?socket={}", self.directory.join("libvirt-sock").display())
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("virsh");
-        command.args(["--quiet", "--connect", &self.address()]).args(words);
+        command.args(["--quiet", "--connect", &self.address()]).args(args);
         command.stderr(Stdio::null());
         command
     }
 
-    fn virsh(&self, words: &[&str]) -> Result<String, Failure> {
-        program::output(&mut self.command(words))
+    fn virsh(&self, args: &[&str]) -> Result<String, Failure> {
+        program::output(&mut self.command(args))
     }
 }
 
@@ -107,19 +107,19 @@ pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
     }
     let filesystem = LoopFilesystem::xfs(200 << 30).doing(|| "cannot make XFS".to_owned())?;
     let home = Home::make(&filesystem.path(), &v(options)?, None)?;
-    let pool = home.folder().join("pool");
-    fs::create_dir(&pool).doing(|| "cannot make a folder".to_owned())?;
+    let pool = home.directory().join("pool");
+    fs::create_dir(&pool).doing(|| "cannot make a directory".to_owned())?;
     image(&home, &pool)?;
-    let libvirt = Libvirt::start(&home.folder().join("libvirt"))?;
+    let libvirt = Libvirt::start(&home.directory().join("libvirt"))?;
     libvirt.virsh(&["pool-create-as", "pool", "dir", "--target", &pool.display().to_string()])?;
 
     clone(&home, &libvirt, &pool, options, report)?;
     home.create("bare", COUNT)?;
     for number in 0..COUNT {
-        let path = domain(home.folder(), &format!("d{number}"), "")?;
+        let path = domain(home.directory(), &format!("d{number}"), "")?;
         libvirt.virsh(&["define", &path.display().to_string()])?;
     }
-    let definition = domain(home.folder(), "new", "")?.display().to_string();
+    let definition = domain(home.directory(), "new", "")?.display().to_string();
     let samples = side_by_side(
         options.rounds(15),
         &mut [
@@ -157,12 +157,12 @@ fn image(home: &Home, pool: &Path) -> Result<(), Failure> {
         file.write_all_at(&[b'x'; 64 << 10], place * (25 << 20)).doing(failed)?;
     }
     file.sync_all().doing(failed)?;
-    fs::hard_link(&path, home.folder().join("image.raw")).doing(failed)
+    fs::hard_link(&path, home.directory().join("image.raw")).doing(failed)
 }
 
 /// The definition of a machine, in a file.
-fn domain(folder: &Path, name: &str, devices: &str) -> Result<PathBuf, Failure> {
-    let path = folder.join(format!("{name}.xml"));
+fn domain(directory: &Path, name: &str, devices: &str) -> Result<PathBuf, Failure> {
+    let path = directory.join(format!("{name}.xml"));
     let text = format!(
         "<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>\
          <os><type arch='x86_64'>hvm</type></os><devices>{devices}</devices></domain>"
@@ -185,8 +185,8 @@ fn clone(
         &mut [
             Box::new(|_| make(home)),
             Box::new(|_| {
-                let words = ["vol-clone", "--pool", "pool", "image.raw", "copy.raw", "--reflink"];
-                let took = program::time(&mut libvirt.command(&words))?;
+                let args = ["vol-clone", "--pool", "pool", "image.raw", "copy.raw", "--reflink"];
+                let took = program::time(&mut libvirt.command(&args))?;
                 libvirt.virsh(&["vol-delete", "--pool", "pool", "copy.raw"])?;
                 Ok(took)
             }),
@@ -203,7 +203,8 @@ fn clone(
          <target dev='vda' bus='virtio'/></disk>",
         image.display()
     );
-    libvirt.virsh(&["define", &domain(home.folder(), "original", &disk)?.display().to_string()])?;
+    libvirt
+        .virsh(&["define", &domain(home.directory(), "original", &disk)?.display().to_string()])?;
     let copy = pool.join("cloned.raw");
     let samples = side_by_side(
         rounds.min(5),

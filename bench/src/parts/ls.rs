@@ -38,7 +38,8 @@ pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
 }
 
 fn listing(home: &Home, rounds: usize) -> Result<[Sample; 3], Failure> {
-    let files: Vec<_> = home.machines()?.iter().map(|folder| folder.join("vm.toml")).collect();
+    let files: Vec<_> =
+        home.machines()?.iter().map(|directory| directory.join("vm.toml")).collect();
     let samples = side_by_side(
         rounds,
         &mut [
@@ -64,8 +65,8 @@ fn running(options: &Options, report: &Report) -> Result<(), Failure> {
     stopped.home.create("bare", COUNT)?;
     started.home.create("bare", COUNT)?;
     started.home.v(&["vm", "start", "--all"])?;
-    let folders = started.home.machines()?;
-    let sockets: Vec<_> = folders.iter().map(|folder| folder.join("ch.sock")).collect();
+    let directories = started.home.machines()?;
+    let sockets: Vec<_> = directories.iter().map(|directory| directory.join("ch.sock")).collect();
     let samples = side_by_side(
         options.rounds(30),
         &mut [

@@ -46,9 +46,9 @@ pub(crate) fn tell_host(options: &Options, report: &Report) {
     let cpus = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
     let memory = read("/proc/meminfo");
     let memory = memory.lines().next().unwrap_or_default().replace("MemTotal:", "memory");
-    report.say(&format!("host     {cpus} x {}, {memory}", model.unwrap_or("?")));
+    report.print(&format!("host     {cpus} x {}, {memory}", model.unwrap_or("?")));
     let kernel = read("/proc/sys/kernel/osrelease");
-    report.say(&format!("kernel   {}, load {}", kernel.trim(), read("/proc/loadavg").trim()));
+    report.print(&format!("kernel   {}, load {}", kernel.trim(), read("/proc/loadavg").trim()));
     let v = options.v.as_os_str();
     for (name, program) in [
         ("v", v),
@@ -57,9 +57,9 @@ pub(crate) fn tell_host(options: &Options, report: &Report) {
         ("qemu", "qemu-img".as_ref()),
         ("libvirt", "virsh".as_ref()),
     ] {
-        let said = program::output(Command::new(program).arg("--version")).unwrap_or_default();
-        let version = said.lines().next().unwrap_or("absent");
-        report.say(&format!("{name:<8} {version}"));
+        let output = program::output(Command::new(program).arg("--version")).unwrap_or_default();
+        let version = output.lines().next().unwrap_or("absent");
+        report.print(&format!("{name:<8} {version}"));
     }
 }
 
@@ -79,7 +79,7 @@ const VMM: [(Part, &str); 2] = [(Part::Ch, "cloud-hypervisor in PATH"), (Part::K
 #[derive(Debug)]
 enum Ground {
     Xfs(LoopFilesystem),
-    Folder(TempDir),
+    Directory(TempDir),
 }
 
 impl Ground {
@@ -91,14 +91,14 @@ impl Ground {
             let made = LoopFilesystem::xfs(20 << 30).doing(|| "cannot make XFS".to_owned())?;
             return Ok(Self::Xfs(made));
         }
-        let made = TempDir::new_in("/var/tmp").doing(|| "cannot make a folder".to_owned())?;
-        Ok(Self::Folder(made))
+        let made = TempDir::new_in("/var/tmp").doing(|| "cannot make a directory".to_owned())?;
+        Ok(Self::Directory(made))
     }
 
     fn path(&self) -> PathBuf {
         match self {
             Self::Xfs(filesystem) => filesystem.path(),
-            Self::Folder(folder) => folder.path().to_owned(),
+            Self::Directory(directory) => directory.path().to_owned(),
         }
     }
 }
@@ -135,7 +135,7 @@ fn networked(options: &Options, dpdk: bool) -> Result<Networked, Failure> {
     Ok(Networked { home, _ground: ground, ovs, _namespace: namespace })
 }
 
-/// The program, by a path that holds in every folder.
+/// The program, by a path that holds in every directory.
 fn v(options: &Options) -> Result<PathBuf, Failure> {
     let path: &Path = &options.v;
     path.canonicalize().doing(|| format!("cannot find {}", path.display()))

@@ -36,14 +36,14 @@ pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
 
 /// Adds internal ports, up to `count`.
 fn fill(ovs: &OpenVswitch, there: usize, count: usize) {
-    let mut words: Vec<String> = Vec::new();
+    let mut args: Vec<String> = Vec::new();
     for number in there..count {
         let port = format!("i{number}");
-        words.extend(["--", "add-port", "br0"].map(ToOwned::to_owned));
-        words.extend([port.clone(), "--".into(), "set".into(), "interface".into(), port]);
-        words.push("type=internal".into());
+        args.extend(["--", "add-port", "br0"].map(ToOwned::to_owned));
+        args.extend([port.clone(), "--".into(), "set".into(), "interface".into(), port]);
+        args.push("type=internal".into());
     }
-    ovs.vsctl(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    ovs.vsctl(&args.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 fn measure(
@@ -55,15 +55,15 @@ fn measure(
 ) -> Result<(), Failure> {
     let failed = || "a port".to_owned();
     let address: Address = ovs.address().parse().doing(failed)?;
-    let vsctl = |words: &[&str]| {
+    let vsctl = |args: &[&str]| {
         let mut command = Command::new("ovs-vsctl");
-        command.arg(format!("--db={}", ovs.address())).args(words).args(["add-port", "br0"]);
+        command.arg(format!("--db={}", ovs.address())).args(args).args(["add-port", "br0"]);
         command.arg(name.as_str());
         command
     };
     let row = Row::from([("name".into(), Value::from(name.as_str()))]);
     // Each takes the switch as the others do: without the port, and its database's server done with
-    // what it freed after the last client. `ovs-vsctl` reads the whole database, and whoever comes
+    // what it freed after the last client. `ovs-vsctl` reads the whole database, and the one that comes
     // next waits while the server's allocator puts the pieces together: 3 to 9 ms with 500 ports.
     let rest = || {
         ovs.vsctl(&["--if-exists", "del-port", "br0", name.as_str()]);
@@ -78,9 +78,9 @@ fn measure(
         rest()?;
         timed(|| floor::port(&address, &row, wait).doing(failed))
     };
-    let theirs = |words: &[&str]| {
+    let theirs = |args: &[&str]| {
         rest()?;
-        program::time(&mut vsctl(words))
+        program::time(&mut vsctl(args))
     };
     let samples = side_by_side(
         options.rounds(if count > 100 { 9 } else { 15 }),

@@ -24,9 +24,9 @@ pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
     #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
     report.amount("the binary", size as f64 / f64::from(1 << 20), MOST_BINARY, "MiB");
     home.create("bare", 1000)?;
-    for words in [&["vm", "ls"][..], &["vm", "ls", "-v"], &["vm", "ls", "--json"]] {
-        let peak = peak_memory(&home.command(words))?;
-        let what = format!("peak memory, v {}, 1000 machines", words.join(" "));
+    for args in [&["vm", "ls"][..], &["vm", "ls", "-v"], &["vm", "ls", "--json"]] {
+        let peak = peak_memory(&home.command(args))?;
+        let what = format!("peak memory, v {}, 1000 machines", args.join(" "));
         report.amount(&what, peak, MOST_MEMORY, "MiB");
     }
     Ok(())

@@ -45,7 +45,7 @@ fn one(
     report: &Report,
 ) -> Result<(), Failure> {
     create_one(home, template)?;
-    let bare = BareVmm::new(home.folder(), &home.v(&["vm", "config", "--vmm", "one"])?)?;
+    let bare = BareVmm::new(home.directory(), &home.v(&["vm", "config", "--vmm", "one"])?)?;
     let samples = side_by_side(
         options.rounds(20),
         &mut [Box::new(|_| start(home)), Box::new(|_| bare.boot())],
@@ -55,7 +55,7 @@ fn one(
     Ok(())
 }
 
-/// A vhost-user port alone, without a peer: what the switch, whose polling threads have to be told,
+/// A vhost-user port alone, without a peer: what the switch, whose polling threads have to be notified,
 /// takes of each start above.
 fn bare_port(ovs: &OpenVswitch, options: &Options, report: &Report) -> Result<(), Failure> {
     let failed = || "a vhost-user port".to_owned();
@@ -97,7 +97,7 @@ fn no_helper(home: &Home, kind: &str, report: &Report) -> Result<(), Failure> {
         report.skip(&what, "needs strace");
         return Ok(());
     }
-    let trace = home.folder().join("trace");
+    let trace = home.directory().join("trace");
     let v = home.command(&["vm", "start", "one"]);
     let mut strace = Command::new("strace");
     // It lets go of what runs another program: else it would wait for the VMM's end.
@@ -116,6 +116,6 @@ fn no_helper(home: &Home, kind: &str, report: &Report) -> Result<(), Failure> {
         .iter()
         .filter(|program| !program.ends_with("/v") && !program.contains("cloud-hypervisor"));
     ensure!(others.count() == 0, "a start with {kind} runs {run:?}");
-    report.say("  and no program is run but the VMM");
+    report.print("  and no program is run but the VMM");
     Ok(())
 }

@@ -52,20 +52,26 @@ END"#,
         COMMAND,
     )?;
     make_lan(host)?;
-    // The first session waits for all of the first boot.
+    // The first session waits for all of the first boot. The key of its server is known before.
     let first = host.ok(
         "cd && v vm create -t debian --name debby --user-data me.toml --start >&2 \
+         && cp /var/lib/virshle/vm/*/known_hosts /tmp/pinned \
          && v vm ssh --timeout 1200 debby -- 'id -un; hostname'",
         UP,
     )?;
     ensure!(first == "ada\ndebby\n", "v vm ssh reaches {first:?}");
     let machine = host.machine("debby")?;
+    let pinned = host.ok("cat /tmp/pinned", COMMAND)?;
     host.wait_for_serial(&machine, "e2e: cloud-init ran", UP)?;
     let address = host.address(&machine)?;
     let inside = |command: &str| {
         host.ok(&format!("ssh ada@{address} {}", crate::host::quoted(command)), COMMAND)
     };
     ensure!(inside("id -un")?.trim() == "ada", "another user");
+    let key = inside("cat /etc/ssh/ssh_host_ed25519_key.pub")?;
+    ensure!(pinned.contains(key.trim()) && !key.trim().is_empty(), "{key} is not in {pinned}");
+    let keys = inside("ls /etc/ssh/ssh_host_*_key.pub | wc -l")?;
+    ensure!(keys.trim() == "1", "the guest has {} host keys", keys.trim());
     ensure!(inside("sudo id -un")?.trim() == "root", "sudo gives no root");
     let name = inside("hostname")?;
     ensure!(name.trim() == "debby", "its host name is {name:?}");

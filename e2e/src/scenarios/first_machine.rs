@@ -1,4 +1,4 @@
-//! The usage section that the project began with, word for word: three machines of a template,
+//! The usage section that the project began with, to the letter: three machines of a template,
 //! listed, one started, and a person inside it by ssh.
 
 use super::{make_lan, port_works, remove_all, wait_for_address};
@@ -45,16 +45,25 @@ fn play(host: &Host) -> Result<(), Failure> {
 
     // As it was written, but for the prompt.
     for usage in 1..=3 {
-        let said = host.v("vm create -t xs")?;
-        ensure!(table(&said) == [columns("stopped", usage)], "v vm create says:\n{said}");
+        let printed = host.v("vm create -t xs")?;
+        ensure!(table(&printed) == [columns("stopped", usage)], "v vm create prints:\n{printed}");
     }
-    let said = host.v("vm ls")?;
-    ensure!(table(&said) == [1, 2, 3].map(|id| columns("stopped", id)), "v vm ls says:\n{said}");
+    let printed = host.v("vm ls")?;
+    ensure!(
+        table(&printed) == [1, 2, 3].map(|id| columns("stopped", id)),
+        "v vm ls prints:\n{printed}"
+    );
     host.v("vm start --id 1")?;
-    let said = host.v("vm ls")?;
+    let printed = host.v("vm ls")?;
     let states = [("running", 1), ("stopped", 2), ("stopped", 3)];
-    ensure!(table(&said) == states.map(|(state, id)| columns(state, id)), "v vm ls says:\n{said}");
-    ensure!(said.starts_with("e2e-host on e2e-host\n"), "v vm ls names another node:\n{said}");
+    ensure!(
+        table(&printed) == states.map(|(state, id)| columns(state, id)),
+        "v vm ls prints:\n{printed}"
+    );
+    ensure!(
+        printed.starts_with("e2e-host on e2e-host\n"),
+        "v vm ls names another node:\n{printed}"
+    );
 
     let machine = host.machine("1")?;
     ensure!(machine.pid.is_some(), "a running machine without a pid");
@@ -70,7 +79,7 @@ fn play(host: &Host) -> Result<(), Failure> {
     host.v(&format!("vm wait {} --for ssh --timeout 60s", machine.name))?;
     let by_v = host.v(&format!("vm ssh {} -- {uname}", machine.name))?;
     ensure!(by_v == plain, "v vm ssh gives {by_v:?}, ssh gives {plain:?}");
-    // With nobody on its vsock the way is the network, to the address that DHCP gave.
+    // With no listener on its vsock the way is the network, to the address that DHCP gave.
     host.in_guest_at(&address, "killall socat")?;
     let by_network = host.v(&format!("vm ssh {} -- 'echo $SSH_CONNECTION'", machine.name))?;
     ensure!(by_network.contains(&format!(" {address} 22")), "v vm ssh came by {by_network:?}");
@@ -88,8 +97,8 @@ fn play(host: &Host) -> Result<(), Failure> {
 
 /// The rows of a table, each its cells but for the name, which is random; none if it isn't the table
 /// of the usage section.
-fn table(said: &str) -> Vec<Vec<String>> {
-    let mut rows = said.lines().filter(|line| line.starts_with('│')).map(|line| {
+fn table(printed: &str) -> Vec<Vec<String>> {
+    let mut rows = printed.lines().filter(|line| line.starts_with('│')).map(|line| {
         let cells = line.split('│').map(|cell| cell.trim().to_owned());
         cells.filter(|cell| !cell.is_empty()).collect::<Vec<_>>()
     });

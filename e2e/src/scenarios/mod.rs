@@ -82,7 +82,7 @@ fn remove_all(host: &Host) -> Result<(), Failure> {
     nothing_is_left(host)
 }
 
-/// No process, port, tap, folder or hugepage of a machine is there.
+/// No process, port, tap, directory or hugepage of a machine is there.
 fn nothing_is_left(host: &Host) -> Result<(), Failure> {
     let left = host.ok(
         r"

@@ -48,10 +48,10 @@ fn play(host: &Host) -> Result<(), Failure> {
         ensure!(!reaches(host, x, address)?, "{address} answers to a machine of VLAN 20");
     }
     // Not by IPv6 either, which needs no address by hand: only the other one of VLAN 20 answers.
-    let heard = host.in_guest_ok(x, "ping -c 3 -W 2 -I eth0 ff02::1 || true")?;
+    let answers = host.in_guest_ok(x, "ping -c 3 -W 2 -I eth0 ff02::1 || true")?;
     for machine in [a, b, c] {
         let suffix = link_local_suffix(machine)?;
-        ensure!(!heard.contains(&suffix), "{} answers to VLAN 20:\n{heard}", machine.name);
+        ensure!(!answers.contains(&suffix), "{} answers to VLAN 20:\n{answers}", machine.name);
     }
     remove_all(host)
 }

@@ -13,8 +13,8 @@ fn play(host: &Host) -> Result<(), Failure> {
     let (machine, _) = start_buzz(host)?;
     host.v("vm stop buzz")?;
     let serial = host.ok(&format!("cat {}/serial.log", machine.dir), COMMAND)?;
-    for words in ["tiny: power button", "tiny: poweroff"] {
-        ensure!(serial.contains(words), "the guest never said {words:?}:\n{serial}");
+    for line in ["tiny: power button", "tiny: poweroff"] {
+        ensure!(serial.contains(line), "the guest never printed {line:?}:\n{serial}");
     }
     let machine = host.machine("buzz")?;
     expect_state(&machine, "stopped")?;
@@ -31,7 +31,7 @@ fn play(host: &Host) -> Result<(), Failure> {
     let last = host.machine("buzz")?.last_exit;
     ensure!(last.as_deref() == Some("forced"), "last_exit is {last:?} after --force");
 
-    // A guest that doesn't hear the button: an error within the time given, and it runs on.
+    // A guest that ignores the button: an error within the time given, and it runs on.
     host.v("vm start buzz")?;
     let machine = host.machine("buzz")?;
     wait_for_address(host, &machine)?;

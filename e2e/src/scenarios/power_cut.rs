@@ -51,7 +51,7 @@ name = "main"
 "#;
 
 /// Creates, starts and removes machines for as long as there is power. It says what it does before
-/// and what was promised after, when `v` has said so.
+/// and what was promised after, when `v` has reported it.
 const WORK: &str = r#"
 mine=
 while :; do
@@ -104,7 +104,7 @@ pub(super) fn run(stage: &Stage<'_>) -> Result<(), Failure> {
         work.wait_for(PHASES[phase], round).doing(doing)?;
         std::thread::sleep(Duration::from_millis(dice.below(1500)));
         host.cut();
-        promises.hear(&work.said()?);
+        promises.read(&work.lines()?);
         at_work += 1;
 
         // Now and then once more before that boot is done.
@@ -143,9 +143,9 @@ pub(super) fn run(stage: &Stage<'_>) -> Result<(), Failure> {
 /// What `v` has promised so far.
 #[derive(Debug, Default)]
 struct Promises {
-    /// Made, and nobody asked for their removal. By uuid.
+    /// Created, and no command asked for their removal. By uuid.
     exist: BTreeSet<String>,
-    /// Removed, as `v` said.
+    /// Removed, as `v` reported.
     removed: BTreeSet<String>,
     /// How many were made in all.
     created: usize,
@@ -153,21 +153,21 @@ struct Promises {
     largest_id: u64,
     /// The machine that runs whatever the work does.
     keeper: String,
-    /// Started, as `v` said, and running when the power went.
+    /// Started, as `v` reported, and running when the power went.
     running: BTreeSet<String>,
     /// How many such there were in all.
     were_running: usize,
     /// How many cuts came in each of the [`PHASES`].
     cut_at: [usize; 3],
-    /// What `last_exit` was instead of `host` after such a cut. Told at the end, so that it hides
+    /// What `last_exit` was instead of `host` after such a cut. Reported at the end, so that it hides
     /// nothing worse.
     forgotten: Vec<String>,
 }
 
 impl Promises {
-    /// Takes in what the work said until the power went.
-    fn hear(&mut self, said: &str) {
-        for line in said.lines() {
+    /// Reads what the work printed until the power went.
+    fn read(&mut self, printed: &str) {
+        for line in printed.lines() {
             match line.split_once(' ') {
                 Some(("created", machine)) => {
                     let (uuid, id) = machine.split_once(':').unwrap_or((machine, "0"));
@@ -188,7 +188,7 @@ impl Promises {
                 _ => {}
             }
         }
-        let last = said.lines().next_back().unwrap_or_default();
+        let last = printed.lines().next_back().unwrap_or_default();
         if let Some(phase) = PHASES.iter().position(|phase| last.starts_with(phase)) {
             self.cut_at[phase] += 1;
         }
@@ -225,8 +225,8 @@ fn prepare(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
         sync",
         COMMAND,
     )?;
-    for words in ["-t auto --name first", "-t auto --name second", "-t work --name keeper"] {
-        host.v(&format!("vm create {words}"))?;
+    for arguments in ["-t auto --name first", "-t auto --name second", "-t work --name keeper"] {
+        host.v(&format!("vm create {arguments}"))?;
     }
     // No sync from here on: what `v` has promised is on the disk.
     promises.exist.extend(host.machines()?.into_iter().map(|machine| machine.uuid));
@@ -264,15 +264,18 @@ fn inspect(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
     }
     promises.remember(&machines);
 
-    // A machine is a folder with a definition, and `v` shows all of them.
-    let folders = host.ok(
+    // A machine is a directory with a definition, and `v` shows all of them.
+    let directories = host.ok(
         "cd /var/lib/virshle/vm && find . -mindepth 2 -maxdepth 2 -name vm.toml -printf '%h\n' |
          sed 's,^./,,' | grep -v '^[.]' || true",
         COMMAND,
     )?;
-    let folders: BTreeSet<_> = folders.lines().collect();
+    let directories: BTreeSet<_> = directories.lines().collect();
     let shown: BTreeSet<_> = by_uuid.keys().copied().collect();
-    ensure!(folders == shown, "folders with a definition: {folders:?}\nv shows: {shown:?}");
+    ensure!(
+        directories == shown,
+        "directories with a definition: {directories:?}\nv shows: {shown:?}"
+    );
     host.ok(
         "cd /var/lib/virshle/cache && sha256sum --quiet -c /root/sums &&
          stat -c '%n %Y' boots.raw tiny.img vmlinuz | cmp - /root/times",
@@ -311,21 +314,21 @@ fn inspect(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
 /// Virshle's business is as it was.
 fn only_what_runs(host: &Host, machines: &[Machine]) -> Result<(), Failure> {
     let running: Vec<_> = machines.iter().filter(|machine| machine.state == "running").collect();
-    let words = |script: &str| -> Result<BTreeSet<String>, Failure> {
+    let listed = |script: &str| -> Result<BTreeSet<String>, Failure> {
         Ok(host.ok(script, COMMAND)?.split_whitespace().map(str::to_owned).collect())
     };
     let pids = running.iter().filter_map(|machine| machine.pid.map(|pid| pid.to_string()));
-    let found = words("pgrep cloud-hyperviso || true")?;
+    let found = listed("pgrep cloud-hyperviso || true")?;
     ensure!(found == pids.collect(), "processes {found:?} of the machines {running:?}");
     let ports: BTreeSet<_> = running
         .iter()
         .flat_map(|machine| machine.nets.iter().filter_map(|net| net.port.clone()))
         .collect();
-    let found = words(
+    let found = listed(
         "ovs-vsctl --timeout=10 --bare --columns=name find Port 'external_ids:virshle-uuid!=\"\"'",
     )?;
     ensure!(found == ports, "ports {found:?} of the machines {running:?}");
-    let found = words("ls /sys/class/net | grep -E '^vm[0-9]+-' || true")?;
+    let found = listed("ls /sys/class/net | grep -E '^vm[0-9]+-' || true")?;
     ensure!(found == ports, "taps {found:?} of the machines {running:?}");
     host.ok(
         "test \"$(ovs-vsctl --timeout=10 get Port other1 external_ids)\" = '{owner=other}' &&

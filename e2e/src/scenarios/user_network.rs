@@ -72,7 +72,7 @@ fn play(host: &Host, passt: &std::path::Path) -> Result<(), Failure> {
     // A passt that dies is found, and the guest has its network back.
     host.ok(&format!("kill -9 {passt}"), COMMAND)?;
     let check = user_outcome(host, "v node check")?;
-    ensure!(check.contains("user network main of machine web"), "v node check says:\n{check}");
+    ensure!(check.contains("no passt serves the user network main"), "v node check says:\n{check}");
     let started = user(host, "v vm start web")?;
     ensure!(only_passt(host)? != passt, "no new passt: {started}");
     works(host)?;

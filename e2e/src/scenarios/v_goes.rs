@@ -1,4 +1,4 @@
-//! Machines run on when `v` is killed, replaced by another, or when whoever ran it goes.
+//! Machines run on when `v` is killed, replaced by another, or when the user who ran it logs out.
 
 use super::{expect_state, make_lan, no_orphans, port_works, remove_all, wait_for_address};
 use crate::failure::{Failure, ensure};
@@ -47,7 +47,7 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
     host.ok("timeout -s KILL 1 v vm logs -f 1 >/dev/null; true", COMMAND)?;
     for delay in ["0.05", "0.2", "0.5", "1", "2"] {
         host.ok(&format!("timeout -s KILL {delay} v vm start --id 2; true"), COMMAND)?;
-        // Killed or not, the same words again succeed, or say that it runs.
+        // Killed or not, the same command again succeeds, or reports that it runs.
         let outcome = host.sh("v vm start --id 2", COMMAND)?;
         let started = matches!(outcome.code, 0 | 6);
         ensure!(started, "after a start killed at {delay} s: {}", outcome.stderr);
@@ -73,7 +73,7 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
     seconds_up(host, &address)?;
     host.ok("mv /usr/local/bin/v.away /usr/local/bin/v", COMMAND)?;
 
-    // Killed while it waits for a guest that doesn't hear: the machine is still in hand.
+    // Killed while it waits for a guest that ignores it: the machine is still in hand.
     host.in_guest_at(&address, "killall acpid")?;
     host.ok("timeout -s KILL 3 v vm stop --id 1; true", COMMAND)?;
     same("a stop was killed")?;

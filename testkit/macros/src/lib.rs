@@ -23,6 +23,8 @@ const PARTS: &[KnownPart] = &[
     ("Sshd", "OpenSSH", &["ssh_"]),
     ("Root", "root", &["root_"]),
     ("CloudInit", "cloud-init", &["root_"]),
+    ("CloudInitReader", "cloud-init's Python", &[]),
+    ("CloudInitCurrent", "a current cloud-init", &[]),
     ("Dhcp", "dnsmasq, Kea and busybox", &["root_"]),
     ("QemuImg", "qemu-img and qemu-io", &[]),
     ("Packers", "gzip, xz, zstd and pzstd", &[]),

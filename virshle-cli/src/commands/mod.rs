@@ -1,9 +1,10 @@
 //! The commands, one to a file.
 
-mod completions;
+pub(crate) mod completions;
 mod image;
 mod man;
 mod node;
+pub(crate) mod overview;
 mod template;
 mod vm;
 
@@ -30,9 +31,10 @@ pub(crate) enum Command {
     Node(node::Command),
     /// Print a shell's completion script
     ///
-    /// For the current bash: source <(v completions bash)
+    /// For the current bash: source <(v completions bash). It offers the names of machines, templates and
+    /// images as well
     Completions(completions::Args),
-    /// Print the manual page, or write all pages to a directory
+    /// Show the manual page of a command, or write all pages to a directory
     Man(man::Args),
 }
 
@@ -43,8 +45,14 @@ impl Command {
             Self::Vm(command) => command.run(context),
             Self::Image(command) => command.run(context),
             Self::Node(command) => command.run(context),
-            Self::Completions(args) => completions::run(&args, context),
-            Self::Man(args) => man::run(&args, context),
+            Self::Completions(args) => {
+                context.text_only("v completions")?;
+                completions::run(&args, context)
+            }
+            Self::Man(args) => {
+                context.text_only("v man")?;
+                man::run(&args, context)
+            }
         }
     }
 }

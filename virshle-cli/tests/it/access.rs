@@ -68,9 +68,9 @@ fn directories_above_the_root_are_not_writable_by_all() {
     let root = home.path("a/b/root");
     under("000", &home, &format!("vm create -t bare --root {}", root.display()));
     assert_private(&root);
-    for folder in ["a", "a/b"] {
-        let mode = fs::metadata(home.path(folder)).unwrap().mode();
-        assert_eq!(mode & 0o777, 0o755, "{folder}");
+    for directory in ["a", "a/b"] {
+        let mode = fs::metadata(home.path(directory)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o755, "{directory}");
     }
 }
 

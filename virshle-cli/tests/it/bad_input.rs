@@ -1,6 +1,10 @@
 //! Invalid arguments and files, and a host that lacks a requirement: each has its exit code and message.
 
+use std::ffi::OsStr;
 use std::path::Path;
+
+use virshle_testkit::TestKernel;
+use virshle_testkit_macros::test_on;
 
 use crate::home::{Home, machines_below, ran};
 
@@ -29,7 +33,6 @@ fn invalid_arguments_are_2() {
     ] {
         home.run(arguments).fails_with(2, &[]);
     }
-    ran(&mut home.command(&[])).fails_with(2, &["Usage: v"]);
 }
 
 #[test]
@@ -75,6 +78,29 @@ fn no_such_template_is_3() {
 }
 
 #[test]
+fn an_unknown_template_is_no_empty_listing() {
+    let home = Home::new();
+    for command in ["vm ls", "vm start", "vm rm"] {
+        let ran = home.run(&format!("{command} --template bar"));
+        ran.fails_with(3, &["no template \"bar\"", "did you mean \"bare\"?", "v template ls"]);
+    }
+    assert_eq!(home.json("vm ls --template bare"), serde_json::json!([]));
+    // What the machines were created from is a template, also when the configuration has it no more.
+    home.ok("vm create -t bare");
+    home.write_config("");
+    assert_eq!(home.json("vm ls --template bare").as_array().unwrap().len(), 1);
+    home.run("vm ls --template disk").fails_with(3, &["no template \"disk\""]);
+}
+
+#[test]
+fn a_name_in_place_of_an_id_is_answered() {
+    let home = Home::new();
+    for command in ["vm info --id web", "vm start --id web"] {
+        home.run(command).fails_with(2, &["an id is a number", "--name"]);
+    }
+}
+
+#[test]
 fn an_invalid_configuration_is_4_with_the_line() {
     let home = Home::new();
     home.write_config("[node]\nroot = 7\n");
@@ -104,7 +130,9 @@ fn an_invalid_template_is_4_and_the_others_work() {
 fn an_explicit_configuration_must_exist() {
     let home = Home::new();
     home.run("--config nowhere.toml vm ls").fails_with(4, &["nowhere.toml"]);
-    home.run("template check nowhere.toml").fails_with(4, &["nowhere.toml"]);
+    let argument = home.run("template check nowhere.toml");
+    argument.fails_with(4, &["nowhere.toml", "correct the path"]);
+    assert!(!argument.stderr.contains("--config"), "{argument:?}");
 }
 
 #[test]
@@ -170,9 +198,21 @@ fn unsuitable_images_leave_nothing_behind() {
     let short = home.run("vm create -t short");
     short.fails_with(short.code, &["cannot create disk \"os\""]);
     assert!([1, 4].contains(&short.code), "{short:?}");
-    let gone = home.run("vm create -t gone");
-    gone.fails_with(gone.code, &["no-such-image.raw"]);
-    assert!([1, 4].contains(&gone.code), "{gone:?}");
+    // One that isn't there, by its path or by its name: one cause, one exit code.
+    home.run("vm create -t gone").fails_with(3, &["no-such-image.raw", "correct the disk's path"]);
+    home.write_config(
+        "[[template.vm]]\nname = \"name\"\nvcpu = 1\nvram = 1\n\
+         disk = [{ name = \"os\", image = \"nothing\" }]\n\
+         [[template.vm]]\nname = \"text\"\nvcpu = 1\nvram = 1\n\
+         disk = [{ name = \"os\", path = \"/etc/passwd\" }]\n\
+         [[template.vm]]\nname = \"large\"\nvcpu = 1\nvram = 1\n\
+         disk = [{ name = \"os\", size = \"7000000T\" }]\n",
+    );
+    home.run("vm create -t name").fails_with(3, &["no image \"nothing\""]);
+    home.run("vm create -t text")
+        .fails_with(1, &["image /etc/passwd", "it is a text file", "correct the disk's path"]);
+    let large = home.run("vm create -t large");
+    large.fails_with(1, &["os", "the filesystem can't have so large a file"]);
     assert_eq!(machines_below(&home.root()), 0);
 }
 
@@ -299,4 +339,55 @@ fn invalid_user_data_creates_no_machine() {
     std::fs::write(&me, "packages = [\"htop\"]\n").unwrap();
     home.ok(&create);
     assert_eq!(machines_below(&home.root()), 1);
+}
+
+/// Regression: a machine was created in such a root, and could never be started.
+#[test]
+fn a_root_in_which_no_machine_could_start_is_refused_at_once() {
+    let home = Home::new();
+    let odd = |bytes: &[u8]| {
+        home.path("").join(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes))
+    };
+    for name in [&b"a,b"[..], b"a\"b", b"a[b", b"b]", b"a\xffb", b"a\nb", b"a\x1bb"] {
+        let root = odd(name);
+        for arguments in [
+            &["vm", "create", "-t", "bare"][..],
+            &["node", "init"],
+            &["image", "import", "image.raw"],
+        ] {
+            let mut command = home.command(arguments);
+            ran(command.env("VIRSHLE_ROOT", &root))
+                .fails_with(4, &["cannot be a node's root", "--root or [node] root"]);
+            assert!(!root.exists(), "{root:?}");
+        }
+        // What only reads says that there is nothing, or that it is wrong.
+        let mut command = home.command(&["vm", "ls"]);
+        assert_eq!(ran(command.env("VIRSHLE_ROOT", &root)).code, 0);
+    }
+}
+
+#[test_on(Ch, Kvm)]
+fn ch_a_machine_starts_in_a_root_of_any_other_name() {
+    let home = Home::new();
+    let written = TestKernel::halt().write(home.path("").as_path()).unwrap();
+    std::fs::rename(written, home.path("kernel")).unwrap();
+    let program = std::env::var("CLOUD_HYPERVISOR").unwrap_or("cloud-hypervisor".into());
+    home.write_config(&format!(
+        "[network]\novsdb = \"unix:HOME/no-ovsdb.sock\"\n[hypervisor]\nprogram = {program:?}\n\
+         [[template.vm]]\nname = \"xs\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
+         disk = [{{ name = \"os\", path = \"image.raw\", clone = \"overlay\" }}]\n"
+    ));
+    for name in
+        ["a b", "a=b", "é", "it's", "a;b&c", "a:b@c", "a%20b", "#a", "a\\b", "(a)", "{a}", "~"]
+    {
+        let root = home.path(name);
+        let v = |arguments: &[&str]| {
+            let mut command = home.command(arguments);
+            let ran = ran(command.env("VIRSHLE_ROOT", &root));
+            assert_eq!(ran.code, 0, "{name}: v {arguments:?}: {ran:?}");
+        };
+        v(&["vm", "create", "-t", "xs", "--name", "web", "--start"]);
+        v(&["vm", "info", "web"]);
+        v(&["vm", "rm", "--force", "web"]);
+    }
 }

@@ -82,8 +82,8 @@ impl Terminal {
                 return std::mem::replace(&mut self.screen, after);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut heard = [PollFd::new(&self.upper, PollFlags::IN)];
-            let ready = poll(&mut heard, Some(&Timespec::try_from(left).unwrap())).unwrap();
+            let mut polled = [PollFd::new(&self.upper, PollFlags::IN)];
+            let ready = poll(&mut polled, Some(&Timespec::try_from(left).unwrap())).unwrap();
             assert!(ready > 0, "{text:?} not in {:?}", self.screen);
             let mut piece = [0; 4096];
             let length = self.upper.read(&mut piece).unwrap();
@@ -178,12 +178,12 @@ fn ch_an_endless_log_is_cut_by_its_readers_who_continue_in_it() {
         lab.home.ok(arguments);
         assert!(size() <= 16 << 20, "{arguments}: {}", size());
     }
-    file.write_all(b"the last word\n").unwrap();
+    file.write_all(b"the last line\n").unwrap();
     // Following continues, and so does the guest.
     let mut shown = follower.stdout.take().unwrap();
     let (mut seen, mut piece) = (Vec::new(), vec![0; 1 << 20]);
     let has = |seen: &[u8], text: &[u8]| seen.windows(text.len()).any(|part| part == text);
-    while !has(&seen, b"the last word\n") {
+    while !has(&seen, b"the last line\n") {
         let length = shown.read(&mut piece).unwrap();
         let kept = seen.len().saturating_sub(100);
         seen.drain(..kept);

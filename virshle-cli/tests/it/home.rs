@@ -59,7 +59,7 @@ path = "no-such-image.raw"
 
 /// A home with a configuration, in a temporary directory.
 pub(crate) struct Home {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 /// The outcome of a command.
@@ -72,7 +72,7 @@ pub(crate) struct Ran {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        let home = Self { folder: TempDir::new().unwrap() };
+        let home = Self { directory: TempDir::new().unwrap() };
         std::fs::write(home.path("image.raw"), vec![7; 1 << 20]).unwrap();
         home.write_config(CONFIG);
         home
@@ -80,7 +80,7 @@ impl Home {
 
     /// A path in the home.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -93,7 +93,7 @@ impl Home {
 
     /// Writes another configuration. `HOME` in it is the home.
     pub(crate) fn write_config(&self, text: &str) {
-        let home = self.folder.path().display().to_string();
+        let home = self.directory.path().display().to_string();
         std::fs::write(self.config(), text.replace("HOME", &home)).unwrap();
     }
 
@@ -111,10 +111,10 @@ impl Home {
             .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.folder.path())
+            .env("HOME", self.directory.path())
             .env("XDG_CONFIG_HOME", self.path("xdg-config"))
             .env("XDG_DATA_HOME", self.path("xdg-data"))
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .stdin(Stdio::null());
         command
     }

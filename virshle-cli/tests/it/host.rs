@@ -36,9 +36,9 @@ fn refused(home: &Home, start: &Ran, texts: &[&str]) {
     let machine = &home.json("vm info 1");
     assert_eq!(machine["state"], "stopped");
     assert_eq!(machine["last_exit"], serde_json::Value::Null);
-    let folder = machine["dir"].as_str().unwrap();
+    let directory = machine["dir"].as_str().unwrap();
     for name in ["ch.sock", "ch.vsock", "run.json"] {
-        assert!(!std::path::Path::new(folder).join(name).exists(), "{name} is left");
+        assert!(!std::path::Path::new(directory).join(name).exists(), "{name} is left");
     }
 }
 
@@ -99,4 +99,74 @@ fn root_a_full_disk_creates_no_machine() {
     let create = home.run(&format!("vm create -t full --root {}", root.display()));
     create.fails_with(1, &["not enough room", "48 MiB", "hint: make room"]);
     assert_eq!(machines_below(&root), 0);
+}
+
+#[test]
+fn what_is_too_large_for_the_host_is_a_warning_before_it_is_an_error() {
+    let home = Home::new();
+    home.write_config(
+        "[hypervisor]\nprogram = \"HOME/none\"\n[[template.vm]]\nname = \"xl\"\nvcpu = 8000\n\
+         vram = 60000\n[[template.vm]]\nname = \"xs\"\nvcpu = 1\nvram = \"16MiB\"\n",
+    );
+    let check = home.run("template check");
+    assert_eq!(check.code, 0, "{check:?}");
+    for text in ["template \"xl\": vram is 60000 GiB, and this host has", "vcpu is 8000", "is MiB"]
+    {
+        assert!(check.stderr.contains(text), "{text}: {check:?}");
+    }
+    assert!(!check.stderr.contains("xs"), "{check:?}");
+    let warnings = home.json("template check")["warnings"].clone();
+    assert_eq!(warnings.as_array().unwrap().len(), 2, "{warnings}");
+    assert_eq!(warnings[0]["template"], "xl");
+    let create = home.run("vm create -t xl --name web");
+    assert!(create.code == 0 && create.stderr.contains("vram is 60000 GiB"), "{create:?}");
+    assert!(!home.run("vm create -t xs").stderr.contains("vram is"));
+    assert!(home.run("node check").stdout.contains("xl: vram is 60000 GiB"));
+}
+
+#[test_on(Kvm)]
+fn kvm_a_machine_that_cannot_fit_is_not_started() {
+    let home = Home::new();
+    home.write_config(
+        "[hypervisor]\nprogram = \"HOME/none\"\n[[template.vm]]\nname = \"ram\"\nvcpu = 1\n\
+         vram = 60000\n[[template.vm]]\nname = \"cpu\"\nvcpu = { boot = 1, max = 8000 }\n\
+         vram = \"16MiB\"\n",
+    );
+    home.ok("vm create -t ram --name ram");
+    home.ok("vm create -t cpu --name cpu");
+    home.run("vm start ram").fails_with(5, &["too large for this host", "vram is 60000 GiB"]);
+    home.run("vm start cpu").fails_with(5, &["vcpu is 8000, and KVM", "hint: "]);
+    let error = home.run("vm start ram --json");
+    assert!(error.stdout.contains("\"vm-too-large\""), "{error:?}");
+}
+
+#[test_on(Ch, Kvm)]
+fn ch_a_wrapper_without_exec_is_reported_before_and_at_the_start() {
+    let script = |line: &str| FakeProgram::script(&format!("{line} \"{}\" \"$@\"", real_program()));
+    let home = home("unix:/nowhere", "HOME/wrap");
+    let program = script("").write(&home.path("")).unwrap();
+    std::fs::rename(program, home.path("wrap")).unwrap();
+    let check = home.run("node check").stdout;
+    assert!(check.contains("never becomes cloud-hypervisor"), "{check}");
+    home.ok("vm create -t alone --name web");
+    home.run("vm start web").fails_with(5, &["did not become cloud-hypervisor", "hint: ", "exec"]);
+    assert_eq!(home.json("vm info web")["state"], "stopped");
+    // Written so that a look at it shows nothing.
+    let program = script("exec true; ").write(&home.path("")).unwrap();
+    std::fs::rename(program, home.path("wrap")).unwrap();
+    assert!(!home.run("node check").stdout.contains("never becomes"));
+}
+
+#[test_on(Ch, Kvm)]
+fn ch_a_failed_start_shows_of_the_log_what_concerns_it() {
+    let home = home("unix:/nowhere", &real_program());
+    std::fs::write(home.path("kernel"), "no kernel").unwrap();
+    home.ok("vm create -t alone --name web");
+    let ran = home.run("vm start web");
+    ran.fails_with(1, &["cannot boot machine web", "caused by: Kernel Loader"]);
+    assert!(!ran.stderr.contains("INFO:"), "{ran:?}");
+    assert!(home.run("vm start web -v").stderr.contains("log:\n    cloud-hypervisor: "));
+    let json: serde_json::Value =
+        serde_json::from_str(&home.run("vm start web --json").stdout).unwrap();
+    assert!(json[0]["error"]["log"].as_array().unwrap().len() > 2, "{json}");
 }

@@ -108,7 +108,7 @@ fn a_failed_import_is_reported_and_leaves_nothing() {
     let error = home.run("image import image.raw --json");
     assert_eq!((error.code, error.stdout.as_str()), (6, ""));
     assert_eq!(error.error()["code"], "image-taken");
-    // What is no image in the folder hides no other.
+    // What is no image in the directory hides no other.
     fs::write(home.root().join("cache/notes.gz"), b"\x1f\x8b\x08 and more").unwrap();
     let listed = home.run("image ls");
     assert_eq!(listed.code, 0, "{listed:?}");
@@ -176,6 +176,60 @@ fn https_needs_a_trusted_certificate() {
     let done = import("SSL_CERT_FILE", authority.certificate().to_str().unwrap());
     assert_eq!(done.code, 0, "{done:?}");
     assert!(fs::read(home.root().join("cache/a")).unwrap() == sevens());
+}
+
+/// Regression: the redirect was followed without a word, and the source was recorded as https.
+#[test_on(Openssl)]
+fn what_begins_with_https_stays_with_it() {
+    let home = Home::new();
+    let authority = TestAuthority::new().unwrap();
+    let (secure, plain) = (WebServer::start_tls(&authority).unwrap(), WebServer::start().unwrap());
+    plain.put("/a.raw", WebFile::new(sevens()));
+    let list = format!("{}  a.raw\n", sha256(&home, "image.raw"));
+    plain.put("/SUMS", WebFile::new(list.clone()));
+    secure.put("/a.raw", WebFile::moved(&plain.url("/a.raw")));
+    secure.put("/SUMS", WebFile::moved(&plain.url("/SUMS")));
+    secure.put("/b.raw", WebFile::moved(&secure.url("/there/b.raw")));
+    secure.put("/there/b.raw", WebFile::new(sevens()));
+    let import = |arguments: &[&str]| {
+        let mut command = home.command(&[&["image", "import"], arguments].concat());
+        ran(command.env("SSL_CERT_FILE", authority.certificate()))
+    };
+    let redirected = ["cannot download https://", "redirects from https to http"];
+    import(&[&secure.url("/a.raw")]).fails_with(1, &redirected);
+    // The list alone would do: whoever can change it can change the image.
+    import(&[&plain.url("/a.raw"), "--sha256sums", &secure.url("/SUMS")])
+        .fails_with(1, &redirected);
+    assert_eq!(cached(&home), Vec::<String>::new());
+    assert!(plain.take_requests().is_empty());
+    let done = import(&[&secure.url("/b.raw")]);
+    assert_eq!((done.code, done.stderr.contains("http,")), (0, false), "{done:?}");
+    assert!(home.ok("image info b").contains("verified   no"));
+    // Over http, and the list by https: verified.
+    secure.put("/LIST", WebFile::new(list));
+    let done = import(&[&plain.url("/a.raw"), "--sha256sums", &secure.url("/LIST")]);
+    assert_eq!((done.code, done.stderr.contains("http,")), (0, false), "{done:?}");
+    assert!(home.ok("image info a").contains("verified   yes"));
+    assert_eq!(home.json("image info a")["verified"], true);
+}
+
+#[test]
+fn an_image_over_http_that_no_one_compared_is_told_of() {
+    let home = Home::new();
+    let server = WebServer::start().unwrap();
+    server.put("/a.raw", WebFile::new(sevens()));
+    let done = home.run(&format!("image import {}", server.url("/a.raw")));
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stderr.contains("warning") && done.stderr.contains("--sha256"), "{done:?}");
+    assert_eq!(home.json("image info a")["verified"], false);
+    assert!(home.ok("image info a").contains("verified   no"));
+    home.ok("image rm a");
+    let sum = sha256(&home, "image.raw");
+    let done = home.run(&format!("image import {} --sha256 {sum}", server.url("/a.raw")));
+    assert!(!done.stderr.contains("warning"), "{done:?}");
+    home.run(&format!("image import --name b --max-size 4K {}", server.url("/a.raw")))
+        .fails_with(1, &["image a.raw is larger than 4 KiB"]);
+    home.run("image import /etc/passwd").fails_with(1, &["/etc/passwd is a text file"]);
 }
 
 #[test]

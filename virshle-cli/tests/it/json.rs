@@ -80,10 +80,37 @@ fn a_machine_that_failed_carries_its_error() {
         assert_eq!(vm["error"]["exit"], 6);
     }
     let one = home.run("vm pause 1 --json");
-    assert_eq!(one.code, 6);
-    assert_eq!(one.error()["code"], "wrong-state");
+    // The document has the machine's error: it is not printed again.
+    assert_eq!((one.code, one.stderr.as_str()), (6, ""));
     let list: Value = serde_json::from_str(&one.stdout).unwrap();
-    assert_eq!(list[0]["error"], one.error());
+    assert_eq!(list[0]["error"], serde_json::from_str::<Value>(&both.stdout).unwrap()[0]["error"]);
+    let start = home.run("vm create -t bare --name three --start --json");
+    assert_eq!((start.code, start.stderr.as_str()), (5, ""));
+    assert_eq!(serde_json::from_str::<Value>(&start.stdout).unwrap()[0]["error"]["exit"], 5);
+}
+
+#[test]
+fn a_command_that_prints_text_refuses_json() {
+    let home = Home::new();
+    home.ok("vm create -t bare --name web");
+    for command in [
+        "vm ssh web",
+        "vm console web",
+        "vm proxy web",
+        "vm known-hosts web",
+        "completions bash",
+        "man",
+    ] {
+        let ran = home.run(&format!("--json {command}"));
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+        assert_eq!(ran.error()["code"], "usage", "{ran:?}");
+        assert!(ran.error()["message"].as_str().unwrap().contains("no JSON output"), "{ran:?}");
+    }
+    let lines = home.json("node ssh-config");
+    assert!(lines["text"].as_str().unwrap().contains("Host vm/*"), "{lines}");
+    assert_eq!(lines["installed"], false);
+    home.ok("node ssh-config --install");
+    assert_eq!(home.json("node ssh-config")["installed"], true);
 }
 
 #[test]

@@ -28,17 +28,17 @@ impl Lab {
         Self(home)
     }
 
-    /// Waits until the guest of `name` has written `words`: only what has gone wrong takes two
+    /// Waits until the guest of `name` has written `text`: only what has gone wrong takes two
     /// minutes, however busy the host is.
     #[track_caller]
-    fn wait_for_words(&self, name: &str, words: &str) {
+    fn wait_for_text(&self, name: &str, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             let log = self.0.ok(&format!("vm logs {name}"));
-            if log.contains(words) {
+            if log.contains(text) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{words:?} not in {log:?}");
+            assert!(Instant::now() < deadline, "{text:?} not in {log:?}");
         }
     }
 }
@@ -66,7 +66,7 @@ fn ch_machines_go_through_their_life() {
     assert_eq!(home.ok("vm resume 1"), "resumed buzz_matala\n");
     assert_eq!(home.ok("vm restart --force 1"), "restarted buzz_matala\n");
     assert!(home.ok("vm logs 1 --events").contains("booted"));
-    lab.wait_for_words("buzz_matala", "hello from the guest\n");
+    lab.wait_for_text("buzz_matala", "hello from the guest\n");
     assert_eq!(home.ok("vm stop --force 1"), "stopped buzz_matala\n");
     assert!(home.ok("vm logs 1").contains("hello from the guest"));
     assert_eq!(home.json("vm info 1")["last_exit"], "forced");
@@ -116,7 +116,7 @@ fn ch_what_is_typed_at_the_console_reaches_the_guest() {
     home.run("vm console web").fails_with(6, &["it is stopped", "hint: v vm start web"]);
     home.ok("vm start web");
     // Once it has spoken, a console shows it, however soon that ends.
-    lab.wait_for_words("web", "welcome\n");
+    lab.wait_for_text("web", "welcome\n");
     let mut console = home.command(&["vm", "console", "web"]);
     let mut console = console
         .stdin(Stdio::piped())
@@ -128,6 +128,6 @@ fn ch_what_is_typed_at_the_console_reaches_the_guest() {
     let output = console.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("welcome"), "{output:?}");
-    lab.wait_for_words("web", "who is there?");
+    lab.wait_for_text("web", "who is there?");
     home.ok("vm rm --force web");
 }

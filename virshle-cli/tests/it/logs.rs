@@ -17,7 +17,7 @@ impl Drop for Running {
     }
 }
 
-fn folder(home: &Home, name: &str) -> PathBuf {
+fn directory(home: &Home, name: &str) -> PathBuf {
     home.json(&format!("vm info {name}"))["dir"].as_str().unwrap().into()
 }
 
@@ -25,8 +25,8 @@ fn folder(home: &Home, name: &str) -> PathBuf {
 fn a_pipe_gets_a_log_as_it_is() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
-    std::fs::write(folder(&home, "web").join("serial.log"), "one\r\n\x1b[2Jtwo").unwrap();
-    std::fs::write(folder(&home, "web").join("ch.log"), "vmm\n").unwrap();
+    std::fs::write(directory(&home, "web").join("serial.log"), "one\r\n\x1b[2Jtwo").unwrap();
+    std::fs::write(directory(&home, "web").join("ch.log"), "vmm\n").unwrap();
     assert_eq!(home.ok("vm logs web"), "one\r\n\x1b[2Jtwo");
     assert_eq!(home.ok("vm logs web --serial"), "one\r\n\x1b[2Jtwo");
     assert_eq!(home.ok("vm logs --id 1 --vmm"), "vmm\n");
@@ -34,6 +34,19 @@ fn a_pipe_gets_a_log_as_it_is() {
     assert_eq!(json[0]["text"], "one\r\n\x1b[2Jtwo");
     assert_eq!(json[0]["log"], "serial");
     assert!(home.json("vm logs web --events")[0]["text"].is_null());
+}
+
+#[test]
+fn the_last_lines_of_a_log_are_enough() {
+    let home = Home::new();
+    home.ok("vm create -t bare -n 2 --name web");
+    std::fs::write(directory(&home, "web-1").join("serial.log"), "one\ntwo\nthree\n").unwrap();
+    assert_eq!(home.ok("vm logs web-1 --tail 2"), "two\nthree\n");
+    assert_eq!(home.ok("vm logs -n 9 web-1"), "one\ntwo\nthree\n");
+    assert_eq!(home.ok("vm logs -n 0 web-1"), "");
+    assert_eq!(home.json("vm logs -n 1 web-1")[0]["text"], "three\n");
+    assert!(home.json("vm logs -n 1 web-2")[0]["text"].is_null());
+    home.run("vm logs web-1 -n few").fails_with(2, &["few"]);
 }
 
 #[test]
@@ -50,7 +63,8 @@ fn logs_of_several_machines_are_headed_by_their_names() {
     let home = Home::new();
     home.ok("vm create -t bare -n 2 --name web");
     for name in ["web-1", "web-2"] {
-        std::fs::write(folder(&home, name).join("serial.log"), format!("from {name}\n")).unwrap();
+        std::fs::write(directory(&home, name).join("serial.log"), format!("from {name}\n"))
+            .unwrap();
     }
     assert_eq!(
         home.ok("vm logs --all"),
@@ -62,7 +76,7 @@ fn logs_of_several_machines_are_headed_by_their_names() {
 fn following_continues_until_the_reader_is_gone() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
-    let path = folder(&home, "web").join("serial.log");
+    let path = directory(&home, "web").join("serial.log");
     let mut follow = home.command(&["vm", "logs", "-f", "web"]);
     let mut child = Running(follow.stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
@@ -83,7 +97,7 @@ fn following_continues_until_the_reader_is_gone() {
 fn following_ends_with_the_machine() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
-    std::fs::write(folder(&home, "web").join("serial.log"), "up\n").unwrap();
+    std::fs::write(directory(&home, "web").join("serial.log"), "up\n").unwrap();
     let mut follow = home.command(&["vm", "logs", "--follow", "web"]);
     let mut child = Running(follow.stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();

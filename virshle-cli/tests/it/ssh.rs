@@ -41,6 +41,7 @@ impl Lab {
     fn listen(&mut self, port: u32) {
         let sshd = Arc::clone(&self.sshd);
         let socket = self.vsock();
+        self.vsock = None;
         self.vsock =
             Some(FakeVsock::start(&socket, port, move |stream| sshd.serve(stream)).unwrap());
     }
@@ -92,7 +93,7 @@ fn ssh_a_session_goes_over_the_vsock_and_ends_as_its_command_does() {
     let failed = lab.ssh(&["--", "echo no >&2; exit 7"]);
     assert_eq!((failed.code, failed.stdout.as_str()), (7, ""), "{failed:?}");
     assert!(failed.stderr.contains("no\n"), "{failed:?}");
-    // What looks like an option is a word for the guest.
+    // What looks like an option is an argument for the guest.
     let version = lab.ssh(&["--", "-V"]);
     assert!(!version.stderr.contains("OpenSSH"), "{version:?}");
     // Of another user the server knows nothing.
@@ -170,7 +171,7 @@ fn ssh_host_keys_are_recorded_per_machine_not_per_name() {
     let known = lab.ssh(&["--", "true"]);
     says(&known, "");
     assert_eq!(known.stderr, "");
-    // The machine has another key of a sudden: nobody is let through.
+    // The machine has another key of a sudden: no connection is let through.
     lab.sshd.renew_host_key().unwrap();
     for ran in [lab.ssh(&["--", "true"]), lab.openssh("ssh", &["vm/web", "true"])] {
         assert_eq!(ran.code, 255, "{ran:?}");
@@ -201,7 +202,9 @@ fn root_ssh_goes_over_the_network_where_the_guest_has_no_vsock() {
     );
     lab.home.ok("vm rm web");
     lab.home.ok("vm create -t net --name web");
-    // The guest listens elsewhere on its vsock.
+    // By its vsock its key is known, before it listens elsewhere there.
+    lab.listen(22);
+    says(&lab.ssh(&["--", "true"]), "");
     lab.listen(23);
     let unreachable = lab.ssh(&["--timeout", "0", "--", "true"]);
     assert_eq!(unreachable.code, 255, "{unreachable:?}");
@@ -256,7 +259,7 @@ fn ssh_right_after_a_start_waits_for_the_server() {
         // stderr is no terminal: there is no text but ssh's own.
         assert!(!ran.stderr.contains("waiting"), "{ran:?}");
     }
-    // Whoever does not wait gets what there is: nothing.
+    // A caller who does not wait gets what there is: nothing.
     assert_eq!(lab.ssh(&["--timeout", "0", "--", "true"]).code, 255);
 }
 
@@ -282,12 +285,12 @@ fn the_proxy_relays_bytes_and_their_ends_both_ways() {
     let home = Home::new();
     home.ok("vm create -t bare --name web");
     let vsock: PathBuf = home.json("vm info web")["vsock"].as_str().unwrap().into();
-    // It answers only when it has heard everything, as no ssh server does.
+    // It answers only when it has received everything, as no ssh server does.
     let _guest = FakeVsock::start(&vsock, 7, |mut stream| {
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard)?;
-        heard.reverse();
-        stream.write_all(&heard)
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received)?;
+        received.reverse();
+        stream.write_all(&received)
     })
     .unwrap();
     for arguments in [

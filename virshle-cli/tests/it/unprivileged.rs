@@ -12,7 +12,7 @@ use virshle_testkit_macros::test_on;
 use crate::access::assert_private;
 use crate::home::{Home, Ran, ran};
 
-/// Nobody, whom every system has; and another one.
+/// `nobody`, which every system has; and another one.
 const USER: u32 = 65534;
 const STRANGER: u32 = 65533;
 /// A group as `virshle` and `kvm` would be.
@@ -173,7 +173,7 @@ fn root_unprivileged_user_gets_the_missing_requirements_reported() {
     let host = Host::new("tap", OpenVswitch::start);
     fs::set_permissions(host.home.path("v"), fs::Permissions::from_mode(0o755)).unwrap();
     let alone = |arguments: &str| host.v(&["--clear-groups"], arguments);
-    // What touches nothing but his files he can do as he is.
+    // What touches the user's own files alone needs no privilege.
     for arguments in ["vm create -t bare --name web", "vm ls", "vm info web", "template ls"] {
         let ran = alone(arguments);
         assert_eq!(ran.code, 0, "v {arguments}: {ran:?}");
@@ -191,7 +191,7 @@ fn root_unprivileged_user_gets_the_missing_requirements_reported() {
     assert_eq!(host.member("node init").code, 0);
     host.member_can("vm create -t net --name db");
     let start = host.member("vm start db");
-    start.fails_with(5, &["cannot create tap vm2-main", "CAP_NET_ADMIN", "a vhost network"]);
+    start.fails_with(5, &["cannot create tap vm2-", "CAP_NET_ADMIN", "a vhost network"]);
     assert_eq!(host.vsctl(&["list-ports", "br0"]), "");
 }
 
@@ -209,7 +209,7 @@ fn root_unprivileged_image_of_another_user_is_not_copied() {
     host.member(&import).fails_with(1, &["image.raw", "Permission denied"]);
     assert_eq!(host.member_can("vm ls"), serde_json::json!([]));
     assert_eq!(host.member_can("image ls"), serde_json::json!([]));
-    // One who may read it has a copy of his own.
+    // A user who may read it has a copy of their own.
     grant(0o644);
     let made = host.member_can("vm create -t bare --name web");
     let disk = Path::new(made[0]["dir"].as_str().unwrap()).join("disk/os");
@@ -304,7 +304,7 @@ fn passt_unprivileged_user_needs_nothing_else() {
     assert_eq!(status(passt, "CapEff"), "0000000000000000");
     assert_private(&host.root());
     let dir = PathBuf::from(made[0]["dir"].as_str().unwrap());
-    assert!(dir.join("net/main.sock").exists());
+    assert!(dir.join("passt-main.sock").exists());
     let info = host.member("vm info web").stdout;
     for line in ["user network", ".2, ", ".15, dhcp", "main, 127.0.0.1:"] {
         assert!(info.contains(line), "{line}: {info}");
@@ -322,13 +322,15 @@ fn passt_unprivileged_user_needs_nothing_else() {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let check = host.member("node check");
     assert_eq!(check.code, 5, "{check:?}");
-    assert!(check.stdout.contains("user network main of machine web"), "{check:?}");
+    let lapse = "machine web: no passt serves the user network main";
+    assert!(check.stdout.contains(lapse), "{check:?}");
     let repaired = host.checked("node check --repair");
-    assert_eq!(repaired["restored"], serde_json::json!([{ "vm": "web", "net": "main" }]));
+    let what = "no passt serves the user network main";
+    assert_eq!(repaired["reconnected"], serde_json::json!([{ "vm": "web", "what": what }]));
     host.member_can("vm stop --force --all");
-    assert!(!dir.join("net/main.sock").exists());
+    assert!(!dir.join("passt-main.sock").exists());
     assert_private(&host.root());
     let check = host.checked("node check");
     assert_eq!(check["orphans"], serde_json::json!([]));
-    assert_eq!(check["lost"], serde_json::json!([]));
+    assert_eq!(check["disconnected"], serde_json::json!([]));
 }

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_may_say_anything() {
+    fn a_guest_may_write_anything() {
         for end in 0..BOOT.len() {
             drop(parse(&BOOT[..end]));
         }

@@ -81,8 +81,8 @@ mod tests {
     fn a_new_lease_wakes_the_watch() {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("dnsmasq.leases");
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("dnsmasq.leases");
         let watch = HostAddressesWatch::new(std::slice::from_ref(&place));
         watch.drain();
         std::fs::write(&place, "0 52:54:00:00:00:01 192.0.2.1 * *\n").unwrap();

@@ -23,7 +23,7 @@ use crate::model::definition::{NetDefinition, NetKind};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum AddressSource {
-    /// The machine's definition says so.
+    /// From the machine's definition.
     Static,
     /// The guest logged it on its console when it booted. Nothing vouches for it, so no connection
     /// is made to it for that alone.
@@ -74,7 +74,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Tells whether it holds on one link alone.
+    /// Whether it holds on one link alone.
     pub fn is_link_local(&self) -> bool {
         is_link_local(self.ip)
     }
@@ -152,7 +152,7 @@ pub(crate) fn addresses_among(vm: &Vm, known: &HostAddresses) -> Vec<Address> {
     addresses_with(vm, &cloud_init_log::read(&vm.serial_log()), known)
 }
 
-/// The addresses at which nothing but the machine can be: that a guest says so is not enough, as it
+/// The addresses at which nothing but the machine can be: a claim of the guest is not enough, as it
 /// could lead its user into another machine, or into this host.
 pub(crate) fn vouched_addresses(vm: &Vm) -> Vec<Address> {
     let mut addresses = addresses_with(vm, &[], &vm.node().host_addresses());

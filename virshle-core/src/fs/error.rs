@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use virshle_template::Distrust;
+
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
 
 /// What failed, and for which file.
@@ -26,6 +28,14 @@ pub enum FileError {
         /// Why.
         source: io::Error,
     },
+    /// A file or directory can't be removed.
+    #[error("cannot remove {}", .path.display())]
+    Remove {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A lock can't be taken, for another reason than that another process holds it.
     #[error("cannot lock {}", .path.display())]
     Lock {
@@ -43,6 +53,22 @@ pub enum FileError {
         holder: String,
         /// How long this waited for it.
         waited: Duration,
+    },
+    /// A node can't have that root.
+    #[error("{} cannot be a node's root: {what}", .path.display())]
+    Root {
+        /// The root.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Another user could have changed what root is to act on.
+    #[error("{} is not trusted", .path.display())]
+    Untrusted {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: Distrust,
     },
     /// A watch on a directory can't be set up.
     #[error("cannot watch {}", .path.display())]
@@ -76,13 +102,28 @@ impl Failure for FileError {
         let (code, source) = match self {
             Self::Read { source, .. } => ("read-failed", source),
             Self::Write { source, .. } => ("write-failed", source),
+            Self::Remove { source, .. } => ("remove-failed", source),
             Self::Lock { source, .. } => ("lock-failed", source),
+            Self::Root { .. } => {
+                return Verdict::new(ErrorKind::Config, "root-invalid").remedy(Remedy::ChooseRoot);
+            }
+            Self::Untrusted { path, .. } => {
+                let shown = path.display();
+                return Verdict::new(ErrorKind::Host, "untrusted").text(format!(
+                    "chown root:root {shown}; chmod go-w {shown}; or run as the user whose it is"
+                ));
+            }
             Self::Watch { .. } => return Verdict::failed("watch-failed"),
             Self::Locked { .. } => {
                 return Verdict::new(ErrorKind::State, "locked")
                     .text("wait for it, or end that process");
             }
         };
+        if let Self::Remove { path, source } = self
+            && let Some(hint) = immutable_hint(path, source)
+        {
+            return Verdict::failed(code).text(hint);
+        }
         match source.kind() {
             io::ErrorKind::PermissionDenied => {
                 Verdict::new(ErrorKind::Host, code).remedy(Remedy::RunAsOwner)
@@ -97,4 +138,16 @@ impl Failure for FileError {
             _ => Verdict::failed(code),
         }
     }
+}
+
+/// What to do about a file that root itself can't remove.
+pub(crate) fn immutable_hint(path: &Path, source: &io::Error) -> Option<String> {
+    let refused = source.kind() == io::ErrorKind::PermissionDenied;
+    (refused && rustix::process::geteuid().is_root()).then(|| {
+        format!(
+            "it, or its directory, may be immutable, which lsattr shows: chattr -i -a {}; then \
+             repair the node",
+            path.display()
+        )
+    })
 }

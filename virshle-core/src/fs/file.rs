@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use virshle_hypervisor::open_untrusted;
 
 use crate::fs::error::FileError;
 
@@ -18,7 +19,7 @@ pub(crate) enum Sync {
     No,
 }
 
-/// Creates a directory with `mode`, whatever the umask says; one that is there stays as it is.
+/// Creates a directory with `mode`, whatever the umask is; one that is there stays as it is.
 pub(crate) fn ensure_directory(path: &Path, mode: u32) -> Result<(), FileError> {
     let failed = FileError::writing(path);
     if path.is_dir() {
@@ -27,7 +28,7 @@ pub(crate) fn ensure_directory(path: &Path, mode: u32) -> Result<(), FileError> 
     if let Some(parent) = path.parent()
         && !parent.exists()
     {
-        // Directories of the host's, as any program creates them; but never writable for everybody.
+        // Directories of the host's, as any program creates them; but never writable for every user.
         DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(&failed)?;
     }
     match create_directory(path, mode) {
@@ -37,14 +38,14 @@ pub(crate) fn ensure_directory(path: &Path, mode: u32) -> Result<(), FileError> 
     }
 }
 
-/// Creates a directory with `mode`, whatever the umask says.
+/// Creates a directory with `mode`, whatever the umask is.
 pub(crate) fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().mode(mode).create(path)?;
     // The umask was applied.
     Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode))?)
 }
 
-/// Creates a file that is its user's alone, whatever the umask says.
+/// Creates a file that is its user's alone, whatever the umask is.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
@@ -125,6 +126,12 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(not_a_file()) }
 }
 
+/// The content of the file `path`, which a VMM could have replaced: at most `most` bytes of a plain file
+/// of this user's own.
+pub(crate) fn read_untrusted(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    read_bounded(&open_untrusted(path)?, most)
+}
+
 /// The content of the regular file `path`, which has at most `most` bytes.
 pub(crate) fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_bounded(&open_regular(path)?, most)
@@ -143,9 +150,9 @@ pub(crate) fn read_bounded(file: &File, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The last `most` bytes of the regular file `path`.
+/// The last `most` bytes of the file `path`, which a VMM could have replaced.
 pub(crate) fn read_tail(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut file = open_regular(path)?;
+    let mut file = open_untrusted(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
     let mut bytes = Vec::new();
@@ -169,6 +176,7 @@ mod tests {
             let error = read_regular(path, 9).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}");
             assert_eq!(read_tail(path, 9).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert_eq!(read_untrusted(path, 9).unwrap_err().kind(), ErrorKind::InvalidInput);
         }
     }
 

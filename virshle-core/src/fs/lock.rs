@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
+use virshle_hypervisor::{open_untrusted, open_untrusted_with};
 
 use crate::fs::error::FileError;
 
@@ -91,12 +92,11 @@ impl Drop for Lock {
 }
 
 fn open(path: &Path, create: bool) -> io::Result<File> {
-    // A FIFO in its place is not waited for.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    // Its holder is written into it: what is in its place must not be another file.
     let mut options = File::options();
-    options.read(true).write(true).mode(0o600).custom_flags(flags.bits().cast_signed());
+    options.read(true).write(true).mode(0o600);
     loop {
-        match options.open(path) {
+        match open_untrusted_with(path, &options) {
             Err(error) if create && error.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
@@ -136,7 +136,7 @@ fn wait(file: File, timeout: Duration) -> io::Result<Option<Lock>> {
 
 fn held(path: &Path, waited: Duration) -> FileError {
     let mut holder = String::new();
-    if let Ok(file) = File::open(path) {
+    if let Ok(file) = open_untrusted(path) {
         // Not knowing who holds it is no reason to fail differently.
         drop(file.take(256).read_to_string(&mut holder));
     }
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn second_writer_waits_and_its_error_names_the_holder() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
         let first = Lock::acquire(&path, Duration::ZERO).unwrap();
         let error = Lock::acquire(&path, Duration::from_millis(20)).unwrap_err();
         let FileError::Locked { holder, .. } = &error else { panic!("{error:?}") };
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn it_ends_although_a_child_has_a_copy_of_its_descriptor() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
         let lock = Lock::acquire(&path, Duration::ZERO).unwrap();
         let _copy = lock.file.try_clone().unwrap();
         assert!(Lock::acquire_if_free(&path).unwrap().is_none());
@@ -178,8 +178,8 @@ mod tests {
 
     #[test]
     fn waiter_gets_it_when_the_holder_releases_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
         let first = Lock::acquire(&path, Duration::ZERO).unwrap();
         let other = path.clone();
         let waiter = std::thread::spawn(move || Lock::acquire(&other, Duration::from_secs(30)));

@@ -5,6 +5,8 @@ pub(crate) mod error;
 pub(crate) mod file;
 pub(crate) mod in_parallel;
 pub(crate) mod lock;
+pub(crate) mod remove;
 pub(crate) mod socket_watch;
 pub(crate) mod source_file;
+pub(crate) mod trust;
 pub(crate) mod watch;

@@ -104,6 +104,7 @@ mod tests {
         drop(maker.join());
     }
 
+    /// Regression: a start waited its whole minute in a directory that can't be read (7337a60).
     #[test]
     fn what_cannot_be_looked_at_is_not_waited_for() {
         let directory = tempfile::tempdir().unwrap();

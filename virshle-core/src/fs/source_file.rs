@@ -28,19 +28,20 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// Regression: a FIFO in a kernel's place made a start wait for ever (ec19098).
     #[test]
-    fn what_is_no_file_is_told_and_never_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        let told = |path: &Path| check(path).map_err(|error| error.to_string());
+    fn what_is_no_file_is_refused_and_never_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let refusal = |path: &Path| check(path).map_err(|error| error.to_string());
         let mode = rustix::fs::Mode::RUSR;
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert_eq!(told(&path), Err("it is a FIFO".into()));
-        assert_eq!(told(folder.path()), Err("it is a directory".into()));
-        assert_eq!(told(Path::new("/dev/zero")), Err("it is a device".into()));
+        assert_eq!(refusal(&path), Err("it is a FIFO".into()));
+        assert_eq!(refusal(directory.path()), Err("it is a directory".into()));
+        assert_eq!(refusal(Path::new("/dev/zero")), Err("it is a device".into()));
         std::fs::remove_file(&path).unwrap();
         assert!(check(&path).is_err());
         std::fs::write(&path, "").unwrap();
-        assert_eq!(told(&path), Ok(()));
+        assert_eq!(refusal(&path), Ok(()));
     }
 }

@@ -74,7 +74,7 @@ impl Flow {
 impl GuestStream {
     /// Carries bytes from `input` to the guest and from the guest to `output`, until both ends are
     /// done. The end of one direction is passed on and leaves the other open: the guest sees that
-    /// `input` ended, and `output` is closed when the guest has said its last.
+    /// `input` ended, and `output` is closed when the guest closes its side.
     ///
     /// Returns earlier when the guest is gone, or `output` is not read any more. It takes no
     /// thread and leaves none.
@@ -99,7 +99,7 @@ impl GuestStream {
                 to_guest.written(send(&socket, to_guest.pending(), SendFlags::NOSIGNAL))?;
             }
             if to_guest.is_done() && input.take().is_some() {
-                // The guest may be gone already, which the other direction tells.
+                // The guest may be gone already, which the other direction notices.
                 shutdown(&socket, Shutdown::Write).ok();
             }
 
@@ -150,7 +150,7 @@ impl Ready {
         at_socket.set(PollFlags::OUT, !to_guest.is_empty());
         let mut at_output = PollFlags::empty();
         at_output.set(PollFlags::OUT, !from_guest.is_empty());
-        // A guest that is gone is always ready, also while what it said last can't be written yet.
+        // A guest that is gone is always ready, also while what it sent last can't be written yet.
         let socket = Some(socket).filter(|_| !at_socket.is_empty() || from_guest.is_empty());
         let input = input.filter(|_| to_guest.wants_more());
         let asked = [(socket, at_socket), (input, PollFlags::IN), (output, at_output)];
@@ -199,10 +199,10 @@ mod tests {
             drop(typed);
         });
         let answerer = thread::spawn(move || {
-            let mut heard = Vec::new();
-            guest.read_to_end(&mut heard).unwrap();
-            guest.write_all(&heard).unwrap();
-            heard.len()
+            let mut received = Vec::new();
+            guest.read_to_end(&mut received).unwrap();
+            guest.write_all(&received).unwrap();
+            received.len()
         });
         let mut answer = Vec::new();
         seen.read_to_end(&mut answer).unwrap();
@@ -220,14 +220,14 @@ mod tests {
         let relay = thread::spawn(move || ours.relay(input.into(), output.into()));
         guest.write_all(b"bye").unwrap();
         guest.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut said = String::new();
-        seen.read_to_string(&mut said).unwrap();
-        assert_eq!(said, "bye");
+        let mut printed = String::new();
+        seen.read_to_string(&mut printed).unwrap();
+        assert_eq!(printed, "bye");
         typed.write_all(b"still here").unwrap();
         drop(typed);
-        let mut heard = String::new();
-        guest.read_to_string(&mut heard).unwrap();
-        assert_eq!(heard, "still here");
+        let mut received = String::new();
+        guest.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "still here");
         relay.join().unwrap().unwrap();
     }
 
@@ -237,11 +237,11 @@ mod tests {
         let (input, _typed) = pipe().unwrap();
         let (mut seen, output) = pipe().unwrap();
         let relay = thread::spawn(move || ours.relay(input.into(), output.into()));
-        guest.write_all(b"last words").unwrap();
+        guest.write_all(b"last bytes").unwrap();
         drop(guest);
-        let mut said = String::new();
-        seen.read_to_string(&mut said).unwrap();
-        assert_eq!(said, "last words");
+        let mut printed = String::new();
+        seen.read_to_string(&mut printed).unwrap();
+        assert_eq!(printed, "last bytes");
         relay.join().unwrap().unwrap();
     }
 
@@ -272,9 +272,9 @@ mod tests {
             _ => None,
         });
         UnixStream::from(got.unwrap()).write_all(b"hello").unwrap();
-        let mut heard = [0; 5];
-        guest.read_exact(&mut heard).unwrap();
-        assert_eq!(&heard, b"hello");
+        let mut received = [0; 5];
+        guest.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"hello");
         let (input, output) = pipe().unwrap();
         let (ours, _guest) = stream();
         assert!(ours.hand_over(&output).is_err());

@@ -173,7 +173,16 @@ fn connect_network(vm: &Vm, port: u16, deadline: Deadline) -> Result<GuestStream
     }
     let candidates: Vec<SocketAddr> = found.iter().map(|(_, socket)| *socket).collect();
     match connect_first(&candidates, deadline) {
-        Ok((place, stream)) => Ok(GuestStream::new(found[place].0.clone(), stream.into())),
+        Ok((place, stream)) => {
+            let route = found[place].0.clone();
+            // One that has died meanwhile may have left its port to another process.
+            if let Route::Published(socket) = &route
+                && !user::published(vm, port, ssh_port).contains(socket)
+            {
+                return Err(vec![format!("{route} (published): its passt has ended")]);
+            }
+            Ok(GuestStream::new(route, stream.into()))
+        }
         Err(failures) => Err(found
             .iter()
             .zip(failures)

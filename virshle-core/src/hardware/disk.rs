@@ -1,13 +1,17 @@
 //! A machine's disks, and the backing files of its overlays.
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use virshle_disk::Format;
-use virshle_hypervisor::{DiskConfig, ImageType};
+use virshle_disk::{DiskError, Format};
+use virshle_hypervisor::{DiskConfig, ImageType, open_untrusted_of};
 
 use crate::hardware::error::HardwareError;
 use crate::machine::vm::Vm;
 use crate::model::definition::DiskDefinition;
+use crate::store::layout::DEFINITION;
 
 /// The longest serial number of a virtio disk, in bytes (virtio 1.2, 5.2.6: the device ID).
 const MAX_SERIAL: usize = 20;
@@ -32,20 +36,65 @@ fn image_type(format: Format) -> ImageType {
     }
 }
 
-/// The images that an overlay depends on.
-pub(crate) fn backing_files(vm: &Vm, disk: &str) -> Result<Vec<PathBuf>, HardwareError> {
-    let mut files = Vec::new();
-    let mut path = vm.disk(disk);
-    while files.len() < MAX_CHAIN {
-        let image = virshle_disk::inspect(&path).map_err(|source| HardwareError::BackingFiles {
-            vm: vm.name().clone(),
-            disk: disk.to_owned(),
-            source,
-        })?;
-        let Some(backing) = image.backing_file else { break };
+/// Opens the file of the machine's disk `path` as hostile: its VMM can put anything in its place.
+pub(crate) fn open_disk(path: &Path) -> io::Result<File> {
+    // The files of disks may belong to a user of the machine's own, who has their directory.
+    let directory = path.parent().unwrap_or(path).metadata()?;
+    open_untrusted_of(path, OpenOptions::new().read(true), directory.uid())
+}
+
+/// The images that the disk `name` of the machine depends on, the uppermost first.
+///
+/// They are those of the definition. What the headers name is compared with it, from the uppermost on,
+/// and nothing is opened that only a header names.
+pub(crate) fn backing_files(vm: &Vm, name: &str) -> Result<Vec<PathBuf>, HardwareError> {
+    let Some(disk) = vm.definition().disks.iter().find(|disk| disk.name == name) else {
+        return Ok(Vec::new());
+    };
+    if disk.format == Format::Raw {
+        // It is said to be raw, whatever its guest has written into it.
+        return Ok(Vec::new());
+    }
+    // What an earlier version wrote names the image alone; what that names is no VMM's to write.
+    let (recorded, is_whole) = match (&disk.backing, &disk.source) {
+        (backing, Some(source)) if backing.is_empty() && disk.is_overlay() => {
+            (vec![source.canonicalize().unwrap_or_else(|_| source.clone())], false)
+        }
+        (backing, _) => (backing.clone(), true),
+    };
+    let unreadable = |source| HardwareError::BackingFiles {
+        vm: vm.name().clone(),
+        disk: disk.name.clone(),
+        source,
+    };
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut path = vm.disk(&disk.name);
+    open_disk(&path)
+        .map_err(|source| unreadable(DiskError::Read { path: path.clone(), source }))?;
+    loop {
+        let image = virshle_disk::inspect(&path).map_err(unreadable)?;
         // A relative name is relative to the image that names it.
-        path = path.parent().unwrap_or(Path::new("/")).join(backing);
+        let named = image.backing_file.map(|named| path.parent().unwrap_or(&path).join(named));
+        let expected = recorded.get(files.len());
+        path = match (named, expected) {
+            (None, None) => return Ok(files),
+            (Some(named), Some(expected)) if named == *expected => named,
+            (Some(named), None) if !is_whole && files.len() < MAX_CHAIN => named,
+            (named, expected) => {
+                return Err(HardwareError::OtherBackingFile {
+                    vm: vm.name().clone(),
+                    disk: disk.name.clone(),
+                    named,
+                    expected: expected.cloned(),
+                    definition: vm.directory().join(DEFINITION),
+                });
+            }
+        };
         files.push(path.clone());
     }
-    Ok(files)
+}
+
+/// Compares what the headers of the machine's disks name with what they were created on.
+pub(crate) fn check_backing_files(vm: &Vm) -> Result<(), HardwareError> {
+    vm.definition().disks.iter().try_for_each(|disk| backing_files(vm, &disk.name).map(drop))
 }

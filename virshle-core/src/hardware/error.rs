@@ -6,6 +6,7 @@ use virshle_disk::DiskError;
 use virshle_net::{NetError, PasstError};
 
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
+use crate::hardware::confine::error::ConfineError;
 use crate::machine::error::{MachineError, network_verdict};
 use crate::machine::vm::Vm;
 use crate::model::name::VmName;
@@ -57,6 +58,14 @@ pub enum HardwareError {
         /// Where it was looked for.
         places: Vec<PathBuf>,
     },
+    /// The machine's VMM can't be confined.
+    #[error("cannot confine machine {vm}")]
+    Confine {
+        /// The machine.
+        vm: VmName,
+        /// Why.
+        source: ConfineError,
+    },
     /// A disk's backing files can't be read.
     #[error("cannot read the backing files of disk {disk:?} of machine {vm}")]
     BackingFiles {
@@ -66,6 +75,37 @@ pub enum HardwareError {
         disk: String,
         /// Why.
         source: DiskError,
+    },
+    /// The port of an interface is not called as this machine's are.
+    #[error("interface {net:?} of machine {vm} cannot have a port called {port:?}")]
+    ForeignPort {
+        /// The machine.
+        vm: VmName,
+        /// The interface.
+        net: String,
+        /// The name of its port.
+        port: String,
+    },
+    /// A disk's header, or that of an image below it, names another backing file than the disk was
+    /// created on.
+    #[error(
+        "disk {disk:?} of machine {vm} {}, and was created on {}",
+        named.as_ref().map_or("has no backing file".into(), |named| {
+            format!("has the backing file {}", named.display())
+        }),
+        expected.as_ref().map_or("none".into(), |expected| expected.display().to_string())
+    )]
+    OtherBackingFile {
+        /// The machine.
+        vm: VmName,
+        /// The disk.
+        disk: String,
+        /// The backing file that the header names.
+        named: Option<PathBuf>,
+        /// The one that is recorded.
+        expected: Option<PathBuf>,
+        /// The machine's definition.
+        definition: PathBuf,
     },
 }
 
@@ -92,7 +132,16 @@ impl Failure for HardwareError {
                     place.unwrap_or_default()
                 ))
             }
+            Self::Confine { source, .. } => source.verdict(),
             Self::BackingFiles { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
+            Self::ForeignPort { .. } => Verdict::failed("port-foreign")
+                .text("a port is called vm, the machine's id, a hyphen, and the interface's name"),
+            Self::OtherBackingFile { definition, .. } => Verdict::failed("backing-file-changed")
+                .text(format!(
+                    "if you changed it: set `backing` of that disk in {}; if not, a guest may have \
+                     taken over its VMM",
+                    definition.display()
+                )),
         }
     }
 }

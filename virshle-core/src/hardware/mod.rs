@@ -1,4 +1,4 @@
-//! The parts of a machine: how each stands in the definition, and how cloud-hypervisor takes it.
+//! The parts of a machine: how each is defined, and how cloud-hypervisor is configured with it.
 
 pub(crate) mod boot;
 pub(crate) mod confine;

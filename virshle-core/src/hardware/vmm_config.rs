@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use virshle_hypervisor::{ConsoleConfig, PlatformConfig, VmConfig, VsockConfig};
 
 use crate::hardware::boot::payload_config;
-use crate::hardware::confine::confined;
+use crate::hardware::confine::landlock::confined;
 use crate::hardware::cpu::cpus_config;
 use crate::hardware::disk::disk_config;
 use crate::hardware::error::HardwareError;
@@ -64,18 +64,27 @@ pub(crate) fn without_nets(vm: &Vm) -> Result<VmConfig, HardwareError> {
 
 /// The files that a start needs, with what each is to the machine.
 pub(crate) fn files(config: &VmConfig) -> Vec<(String, PathBuf)> {
-    let mut files = Vec::new();
-    let mut add = |what: &str, path: Option<&Path>| {
-        files.extend(path.map(|path| (what.to_owned(), path.to_owned())));
-    };
-    if let Some(payload) = &config.payload {
-        add("firmware", payload.firmware.as_deref());
-        add("kernel", payload.kernel.as_deref());
-        add("initramfs", payload.initramfs.as_deref());
-    }
+    let mut files: Vec<_> =
+        payload(config).map(|(what, path)| (what.to_owned(), path.to_owned())).collect();
     for disk in &config.disks {
         let name = disk.id.as_deref().unwrap_or("?");
-        add(&format!("disk {name:?}"), disk.path.as_deref());
+        files.extend(disk.path.clone().map(|path| (format!("disk {name:?}"), path)));
     }
     files
+}
+
+/// The files that a machine boots.
+pub(crate) fn payload_files(config: &VmConfig) -> impl Iterator<Item = PathBuf> {
+    payload(config).map(|(_, path)| path.to_owned())
+}
+
+fn payload(config: &VmConfig) -> impl Iterator<Item = (&'static str, &Path)> {
+    config.payload.iter().flat_map(|payload| {
+        let files = [
+            ("firmware", &payload.firmware),
+            ("kernel", &payload.kernel),
+            ("initramfs", &payload.initramfs),
+        ];
+        files.into_iter().filter_map(|(what, path)| Some((what, path.as_deref()?)))
+    })
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::machine::capacity::meminfo_bytes;
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
 use crate::model::selector::Selection;
@@ -65,7 +66,7 @@ impl Node {
     ///
     /// If the machines can't be listed.
     pub fn info(&self) -> Result<NodeInfo, MachineError> {
-        let listing = list(self, &Selection::default())?;
+        let listing = list(self, &Selection::all())?;
         let mut machines = Machines { total: listing.vms.len(), ..Machines::default() };
         let (mut vcpus_running, mut memory_running) = (0, 0);
         for vm in &listing.vms {
@@ -97,27 +98,5 @@ impl Node {
             vcpus_running,
             memory_running,
         })
-    }
-}
-
-/// A line of `/proc/meminfo` (proc_meminfo(5)), which counts in KiB.
-fn meminfo_bytes(text: &str, key: &str) -> u64 {
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
-        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .map_or(0, |kib| kib.saturating_mul(1024))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn meminfo_counts_in_kib() {
-        let text = "MemTotal:       24 kB\nMemAvailable:    8 kB\n";
-        assert_eq!(meminfo_bytes(text, "MemTotal"), 24 * 1024);
-        assert_eq!(meminfo_bytes(text, "MemAvailable"), 8 * 1024);
-        assert_eq!(meminfo_bytes(text, "Mem"), 0);
-        assert_eq!(meminfo_bytes("", "MemTotal"), 0);
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use virshle_net::Switch;
 use virshle_template::NetKind;
 
+use crate::hardware::net::bridge::close;
 use crate::hardware::net::config::datapath;
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
@@ -54,6 +55,8 @@ impl Node {
     ///
     /// What was created before a failure stays: the next run continues from there.
     pub fn init(&self, mode: InitMode) -> Result<Vec<InitStep>, MachineError> {
+        self.store().check_trust()?;
+        self.store().check_name()?;
         let mut steps = Vec::new();
         let missing = self.store().missing();
         for path in [self.root().to_owned(), self.root().join("vm"), self.cache()] {
@@ -79,6 +82,8 @@ impl Node {
             switch
                 .ensure_bridge(&network.bridge, asked, TIMEOUT)
                 .map_err(failed(format!("create {what}")))?;
+            let closed = switch.require_bridge(&network.bridge).and_then(|bridge| close(&bridge));
+            closed.map_err(failed(format!("close {what} to router advertisements")))?;
         }
         if let Some(uplink) = &network.uplink {
             let what = format!("patch link between {} and {uplink}", network.bridge);

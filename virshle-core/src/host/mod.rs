@@ -1,7 +1,7 @@
 //! The host as a home of machines: set it up, check it, repair it.
 
 pub(crate) mod check;
-pub(crate) mod heal;
+pub(crate) mod disconnected;
 pub(crate) mod info;
 pub(crate) mod init;
 pub(crate) mod repair;

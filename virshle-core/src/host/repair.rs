@@ -17,8 +17,9 @@ use crate::hardware::net::user;
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
+use crate::machine::vmm::belongs_to;
 use crate::model::state::VmState;
-use crate::power::ended::clear_run;
+use crate::power::ended::try_clear_run;
 use crate::power::start::is_half_started;
 use crate::power::stop::is_half_stopped;
 
@@ -54,8 +55,8 @@ pub struct Orphan {
 /// What is needed to remove it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Handle {
-    /// Whatever interrupted work left in the store.
-    Leftovers,
+    /// What interrupted work left in the store.
+    Leftover(PathBuf),
     /// The remains of a run of this machine.
     Machine(Uuid),
     /// This process.
@@ -120,10 +121,12 @@ fn look_for_orphans(node: &Node) -> Result<(Vec<Orphan>, HashSet<Uuid>), Machine
         .store()
         .leftovers()?
         .into_iter()
-        .map(|path| orphan(OrphanKind::Folder, path.display().to_string(), Handle::Leftovers))
+        .map(|path| {
+            let what = path.display().to_string();
+            orphan(OrphanKind::Folder, what, Handle::Leftover(path))
+        })
         .collect();
-    let processes =
-        Vmm::all_under(node.root()).map_err(|source| MachineError::Processes { source })?;
+    let processes = processes(node)?;
     orphans.extend(node.store().temporaries()?.into_iter().map(|(path, lock)| {
         let what = path.display().to_string();
         orphan(OrphanKind::File, what, Handle::File { path, lock })
@@ -192,7 +195,7 @@ fn orphan_passts(node: &Node, running: &HashSet<Uuid>) -> Result<Vec<Orphan>, Ma
 
 /// The machine whose directory the passt's socket is in, if there is one.
 fn machine_of(node: &Node, passt: &Passt) -> Option<Vm> {
-    let directory = passt.socket().parent()?.parent()?;
+    let directory = passt.socket().parent()?;
     let uuid = directory.file_name()?.to_str()?.parse().ok()?;
     node.vm(uuid).ok().filter(|vm| vm.directory() == directory)
 }
@@ -256,25 +259,25 @@ fn orphan_ports(node: &Node, running: &HashSet<Uuid>) -> Result<Vec<Orphan>, Mac
 
 fn repair_one(node: &Node, handle: &Handle) -> Result<(), MachineError> {
     match handle {
-        Handle::Leftovers => Ok(node.store().sweep().map(drop)?),
+        Handle::Leftover(path) => Ok(node.store().sweep_one(path)?),
         Handle::Machine(uuid) => {
             let vm = node.vm(*uuid)?;
             let _lock = vm.lock()?;
             match vm.vmm()? {
-                None => clear_run(&vm),
+                None => try_clear_run(&vm),
                 Some(vmm) if is_half_started(&vm) || is_half_stopped(&vm) => {
                     vm.kill(&vmm)?;
-                    clear_run(&vm);
+                    try_clear_run(&vm)
                 }
-                Some(_) => {}
+                Some(_) => Ok(()),
             }
-            Ok(())
         }
         Handle::Process(pid) => repair_process(node, *pid),
         Handle::Passt(pid) => repair_passt(node, *pid),
         Handle::File { path, lock } => {
             let _lock = Lock::acquire(lock, TIMEOUT)?;
-            Ok(remove_if_there(path).map_err(FileError::writing(path))?)
+            Ok(remove_if_there(path)
+                .map_err(|source| FileError::Remove { path: path.clone(), source })?)
         }
         Handle::Port(owner) => {
             node.switch(TIMEOUT)?.remove_ports_of(owner, TIMEOUT).map(drop).map_err(|source| {
@@ -287,8 +290,7 @@ fn repair_one(node: &Node, handle: &Handle) -> Result<(), MachineError> {
 /// Kills a process, unless it has become that of its machine meanwhile.
 fn repair_process(node: &Node, pid: u32) -> Result<(), MachineError> {
     let failed = |source| MachineError::Processes { source };
-    let processes = Vmm::all_under(node.root()).map_err(failed)?;
-    for lost in processes.into_iter().filter(|vmm| vmm.pid() == pid) {
+    for lost in processes(node)?.into_iter().filter(|vmm| vmm.pid() == pid) {
         let mut vms = node.store().uuids()?.into_iter().filter_map(|uuid| node.vm(uuid).ok());
         let vm = vms.find(|vm| lost.api_socket().starts_with(vm.directory()));
         // Under the lock no process is just starting it.
@@ -298,9 +300,18 @@ fn repair_process(node: &Node, pid: u32) -> Result<(), MachineError> {
             continue;
         }
         lost.kill().map_err(failed)?;
-        lost.wait_exit(TIMEOUT);
+        if !lost.wait_exit(TIMEOUT) {
+            return Err(MachineError::Immortal { pid });
+        }
     }
     Ok(())
+}
+
+/// The VMMs that were started for machines of this node, also for those that are no more.
+fn processes(node: &Node) -> Result<Vec<Vmm>, MachineError> {
+    let found = Vmm::all_under(&node.store().machines());
+    let found = found.map_err(|source| MachineError::Processes { source })?;
+    Ok(found.into_iter().filter(|vmm| belongs_to(vmm, node.store())).collect())
 }
 
 fn orphan(kind: OrphanKind, what: String, handle: Handle) -> Orphan {

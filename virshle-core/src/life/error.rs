@@ -8,7 +8,7 @@ use virshle_image::ImageError;
 use virshle_template::TemplateError;
 
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
-use crate::fs::error::FileError;
+use crate::fs::error::{FileError, immutable_hint};
 use crate::images;
 use crate::machine::error::MachineError;
 use crate::model::name::VmName;
@@ -47,6 +47,16 @@ pub enum CreateError {
         disk: String,
         /// Why.
         source: DiskError,
+    },
+    /// Several machines were asked for, of a template that only one can be created from.
+    #[error("cannot create {count} machines of template {template:?}: all would have {identity}")]
+    OneIdentity {
+        /// The template.
+        template: String,
+        /// How many were asked for.
+        count: u32,
+        /// The MAC address, or the address and its network.
+        identity: String,
     },
     /// A template's MAC address is none.
     #[error("network interface {net:?} of template {template:?} has no valid MAC address")]
@@ -128,14 +138,19 @@ impl Failure for CreateError {
             Self::Store(error) => error.verdict(),
             Self::Image(error) => images::verdict(error),
             Self::MissingImage { source, .. } => {
-                let verdict = Verdict::failed("image-missing");
+                let is = |kind| Verdict::new(kind, "image-missing");
                 match source.kind() {
-                    io::ErrorKind::PermissionDenied => verdict
+                    io::ErrorKind::PermissionDenied => is(ErrorKind::Failed)
                         .text("let this user read the file, and enter the directories above it"),
-                    _ => verdict.text("correct the disk's path in the template"),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                        is(ErrorKind::NotFound).text("correct the disk's path in the template")
+                    }
+                    _ => is(ErrorKind::Failed).text("correct the disk's path in the template"),
                 }
             }
             Self::Disk { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
+            Self::OneIdentity { .. } => Verdict::new(ErrorKind::Usage, "identity-fixed")
+                .text("create one, or leave mac and address out of the template"),
             Self::Mac { source, .. } => {
                 Verdict::new(ErrorKind::Config, "config-wrong").hint(source.hint())
             }
@@ -151,7 +166,13 @@ impl Failure for RemoveError {
     fn verdict(&self) -> Verdict<'_> {
         match self {
             Self::Machine(error) => error.verdict(),
-            Self::Remains { .. } => Verdict::failed("vm-remains").remedy(Remedy::RepairNode),
+            Self::Remains { path, source, .. } => {
+                let verdict = Verdict::failed("vm-remains");
+                match immutable_hint(path, source) {
+                    Some(hint) => verdict.text(hint),
+                    None => verdict.remedy(Remedy::RepairNode),
+                }
+            }
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Removing a machine for good.
 
+use crate::fs::error::FileError;
+use crate::fs::remove::remove_locked;
+use crate::hardware::confine::release;
 use crate::hardware::net::ports::disconnect;
 use crate::life::error::RemoveError;
 use crate::machine::vm::Vm;
 use crate::model::change::Force;
 use crate::model::run::LastExit;
 use crate::power::ended::{clear_run, record_asked};
+use crate::store::layout::LOCK;
 
 impl Vm {
     /// Removes the machine: its disks, its definition, everything.
@@ -35,11 +39,14 @@ fn remove(vm: &Vm, force: Force) -> Result<(), RemoveError> {
         }
         None => disconnect(vm),
     }
+    release(vm);
     let gone = vm.node().store().retire(vm.definition().uuid)?;
-    if let Err(source) = std::fs::remove_dir_all(&gone) {
-        return Err(RemoveError::Remains { vm: vm.name().clone(), path: gone, source });
-    }
-    drop(lock);
+    remove_locked(&gone, LOCK, lock).map_err(|error| match error {
+        FileError::Remove { path, source } => {
+            RemoveError::Remains { vm: vm.name().clone(), path, source }
+        }
+        other => other.into(),
+    })?;
     tracing::info!(vm = %vm.name(), "removed");
     Ok(())
 }

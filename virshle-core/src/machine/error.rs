@@ -46,7 +46,7 @@ pub enum MachineError {
         vm: VmName,
         /// What was being done.
         doing: &'static str,
-        /// The end of its log, when it says more than the source does.
+        /// The end of its log, when it adds to the source.
         log: Vec<String>,
         /// Why.
         source: HypervisorError,
@@ -68,6 +68,12 @@ pub enum MachineError {
     Unkillable {
         /// The machine.
         vm: VmName,
+        /// The process.
+        pid: u32,
+    },
+    /// A cloud-hypervisor process of a machine that is no more did not end, although killed.
+    #[error("the cloud-hypervisor process with pid {pid} does not end")]
+    Immortal {
         /// The process.
         pid: u32,
     },
@@ -121,7 +127,7 @@ impl Failure for MachineError {
             }
             Self::Processes { source } => Verdict::failed("hypervisor-failed").hint(source.hint()),
             Self::Passts { source } => Verdict::failed("passt-failed").hint(source.hint()),
-            Self::Unkillable { .. } => Verdict::failed("unkillable"),
+            Self::Unkillable { .. } | Self::Immortal { .. } => Verdict::failed("unkillable"),
             Self::Switch { source, .. } => network_verdict(source),
             Self::Kvm { source } => {
                 Verdict::new(ErrorKind::Host, "kvm-missing").remedy(match source.kind() {
@@ -147,6 +153,10 @@ impl Failure for SelectError {
             }
             Self::NoSuchVm { word, known } => Verdict::new(ErrorKind::NotFound, "vm-not-found")
                 .remedy(Remedy::ListVms { nearest: nearest(word, known).cloned() }),
+            Self::NoSuchTemplate { name, known } => {
+                Verdict::new(ErrorKind::NotFound, "template-not-found")
+                    .remedy(Remedy::ListTemplates { nearest: nearest(name, known).cloned() })
+            }
             Self::Ambiguous { .. } => {
                 Verdict::new(ErrorKind::Usage, "vm-ambiguous").remedy(Remedy::NameExactly)
             }
@@ -168,6 +178,7 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::BridgeFailed { .. }
             | NetError::NoDpdk
             | NetError::CreateTap { .. }
+            | NetError::Sysctl { .. }
             | NetError::CreateMacvtap { .. }
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };
@@ -180,6 +191,7 @@ fn hypervisor_kind(error: &HypervisorError) -> ErrorKind {
         HypervisorError::Run { .. }
         | HypervisorError::Died { .. }
         | HypervisorError::TooOld { .. }
+        | HypervisorError::Wrapped { .. }
         | HypervisorError::VersionUnknown { .. } => ErrorKind::Host,
         _ => ErrorKind::Failed,
     }

@@ -11,10 +11,11 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use rustix::io::Errno;
 use uuid::Uuid;
+use virshle_hypervisor::open_untrusted_with;
 
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
-use crate::store::layout::{SERIAL_LOG, VMM_LOG};
+use crate::store::layout::{EVENTS, SERIAL_LOG, VMM_LOG};
 
 /// A log that is longer than this is cut, in bytes.
 const MOST: u64 = 16 << 20;
@@ -42,7 +43,7 @@ impl Vm {
 }
 
 pub(crate) fn bound_logs(directory: &Path) {
-    for name in [SERIAL_LOG, VMM_LOG] {
+    for name in [SERIAL_LOG, VMM_LOG, EVENTS] {
         let path = directory.join(name);
         match bound(&path, MOST, LOG_CUT) {
             Ok(0) => {}
@@ -66,10 +67,10 @@ pub(crate) fn bound_logs(directory: &Path) {
 ///
 /// fallocate(2), `FALLOC_FL_COLLAPSE_RANGE`.
 fn bound(path: &Path, most: u64, cut: u64) -> io::Result<u64> {
-    if path.metadata()?.len() <= most {
+    if path.symlink_metadata()?.len() <= most {
         return Ok(0);
     }
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let file = open_untrusted_with(path, OpenOptions::new().read(true).write(true))?;
     // Two processes that did it at once would take away twice as much.
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => return Ok(0),
@@ -152,6 +153,22 @@ mod tests {
         move_down(&file, 3 * BLOCK).unwrap();
         writer.write_all(b", and more").unwrap();
         is_the_end_of_five(&std::fs::read(&path).unwrap());
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_a_log_is_neither_cut_nor_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, _) = log(directory.path(), 5);
+        let length = path.metadata().unwrap().len();
+        let in_its_place = directory.path().join(VMM_LOG);
+        std::os::unix::fs::symlink(&path, &in_its_place).unwrap();
+        // A link is shorter than any log: it is not even opened.
+        assert_eq!(bound(&in_its_place, BLOCK, BLOCK).unwrap(), 0);
+        assert!(bound(&in_its_place, 1, BLOCK).is_err());
+        std::fs::remove_file(&in_its_place).unwrap();
+        std::fs::hard_link(&path, &in_its_place).unwrap();
+        assert!(bound(&in_its_place, BLOCK, BLOCK).is_err());
+        assert_eq!(path.metadata().unwrap().len(), length);
     }
 
     #[test]

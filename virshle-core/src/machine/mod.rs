@@ -1,5 +1,6 @@
 //! The two handles, [`Node`](node::Node) and [`Vm`](vm::Vm), and the process behind a machine.
 
+pub(crate) mod capacity;
 pub(crate) mod error;
 pub(crate) mod kvm;
 pub(crate) mod last_exit;

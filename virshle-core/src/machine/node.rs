@@ -16,6 +16,10 @@ use crate::store::Store;
 ///
 /// Opening one touches nothing; every operation reads the directory anew. Clones are cheap and share
 /// the configuration.
+///
+/// Run by root, every operation refuses a configuration, a root, or a machine's directory that another
+/// user owns or can write to ([`FileError::Untrusted`](crate::FileError::Untrusted)), as sudo(8) and
+/// sshd(8) refuse theirs: root would run the programs that they name.
 #[derive(Clone, Debug)]
 pub struct Node {
     inner: Arc<Inner>,
@@ -38,7 +42,11 @@ impl Node {
         // Sockets are named by absolute paths, and so is everything in a definition.
         let root = std::path::absolute(&root).unwrap_or(root);
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { inner: Arc::new(Inner { config, store: Store::new(root), host }) }
+        let mut store = Store::new(root);
+        if let Some(origin) = config.origin() {
+            store = store.distrusting(origin, config.distrust());
+        }
+        Self { inner: Arc::new(Inner { config, store, host }) }
     }
 
     /// The configuration.
@@ -61,7 +69,7 @@ impl Node {
         &self.inner.host
     }
 
-    /// What the node calls itself: the host's name if the configuration says nothing else.
+    /// The node's name: the host's unless the configuration sets another.
     pub fn alias(&self) -> &str {
         self.config().node.alias.as_deref().unwrap_or_else(|| self.host())
     }

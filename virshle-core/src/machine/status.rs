@@ -28,7 +28,7 @@ pub(crate) fn status(directory: &Path, program: &Path) -> Status {
         Ok(None) => STOPPED,
         Err(error) => {
             // A process listens, and it is not known which: the machine may well be running.
-            tracing::debug!(socket = %socket.display(), %error, "cannot tell whose socket it is");
+            tracing::debug!(socket = %socket.display(), %error, "cannot find whose socket it is");
             Status { state: VmState::Unresponsive, pid: None }
         }
     }

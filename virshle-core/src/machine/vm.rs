@@ -4,12 +4,14 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::fs::error::FileError;
 use crate::fs::lock::Lock;
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
 use crate::machine::status::Status;
-use crate::model::definition::Definition;
+use crate::model::definition::{Definition, NetKind};
 use crate::model::name::VmName;
 use crate::model::state::VmState;
 use crate::store::layout::{self, API_SOCKET, EVENTS, KNOWN_HOSTS, LOCK, SERIAL_LOG, VMM_LOG};
@@ -36,9 +38,19 @@ impl Vm {
         &self.node
     }
 
-    /// What it is made of.
+    /// Its parts.
     pub fn definition(&self) -> &Definition {
         &self.definition
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u64 {
+        self.definition.id
+    }
+
+    /// Its uuid.
+    pub fn uuid(&self) -> Uuid {
+        self.definition.uuid
     }
 
     /// Its name.
@@ -90,7 +102,11 @@ impl Vm {
 
     /// The vhost-user socket of the network interface `name`.
     pub fn net_socket(&self, name: &str) -> PathBuf {
-        layout::net_socket(&self.directory, name)
+        let mut nets = self.definition.nets.iter();
+        match nets.any(|net| net.name == name && net.kind == NetKind::User) {
+            true => layout::passt_socket(&self.directory, name),
+            false => layout::net_socket(&self.directory, name),
+        }
     }
 
     /// The keys by which the guest's ssh server is known, one to a line as in `known_hosts`. They
@@ -139,7 +155,7 @@ impl Vm {
         Ok(Some(lock))
     }
 
-    /// Whether another process works on the machine right now, as far as this user can tell.
+    /// Whether another process works on the machine right now, as far as this user can see.
     pub(crate) fn is_being_changed(&self) -> bool {
         let path = self.directory.join(LOCK);
         matches!(Lock::acquire_if_free(&path), Ok(None)) && path.exists()

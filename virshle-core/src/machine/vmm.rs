@@ -1,15 +1,18 @@
 //! The process behind a machine: cloud-hypervisor, its API and its sockets.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use virshle_hypervisor::{Client, HypervisorError, Vmm, last_lines};
+use virshle_hypervisor::{Client, HypervisorError, Vmm, failure_lines};
 
+use crate::fs::error::FileError;
 use crate::fs::file::remove_if_there;
 use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
+use crate::store::{Store, layout};
 
-/// The lines of cloud-hypervisor's log that an error carries.
+/// The lines of cloud-hypervisor's log that an error carries, and of those that tell of a failure.
 const LOG_LINES: usize = 8;
 /// How long a killed VMM may take to end: it has memory to give back.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,7 +26,9 @@ impl Vm {
 
     /// The VMMs that were started for this machine, also those that have lost their socket.
     pub(crate) fn all_vmms(&self) -> Result<Vec<Vmm>, MachineError> {
-        Vmm::all_under(self.directory()).map_err(|source| self.vmm_error("find the VMM of", source))
+        let found = Vmm::all_under(self.directory());
+        let found = found.map_err(|source| self.vmm_error("find the VMM of", source))?;
+        Ok(found.into_iter().filter(|vmm| belongs_to(vmm, self.node().store())).collect())
     }
 
     pub(crate) fn client(
@@ -39,7 +44,7 @@ impl Vm {
         // The log's end is in the error of one that died already.
         let log = match source {
             HypervisorError::Died { .. } => Vec::new(),
-            _ => last_lines(&self.vmm_log(), LOG_LINES),
+            _ => failure_lines(&self.vmm_log(), LOG_LINES),
         };
         MachineError::Hypervisor { vm: self.name().clone(), doing, log, source }
     }
@@ -63,10 +68,32 @@ impl Vm {
     /// Removes the sockets that a killed VMM leaves behind: each of them would make the next
     /// start fail, as cloud-hypervisor does not take over any but its API's.
     pub(crate) fn remove_sockets(&self) {
-        for path in self.sockets() {
-            if let Err(error) = remove_if_there(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot remove");
-            }
+        if let Err(error) = self.try_remove_sockets() {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(vm = %self.name(), %error, cause, "left behind");
         }
     }
+
+    /// The same; the error is that of the first that can't be removed.
+    pub(crate) fn try_remove_sockets(&self) -> Result<(), FileError> {
+        let mut result = Ok(());
+        for path in self.sockets() {
+            let removed = remove_if_there(&path);
+            result = result.and(removed.map_err(|source| FileError::Remove { path, source }));
+        }
+        result
+    }
+}
+
+/// Whether a process that has a file of the node among its arguments is one that the node started: its
+/// API socket lies in a machine's directory, and it runs as the owner of the node or as the user of
+/// that machine. Others may name what files they like.
+pub(crate) fn belongs_to(vmm: &Vmm, store: &Store) -> bool {
+    let Ok(inside) = vmm.api_socket().strip_prefix(store.machines()) else { return false };
+    let Some(uid) = vmm.uid() else { return false };
+    let owner = |path: &Path| path.metadata().ok().map(|metadata| metadata.uid());
+    // The disks belong to the machine's own user, if it has one.
+    let machine = inside.components().next().map(|name| store.machines().join(name));
+    owner(store.root()) == Some(uid)
+        || machine.is_some_and(|machine| owner(&layout::disks(&machine)) == Some(uid))
 }

@@ -8,6 +8,8 @@ pub enum Change {
     Done,
     /// It was so already.
     Unchanged,
+    /// It was so already, but for the network of a running machine, which has it back.
+    Reconnected,
 }
 
 /// Whether a running machine may be cut off.

@@ -2,7 +2,9 @@
 
 pub(crate) mod change;
 pub(crate) mod definition;
+pub(crate) mod identity;
 pub(crate) mod name;
+pub(crate) mod port_name;
 pub(crate) mod run;
 pub(crate) mod selector;
 pub(crate) mod state;

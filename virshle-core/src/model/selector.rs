@@ -31,6 +31,14 @@ pub enum SelectError {
         /// The machines there are.
         known: Vec<String>,
     },
+    /// No machine was created from such a template, and the configuration has none of that name.
+    #[error("no template {name:?}")]
+    NoSuchTemplate {
+        /// The name that was given.
+        name: String,
+        /// The templates there are.
+        known: Vec<String>,
+    },
     /// More than one machine is meant.
     #[error("{word:?} could mean {}", .candidates.join(" or "))]
     Ambiguous {
@@ -44,11 +52,28 @@ pub enum SelectError {
 /// Which machines are meant: those that a selector names, or else all, as far as they fit the
 /// filters.
 ///
-/// The default means every machine.
+/// The default means no machine: nothing is stopped or removed because nothing was said.
+///
+/// # Example
+///
+/// ```
+/// use virshle_core::{Selection, VmState};
+///
+/// let every_one = Selection::all();
+/// let running = Selection::all().state(VmState::Running);
+/// let of_two_kinds = Selection::all().template("xs").template("web");
+/// let web = Selection::word("web");
+/// assert!(every_one.is_all() && !running.is_all());
+/// assert!(Selection::default().is_none());
+/// # drop((of_two_kinds, web));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Selection {
-    /// The machines that are named one by one; none named is all of them.
+    /// Every machine is meant, if none is named.
+    pub all: bool,
+    /// The machines that are named one by one. With none named, and with a filter or [`all`](Self::all),
+    /// all of them.
     pub named: Vec<Selector>,
     /// Only those in one of these states, if there are any.
     pub states: Vec<VmState>,
@@ -64,8 +89,42 @@ impl Selection {
         Self { named: vec![Selector::Word(word.into())], ..Self::default() }
     }
 
-    /// Tells whether this means every machine there is.
+    /// Every machine.
+    pub fn all() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+
+    /// Names one more machine.
+    pub fn selector(mut self, selector: Selector) -> Self {
+        self.named.push(selector);
+        self
+    }
+
+    /// Narrows it to machines in this state; said again, to those in either.
+    pub fn state(mut self, state: VmState) -> Self {
+        self.states.push(state);
+        self
+    }
+
+    /// Narrows it to machines made from this template; said again, from either.
+    pub fn template(mut self, name: impl Into<String>) -> Self {
+        self.templates.push(name.into());
+        self
+    }
+
+    /// Narrows it to machines that are started when the host boots.
+    pub fn autostart(mut self) -> Self {
+        self.autostart = true;
+        self
+    }
+
+    /// Whether this means every machine there is.
     pub fn is_all(&self) -> bool {
+        *self == Self::all()
+    }
+
+    /// Whether this means no machine, whatever machines there are.
+    pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
@@ -75,7 +134,7 @@ impl Selection {
         for selector in &self.named {
             chosen.push(selector.choose(heads)?);
         }
-        if self.named.is_empty() {
+        if self.named.is_empty() && !self.is_none() {
             chosen.extend(heads);
         }
         chosen.sort_by_key(|head| head.id);
@@ -190,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_an_id_a_name_or_the_beginning_of_a_uuid() {
+    fn an_argument_is_an_id_a_name_or_the_beginning_of_a_uuid() {
         let heads = [head(1, "web", 0xaaaa_0000 << 96), head(2, "db", 0xaaaa_1111 << 96)];
         assert_eq!(ids(&word("1"), &heads), Ok(vec![1]));
         assert_eq!(ids(&word("db"), &heads), Ok(vec![2]));
@@ -211,12 +270,28 @@ mod tests {
     #[test]
     fn filters_narrow_what_is_named() {
         let heads = [head(1, "web", 1), head(2, "db", 2)];
-        let mut selection = Selection { templates: vec!["no".into()], ..Selection::default() };
+        let mut selection = Selection::all().template("no");
         assert_eq!(ids(&selection, &heads), Ok(vec![]));
         selection.templates.push("xs".into());
         assert_eq!(ids(&selection, &heads), Ok(vec![1, 2]));
         selection.named = vec![Selector::Id(2), Selector::Name("db".into())];
         assert_eq!(ids(&selection, &heads), Ok(vec![2]));
-        assert!(Selection::default().is_all() && !selection.is_all());
+        assert!(Selection::all().is_all() && !selection.is_all());
+    }
+
+    #[test]
+    fn nothing_said_means_no_machine() {
+        let heads = [head(1, "web", 1), head(2, "db", 2)];
+        assert_eq!(ids(&Selection::default(), &heads), Ok(vec![]));
+        assert_eq!(ids(&Selection::all(), &heads), Ok(vec![1, 2]));
+        assert_eq!(ids(&Selection::all().autostart(), &heads), Ok(vec![]));
+        // A filter is something said: as `--state` does without `--all`.
+        let mut filtered = Selection::default();
+        filtered.templates.push("xs".into());
+        assert_eq!(ids(&filtered, &heads), Ok(vec![1, 2]));
+        let named = Selection::default().selector(Selector::Id(2)).template("xs");
+        assert_eq!(ids(&named, &heads), Ok(vec![2]));
+        // Who is named counts, not `all`.
+        assert_eq!(ids(&Selection::all().selector(Selector::Id(1)), &heads), Ok(vec![1]));
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-/// What a machine is doing right now, as cloud-hypervisor's API tells it.
+/// What a machine is doing right now, as cloud-hypervisor's API reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -16,7 +16,7 @@ pub enum VmState {
     Created,
     /// The guest runs.
     Running,
-    /// The guest's vCPUs stand still.
+    /// The guest's vCPUs are paused.
     Paused,
     /// Its VMM is up, and its API has been silent for a second.
     Unresponsive,
@@ -27,7 +27,7 @@ impl VmState {
     pub const ALL: [Self; 5] =
         [Self::Stopped, Self::Created, Self::Running, Self::Paused, Self::Unresponsive];
 
-    /// The word in tables, in JSON and on the command line.
+    /// The name in tables, in JSON and on the command line.
     pub fn word(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
@@ -45,11 +45,11 @@ impl fmt::Display for VmState {
     }
 }
 
-/// A word that is no state.
+/// A name that is no state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown state {word:?}: a machine is stopped, created, running, paused or unresponsive")]
 pub struct UnknownState {
-    /// The word.
+    /// The name.
     pub word: String,
 }
 
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_is_read_again() {
+    fn every_state_is_parsed_from_its_name() {
         for state in VmState::ALL {
             assert_eq!(state.word().parse(), Ok(state));
         }

@@ -32,7 +32,7 @@ impl Timestamp {
         UNIX_EPOCH + self.since_1970
     }
 
-    /// A clock that stands before 1970 is taken for one that was never set: its time is 1970's.
+    /// A clock before 1970 is taken for one that was never set: its time is 1970's.
     fn of(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { since_1970: Duration::from_secs(since.as_secs()) }

@@ -103,6 +103,8 @@ pub struct NetInfo {
     pub socket: Option<PathBuf>,
     /// The VLAN.
     pub vlan: Option<u16>,
+    /// The VLANs of a trunk; empty if it is none.
+    pub trunk: Vec<u16>,
     /// The largest payload of a frame, in bytes.
     pub mtu: Option<u16>,
     /// Its addresses as far as this host knows, the surest first.
@@ -194,6 +196,7 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
             port: net.port.clone(),
             socket: net.kind.is_vhost_user().then(|| vm.net_socket(&net.name)),
             vlan: net.vlan,
+            trunk: net.trunk.clone(),
             mtu: net.mtu_bytes,
             addresses: addresses
                 .iter()

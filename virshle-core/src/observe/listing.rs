@@ -1,6 +1,7 @@
 //! Listings: which machines there are, and what each is doing.
 
 use uuid::Uuid;
+use virshle_template::TemplateError;
 
 use crate::address::host_addresses::HostAddresses;
 use crate::fs::in_parallel::in_parallel;
@@ -10,7 +11,7 @@ use crate::machine::status::{STOPPED, Status};
 use crate::machine::vm::Vm;
 use crate::model::definition::head::Head;
 use crate::model::name::VmName;
-use crate::model::selector::Selection;
+use crate::model::selector::{SelectError, Selection};
 use crate::model::state::VmState;
 use crate::observe::info::{VmInfo, info_at};
 use crate::store::error::StoreError;
@@ -23,6 +24,32 @@ pub struct Listing {
     pub vms: Vec<VmSummary>,
     /// Directories that hold a machine whose definition can't be read.
     pub broken: Vec<StoreError>,
+}
+
+impl IntoIterator for Listing {
+    type Item = VmSummary;
+    type IntoIter = std::vec::IntoIter<VmSummary>;
+
+    /// The machines, by id. What could not be read is in [`Listing::broken`].
+    fn into_iter(self) -> Self::IntoIter {
+        self.vms.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Listing {
+    type Item = &'a VmSummary;
+    type IntoIter = std::slice::Iter<'a, VmSummary>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.vms.iter()
+    }
+}
+
+impl Listing {
+    /// The machines, by id.
+    pub fn iter(&self) -> std::slice::Iter<'_, VmSummary> {
+        self.vms.iter()
+    }
 }
 
 /// A machine as a listing shows it.
@@ -45,6 +72,18 @@ pub struct VmSummary {
     pub state: VmState,
     /// cloud-hypervisor's process.
     pub pid: Option<u32>,
+}
+
+/// What a machine is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VmIdentity {
+    /// The id.
+    pub id: u64,
+    /// The uuid.
+    pub uuid: Uuid,
+    /// The name.
+    pub name: VmName,
 }
 
 impl VmSummary {
@@ -79,6 +118,19 @@ impl Node {
         list(self, selection)
     }
 
+    /// The name of each machine, by id. No machine is asked what it is doing, which is what a listing
+    /// takes most of its time for.
+    ///
+    /// # Errors
+    ///
+    /// If the directory can't be read. A machine whose definition can't be read is left out.
+    pub fn names(&self) -> Result<Vec<VmIdentity>, MachineError> {
+        let mut heads = self.store().find()?.heads;
+        heads.sort_by_key(|head| head.id);
+        let identity = |Head { id, uuid, name, .. }| VmIdentity { id, uuid, name };
+        Ok(heads.into_iter().map(identity).collect())
+    }
+
     /// Everything about each of the machines of a listing, in its order.
     ///
     /// Each is read when its turn comes, so that a long listing is never whole in memory. One that
@@ -109,6 +161,7 @@ impl Node {
     /// meant by a filter is left out, with a warning.
     pub fn select(&self, selection: &Selection) -> Result<Vec<Vm>, MachineError> {
         let found = self.store().find()?;
+        check_templates(self, selection, &found.heads)?;
         let chosen = selection.choose(&found.heads)?;
         // No machine is asked what does not matter.
         let fits = match selection.states.is_empty() {
@@ -134,8 +187,26 @@ impl Node {
     }
 }
 
+/// Refuses a template that neither the configuration nor any machine has: a slip is no empty listing.
+/// One of a machine counts although the configuration has it no more.
+fn check_templates(node: &Node, selection: &Selection, heads: &[Head]) -> Result<(), SelectError> {
+    let config = node.config();
+    let is_unknown = |name: &&String| {
+        !heads.iter().any(|head| head.template == **name)
+            && matches!(config.template(name), Err(TemplateError::NotFound { .. }))
+    };
+    let Some(name) = selection.templates.iter().find(is_unknown) else { return Ok(()) };
+    let of_machines = heads.iter().map(|head| head.template.clone());
+    let mut known: Vec<String> =
+        config.templates().map(|template| template.name.clone()).chain(of_machines).collect();
+    known.sort();
+    known.dedup();
+    Err(SelectError::NoSuchTemplate { name: name.clone(), known })
+}
+
 pub(crate) fn list(node: &Node, selection: &Selection) -> Result<Listing, MachineError> {
     let found = node.store().find()?;
+    check_templates(node, selection, &found.heads)?;
     let chosen = selection.choose(&found.heads)?;
     let statuses = statuses(node, &chosen);
     let vms = chosen

@@ -1,6 +1,7 @@
 //! What is done once a machine's VMM has ended: its end is recorded, its ports and sockets are freed.
 
-use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::ports::{disconnect, try_disconnect};
+use crate::machine::error::MachineError;
 use crate::machine::last_exit;
 use crate::machine::vm::Vm;
 use crate::model::run::{LastExit, Phase, Run};
@@ -23,6 +24,19 @@ pub(crate) fn record_asked(vm: &Vm, asked: Option<LastExit>) {
 /// What can't be cleared is only logged: the machine is stopped all the same, and its next start or
 /// a repair of the node clears it.
 pub(crate) fn clear_run(vm: &Vm) {
+    record_end(vm);
+    disconnect(vm);
+    vm.remove_sockets();
+}
+
+/// The same, for who is to report what can't be cleared; the error is that of the first.
+pub(crate) fn try_clear_run(vm: &Vm) -> Result<(), MachineError> {
+    record_end(vm);
+    let disconnected = try_disconnect(vm);
+    disconnected.and(vm.try_remove_sockets().map_err(MachineError::from))
+}
+
+fn record_end(vm: &Vm) {
     if let Some(run) = run_record::read(vm.directory())
         && run.ended.is_none()
     {
@@ -32,6 +46,4 @@ pub(crate) fn clear_run(vm: &Vm) {
             tracing::warn!(vm = %vm.name(), %error, "cannot record how the run ended");
         }
     }
-    disconnect(vm);
-    vm.remove_sockets();
 }

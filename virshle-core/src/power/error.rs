@@ -4,9 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::failure::{Failure, Remedy, Verdict};
+use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
 use crate::fs::error::FileError;
 use crate::hardware::error::HardwareError;
+use crate::machine::capacity::Oversize;
 use crate::machine::error::MachineError;
 use crate::model::name::VmName;
 use crate::store::error::StoreError;
@@ -21,6 +22,14 @@ pub enum StartError {
     /// A part of it.
     #[error(transparent)]
     Hardware(HardwareError),
+    /// It is larger than this host can take.
+    #[error("cannot start machine {vm}: it is too large for this host")]
+    Oversize {
+        /// The machine.
+        vm: VmName,
+        /// What is too large.
+        source: Oversize,
+    },
     /// A file that the machine needs is missing, or can't be read.
     #[error("cannot start machine {vm}: its {what} {} cannot be opened", .path.display())]
     MissingFile {
@@ -91,6 +100,12 @@ impl Failure for StartError {
         match self {
             Self::Machine(error) => error.verdict(),
             Self::Hardware(error) => error.verdict(),
+            Self::Oversize { .. } => {
+                // The definition stays as it is: only another template makes another machine.
+                Verdict::new(ErrorKind::Host, "vm-too-large").text(
+                    "choose a smaller vram or vcpu in the template, and create the machine again",
+                )
+            }
             Self::MissingFile { .. } => {
                 Verdict::failed("file-missing").text("put it back: the machine is as it was")
             }

@@ -1,4 +1,4 @@
-//! Pausing a machine: its guest's vCPUs stand, its memory stays.
+//! Pausing a machine: its guest's vCPUs stop, its memory stays.
 
 use std::time::Duration;
 

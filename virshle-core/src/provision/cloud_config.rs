@@ -33,8 +33,10 @@ fn account(user: &User) -> Value {
     if user.sudo && user.name != "root" {
         account.insert("sudo".into(), json!("ALL=(ALL) NOPASSWD:ALL"));
     }
-    // cloud-init's own default is /bin/sh, which is no shell to work in.
-    account.insert("shell".into(), json!(user.shell.as_deref().unwrap_or("/bin/bash")));
+    // The guest knows which shell it has: sshd lets nobody in by one that isn't there.
+    if let Some(shell) = &user.shell {
+        account.insert("shell".into(), json!(shell));
+    }
     if !user.groups.is_empty() {
         account.insert("groups".into(), json!(user.groups));
     }

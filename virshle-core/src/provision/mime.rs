@@ -4,6 +4,17 @@ use uuid::Uuid;
 use virshle_template::UserData;
 
 use crate::provision::cloud_config::cloud_config;
+use crate::provision::json::yaml;
+
+/// The kind of a part in YAML.
+const CLOUD_CONFIG: &str = "text/cloud-config";
+/// How cloud-init puts several together, key by key: lists one behind the other, mappings merged, and
+/// of single values the first. By itself it would take each key from the last part that has it.
+///
+/// # References
+///
+/// cloud-init's documentation, "Merging user-data sections".
+const MERGE: &str = "list(append)+dict(no_replace,recurse_list)+str()";
 
 /// The file `user-data`: one part as it is, several as a MIME archive.
 pub(super) fn user_data(parts: &[UserData]) -> String {
@@ -18,8 +29,12 @@ pub(super) fn user_data(parts: &[UserData]) -> String {
         let (encoding, text) = encoded(text);
         archive.push_str(&format!(
             "\n--{boundary}\nContent-Type: {kind}; charset=\"utf-8\"\nMIME-Version: 1.0\n\
-             Content-Transfer-Encoding: {encoding}\n\n{text}"
+             Content-Transfer-Encoding: {encoding}\n"
         ));
+        if kind == CLOUD_CONFIG {
+            archive.push_str(&format!("Merge-Type: {MERGE}\n"));
+        }
+        archive.push_str(&format!("\n{text}"));
     }
     archive.push_str(&format!("\n--{boundary}--\n"));
     archive
@@ -45,10 +60,10 @@ fn encoded(text: String) -> (&'static str, String) {
 
 fn part(data: &UserData) -> (&'static str, String) {
     match data {
-        UserData::CloudConfig(text) => ("text/cloud-config", text.clone()),
+        UserData::CloudConfig(text) => (CLOUD_CONFIG, text.clone()),
         UserData::Script(text) => ("text/x-shellscript", text.clone()),
         UserData::Settings(settings) => {
-            ("text/cloud-config", format!("#cloud-config\n{:#}\n", cloud_config(settings)))
+            (CLOUD_CONFIG, format!("#cloud-config\n{}\n", yaml(&cloud_config(settings))))
         }
     }
 }
@@ -74,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn our_words_become_cloud_inits() {
+    fn our_keys_become_cloud_inits() {
         let text = format!(
             "packages = [\"htop\"]\ncommands = [\"true\"]\ntimezone = \"Europe/Athens\"\n\
              [[user]]\nname = \"anon\"\nssh.authorized_keys = [\"{KEY}\"]\n"
@@ -87,10 +102,12 @@ mod tests {
         assert_eq!(config["runcmd"][0], "true");
         assert_eq!(config["timezone"], "Europe/Athens");
         assert!(config.get("disable_root").is_none());
+        // Of which shells a guest has, nothing is known here.
+        assert!(config["users"][0].get("shell").is_none());
     }
 
     #[test]
-    fn root_is_let_in_when_root_is_asked_for() {
+    fn root_may_log_in_when_root_is_asked_for() {
         let text = format!("[[user]]\nname = \"root\"\nssh.authorized_keys = [\"{KEY}\"]\n");
         let config = json_of(&user_data(&[settings(&text)]));
         assert_eq!(config["disable_root"], false);

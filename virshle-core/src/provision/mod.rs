@@ -8,6 +8,8 @@
 pub(crate) mod caller_keys;
 mod cloud_config;
 pub(crate) mod error;
+pub(crate) mod host_key;
+mod json;
 mod mime;
 mod network_config;
 
@@ -23,6 +25,7 @@ use crate::fs::file::read_bounded;
 use crate::model::definition::NetDefinition;
 use crate::model::name::VmName;
 use crate::provision::error::ProvisionError;
+use crate::provision::host_key::GuestHostKey;
 use crate::provision::mime::user_data;
 use crate::provision::network_config::network_config;
 
@@ -84,7 +87,23 @@ impl Parts {
 
     /// The account that the machine can be entered by, if that is known.
     pub(crate) fn user(&self) -> Option<String> {
+        // What comes of a part that says itself how it is merged, only cloud-init knows.
+        let says_how = |part: &UserData| part.has_key("merge_how") || part.has_key("merge_type");
+        if self.parts.len() > 1 && self.parts.iter().any(says_how) {
+            return None;
+        }
         self.parts.iter().find_map(UserData::first_user)
+    }
+
+    /// Whether the guest gets the key of its ssh server from us: not if the user data has one, or says
+    /// what becomes of the file that we write it to.
+    pub(crate) fn wants_host_key(&self) -> bool {
+        !self.parts.iter().any(|part| part.has_key("ssh_keys") || part.has_key("vendor_data"))
+    }
+
+    /// The keys that the user data gives the guest's ssh server, each as its kind and its base64.
+    pub(crate) fn host_keys(&self) -> Vec<String> {
+        self.parts.iter().flat_map(UserData::host_keys).collect()
     }
 
     fn settings(&self) -> impl Iterator<Item = &UserSettings> {
@@ -102,6 +121,7 @@ impl Parts {
         name: &VmName,
         template: &VmTemplate,
         nets: &[NetDefinition],
+        host_key: Option<&GuestHostKey>,
     ) -> Result<Disk, DiskError> {
         let hostname = self.settings().find_map(|settings| settings.hostname.clone());
         let hostname = hostname.unwrap_or_else(|| name.host_name());
@@ -110,9 +130,17 @@ impl Parts {
         let mut request = SeedRequest::new(path)
             .file("meta-data", meta)
             .file("user-data", user_data(&self.parts));
+        if let Some(key) = host_key {
+            // What the user wrote stays as it is, and where both say something it is the user's word
+            // that counts.
+            let config = format!("#cloud-config\n{}\n", json::yaml(&key.cloud_config()));
+            request = request.file("vendor-data", config);
+        }
         if !nets.is_empty() {
-            request =
-                request.file("network-config", format!("{:#}\n", network_config(template, nets)));
+            request = request.file(
+                "network-config",
+                format!("{}\n", json::yaml(&network_config(template, nets))),
+            );
         }
         request.write()
     }

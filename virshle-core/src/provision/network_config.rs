@@ -1,7 +1,13 @@
 //! The file `network-config` of a seed.
+//!
+//! It has many readers: cloud-init of ten years, which leaves it to netplan, or renders it itself for
+//! ifupdown, NetworkManager, systemd-networkd or sysconfig. What is written here is what all of them
+//! read alike; the tests ask each.
+
+use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
-use virshle_template::VmTemplate;
+use virshle_template::{NetTemplate, VmTemplate};
 
 use crate::model::definition::NetDefinition;
 
@@ -10,29 +16,25 @@ use crate::model::definition::NetDefinition;
 pub(super) fn network_config(template: &VmTemplate, nets: &[NetDefinition]) -> Value {
     let mut ethernets = Map::new();
     for (place, net) in nets.iter().enumerate() {
-        // One that the template does not name asks for nothing.
-        let wanted = template.nets.get(place);
-        let gateways = wanted.map(|wanted| wanted.gateways.as_slice()).unwrap_or_default();
-        let dns = wanted.map(|wanted| wanted.dns.as_slice()).unwrap_or_default();
         let mut ethernet = Map::new();
         ethernet.insert("match".into(), json!({ "macaddress": net.mac.to_string() }));
         if net.addresses.is_empty() {
             ethernet.insert("dhcp4".into(), json!(true));
         } else {
-            ethernet.insert("addresses".into(), json!(net.addresses));
+            // Routes go to the family of the first address with NetworkManager, in cloud-init of
+            // before 23.2; and the ones below are of IPv4.
+            let mut addresses = net.addresses.clone();
+            addresses.sort_by_key(|address| address.ip.is_ipv6());
+            ethernet.insert("addresses".into(), json!(addresses));
         }
-        if !gateways.is_empty() {
-            let routes: Vec<Value> = gateways
-                .iter()
-                .map(|via| {
-                    let to = if via.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-                    json!({ "to": to, "via": via.to_string() })
-                })
-                .collect();
-            ethernet.insert("routes".into(), json!(routes));
-        }
-        if !dns.is_empty() {
-            ethernet.insert("nameservers".into(), json!({ "addresses": dns }));
+        // One that the template does not name asks for nothing.
+        if let Some(wanted) = template.nets.get(place) {
+            for gateway in &wanted.gateways {
+                insert_gateway(&mut ethernet, wanted, *gateway);
+            }
+            if !wanted.dns.is_empty() {
+                ethernet.insert("nameservers".into(), json!({ "addresses": wanted.dns }));
+            }
         }
         if let Some(mtu) = net.mtu_bytes {
             ethernet.insert("mtu".into(), json!(mtu));
@@ -40,4 +42,25 @@ pub(super) fn network_config(template: &VmTemplate, nets: &[NetDefinition]) -> V
         ethernets.insert(net.name.clone(), Value::Object(ethernet));
     }
     json!({ "version": 2, "ethernets": ethernets })
+}
+
+/// Writes the default route by `gateway`.
+fn insert_gateway(ethernet: &mut Map<String, Value>, net: &NetTemplate, gateway: IpAddr) {
+    let is_covered = net.addresses.iter().any(|address| address.covers(gateway));
+    if gateway.is_ipv6() && is_covered {
+        // Also where it is deprecated it is understood, while of a route to ::/0 cloud-init of before
+        // 24.1 makes one to ::/64, but for netplan.
+        ethernet.insert("gateway6".into(), json!(gateway.to_string()));
+        return;
+    }
+    let to = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+    let mut route = json!({ "to": to, "via": gateway.to_string() });
+    if !is_covered {
+        // The kernel takes no gateway that no address covers, unless it is told so.
+        route["on-link"] = json!(true);
+    }
+    let routes = ethernet.entry("routes").or_insert_with(|| json!([]));
+    if let Some(routes) = routes.as_array_mut() {
+        routes.push(route);
+    }
 }

@@ -9,9 +9,11 @@ use uuid::Uuid;
 use virshle_net::MacAddr;
 
 use crate::fs::error::FileError;
-use crate::fs::file::{Sync, create_directory, read_regular, write_new};
+use crate::fs::file::{Sync, create_directory, read_untrusted, write_new};
 use crate::fs::lock::Lock;
+use crate::model::definition::Definition;
 use crate::model::definition::head::Head;
+use crate::model::identity::Identity;
 use crate::model::name::VmName;
 use crate::store::error::StoreError;
 use crate::store::layout::{CLAIM, DEFINITION, DIRECTORIES, LOCK, NEW, canonical};
@@ -31,7 +33,7 @@ pub(crate) struct Staged {
     pub(crate) directory: PathBuf,
     /// The MAC addresses of the machines that were there before.
     pub(crate) taken_macs: Arc<HashSet<MacAddr>>,
-    pub(crate) _lock: Lock,
+    pub(crate) lock: Lock,
 }
 
 /// What is not free any more.
@@ -40,21 +42,28 @@ struct Taken {
     names: HashSet<VmName>,
     highest_id: u64,
     macs: HashSet<MacAddr>,
+    /// What the new machine is to have, and the first that has it.
+    wanted: Vec<Identity>,
+    held: Option<(Identity, VmName)>,
 }
 
 impl Store {
     /// Claims ids and names for `count` machines and creates a directory to stage each in.
     ///
     /// One machine gets `name` itself, several get `name-1`, `name-2`, …; without a name each
-    /// gets a random one.
+    /// gets a random one. None of the identities `fixed` may be another machine's.
     pub(crate) fn claim(
         &self,
         count: u32,
         name: Option<&VmName>,
+        fixed: &[Identity],
     ) -> Result<Vec<Staged>, StoreError> {
         self.ensure()?;
         let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
-        let mut taken = self.taken()?;
+        let mut taken = self.taken(fixed)?;
+        if let Some((identity, vm)) = taken.held {
+            return Err(StoreError::IdentityTaken { identity: identity.to_string(), vm });
+        }
         let mut names = Vec::new();
         for number in 1..=count {
             let wanted = match name {
@@ -75,7 +84,7 @@ impl Store {
         let macs = Arc::new(taken.macs);
         let mut staged = Vec::new();
         for (id, name) in (first..).zip(names) {
-            match self.stage(id, name, &macs) {
+            match self.stage(id, name, &macs, fixed) {
                 Ok(one) => staged.push(one),
                 Err(error) => {
                     staged.into_iter().for_each(|one| self.discard(one));
@@ -87,8 +96,8 @@ impl Store {
     }
 
     /// What machines have taken, and those that are being created right now.
-    fn taken(&self) -> Result<Taken, StoreError> {
-        let mut taken = Taken::default();
+    fn taken(&self, wanted: &[Identity]) -> Result<Taken, StoreError> {
+        let mut taken = Taken { wanted: wanted.to_vec(), ..Taken::default() };
         let mut dir = self.dir()?;
         for entry in self.entries()? {
             let directory = self.machines().join(&entry);
@@ -103,7 +112,10 @@ impl Store {
                         None => taken.read(&self.directory(uuid))?,
                         staged => staged,
                     },
-                    claimed => claimed,
+                    Some((id, name, identities)) => {
+                        taken.meet(&name, identities.into_iter());
+                        Some((id, name))
+                    }
                 }
             } else if let Some(uuid) = canonical(&entry) {
                 match dir.definition(uuid).ok().and_then(|text| taken.note(text)) {
@@ -126,6 +138,7 @@ impl Store {
         id: u64,
         name: VmName,
         macs: &Arc<HashSet<MacAddr>>,
+        fixed: &[Identity],
     ) -> Result<Staged, StoreError> {
         let uuid = Uuid::new_v4();
         let directory = self.machines().join(format!("{NEW}{uuid}"));
@@ -136,15 +149,17 @@ impl Store {
                 create(&directory.join(name))?;
             }
             let lock = Lock::acquire(&directory.join(LOCK), CLAIM_TIMEOUT)?;
-            write_new(&directory.join(CLAIM), format!("{id} {name}\n").as_bytes(), Sync::No)?;
+            let mut claim = format!("{id} {name}\n");
+            claim.extend(fixed.iter().map(|identity| format!("{identity}\n")));
+            write_new(&directory.join(CLAIM), claim.as_bytes(), Sync::No)?;
             Ok::<_, StoreError>(lock)
         };
         match populate() {
             Ok(lock) => {
-                Ok(Staged { id, uuid, name, directory, taken_macs: Arc::clone(macs), _lock: lock })
+                Ok(Staged { id, uuid, name, directory, taken_macs: Arc::clone(macs), lock })
             }
             Err(error) => {
-                discard_directory(&directory);
+                discard_directory(&directory, None);
                 Err(error)
             }
         }
@@ -182,12 +197,27 @@ impl Taken {
         let macs = text.lines().filter_map(|line| line.strip_prefix("mac = "));
         self.macs
             .extend(macs.filter_map(|mac| mac.trim_matches(['"', '\'']).parse::<MacAddr>().ok()));
+        if !self.wanted.is_empty()
+            && let Some(definition) = Definition::parse(text)
+        {
+            self.meet(&head.name, Identity::all_of(&definition));
+        }
         Some((head.id, head.name))
+    }
+
+    /// Notes whether the machine `name` has what the new one is to have.
+    fn meet(&mut self, name: &VmName, mut identities: impl Iterator<Item = Identity>) {
+        if self.held.is_none() {
+            let met = identities.find(|identity| self.wanted.contains(identity));
+            self.held = met.map(|identity| (identity, name.clone()));
+        }
     }
 }
 
-fn read_claim(directory: &Path) -> Option<(u64, VmName)> {
-    let text = String::from_utf8(read_regular(&directory.join(CLAIM), MAX_CLAIM).ok()?).ok()?;
-    let (id, name) = text.trim().split_once(' ')?;
-    Some((id.parse().ok()?, name.parse().ok()?))
+/// The id, the name, and what only this machine can have.
+fn read_claim(directory: &Path) -> Option<(u64, VmName, Vec<Identity>)> {
+    let text = String::from_utf8(read_untrusted(&directory.join(CLAIM), MAX_CLAIM).ok()?).ok()?;
+    let mut lines = text.lines();
+    let (id, name) = lines.next()?.trim().split_once(' ')?;
+    Some((id.parse().ok()?, name.parse().ok()?, lines.map(Identity::of_claim).collect()))
 }

@@ -35,8 +35,7 @@ impl Store {
 
     /// Takes back what was staged. Its directory's lock is held, so no other process sweeps it meanwhile.
     pub(crate) fn discard(&self, staged: Staged) {
-        discard_directory(&staged.directory);
-        drop(staged);
+        discard_directory(&staged.directory, Some(staged.lock));
     }
 
     /// Ends a machine: from here on it doesn't exist. Its files go afterwards.

@@ -7,9 +7,11 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, statat};
 use uuid::Uuid;
+use virshle_template::Distrust;
 
+use crate::fs::trust;
 use crate::model::definition::MAX_BYTES;
 use crate::store::layout::{API_SOCKET, DEFINITION};
 
@@ -29,10 +31,19 @@ impl Dir {
     }
 
     /// The text of the definition of the machine `uuid`; empty if there is another thing than a file
-    /// in its place. It is not waited for, nor followed.
+    /// in its place. It is not waited for, nor followed; nor is it read for root if another user could
+    /// have changed it.
     pub(crate) fn definition(&mut self, uuid: Uuid) -> io::Result<&str> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let file = openat(&self.directory, of(uuid, DEFINITION), flags, Mode::empty())?;
+        if trust::applies() {
+            let directory = statat(&self.directory, uuid.to_string(), AtFlags::empty())?;
+            for stat in [directory, fstat(&file)?] {
+                if Distrust::new(stat.st_uid, stat.st_mode).is_some() {
+                    return Err(ErrorKind::PermissionDenied.into());
+                }
+            }
+        }
         let mut length = 0;
         loop {
             if length as u64 > MAX_BYTES {
@@ -51,7 +62,7 @@ impl Dir {
         text.map_err(|source| io::Error::new(ErrorKind::InvalidData, source))
     }
 
-    /// Tells whether the machine `uuid` has an API socket: whether there may be a VMM.
+    /// Whether the machine `uuid` has an API socket: whether there may be a VMM.
     pub(crate) fn may_run(&self, uuid: Uuid) -> bool {
         statat(&self.directory, of(uuid, API_SOCKET), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }

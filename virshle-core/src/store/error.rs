@@ -29,6 +29,14 @@ pub enum StoreError {
         /// The name.
         name: VmName,
     },
+    /// Another machine has what only one can have.
+    #[error("{identity} is that of machine {vm}")]
+    IdentityTaken {
+        /// The MAC address, or the address and its network.
+        identity: String,
+        /// The machine that has it.
+        vm: VmName,
+    },
     /// The record of a run can't be written as JSON.
     #[error("cannot write as JSON")]
     Encode {
@@ -57,6 +65,10 @@ impl Failure for StoreError {
             Self::NameTaken { .. } => {
                 Verdict::new(ErrorKind::State, "name-taken").remedy(Remedy::ChooseVmName)
             }
+            Self::IdentityTaken { vm, .. } => Verdict::new(ErrorKind::State, "identity-taken")
+                .text(format!(
+                    "give the template another mac or address, or none, or remove machine {vm}"
+                )),
             Self::Encode { .. } => Verdict::failed("encode-failed"),
         }
     }

@@ -29,13 +29,19 @@ pub(crate) const EVENTS: &str = "events.json";
 /// The keys of the guest's ssh server.
 pub(crate) const KNOWN_HOSTS: &str = "known_hosts";
 /// The directories of a machine: its disks, its sockets, what is temporary.
-pub(crate) const DIRECTORIES: [&str; 3] = [DISKS, SOCKETS, "tmp"];
+pub(crate) const DIRECTORIES: [&str; 3] = [DISKS, SOCKETS, TEMPORARY];
 const DISKS: &str = "disk";
 const SOCKETS: &str = "net";
+const TEMPORARY: &str = "tmp";
 
 /// The directory of sockets of the machine in `directory`.
 pub(crate) fn sockets(directory: &Path) -> PathBuf {
     directory.join(SOCKETS)
+}
+
+/// The directory of what is temporary of the machine in `directory`.
+pub(crate) fn temporary(directory: &Path) -> PathBuf {
+    directory.join(TEMPORARY)
 }
 
 /// The hybrid vsock's socket of the machine in `directory`.
@@ -50,8 +56,14 @@ pub(crate) fn net_socket(directory: &Path, name: &str) -> PathBuf {
     sockets(directory).join(format!("{name}.sock"))
 }
 
-/// The process id of the passt of the user network `name` of the machine in `directory`: beside the
-/// sockets a VMM could write its own.
+/// The socket of the passt of the user network `name` of the machine in `directory`: among the VMM's own
+/// sockets root could not bind it, without the rights that passt gives up first of all, and the VMM could
+/// put another one in its place.
+pub(crate) fn passt_socket(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("passt-{name}.sock"))
+}
+
+/// The process id of the passt of the user network `name` of the machine in `directory`.
 pub(crate) fn passt_pid(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("passt-{name}.pid"))
 }

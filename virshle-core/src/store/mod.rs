@@ -19,9 +19,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use uuid::Uuid;
+use virshle_template::Distrust;
 
 use crate::fs::error::FileError;
-use crate::fs::file::ensure_directory;
+use crate::fs::file::{ensure_directory, open_regular};
+use crate::fs::trust;
 use crate::model::definition::Definition;
 use crate::model::definition::error::DefinitionError;
 use crate::model::definition::head::Head;
@@ -36,6 +38,8 @@ pub(crate) const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     root: PathBuf,
+    /// The configuration that says where it is, and why root must not believe it.
+    distrust: Option<(PathBuf, Distrust)>,
 }
 
 /// What a listing found: machines, and directories that should be one but can't be read.
@@ -47,7 +51,33 @@ pub(crate) struct Found {
 
 impl Store {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, distrust: None }
+    }
+
+    /// The same, for a node whose configuration root must not believe: root is refused everything.
+    pub(crate) fn distrusting(self, config: &Path, distrust: Option<Distrust>) -> Self {
+        let distrust = distrust.map(|distrust| (config.to_owned(), distrust));
+        Self { distrust, ..self }
+    }
+
+    /// Refuses root a node that another user could have changed: its configuration, its directories.
+    /// Every way into the store comes by here, and so does what runs a program of the configuration.
+    pub(crate) fn check_trust(&self) -> Result<(), FileError> {
+        self.untrusted().map_or(Ok(()), Err)
+    }
+
+    /// What of the node root must not believe; the first that is found.
+    pub(crate) fn untrusted(&self) -> Option<FileError> {
+        if !trust::applies() {
+            return None;
+        }
+        if let Some((path, source)) = &self.distrust {
+            return Some(FileError::Untrusted { path: path.clone(), source: *source });
+        }
+        [self.root.clone(), self.machines(), self.cache()].iter().find_map(|path| {
+            // One that isn't there yet is created; one that can't be looked at can't be used.
+            trust::check(path, &path.metadata().ok()?).err()
+        })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -70,12 +100,30 @@ impl Store {
 
     /// Creates the directories of the node, private to their user and readable by its group.
     pub(crate) fn ensure(&self) -> Result<Vec<PathBuf>, FileError> {
+        self.check_trust()?;
+        self.check_name()?;
         let mut created = Vec::new();
         for path in self.missing() {
             ensure_directory(&path, 0o750)?;
             created.push(path);
         }
         Ok(created)
+    }
+
+    /// Refuses a root in which no machine could start: before anything is created in it, and not when
+    /// the first of them is to start.
+    pub(crate) fn check_name(&self) -> Result<(), FileError> {
+        let what = match self.root.to_str() {
+            // Neither JSON, which the API and the switch speak, nor TOML has other bytes.
+            None => "it is not UTF-8",
+            Some(root) if root.contains(char::is_control) => "it has control characters",
+            // In an option of cloud-hypervisor each of them means something else.
+            Some(root) if root.contains([',', '"', '[', ']']) => {
+                "cloud-hypervisor takes no path with a comma, a quotation mark or a bracket"
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(FileError::Root { path: self.root.clone(), what })
     }
 
     /// The directories of the node that aren't there yet.
@@ -111,14 +159,15 @@ impl Store {
         if let Some(head) = quick.filter(|head| head.uuid == uuid) {
             return Ok(head);
         }
-        // Read with care, for what is to be said of it.
-        let path = self.directory(uuid).join(DEFINITION);
-        let head = Head::from_toml(&crate::model::definition::read(&path)?, &path)?;
+        // Read again with care, for the error message.
+        let (path, text) = self.text(uuid)?;
+        let head = Head::from_toml(&text, &path)?;
         if head.uuid == uuid { Ok(head) } else { Err(uuid_mismatch(path)) }
     }
 
     /// The directory of machines, to read much of it.
     pub(crate) fn dir(&self) -> Result<Dir, FileError> {
+        self.check_trust()?;
         let path = self.machines();
         Dir::open(&path).map_err(|source| FileError::Read { path, source })
     }
@@ -134,10 +183,23 @@ impl Store {
 
     /// The definition of the machine `uuid`.
     pub(crate) fn read(&self, uuid: Uuid) -> Result<Definition, StoreError> {
-        let path = self.directory(uuid).join(DEFINITION);
-        let definition = Definition::read(&path)?;
+        self.check_trust()?;
+        let (path, text) = self.text(uuid)?;
+        let definition = Definition::from_toml(&text, &path)?;
         // Else what is done to it would be done to the other one.
         if definition.uuid == uuid { Ok(definition) } else { Err(uuid_mismatch(path)) }
+    }
+
+    /// The definition of the machine `uuid`: its path and its text.
+    fn text(&self, uuid: Uuid) -> Result<(PathBuf, String), FileError> {
+        let directory = self.directory(uuid);
+        let path = directory.join(DEFINITION);
+        let failed = |source| FileError::Read { path: path.clone(), source };
+        trust::check(&directory, &directory.metadata().map_err(failed)?)?;
+        let file = open_regular(&path).map_err(failed)?;
+        trust::check(&path, &file.metadata().map_err(failed)?)?;
+        let text = crate::model::definition::read_open(&file).map_err(failed)?;
+        Ok((path, text))
     }
 
     pub(crate) fn uuids(&self) -> Result<Vec<Uuid>, FileError> {
@@ -146,6 +208,7 @@ impl Store {
 
     /// The names in `vm/`; none if the node was never used.
     pub(crate) fn entries(&self) -> Result<Vec<String>, FileError> {
+        self.check_trust()?;
         let path = self.machines();
         let failed = |source| FileError::Read { path: path.clone(), source };
         let entries = match std::fs::read_dir(&path) {

@@ -3,14 +3,14 @@
 //! It holds what cannot be read off cloud-hypervisor: whether a start was finished, whether its end
 //! was asked for, and on which boot of the host this was.
 
-use std::fs::File;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use virshle_hypervisor::open_untrusted_with;
 
 use crate::fs::error::FileError;
-use crate::fs::file::{Sync, read_regular, remove_if_there, replace, sync};
+use crate::fs::file::{Sync, read_untrusted, remove_if_there, replace, sync};
 use crate::model::run::{LastExit, Run};
 use crate::store::error::StoreError;
 use crate::store::layout::RUN_RECORD;
@@ -20,7 +20,7 @@ const MAX_BYTES: u64 = 64 << 10;
 
 /// The record in `directory`, if there is one that can be read.
 pub(crate) fn read(directory: &Path) -> Option<Run> {
-    serde_json::from_slice(&read_regular(&directory.join(RUN_RECORD), MAX_BYTES).ok()?).ok()
+    serde_json::from_slice(&read_untrusted(&directory.join(RUN_RECORD), MAX_BYTES).ok()?).ok()
 }
 
 /// Replaces the record. After a power failure it is this one or the one before, never a part.
@@ -49,10 +49,8 @@ pub(crate) fn end_start(run: &Run, directory: &Path) -> Result<(), StoreError> {
     let mut text = to_json(&run.clone().started())?;
     // JSON ends in as much white space as one likes.
     text.resize(to_json(run)?.len(), b' ');
-    let write = || {
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        File::options().write(true).custom_flags(flags).open(&path)?.write_all_at(&text, 0)
-    };
+    let write =
+        || open_untrusted_with(&path, OpenOptions::new().write(true))?.write_all_at(&text, 0);
     Ok(write().map_err(FileError::writing(&path))?)
 }
 

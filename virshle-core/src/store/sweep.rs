@@ -1,11 +1,11 @@
 //! What interrupted processes leave in the node's directory, and its removal.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::fs::error::FileError;
 use crate::fs::file::temp_path;
 use crate::fs::lock::Lock;
+use crate::fs::remove::{remove_locked, remove_tree};
 use crate::store::layout::{GONE, LOCK, NEW, NEXT_ID, RUN_RECORD};
 use crate::store::{CLAIM_TIMEOUT, Store};
 
@@ -54,24 +54,36 @@ impl Store {
         let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
         let mut swept = Vec::new();
         for directory in self.leftovers()? {
-            match std::fs::remove_dir_all(&directory) {
+            match remove_tree(&directory) {
                 Ok(()) => swept.push(directory),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => {
-                    tracing::warn!(path = %directory.display(), %error, "cannot sweep");
-                }
+                Err(error) => warn_of(&directory, &error),
             }
         }
         Ok(swept)
     }
+
+    /// Removes `leftover`, if it is one of [`leftovers`](Self::leftovers) still.
+    pub(crate) fn sweep_one(&self, leftover: &Path) -> Result<(), FileError> {
+        let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
+        match self.leftovers()?.iter().any(|directory| directory == leftover) {
+            true => remove_tree(leftover),
+            false => Ok(()),
+        }
+    }
 }
 
-/// Removes a directory that was staged, or leaves it to the next sweep.
-pub(crate) fn discard_directory(directory: &Path) {
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            tracing::warn!(path = %directory.display(), %error, "left behind until the next sweep");
-        }
-        _ => {}
+/// Removes a directory that was staged, whose lock is `lock`, or leaves it to the next sweep.
+pub(crate) fn discard_directory(directory: &Path, lock: Option<Lock>) {
+    let removed = match lock {
+        Some(lock) => remove_locked(directory, LOCK, lock),
+        None => remove_tree(directory),
+    };
+    if let Err(error) = removed {
+        warn_of(directory, &error);
     }
+}
+
+fn warn_of(directory: &Path, error: &FileError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(path = %directory.display(), %error, cause, "left behind until the next sweep");
 }

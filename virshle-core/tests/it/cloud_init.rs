@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use serde_json::Value;
 use virshle_core::{CreateRequest, Provision, Vm, VmName, read_user_data};
@@ -32,7 +33,7 @@ name = "no_name_of_a_kernel"
 [template.vm.net.type.tap]
 "#;
 
-/// Makes a machine that is told what `files` say, and lets cloud-init read it.
+/// Creates a machine with `files` as its user data, and lets cloud-init read it.
 fn boot(lab: &Lab, files: &[(&str, &str)]) -> (Vm, CloudInitGuest) {
     let data = files.iter().map(|(name, text)| {
         fs::write(lab.path(name), text).unwrap();
@@ -62,13 +63,13 @@ fn lines(text: &str) -> Vec<&str> {
 }
 
 #[test_on(Root, CloudInit)]
-fn root_cloud_init_makes_what_our_own_words_say() {
+fn root_cloud_init_does_what_our_own_keys_ask_for() {
     let lab = Lab::new(TEMPLATE);
     let me = format!(
         "hostname = \"web.example.org\"\ntimezone = \"Europe/Athens\"\n\
          commands = [\"echo \\\"it's büro\\\" >/var/done\"]\n\
          [[user]]\nname = \"ada\"\ngroups = [\"adm\"]\nssh.authorized_keys = ['{KEY}']\n\
-         [[user]]\nname = \"bob\"\nsudo = false\nshell = \"/bin/sh\"\npassword_hash = \"$6$x$y\"\n\
+         [[user]]\nname = \"bob\"\nsudo = false\nshell = \"/bin/bash\"\npassword_hash = \"$6$x$y\"\n\
          [[user]]\nname = \"root\"\nssh.authorized_keys = ['{KEY}']\n"
     );
     let (vm, guest) = boot(&lab, &[("me.toml", &me)]);
@@ -79,9 +80,18 @@ fn root_cloud_init_makes_what_our_own_words_say() {
     for home in ["home/ada", "root"] {
         assert_eq!(lines(&guest.text(&format!("{home}/.ssh/authorized_keys"))), [KEY], "{home}");
     }
+    // The guest has the key by which it is known here, and no other that a server would show.
+    let key = guest.text("etc/ssh/ssh_host_ed25519_key.pub");
+    let known = fs::read_to_string(vm.known_hosts()).unwrap();
+    assert!(known.contains(key.trim()) && key.starts_with("ssh-ed25519 "), "{known} {key}");
+    let private = guest.path("etc/ssh/ssh_host_ed25519_key");
+    let public = Command::new("ssh-keygen").args(["-y", "-f"]).arg(&private).output().unwrap();
+    assert!(String::from_utf8_lossy(&public.stdout).starts_with(key.trim()), "{public:?}");
+    assert_eq!(fs::metadata(private).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!guest.path("etc/ssh/ssh_host_rsa_key").exists());
     let passwd = guest.text("etc/passwd");
-    assert!(passwd.contains("\nada:x:1000:1000::/home/ada:/bin/bash\n"), "{passwd}");
-    assert!(passwd.contains("\nbob:x:1001:1001::/home/bob:/bin/sh\n"), "{passwd}");
+    assert!(passwd.contains("\nada:x:1000:1000::/home/ada:/bin/sh\n"), "{passwd}");
+    assert!(passwd.contains("\nbob:x:1001:1001::/home/bob:/bin/bash\n"), "{passwd}");
     let shadow = guest.text("etc/shadow");
     assert!(shadow.contains("\nada:!:") && shadow.contains("\nbob:$6$x$y:"), "{shadow}");
     assert!(guest.text("etc/group").contains("\nadm:*:4:ada\n"));
@@ -106,6 +116,9 @@ fn root_cloud_init_takes_all_three_kinds_at_once_and_the_addresses() {
     assert_eq!(lines(&guest.text("home/ada/.ssh/authorized_keys")), [KEY]);
     assert_eq!(guest.text("var/written"), "büro");
     assert_eq!(guest.text("var/script"), "büro");
+    // Beside several files of the user's the key is there, too.
+    let key = guest.text("etc/ssh/ssh_host_ed25519_key.pub");
+    assert!(fs::read_to_string(vm.known_hosts()).unwrap().contains(key.trim()) && !key.is_empty());
     // By its own means it writes for systemd-networkd here, in an order of its own.
     let network = |name: &str| {
         let text = guest.text(&format!("etc/systemd/network/10-cloud-init-{name}.network"));

@@ -80,7 +80,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // A test that failed half-way may leave machines running: they must not outlive it.
-        for vm in self.node.select(&Selection::default()).unwrap_or_default() {
+        for vm in self.node.select(&Selection::all()).unwrap_or_default() {
             drop(vm.remove(Force::Yes));
         }
         if let Ok(check) = self.node.check() {
@@ -92,6 +92,13 @@ impl Drop for Lab {
 /// A node on the switch `ovs`, its bridge made, with a template of a network of `kind`.
 pub(crate) fn networked(ovs: &OpenVswitch, kind: &str) -> Lab {
     let lab = Lab::new(&networked_config(ovs, kind));
+    init(&lab.node);
+    lab
+}
+
+/// The same, with these keys of the network instead of its VLAN.
+pub(crate) fn networked_as(ovs: &OpenVswitch, kind: &str, keys: &str) -> Lab {
+    let lab = Lab::new(&networked_config(ovs, kind).replace("vlan = 12", keys));
     init(&lab.node);
     lab
 }

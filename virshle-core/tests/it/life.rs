@@ -82,7 +82,7 @@ fn ch_a_guest_that_ignores_its_power_button_runs_on() {
 }
 
 #[test_on(Ch, Kvm)]
-fn ch_how_a_run_ended_is_told() {
+fn ch_how_a_run_ended_is_reported() {
     let (_lab, vm) = running(LEAST, &TestKernel::power_off());
     wait_until_stopped(&vm);
     assert_eq!(vm.info().last_exit, Some(LastExit::Guest));
@@ -129,7 +129,7 @@ fn ch_a_guest_whose_starter_died_after_the_boot_runs_on() {
     vm.stop(&StopRequest::force()).unwrap();
 }
 
-/// Takes the note away that a start was finished, as if whoever started it had died before.
+/// Takes the note away that a start was finished, as if the process that started it had died before.
 fn unfinish(vm: &Vm) {
     let record = vm.directory().join("run.json");
     let text = fs::read_to_string(&record).unwrap().replace("started", "starting");
@@ -160,7 +160,7 @@ fn ch_a_failed_start_leaves_everything_as_it_was() {
 }
 
 #[test_on(Kvm)]
-fn kvm_a_missing_cloud_hypervisor_is_told() {
+fn kvm_a_missing_cloud_hypervisor_is_reported() {
     let lab = Lab::new(LEAST);
     let vm = lab.create("xs");
     let mut config = lab.node.config().clone();
@@ -171,6 +171,7 @@ fn kvm_a_missing_cloud_hypervisor_is_told() {
     lab.assert_no_orphans();
 }
 
+/// Regression: the vsock was beside `vm.toml`, in a directory that the VMM may write (f30fd75).
 #[test_on(Ch, Kvm)]
 fn ch_a_vmm_reaches_no_file_but_its_machines() {
     use virshle_core::hypervisor::{DiskConfig, ImageType, landlock_available};
@@ -190,8 +191,12 @@ fn ch_a_vmm_reaches_no_file_but_its_machines() {
         let disk = DiskConfig::new(&path, ImageType::Raw).id("more");
         let error = client(&vm).add_disk(&disk).unwrap_err();
         let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
-        let told: Vec<String> = chain.map(ToString::to_string).collect();
-        assert!(told.join(": ").contains("ermission denied"), "{}: {told:?}", path.display());
+        let messages: Vec<String> = chain.map(ToString::to_string).collect();
+        assert!(
+            messages.join(": ").contains("ermission denied"),
+            "{}: {messages:?}",
+            path.display()
+        );
     }
     assert_eq!(vm.state(), VmState::Running);
     vm.stop(&StopRequest::force()).unwrap();
@@ -201,7 +206,7 @@ fn ch_a_vmm_reaches_no_file_but_its_machines() {
 #[test_on(Ch, Kvm)]
 fn ch_a_removal_that_fails_leaves_a_machine_that_is_off() {
     let (lab, vm) = running(LEAST, &TestKernel::halt());
-    // In the way of the rename, and somebody is at work there.
+    // In the way of the rename, and another process is at work there.
     let gone = lab.path("root/vm").join(format!(".gone-{}", vm.definition().uuid));
     fs::create_dir(&gone).unwrap();
     let lock = fs::File::create(gone.join("lock")).unwrap();
@@ -223,14 +228,14 @@ fn ch_what_is_typed_reaches_the_guest_and_what_it_writes_is_kept() {
     let vm = lab.create("xs");
     assert_eq!(CoreError::from(vm.console().unwrap_err()).kind(), ErrorKind::State);
     start(&vm).unwrap();
-    let until = |words: &str| {
+    let until = |expected: &str| {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
             let text = fs::read_to_string(vm.serial_log()).unwrap_or_default();
-            if text.contains(words) {
+            if text.contains(expected) {
                 return text;
             }
-            assert!(std::time::Instant::now() < deadline, "{words:?} not in {text:?}");
+            assert!(std::time::Instant::now() < deadline, "{expected:?} not in {text:?}");
             std::thread::yield_now();
         }
     };

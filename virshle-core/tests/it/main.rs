@@ -1,6 +1,8 @@
 //! Tests of the crate as its users see it.
 #![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
 
+mod backing;
+mod cage;
 mod cloud_init;
 mod create;
 mod image;
@@ -8,5 +10,6 @@ mod lab;
 mod life;
 mod network;
 mod reach;
+mod seed;
 mod starter;
 mod user_network;

@@ -4,14 +4,19 @@ use virshle_core::{
     Change, CoreError, ErrorKind, Force, InitMode, InitOutcome, Level, StartOptions, StopRequest,
     VmState,
 };
-use virshle_testkit::{NetNamespace, OpenVswitch};
+use virshle_testkit::{Frame, GuestNic, NetNamespace, OpenVswitch};
 use virshle_testkit_macros::test_on;
 
-use crate::lab::{Lab, networked, networked_config, patient};
+use crate::lab::{Lab, networked, networked_as, networked_config, patient};
 
 /// What the switch knows of a column of the port or interface `name`.
 fn column(ovs: &OpenVswitch, table: &str, name: &str, column: &str) -> String {
     ovs.vsctl(&["--if-exists", "get", table, name, column]).trim().to_owned()
+}
+
+/// The port of a machine's one interface.
+fn port(vm: &virshle_core::Vm) -> &str {
+    &vm.definition().nets[0].port
 }
 
 fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
@@ -19,7 +24,7 @@ fn start(vm: &virshle_core::Vm) -> Result<Change, CoreError> {
 }
 
 #[test_on(Ovs)]
-fn ovs_init_makes_what_is_missing_and_may_run_again() {
+fn ovs_init_creates_what_is_missing_and_may_run_again() {
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     ovs.vsctl(&["add-br", "vs0", "--", "set", "bridge", "vs0", "datapath_type=netdev"]);
@@ -44,17 +49,127 @@ fn ovs_a_tap_machine_has_a_port_while_it_runs_and_leaves_nothing() {
     let vm = lab.create("xs");
     start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(vm.state(), VmState::Running);
-    assert!(column(&ovs, "Interface", "vm1-main", "ofport").parse::<u32>().unwrap() > 0);
-    assert_eq!(column(&ovs, "Port", "vm1-main", "tag"), "12");
-    let mark = column(&ovs, "Interface", "vm1-main", "external_ids");
+    assert!(column(&ovs, "Interface", port(&vm), "ofport").parse::<u32>().unwrap() > 0);
+    assert_eq!(column(&ovs, "Port", port(&vm), "tag"), "12");
+    let mark = column(&ovs, "Interface", port(&vm), "external_ids");
     assert!(mark.contains(&vm.definition().uuid.to_string()), "{mark}");
     assert!(mark.contains(&vm.definition().nets[0].mac.to_string()), "{mark}");
     lab.assert_no_orphans();
     vm.stop(&StopRequest::force()).unwrap();
     assert_eq!(ovs.vsctl(&["list-ports", "br0"]), "");
-    assert!(!std::path::Path::new("/proc/self/net/dev_snmp6/vm1-main").exists());
+    assert!(!std::path::Path::new("/proc/self/net/dev_snmp6").join(port(&vm)).exists());
     vm.remove(Force::No).unwrap();
     lab.assert_no_orphans();
+}
+
+/// Regression: a guest spoke to the host's kernel on its tap, and its port was a trunk of every VLAN.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_guest_reaches_its_bridge_and_nothing_of_the_host() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = networked_as(&ovs, "tap", "");
+    let vms = [lab.create("xs"), lab.create("xs")];
+    for vm in &vms {
+        start(vm).unwrap_or_else(|error| panic!("{error:?}"));
+    }
+    let [one, two] = [&vms[0], &vms[1]].map(|vm| {
+        let port = port(vm);
+        let name = port.parse().unwrap();
+        assert_eq!(virshle_core::net::Device::isolation_lapses(&name).unwrap(), [""; 0]);
+        assert_eq!(column(&ovs, "Port", port, "vlan_mode"), "access");
+        GuestNic::of_vmm(vm.info().pid.unwrap(), port).unwrap()
+    });
+    assert_eq!(virshle_core::net::Device::router_lapses(&"br0".parse().unwrap()).unwrap(), [""; 0]);
+    let mac = vms[0].definition().nets[0].mac.bytes();
+    let asks = |target: &str| {
+        Frame::arp_request(mac, "192.0.2.1".parse().unwrap(), target.parse().unwrap())
+    };
+    one.send(&asks("192.0.2.2").tagged(12));
+    one.send(&asks("192.0.2.3"));
+    let frames = two.receive_until(|frame| frame[41] == 3);
+    assert_eq!(frames.len(), 1, "{frames:?}");
+}
+
+/// Regression: the first machine of a host that was never set up did not start.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_start_on_a_host_that_was_never_set_up_creates_the_bridge() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    ovs.vsctl(&["add-br", "vs0", "--", "set", "bridge", "vs0", "datapath_type=netdev"]);
+    let text = networked_config(&ovs, "tap").replace("[network]", "[network]\nuplink = \"vs0\"");
+    let lab = Lab::new(&text);
+    let vm = lab.create("xs");
+    start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(vm.state(), VmState::Running);
+    let steps = lab.node.init(InitMode::DryRun).unwrap();
+    assert!(steps.iter().all(|step| step.outcome == InitOutcome::There), "{steps:?}");
+    lab.assert_no_orphans();
+}
+
+/// What is wrong with the network of running machines, and that all of it is put right.
+#[track_caller]
+fn repaired(lab: &Lab) -> String {
+    let found = lab.node.check().unwrap().disconnected;
+    let what: Vec<String> = found.iter().map(ToString::to_string).collect();
+    for (machine, result) in lab.node.reconnect(found) {
+        result.unwrap_or_else(|error| panic!("{machine}: {error:?}"));
+    }
+    assert_eq!(lab.node.check().unwrap().disconnected, []);
+    what.join("\n")
+}
+
+/// Regression: a running machine whose port was gone stayed without its network, and nothing found it.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_running_machine_gets_back_what_it_has_lost() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let mut ovs = OpenVswitch::start();
+    let lab = networked(&ovs, "tap");
+    let vm = lab.create("xs");
+    start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+    let pid = vm.info().pid;
+    assert_eq!(repaired(&lab), "");
+    assert_eq!(start(&vm).unwrap(), Change::Unchanged);
+
+    ovs.vsctl(&["del-port", port(&vm)]);
+    assert!(repaired(&lab).ends_with(&format!(": port {} is missing on bridge br0", port(&vm))));
+    assert_eq!(column(&ovs, "Port", port(&vm), "tag"), "12");
+    ovs.vsctl(&["del-port", port(&vm)]);
+    assert_eq!(start(&vm).unwrap(), Change::Reconnected);
+    assert_eq!(start(&vm).unwrap(), Change::Unchanged);
+
+    // As a version before this one left it.
+    ovs.vsctl(&["clear", "Port", port(&vm), "tag", "vlan_mode"]);
+    let what = repaired(&lab);
+    let trunk = format!(": port {} is a trunk of every VLAN, not VLAN 12", port(&vm));
+    assert!(what.ends_with(&trunk), "{what}");
+    let setting = format!("/proc/sys/net/ipv4/conf/{}/arp_ignore", port(&vm));
+    std::fs::write(setting, "0").unwrap();
+    let what = repaired(&lab);
+    let open = format!("tap {} is open to the host: ipv4 arp_ignore is 0", port(&vm));
+    assert!(what.ends_with(&open), "{what}");
+
+    ovs.lose_database();
+    assert!(repaired(&lab).contains("is missing on bridge br0"));
+    ovs.lose_database();
+    assert_eq!(start(&vm).unwrap(), Change::Reconnected);
+    assert_eq!(column(&ovs, "Port", port(&vm), "tag"), "12");
+    assert_eq!((vm.state(), vm.info().pid), (VmState::Running, pid));
+    lab.assert_no_orphans();
+}
+
+#[test_on(Dpdk, Ch, Kvm)]
+fn dpdk_a_running_vhost_machine_gets_its_port_back() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::with_dpdk();
+    let lab = networked(&ovs, "vhost");
+    let vm = lab.create("xs");
+    start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+    ovs.vsctl(&["del-port", port(&vm)]);
+    assert_eq!(start(&vm).unwrap(), Change::Reconnected);
+    // The switch connects as soon as cloud-hypervisor listens again: its device does so once the
+    // guest has a driver for it, which this guest has not.
+    assert!(column(&ovs, "Interface", port(&vm), "ofport").parse::<u32>().unwrap() > 0);
+    assert_eq!(vm.state(), VmState::Running);
 }
 
 /// Regression: the start waited for a link that only the guest's driver brings (a679090).
@@ -66,7 +181,7 @@ fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
     let vm = lab.create("xs");
     start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(vm.state(), VmState::Running);
-    assert!(column(&ovs, "Interface", "vm1-main", "ofport").parse::<u32>().unwrap() > 0);
+    assert!(column(&ovs, "Interface", port(&vm), "ofport").parse::<u32>().unwrap() > 0);
     // The link comes up with the guest's driver, which this guest has not; the connection is there.
     let log = ovs.vswitchd_log();
     assert!(log.contains("new device, handle is"), "{log}");
@@ -77,7 +192,7 @@ fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
 }
 
 #[test_on(Ovs, Kvm)]
-fn ovs_a_switch_that_cannot_is_told_before_anything_is_started() {
+fn ovs_a_switch_that_cannot_fails_before_anything_is_started() {
     let _namespace = NetNamespace::enter().unwrap();
     let mut ovs = OpenVswitch::start();
     let lab = networked(&ovs, "vhost");
@@ -143,10 +258,24 @@ fn ovs_orphaned_ports_are_found_and_removed_and_foreign_ones_left() {
     vmm.kill().unwrap();
     assert!(vmm.wait_exit(std::time::Duration::from_secs(120)));
     let orphans = lab.node.check().unwrap().orphans;
-    assert!(orphans.iter().any(|orphan| orphan.what.contains("vm1-main")), "{orphans:?}");
+    assert!(orphans.iter().any(|orphan| orphan.what.contains(port(&vm))), "{orphans:?}");
     for (orphan, result) in lab.node.repair(orphans) {
         result.unwrap_or_else(|error| panic!("{orphan}: {error:?}"));
     }
     lab.assert_no_orphans();
     assert_eq!(ovs.vsctl(&["list-ports", "br0"]).trim(), "mine");
+}
+
+/// Regression: the second machine 3 of a host did not start, for its tap had the name of the first's.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_machines_of_two_nodes_start_beside_each_other() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let labs = [networked(&ovs, "tap"), networked(&ovs, "tap")];
+    let vms = [labs[0].create("xs"), labs[1].create("xs")];
+    for vm in &vms {
+        assert_eq!(vm.definition().id, 1);
+        start(vm).unwrap_or_else(|error| panic!("{error:?}"));
+    }
+    labs.iter().for_each(Lab::assert_no_orphans);
 }

@@ -36,18 +36,18 @@ name = "main"
     )
 }
 
-fn ip(words: &str) {
-    let status = Command::new("ip").args(words.split(' ')).status().unwrap();
-    assert!(status.success(), "ip {words}");
+fn ip(args: &str) {
+    let status = Command::new("ip").args(args.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {args}");
 }
 
-/// Asserts that what is tried in vain for a moment, longer on a busy host, tells `words`.
+/// Asserts that what is tried in vain for a moment, longer on a busy host, fails with `text` in the error.
 #[track_caller]
-fn assert_tells(words: &str, attempt: impl Fn(Duration) -> CoreError) {
+fn assert_error_contains(text: &str, attempt: impl Fn(Duration) -> CoreError) {
     let timeouts = [300, 3_000, 30_000].map(Duration::from_millis);
-    let mut told = timeouts.into_iter().map(|timeout| attempt(timeout).to_string());
-    let last = told.find(|told| told.contains(words));
-    assert!(last.is_some(), "no error told {words:?}");
+    let mut errors = timeouts.into_iter().map(|timeout| attempt(timeout).to_string());
+    let last = errors.find(|error| error.contains(text));
+    assert!(last.is_some(), "no error contains {text:?}");
 }
 
 fn shown(vm: &virshle_core::Vm) -> Vec<String> {
@@ -56,7 +56,7 @@ fn shown(vm: &virshle_core::Vm) -> Vec<String> {
 }
 
 #[test]
-fn a_lease_is_an_address_and_a_surer_one_than_what_follows_from_the_card() {
+fn a_lease_is_an_address_and_a_surer_one_than_what_follows_from_the_mac() {
     let lab = Lab::new(&config("unix:/nowhere"));
     let vm = lab.create("xs");
     let mac = vm.definition().nets[0].mac;
@@ -81,16 +81,16 @@ fn leased(vm: &virshle_core::Vm, server: &mut Command) -> String {
     ip(&format!("link set guest address {mac} up"));
     let mut server = server.spawn().unwrap();
     // It asks until the server is there.
-    let words = "busybox udhcpc -i guest -f -q -n -t 100 -T 1 -s /bin/true";
-    let client = Command::new("timeout").arg("120").args(words.split(' ')).output();
+    let line = "busybox udhcpc -i guest -f -q -n -t 100 -T 1 -s /bin/true";
+    let client = Command::new("timeout").arg("120").args(line.split(' ')).output();
     // Kea's answer comes from itself. Then it ends, whatever came of it.
     let shown = shown(vm);
     server.kill().unwrap();
     server.wait().unwrap();
-    let words = String::from_utf8_lossy(&client.unwrap().stderr).into_owned();
-    let (_, address) = words.split_once("lease of ").unwrap_or_else(|| panic!("{words}"));
+    let output = String::from_utf8_lossy(&client.unwrap().stderr).into_owned();
+    let (_, address) = output.split_once("lease of ").unwrap_or_else(|| panic!("{output}"));
     let expected = format!("{} dhcp", address.split_whitespace().next().unwrap_or_default());
-    assert_eq!(shown[0], expected, "{words}");
+    assert_eq!(shown[0], expected, "{output}");
     expected
 }
 
@@ -134,7 +134,7 @@ fn root_a_lease_of_a_real_kea_is_an_address() {
         let lab = Lab::new(&config_with_leases("unix:/nowhere", leases));
         let vm = lab.create("xs");
         let expected = leased(&vm, &mut kea(&lab));
-        // The journal is there without it, its socket is nobody's.
+        // The journal is there without it, its socket has no listener.
         assert_eq!(shown(&vm)[0] == expected, leases == "leases.csv", "{leases}");
     }
 }
@@ -156,7 +156,9 @@ fn a_guest_is_believed_but_not_followed() {
     assert!(!error.contains("192.0.2.9"), "{error}");
     // A lease for it makes it the machine's.
     fs::write(lab.path("leases"), format!("0 {mac} 192.0.2.9 * *\n")).unwrap();
-    assert_tells("192.0.2.9 (dhcp)", |timeout| vm.connect(port, timeout).unwrap_err().into());
+    assert_error_contains("192.0.2.9 (dhcp)", |timeout| {
+        vm.connect(port, timeout).unwrap_err().into()
+    });
 }
 
 #[test_on(Root)]
@@ -196,7 +198,9 @@ fn a_guest_is_reached_by_its_vsock_first() {
         "{text}"
     );
     // What answers, and is no ssh server.
-    assert_tells("no SSH server", |timeout| vm.wait(Awaited::Ssh, timeout).unwrap_err().into());
+    assert_error_contains("no SSH server", |timeout| {
+        vm.wait(Awaited::Ssh, timeout).unwrap_err().into()
+    });
     drop(guest);
 }
 
@@ -207,12 +211,12 @@ fn a_guest_that_is_slow_to_answer_is_there() {
     let vm = lab.create("xs");
     // It takes connections, and says nothing.
     let silent = std::os::unix::net::UnixListener::bind(vm.vsock()).unwrap();
-    assert_tells("vsock: the guest does not answer", |timeout| {
+    assert_error_contains("vsock: the guest does not answer", |timeout| {
         let error = CoreError::from(vm.connect(22, timeout).unwrap_err());
         assert!(matches!(error, CoreError::Guest(GuestError::Unreachable { .. })), "{error:?}");
         error
     });
-    // Nobody is told to wait for one that is off.
+    // A client is not kept waiting for one that is off.
     drop(silent);
     let error =
         CoreError::from(vm.connect_when_up(22, SOON, |_| panic!("nothing comes")).unwrap_err());
@@ -229,7 +233,7 @@ fn a_machine_that_is_removed_is_not_waited_for_any_longer() {
     }
     std::thread::scope(|scope| {
         let waiting = Awaited::ALL.map(|awaited| scope.spawn(move || vm.wait(awaited, SOON)));
-        // They hear of it wherever they are.
+        // They notice it wherever they are.
         vm.remove(Force::No).unwrap();
         for waiting in waiting {
             let error = CoreError::from(waiting.join().unwrap().unwrap_err());
@@ -239,7 +243,7 @@ fn a_machine_that_is_removed_is_not_waited_for_any_longer() {
 }
 
 #[test_on(Ch, Kvm)]
-fn ch_a_boot_is_heard_of() {
+fn ch_a_boot_is_noticed() {
     let lab = Lab::with_kernel(LEAST, &TestKernel::halt());
     let vm = lab.create("xs");
     std::thread::scope(|scope| {
@@ -248,14 +252,14 @@ fn ch_a_boot_is_heard_of() {
         waiting.join().unwrap().unwrap();
     });
     vm.wait(Awaited::Boot, Duration::ZERO).unwrap();
-    // A guest without a driver for its vsock doesn't answer, and that is told in time.
-    assert_tells("vsock: the guest does not answer", |timeout| {
+    // A guest without a driver for its vsock doesn't answer, and the error comes in time.
+    assert_error_contains("vsock: the guest does not answer", |timeout| {
         vm.wait(Awaited::Ssh, timeout).unwrap_err().into()
     });
 }
 
 #[test_on(Ovs, Ch, Kvm)]
-fn ovs_an_address_is_heard_of() {
+fn ovs_an_address_is_noticed() {
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
     let lab = Lab::new(&config(ovs.address().to_string().as_str()));
@@ -263,7 +267,9 @@ fn ovs_an_address_is_heard_of() {
     let vm = lab.create("xs");
     let mac = &vm.definition().nets[0].mac;
     vm.start(&patient()).unwrap();
-    assert_tells("DHCP lease", |timeout| vm.wait(Awaited::Address, timeout).unwrap_err().into());
+    assert_error_contains("DHCP lease", |timeout| {
+        vm.wait(Awaited::Address, timeout).unwrap_err().into()
+    });
     let wait = || vm.wait(Awaited::Address, SOON);
     ip("link set br0 up");
     // Threads begin in the namespace of the one that starts them.

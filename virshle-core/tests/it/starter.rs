@@ -70,22 +70,23 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
     let ovs = OpenVswitch::start();
     let lab = networked(&ovs, "tap");
     let vms = create(&lab, 5);
-    // A name that somebody else has in the database, without a device of that name.
+    let port = |index: usize| vms[index].definition().nets[0].port.as_str();
+    // A name that another owner has in the database, without a device of that name.
     ovs.vsctl(&[
         "--no-wait",
         "add-port",
         "br0",
-        "vm2-main",
+        port(1),
         "--",
         "set",
         "interface",
-        "vm2-main",
+        port(1),
         "type=patch",
         "options:peer=nowhere",
     ]);
     // And one that has a device of that name, too.
     let internal = "type=internal";
-    ovs.vsctl(&["add-port", "br0", "vm4-main", "--", "set", "interface", "vm4-main", internal]);
+    ovs.vsctl(&["add-port", "br0", port(3), "--", "set", "interface", port(3), internal]);
     let results = start_all(&vms, &patient());
     for (index, (vm, result)) in vms.iter().zip(results).enumerate() {
         match index {
@@ -98,7 +99,7 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
                 else {
                     panic!("{error:?}")
                 };
-                assert_eq!(port, "vm2-main");
+                assert_eq!(*port, vm.definition().nets[0].port);
                 assert_eq!(vm.state(), VmState::Stopped);
             }
             3 => {
@@ -119,7 +120,7 @@ fn ovs_one_that_fails_keeps_no_other_from_starting() {
         }
     }
     lab.assert_no_orphans();
-    assert_eq!(ports(&ovs), ["vm1-main", "vm2-main", "vm3-main", "vm4-main", "vm5-main"]);
+    assert_eq!(ports(&ovs), [0, 1, 2, 3, 4].map(port));
 }
 
 #[test_on(Ovs, Ch, Kvm)]

@@ -106,17 +106,18 @@ fn passt_that_was_lost_is_there_again_after_a_start_or_a_repair() {
     for by_start in [true, false] {
         passt_of(&vm).unwrap().end(Duration::from_secs(60)).unwrap();
         let check = lab.node.check().unwrap();
-        let shown: Vec<String> = check.lost.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, [format!("user network main of machine {}", vm.name())]);
+        let shown: Vec<String> = check.disconnected.iter().map(ToString::to_string).collect();
+        let lapse = format!("machine {}: no passt serves the user network main", vm.name());
+        assert_eq!(shown, [lapse]);
         assert!(check.orphans.is_empty(), "{:?}", check.orphans);
         if by_start {
-            assert_eq!(vm.start(&patient()).unwrap(), Change::Done);
+            assert_eq!(vm.start(&patient()).unwrap(), Change::Reconnected);
         } else {
-            let restored = lab.node.heal(check.lost);
+            let restored = lab.node.reconnect(check.disconnected);
             assert!(restored.iter().all(|(_, result)| result.is_ok()), "{restored:?}");
         }
         assert!(passt_of(&vm).is_some());
-        assert!(lab.node.check().unwrap().lost.is_empty());
+        assert!(lab.node.check().unwrap().disconnected.is_empty());
     }
     // The same VMM all the while.
     assert_eq!(vm.info().pid, pid);

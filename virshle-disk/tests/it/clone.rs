@@ -87,7 +87,7 @@ fn reflink_that_cannot_be_is_an_error_or_a_sparse_copy_as_asked() {
 
 /// Regression: the hint was to keep both on one btrfs, where they were.
 #[test_on(Reflink)]
-fn reflink_between_files_with_and_without_copy_on_write_is_said_to_be_that() {
+fn reflink_between_files_with_and_without_copy_on_write_has_an_error_of_its_own() {
     let filesystem = LoopFilesystem::btrfs(256 * MIB).unwrap();
     let at = |name: &str| filesystem.path().join(name);
     let exempt = |directory: &Path| {
@@ -157,7 +157,7 @@ fn reflink_less_a_full_disk_leaves_nothing() {
 }
 
 #[test]
-fn an_image_that_changes_while_it_is_copied_is_told() {
+fn an_image_that_changes_while_it_is_copied_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("image.raw");
     fs::write(&source, vec![7; 32 << 20]).unwrap();

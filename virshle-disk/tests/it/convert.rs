@@ -1,4 +1,6 @@
 //! Images created by qemu-img, of every kind it makes, against what qemu-img makes of them.
+//!
+//! Longer than other files: every kind shares one bench of images.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -55,10 +57,10 @@ impl Bench {
     }
 
     /// Makes `name` of `raw` with `options` of qemu-img.
-    fn qcow2(&self, name: &str, options: &str, words: &[&str]) -> PathBuf {
+    fn qcow2(&self, name: &str, options: &str, args: &[&str]) -> PathBuf {
         let (raw, path) = (self.text("raw"), self.text(name));
         let mut all = vec!["convert", "-f", "raw", "-O", "qcow2", "-o", options];
-        all.extend(words);
+        all.extend(args);
         all.extend([raw.as_str(), path.as_str()]);
         qemu_img(&all);
         self.path(name)
@@ -92,10 +94,10 @@ impl Bench {
 }
 
 #[test_on(QemuImg)]
-fn every_qcow2_of_qemu_img_becomes_the_raw_image_that_qemu_img_makes_of_it() {
+fn every_qcow2_of_qemu_img_converts_as_qemu_img_does() {
     let bench = Bench::new();
     bench.raw("raw");
-    for (options, words) in [
+    for (options, args) in [
         ("compat=0.10", &[][..]),
         ("compat=1.1", &[]),
         ("compat=1.1,cluster_size=512", &[]),
@@ -116,7 +118,7 @@ fn every_qcow2_of_qemu_img_becomes_the_raw_image_that_qemu_img_makes_of_it() {
         ("compat=1.1", &["-S", "0"]),
         ("compat=1.1", &["-c", "-S", "0"]),
     ] {
-        let source = bench.qcow2("source", options, words);
+        let source = bench.qcow2("source", options, args);
         bench.assert_as_qemu_img_does(&source, BackingFile::Refuse);
         let kept = bench.path("kept");
         let image = ConvertRequest::new(&source, &kept).format(Format::Qcow2).run().unwrap();
@@ -135,8 +137,8 @@ fn a_qcow2_on_another_is_refused_or_becomes_whole() {
     let io = |name: &str, commands: &[&str]| {
         let mut command = Command::new("qemu-io");
         command.args(["-f", "qcow2"]);
-        for words in commands {
-            command.args(["-c", words]);
+        for args in commands {
+            command.args(["-c", args]);
         }
         let output = command.arg(bench.path(name)).output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -225,9 +227,9 @@ fn a_qcow2_on_another_is_refused_or_becomes_whole() {
 #[test_on(QemuImg)]
 fn what_cannot_be_read_right_is_refused_with_the_reason() {
     let bench = Bench::new();
-    let create = |name: &str, words: &[&str]| {
+    let create = |name: &str, args: &[&str]| {
         let path = bench.text(name);
-        qemu_img(&[&["create", "-q", "-f", "qcow2"], words, &[&path, "8M"]].concat());
+        qemu_img(&[&["create", "-q", "-f", "qcow2"], args, &[&path, "8M"]].concat());
     };
     let secret = ["--object", "secret,id=s,data=abc", "-o"];
     create(
@@ -269,8 +271,8 @@ fn what_cannot_be_read_right_is_refused_with_the_reason() {
 fn a_qcow2_that_was_cut_short_is_broken_and_leaves_nothing() {
     let bench = Bench::new();
     bench.raw("raw");
-    for words in [&[][..], &["-c"]] {
-        let source = bench.qcow2("source", "compat=1.1", words);
+    for args in [&[][..], &["-c"]] {
+        let source = bench.qcow2("source", "compat=1.1", args);
         let length = source.metadata().unwrap().len();
         for part in [2, 3, 10] {
             let file = File::options().write(true).open(&source).unwrap();
@@ -288,12 +290,12 @@ fn a_qcow2_that_was_cut_short_is_broken_and_leaves_nothing() {
 }
 
 #[test_on(QemuImg)]
-fn no_table_of_a_hostile_qcow2_makes_it_panic_or_endless() {
+fn no_table_of_a_hostile_qcow2_causes_a_panic_or_a_loop() {
     let bench = Bench::new();
     let file = File::create(bench.path("raw")).unwrap();
     file.write_all_at(&[7; 200_000], 100_000).unwrap();
-    for words in [&[][..], &["-c"]] {
-        let source = bench.qcow2("source", "compat=1.1,cluster_size=4k", words);
+    for args in [&[][..], &["-c"]] {
+        let source = bench.qcow2("source", "compat=1.1,cluster_size=4k", args);
         let good = fs::read(&source).unwrap();
         let mut seed = 3_u64;
         for _ in 0..400 {
@@ -314,8 +316,8 @@ fn no_table_of_a_hostile_qcow2_makes_it_panic_or_endless() {
     bench.assert_nothing_but(&["raw", "source"]);
 }
 
-fn packed(program: &str, words: &[&str], path: &Path) -> Vec<u8> {
-    let output = Command::new(program).args(words).arg("-c").arg(path).output().unwrap();
+fn packed(program: &str, args: &[&str], path: &Path) -> Vec<u8> {
+    let output = Command::new(program).args(args).arg("-c").arg(path).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     output.stdout
 }
@@ -326,7 +328,7 @@ fn compressed_images_are_unpacked_whatever_they_are_called() {
     let raw = bench.raw("raw");
     let bytes = fs::read(&raw).unwrap();
     let qcow2 = bench.qcow2("qcow2", "compat=1.1", &[]);
-    for (program, words, compression) in [
+    for (program, args, compression) in [
         ("gzip", &[][..], Compression::Gzip),
         ("xz", &["-1"], Compression::Xz),
         ("xz", &["-1", "--check=none", "--block-size=1MiB"], Compression::Xz),
@@ -336,7 +338,7 @@ fn compressed_images_are_unpacked_whatever_they_are_called() {
         ("pzstd", &["-q", "-p", "4"], Compression::Zstd),
     ] {
         let source = bench.path("image.vmdk");
-        fs::write(&source, packed(program, words, &raw)).unwrap();
+        fs::write(&source, packed(program, args, &raw)).unwrap();
         let head = &fs::read(&source).unwrap()[..64];
         assert_eq!(Compression::of(head), Some(compression));
         let mut last = None;
@@ -347,15 +349,15 @@ fn compressed_images_are_unpacked_whatever_they_are_called() {
             .run()
             .unwrap();
         assert_eq!(last.map(|last| last.done_bytes), Some(source.metadata().unwrap().len()));
-        assert!(fs::read(bench.path("ours")).unwrap() == bytes, "{program} {words:?}");
+        assert!(fs::read(bench.path("ours")).unwrap() == bytes, "{program} {args:?}");
         assert!(image.allocated_bytes < 6 * MIB, "{image:?}");
         let mode = bench.path("ours").metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o444);
         fs::remove_file(bench.path("ours")).unwrap();
 
-        fs::write(&source, packed(program, words, &qcow2)).unwrap();
+        fs::write(&source, packed(program, args, &qcow2)).unwrap();
         ConvertRequest::new(&source, &bench.path("ours")).format(Format::Raw).run().unwrap();
-        assert!(fs::read(bench.path("ours")).unwrap() == bytes, "{program} {words:?}");
+        assert!(fs::read(bench.path("ours")).unwrap() == bytes, "{program} {args:?}");
         fs::remove_file(bench.path("ours")).unwrap();
         ConvertRequest::new(&source, &bench.path("ours")).run().unwrap();
         assert!(fs::read(bench.path("ours")).unwrap() == fs::read(&qcow2).unwrap());
@@ -382,7 +384,7 @@ fn what_is_no_image_is_refused_also_if_it_is_compressed() {
     fs::write(&source, packed).unwrap();
     let error = ConvertRequest::new(&source, &ours).run().unwrap_err();
     assert!(error.to_string().contains("a VHDX"), "{error}");
-    fs::write(&source, b"just some words, of a raw image for all that is known").unwrap();
+    fs::write(&source, b"just some text, of a raw image for all that is known").unwrap();
     let error = ConvertRequest::new(&source, &ours).format(Format::Qcow2).run().unwrap_err();
     assert!(matches!(error, DiskError::OtherFormat { .. }), "{error:?}");
     let error = ConvertRequest::new(bench.directory.path(), &ours).run().unwrap_err();
@@ -396,12 +398,12 @@ fn what_is_no_image_is_refused_also_if_it_is_compressed() {
 
 /// Regression: what was not recognised was imported as a raw disk of compressed bytes.
 #[test_on(Packers)]
-fn what_another_packer_made_is_refused_with_the_program_that_unpacks_it() {
+fn other_compressions_are_refused_with_the_program_that_unpacks_them() {
     let bench = Bench::new();
     let (raw, source, ours) = (bench.raw("raw"), bench.path("source"), bench.path("ours"));
     let archive = bench.path("disk.zip");
     let mut tried = 0;
-    for (program, words, name) in [
+    for (program, args, name) in [
         ("xz", &["--format=lzma", "-0"][..], "lzma"),
         ("xz", &["--format=lzma", "-9", "--lzma1=dict=96KiB"], "lzma"),
         ("lz4", &["-q"], "lz4"),
@@ -415,19 +417,19 @@ fn what_another_packer_made_is_refused_with_the_program_that_unpacks_it() {
             continue;
         }
         tried += 1;
-        fs::write(&source, packed(program, words, &raw)).unwrap();
+        fs::write(&source, packed(program, args, &raw)).unwrap();
         for error in [
             inspect(&source).unwrap_err(),
             ConvertRequest::new(&source, &ours).run().unwrap_err(),
             virshle_disk::CloneRequest::new(&source, &ours).run().unwrap_err(),
         ] {
-            assert!(error.to_string().contains(name), "{program} {words:?}: {error}");
+            assert!(error.to_string().contains(name), "{program} {args:?}: {error}");
             assert!(error.hint().unwrap().contains("unpack it first"), "{error:?}");
         }
         // Twice packed is not unpacked once.
         fs::write(&archive, packed("gzip", &[], &source)).unwrap();
         let error = ConvertRequest::new(&archive, &ours).run().unwrap_err();
-        assert!(error.to_string().contains(name), "{program} {words:?}: {error}");
+        assert!(error.to_string().contains(name), "{program} {args:?}: {error}");
     }
     assert!(tried >= 2, "xz is here");
     bench.assert_nothing_but(&["raw", "source", "disk.zip"]);
@@ -435,16 +437,16 @@ fn what_another_packer_made_is_refused_with_the_program_that_unpacks_it() {
 
 /// Regression: the hint was to fetch it again, which would have failed again.
 #[test_on(Packers)]
-fn what_takes_too_much_memory_is_whole_and_said_to_be() {
+fn what_takes_too_much_memory_is_reported_as_that() {
     let bench = Bench::new();
     let source = bench.path("source");
     // Its window is as large as its content, and that is known before it is read.
     File::create(bench.path("raw")).unwrap().set_len(300 * MIB).unwrap();
-    for (program, words, remedy) in [
+    for (program, args, remedy) in [
         ("zstd", &["-q", "--long=31"][..], "zstd -d --long=31"),
         ("xz", &["-0", "--lzma2=preset=0,dict=1536MiB", "-M", "max"], "xz -d"),
     ] {
-        fs::write(&source, packed(program, words, &bench.path("raw"))).unwrap();
+        fs::write(&source, packed(program, args, &bench.path("raw"))).unwrap();
         let error = ConvertRequest::new(&source, &bench.path("ours")).run().unwrap_err();
         assert!(matches!(error, DiskError::Unpack { .. }), "{error:?}");
         assert!(error.hint().unwrap().contains(remedy), "{error:?}");

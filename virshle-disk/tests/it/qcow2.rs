@@ -6,16 +6,16 @@ use std::process::Command;
 
 use serde_json::Value;
 use virshle_disk::{
-    CloneMethod, CloneMode, CloneRequest, ConvertRequest, DiskError, Format, grow,
+    BackingFile, CloneMethod, CloneMode, CloneRequest, ConvertRequest, DiskError, Format, grow,
     has_compressed_clusters, inspect,
 };
 use virshle_testkit_macros::test_on;
 
-pub(crate) fn qemu_img(words: &[&str]) -> String {
-    let output = Command::new("qemu-img").args(words).output().unwrap();
+pub(crate) fn qemu_img(args: &[&str]) -> String {
+    let output = Command::new("qemu-img").args(args).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "qemu-img {words:?}: {text}{errors}");
+    assert!(output.status.success(), "qemu-img {args:?}: {text}{errors}");
     text
 }
 
@@ -119,8 +119,17 @@ fn what_cannot_be_copied_is_refused_with_the_command_that_helps() {
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
     qemu_img(&["create", "-q", "-f", "qcow2", &text("base"), "1M"]);
     qemu_img(&["create", "-q", "-f", "qcow2", "-b", &text("base"), "-F", "qcow2", &text("top")]);
-    let error = CloneRequest::new(&at("top"), &at("disk")).run().unwrap_err();
-    assert!(error.hint().unwrap().contains("qemu-img convert"), "{error:?}");
+    for mode in CloneMode::ALL {
+        let error = CloneRequest::new(&at("top"), &at("disk")).mode(mode).run().unwrap_err();
+        assert!(matches!(error, DiskError::HasBackingFile { .. }), "{error:?}");
+        // What its header names is not to be opened, in whatever way.
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("qemu-img convert") && !hint.contains("overlay"), "{hint}");
+    }
+    let request = CloneRequest::new(&at("top"), &at("disk")).mode(CloneMode::Overlay);
+    let disk = request.backing_file(BackingFile::Follow).run().unwrap();
+    assert_eq!(disk.backing_files, [at("top"), at("base")]);
+    fs::remove_file(at("disk")).unwrap();
     for (format, name) in [
         ("vmdk", "a VMDK"),
         ("vpc", "a VHD"),
@@ -166,7 +175,7 @@ fn what_cloud_hypervisor_cannot_open_is_refused_at_every_door() {
     }
     // An overlay of an image whose own backing file is such.
     let request = CloneRequest::new(&at("top"), &at("disk")).mode(CloneMode::Overlay);
-    refused(request.run().unwrap_err());
+    refused(request.backing_file(BackingFile::Follow).run().unwrap_err());
     // The hint leads to one that can be used.
     qemu_img(&["convert", "-O", "qcow2", &text("base"), &text("converted")]);
     CloneRequest::new(&at("converted"), &at("disk")).run().unwrap();
@@ -179,16 +188,16 @@ fn compressed_clusters_are_found_and_kept_when_a_disk_is_grown() {
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
     fs::write(at("raw"), b"all work and no play ".repeat(200_000)).unwrap();
     assert!(!has_compressed_clusters(&at("raw")).unwrap());
-    for (words, is_compressed) in [
+    for (args, is_compressed) in [
         (&["-o", "compat=1.1"][..], false),
         (&["-c"], true),
         (&["-c", "-o", "compression_type=zstd"], true),
     ] {
-        let arguments = [&["convert", "-O", "qcow2"], words, &[&text("raw"), &text("image")]];
+        let arguments = [&["convert", "-O", "qcow2"], args, &[&text("raw"), &text("image")]];
         qemu_img(&arguments.concat());
         CloneRequest::new(&at("image"), &at("disk")).size_bytes(1 << 30).run().unwrap();
         for name in ["image", "disk"] {
-            assert_eq!(has_compressed_clusters(&at(name)).unwrap(), is_compressed, "{words:?}");
+            assert_eq!(has_compressed_clusters(&at(name)).unwrap(), is_compressed, "{args:?}");
         }
         // An overlay has none of its own.
         let request = CloneRequest::new(&at("image"), &at("top")).mode(CloneMode::Overlay);

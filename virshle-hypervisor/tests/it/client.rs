@@ -45,7 +45,7 @@ fn half_an_answer_is_a_broken_connection() {
 }
 
 #[test]
-fn silence_ends_at_the_deadline_and_says_what_was_awaited() {
+fn silence_ends_at_the_deadline_and_names_what_was_awaited() {
     let before = Instant::now();
     let error = ask(FakeAnswer::Silence, Duration::from_millis(100));
     assert!(before.elapsed() < IN_TIME);
@@ -104,7 +104,7 @@ fn a_refusal_carries_status_and_causes() {
 }
 
 #[test]
-fn a_client_goes_on_after_a_call_that_failed() {
+fn a_client_works_after_a_call_that_failed() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("ch.sock");
     let answers = [
@@ -145,7 +145,7 @@ fn descriptors_travel_with_their_request() {
 }
 
 #[test]
-fn an_absent_server_is_told_from_a_silent_one() {
+fn an_absent_server_is_no_timeout() {
     let error = Client::connect(Path::new("/nowhere/ch.sock"), SOON).unwrap_err();
     assert!(error.nobody_listens());
     assert_eq!(error.to_string(), "cannot connect to the API socket /nowhere/ch.sock");
@@ -200,7 +200,7 @@ fn ch_every_endpoint_is_known_to_the_server() {
         };
         assert_eq!(what, name);
         let causes: Vec<_> = causes.iter().flat_map(|cause| cause.messages()).collect();
-        // A path that it doesn't know, and a body that it can't read, are answered by one word.
+        // A path that it doesn't know, and a body that it can't read, are answered by one line.
         assert!(status != 400 && causes.len() > 1, "{name}: {status} {causes:?}");
     }
     client.delete().unwrap();
@@ -213,7 +213,7 @@ fn ch_every_endpoint_is_known_to_the_server() {
 }
 
 #[test_on(Ch, Kvm)]
-fn ch_create_checks_nothing_and_boot_tells_why() {
+fn ch_create_checks_nothing_and_boot_reports_why() {
     let machine = Machine::start();
     let client = machine.client();
     let mut config = machine.config(&virshle_testkit::TestKernel::halt());

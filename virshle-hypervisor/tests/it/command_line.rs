@@ -59,7 +59,7 @@ fn both(machine: &Machine, config: &VmConfig) -> (VmConfig, VmConfig) {
 }
 
 #[test_on(Ch, Kvm, Root)]
-fn kvm_the_command_line_makes_the_same_machine() {
+fn kvm_the_command_line_starts_the_same_machine() {
     let machine = Machine::start();
     let disk = machine.path("odd, [name]");
     std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();

@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-use virshle_hypervisor::{ConsoleConfig, EventReader, ExitReason, read_events};
+use virshle_hypervisor::{ConsoleConfig, EventReader, ExitReason, Verbosity, read_events};
 use virshle_testkit::TestKernel;
 use virshle_testkit_macros::test_on;
 
-use crate::machine::{Machine, SOON};
+use crate::machine::{Machine, SOON, launch};
 
 #[test_on(Ch, Kvm)]
 fn ch_an_end_by_api_or_signal_is_the_hosts() {
@@ -21,12 +21,15 @@ fn ch_an_end_by_api_or_signal_is_the_hosts() {
 }
 
 #[test_on(Ch, Kvm)]
-fn kvm_a_guest_that_powers_off_is_told_from_one_that_is_cut_off() {
+fn kvm_a_guest_that_powers_off_differs_from_one_that_is_cut_off() {
     let machine = Machine::start();
     machine.boot(&machine.config(&TestKernel::power_off()));
     assert_eq!(machine.exit_reason(), ExitReason::GuestPowerOff);
 
-    let machine = Machine::start();
+    // At the level at which the log tells.
+    let directory = tempfile::tempdir().unwrap();
+    let vmm = launch(directory.path()).verbosity(Verbosity::Info).spawn().unwrap();
+    let machine = Machine { directory, vmm };
     machine.boot(&machine.config(&TestKernel::halt()));
     assert!(machine.vmm.terminate(SOON).unwrap());
     assert_eq!(machine.exit_reason(), ExitReason::HostShutdown);
@@ -53,7 +56,7 @@ fn kvm_the_power_button_ends_in_a_power_off_by_the_guest() {
 }
 
 #[test_on(Ch, Kvm)]
-fn kvm_a_guest_that_reboots_stays_in_its_process_and_events_tell() {
+fn kvm_a_guest_that_reboots_stays_in_its_process_and_is_in_the_events() {
     let machine = Machine::start();
     let serial = machine.path("serial.sock");
     let config = machine.config(&TestKernel::obeys()).serial(ConsoleConfig::socket(&serial));
@@ -89,10 +92,10 @@ fn kvm_a_guest_that_reboots_stays_in_its_process_and_events_tell() {
     assert!(all.is_sorted_by_key(|event| event.timestamp));
 }
 
-fn wait_for(stream: &mut UnixStream, words: &[u8]) {
+fn wait_for(stream: &mut UnixStream, expected: &[u8]) {
     use std::io::Read;
     let mut seen = Vec::new();
-    while !seen.ends_with(words) {
+    while !seen.ends_with(expected) {
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         seen.push(byte[0]);

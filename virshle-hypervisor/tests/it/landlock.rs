@@ -83,7 +83,7 @@ fn kvm_a_confined_machine_needs_a_rule_for_its_backing_file() {
 }
 
 #[test_on(Ch, Kvm, Root)]
-fn kvm_a_confined_machine_reads_its_named_tap_and_makes_its_vhost_user_socket() {
+fn kvm_a_confined_machine_reads_its_named_tap_and_creates_its_vhost_user_socket() {
     if !landlock_available() {
         return;
     }

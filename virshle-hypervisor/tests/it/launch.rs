@@ -22,7 +22,7 @@ fn fails(directory: &Path, program: &Path) -> HypervisorError {
 }
 
 #[test]
-fn a_program_that_isnt_there_is_told() {
+fn a_program_that_isnt_there_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let error = fails(directory.path(), Path::new("/nowhere/cloud-hypervisor"));
     assert_eq!(error.to_string(), "cannot run /nowhere/cloud-hypervisor");
@@ -32,7 +32,7 @@ fn a_program_that_isnt_there_is_told() {
 }
 
 #[test]
-fn a_program_that_isnt_executable_is_told() {
+fn a_program_that_isnt_executable_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("cloud-hypervisor");
     std::fs::write(&program, "text").unwrap();
@@ -41,7 +41,7 @@ fn a_program_that_isnt_executable_is_told() {
 }
 
 #[test]
-fn a_program_that_dies_leaves_its_last_words() {
+fn a_program_that_dies_leaves_its_log_tail() {
     let directory = tempfile::tempdir().unwrap();
     let program = FakeProgram::dies("Error: no /dev/kvm here", 3).write(directory.path()).unwrap();
     let error = fails(directory.path(), &program);
@@ -54,7 +54,7 @@ fn a_program_that_dies_leaves_its_last_words() {
 
 /// Regression: its usage text was all that was reported (8000759).
 #[test]
-fn a_program_too_old_to_know_its_arguments_is_told_to_be() {
+fn a_program_too_old_to_know_its_arguments_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let script = "[ \"$1\" != --version ] || echo 'cloud-hypervisor v30.0'\n\
                   [ \"$1\" = --version ] || exit 2";
@@ -65,7 +65,7 @@ fn a_program_too_old_to_know_its_arguments_is_told_to_be() {
 }
 
 #[test]
-fn a_program_that_is_killed_is_told_from_one_that_ends() {
+fn a_program_that_is_killed_differs_from_one_that_ends() {
     let directory = tempfile::tempdir().unwrap();
     let program = FakeProgram::script("kill -SYS $$").write(directory.path()).unwrap();
     let HypervisorError::Died { status, .. } = fails(directory.path(), &program) else { panic!() };
@@ -105,7 +105,7 @@ fn what_isnt_a_socket_stays_where_it_is() {
 }
 
 #[test]
-fn a_log_that_cant_be_made_leaves_no_socket() {
+fn a_log_that_cant_be_created_leaves_no_socket() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("ch.sock");
     let log = directory.path().join("absent/ch.log");
@@ -115,7 +115,7 @@ fn a_log_that_cant_be_made_leaves_no_socket() {
 }
 
 #[test]
-fn a_socket_that_somebody_listens_at_stays() {
+fn a_socket_with_a_listener_stays() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ch.sock");
     let _listener = UnixListener::bind(&path).unwrap();
@@ -126,7 +126,7 @@ fn a_socket_that_somebody_listens_at_stays() {
 }
 
 #[test]
-fn a_path_too_long_for_a_socket_is_told() {
+fn a_path_too_long_for_a_socket_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x".repeat(110));
     let error = Launch::new(Path::new("true"), &path).spawn().unwrap_err();
@@ -135,7 +135,7 @@ fn a_path_too_long_for_a_socket_is_told() {
 }
 
 #[test_on(Ch, Kvm)]
-fn ch_wrong_arguments_are_told_in_cloud_hypervisors_words() {
+fn ch_invalid_arguments_are_reported_with_cloud_hypervisors_message() {
     let directory = tempfile::tempdir().unwrap();
     let error = launch(directory.path()).argument("--nonsense").spawn().unwrap_err();
     let HypervisorError::Died { status, .. } = &error else { panic!("{error:?}") };
@@ -151,7 +151,8 @@ fn ch_a_stale_socket_and_old_logs_dont_hinder() {
     drop(UnixListener::bind(&socket).unwrap());
     std::fs::write(directory.path().join("ch.log"), "the run before").unwrap();
     std::fs::write(directory.path().join("events.json"), "its events").unwrap();
-    let vmm = launch(directory.path()).spawn().unwrap();
+    let info = virshle_hypervisor::Verbosity::Info;
+    let vmm = launch(directory.path()).verbosity(info).spawn().unwrap();
     let machine = Machine { directory, vmm };
     assert_eq!(std::fs::read(machine.path("ch.log.1")).unwrap(), b"the run before");
     assert_eq!(std::fs::read(machine.path("events.json.1")).unwrap(), b"its events");
@@ -236,4 +237,27 @@ fn ch_the_kernel_shows_the_process_and_not_its_starter_as_the_server() {
     let ping = Client::connect(machine.vmm.api_socket(), SOON).unwrap().ping().unwrap();
     assert_eq!(ping.pid, Some(machine.vmm.pid().into()));
     assert_ne!(machine.vmm.pid(), std::process::id());
+}
+
+/// What stays in cloud-hypervisor's place would be taken for another program by every later command.
+#[test_on(Ch)]
+fn ch_a_wrapper_that_stays_is_refused_and_ended_with_what_it_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let real = program();
+    let quoted = real.display();
+    let staying = FakeProgram::script(&format!("\"{quoted}\" \"$@\"")).write(directory.path());
+    let staying = staying.unwrap();
+    let error = fails(directory.path(), &staying);
+    assert!(matches!(error, HypervisorError::Wrapped { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("exec cloud-hypervisor"), "{error}");
+    let all_ended =
+        || Vmm::all_under(directory.path()).unwrap().iter().all(|vmm| vmm.wait_exit(SOON));
+    assert!(all_ended());
+    // One that becomes it is fine.
+    let exec = FakeProgram::script(&format!("exec \"{quoted}\" \"$@\""));
+    let exec = exec.write(directory.path()).unwrap();
+    let socket = directory.path().join("ch.sock");
+    let vmm = Launch::new(&exec, &socket).start_timeout(SOON).spawn().unwrap();
+    let vmm = vmm.kill_on_drop();
+    assert_eq!(Vmm::find(&socket, &exec).unwrap().unwrap().pid(), vmm.pid());
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+mod cage;
 mod client;
 mod command_line;
 mod exit;

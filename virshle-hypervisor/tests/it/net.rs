@@ -63,7 +63,7 @@ fn kvm_a_boot_without_its_vhost_user_peer_ends_at_the_deadline() {
     assert!(error.hint().unwrap().contains("vhost-user"), "{error:?}");
     assert!(before.elapsed() < IN_TIME);
     assert!(socket.exists());
-    // Neither a ping nor SIGTERM is heard.
+    // Neither a ping nor SIGTERM is answered.
     assert!(machine.vmm.client(Duration::from_millis(100)).ping().unwrap_err().timed_out());
     assert!(!machine.vmm.terminate(Duration::from_millis(100)).unwrap());
     machine.vmm.kill().unwrap();

@@ -76,7 +76,7 @@ fn kvm_a_halted_guest_takes_no_time_from_the_host() {
 }
 
 #[test_on(Ch, Kvm)]
-fn kvm_a_disk_in_use_elsewhere_is_told() {
+fn kvm_a_disk_in_use_elsewhere_is_reported() {
     let first = Machine::start();
     let disk = first.path("disk");
     std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();

@@ -83,3 +83,75 @@ fn users_passwords_and_names_are_decoded_as_curl_does() {
     let error = lab.import(&url(&server.url("/disk%20image.raw"))).unwrap_err();
     assert!(error.to_string().contains("\"disk image.raw\""), "{error}");
 }
+
+/// Regression: a file of this host was read twice, and its owner could write to it in between.
+#[test]
+fn what_was_compared_is_what_is_kept() {
+    let lab = Lab::new();
+    let bytes = noise(3 * MIB);
+    for (request, file) in [("raw", "a.raw"), ("as a link", "link.raw")] {
+        let path = lab.path("a.raw");
+        fs::write(&path, &bytes).unwrap();
+        drop(std::os::unix::fs::symlink("a.raw", lab.path("link.raw")));
+        let expected = Expected::Checksum(sha256(&bytes).parse().unwrap());
+        let import = crate::lab::file(&lab.path(file)).name(name("a")).expected(expected);
+        let mut reports = 0;
+        // After the first piece was read, its owner changes it.
+        let image = lab
+            .cache
+            .import(&import, &mut |_| {
+                reports += 1;
+                let file = fs::File::options().write(true).open(&path).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&file, b"EVIL", 0).unwrap();
+            })
+            .unwrap();
+        assert!(reports > 1, "{request}");
+        assert!(fs::read(&path).unwrap().starts_with(b"EVIL"));
+        assert!(fs::read(&image.path).unwrap() == bytes, "{request}");
+        assert_eq!((image.sha256, image.verified), (Some(sha256(&bytes)), Some(true)));
+        assert_eq!(lab.entries(), [".record-a.toml", "a"]);
+        lab.remove("a").unwrap();
+        // What is there now is another file.
+        let error = lab.import(&import).unwrap_err();
+        assert!(matches!(error, ImageError::Checksum { .. }), "{error:?}");
+        assert_eq!(lab.entries(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_no_one_compared_is_not_verified() {
+    let lab = Lab::new();
+    let server = WebServer::start().unwrap();
+    let bytes = noise(MIB);
+    server.put("/a.raw", WebFile::new(&bytes[..]));
+    server.put("/SUMS", WebFile::new(format!("{}  a.raw\n", sha256(&bytes))));
+    fs::write(lab.path("SUMS"), format!("{}  a.raw\n", sha256(&bytes))).unwrap();
+    let listed = |list: &str| Some(Expected::Listed(list.parse().unwrap()));
+    for (expected, verified) in [
+        (None, false),
+        // Who can change the image can change the list.
+        (listed(&server.url("/SUMS")), false),
+        (listed(lab.path("SUMS").to_str().unwrap()), true),
+        (Some(Expected::Checksum(sha256(&bytes).parse().unwrap())), true),
+    ] {
+        let mut request = url(&server.url("/a.raw"));
+        if let Some(expected) = expected {
+            request = request.expected(expected);
+        }
+        assert_eq!((request.is_verified(), request.is_open_to_change()), (verified, !verified));
+        assert_eq!(lab.import(&request).unwrap().verified, Some(verified));
+        let listed = lab.cache.list(&[]).unwrap().images.remove(0);
+        assert_eq!(listed.verified, Some(verified));
+        lab.remove("a").unwrap();
+    }
+    // The record of an earlier version doesn't say.
+    lab.import(&url(&server.url("/a.raw"))).unwrap();
+    let record = lab.cache.directory().join(".record-a.toml");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("verified = false\n", "")).unwrap();
+    let image = lab.cache.info(&name("a"), &[]).unwrap();
+    assert_eq!((image.verified, image.sha256), (None, Some(sha256(&bytes))));
+    // Nor does a file that someone put there.
+    fs::copy(lab.path("image.raw"), lab.cache.path(&name("own"))).unwrap();
+    assert_eq!(lab.cache.info(&name("own"), &[]).unwrap().verified, None);
+}

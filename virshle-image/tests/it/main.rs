@@ -6,3 +6,4 @@ mod download;
 mod import;
 mod lab;
 mod remove;
+mod room;

@@ -87,6 +87,7 @@ mod tests {
         assert_eq!("tcp:host".parse::<Address>().unwrap().to_string(), "tcp:host:6640");
     }
 
+    /// Regression: a host with a bracket was accepted, and its displayed form was not (29dbd42).
     #[test]
     fn refuses_what_it_can_not_reach() {
         for text in [

@@ -40,5 +40,6 @@ pub use monitor::{MonitorRequest, RowChange, Update};
 pub use operation::{Condition, Function, Mutation, Mutator, Operation, Until};
 pub use outcome::Outcome;
 pub use stream::Peer;
+pub(crate) use stream::Stream;
 pub use uuid::Uuid;
 pub use value::{Atom, Row, Value};

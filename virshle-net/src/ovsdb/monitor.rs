@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_three_kinds_of_change_are_told_apart() {
+    fn the_three_kinds_of_change_are_distinguished() {
         let uuid = |n: u8| format!("550e8400-e29b-41d4-a716-44665544000{n}");
         let json = json!(["mine", {"T": {
             uuid(1): {"new": {"a": 1}},

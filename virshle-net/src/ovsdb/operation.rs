@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_insert_is_written_as_the_rfc_says() {
+    fn an_insert_is_written_as_in_the_rfc() {
         let row = Row::from([("name".into(), Value::from("p0"))]);
         let operation = Operation::insert("Port", &row).named("port");
         assert_eq!(
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mutation_is_written_as_the_rfc_says() {
+    fn a_mutation_is_written_as_in_the_rfc() {
         let operation = Operation::mutate(
             "Bridge",
             &[Condition::name("br0")],

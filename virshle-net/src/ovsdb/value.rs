@@ -159,7 +159,7 @@ impl Value {
         }
     }
 
-    /// Reads a value; the error says what it found instead.
+    /// Reads a value; the error names what it found instead.
     pub(crate) fn from_json(json: Json) -> Result<Self, String> {
         let Json::Array(parts) = json else { return Atom::from_json(json).map(Self::Atom) };
         match <[Json; 2]>::try_from(parts) {

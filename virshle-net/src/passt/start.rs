@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fstat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -76,7 +76,7 @@ impl StartingPasst {
         let found = Passt::find(request.pid_file(), request.socket());
         match found.filter(|_| finished.status.success()) {
             Some(passt) => {
-                if let Err(source) = make_private(request.socket()) {
+                if let Err(source) = make_private(request.socket(), request.run_as) {
                     clear(&request);
                     return Err(failed(source));
                 }
@@ -110,12 +110,23 @@ impl Drop for StartingPasst {
     }
 }
 
-/// Takes the access of others from its socket, whatever the umask said when it was bound.
-fn make_private(socket: &Path) -> io::Result<()> {
+/// Gives its socket to the user it runs as, and takes the access of others from it, whatever the umask
+/// said when it was bound.
+fn make_private(socket: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     // Not by its name, which may be a link by now.
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let place = rustix::fs::open(socket, flags, Mode::empty())?;
+    if FileType::from_raw_mode(fstat(&place)?.st_mode) != FileType::Socket {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "its socket is something else by now",
+        ));
+    }
     let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+    if let Some((uid, gid)) = owner {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        chownat(&place, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+    }
     Ok(rustix::fs::chmod(path, Mode::RWXU)?)
 }
 

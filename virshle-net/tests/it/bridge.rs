@@ -6,7 +6,7 @@ use virshle_testkit_macros::test_on;
 use crate::{IN_TIME, Lab, PATIENCE};
 
 #[test_on(Ovs)]
-fn ovs_a_bridge_is_made_once_and_deleted() {
+fn ovs_a_bridge_is_created_once_and_deleted() {
     let Lab { mut switch, ovs, _namespace } = Lab::new();
     assert_eq!(switch.bridge("br0").unwrap(), None);
     assert_eq!(switch.ensure_bridge("br0", Datapath::Netdev, PATIENCE).unwrap(), Change::Made);
@@ -59,7 +59,7 @@ fn ovs_a_bridge_that_a_device_is_in_the_way_of_is_an_error_and_leaves_nothing() 
 }
 
 #[test_on(Ovs)]
-fn ovs_the_kernel_datapath_works_or_says_what_is_missing() {
+fn ovs_the_kernel_datapath_works_or_names_what_is_missing() {
     let Lab { mut switch, ovs, _namespace } = Lab::new();
     let made = switch.ensure_bridge("br0", Datapath::System, PATIENCE);
     if std::path::Path::new("/sys/module/openvswitch").exists() {

@@ -31,7 +31,7 @@ fn ovs_databases_and_schemas_are_listed() {
 }
 
 #[test_on(Ovs)]
-fn ovs_every_operation_does_what_it_says() {
+fn ovs_every_operation_does_its_work() {
     let lab = Lab::new();
     let mut client = connect(&lab);
     // A table whose rows need no reference.
@@ -111,7 +111,7 @@ fn ovs_a_failed_operation_is_named_and_nothing_is_done() {
 }
 
 #[test_on(Ovs)]
-fn ovs_a_monitor_tells_of_what_others_change_until_it_is_cancelled() {
+fn ovs_a_monitor_reports_what_others_change_until_it_is_cancelled() {
     let lab = Lab::new();
     let (mut client, mut other) = (connect(&lab), connect(&lab));
     let request = || [("QoS", MonitorRequest::new(&["type"]))];
@@ -143,10 +143,10 @@ fn ovs_tcp_works_as_well() {
     let lab = Lab::new();
     let control = lab.ovs.directory().join("ovsdb-server.ctl");
     // It listens after it has answered: the second answer says that it does.
-    for words in
+    for args in
         [&["ovsdb-server/add-remote", "ptcp:6640:127.0.0.1"][..], &["ovsdb-server/list-remotes"]]
     {
-        let status = Command::new("ovs-appctl").arg("-t").arg(&control).args(words).status();
+        let status = Command::new("ovs-appctl").arg("-t").arg(&control).args(args).status();
         assert!(status.unwrap().success());
     }
     let address: Address = "tcp:127.0.0.1".parse().unwrap();

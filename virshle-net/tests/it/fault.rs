@@ -27,7 +27,7 @@ fn bytes(text: &str) -> OvsdbAct {
 }
 
 #[test]
-fn silence_ends_at_the_deadline_and_says_what_was_awaited() {
+fn silence_ends_at_the_deadline_and_names_what_was_awaited() {
     let (_fake, mut client) = client(|_| Vec::new(), Duration::from_millis(100));
     let begin = Instant::now();
     let error = client.list_dbs().unwrap_err();
@@ -103,9 +103,9 @@ fn the_servers_echo_is_answered_in_the_middle_of_a_call() {
     assert_eq!(client.list_dbs().unwrap(), ["Open_vSwitch"]);
     // The fake has read our answers when it answers this.
     client.echo().unwrap();
-    let heard = fake.heard();
-    assert_eq!(heard[0], json!({"id": "echo", "result": ["are you there"], "error": null}));
-    assert_eq!(heard[1], json!({"id": 9, "result": null, "error": "unknown method"}));
+    let received = fake.received();
+    assert_eq!(received[0], json!({"id": "echo", "result": ["are you there"], "error": null}));
+    assert_eq!(received[1], json!({"id": 9, "result": null, "error": "unknown method"}));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn answers_of_the_wrong_shape_are_errors() {
 }
 
 #[test]
-fn a_refusal_is_told_in_the_servers_words() {
+fn a_refusal_has_the_servers_message() {
     let (_fake, mut client) = always(vec![OvsdbAct::Error(json!("unknown database"))]);
     let error = client.get_schema("x").unwrap_err();
     assert!(error.to_string().ends_with("refused get_schema: \"unknown database\""), "{error}");

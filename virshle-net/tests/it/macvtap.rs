@@ -18,7 +18,7 @@ fn kernel_has_macvtap() -> bool {
 }
 
 #[test_on(Root)]
-fn root_a_macvtap_is_made_or_its_absence_told() {
+fn root_a_macvtap_is_created_or_its_absence_reported() {
     let _namespace = NetNamespace::enter().unwrap();
     let lower = Tap::create(&name("tap0")).unwrap();
     lower.set_up().unwrap();

@@ -5,6 +5,9 @@
 mod bridge;
 mod client;
 mod fault;
+mod frames;
+mod guard;
+mod host_stack;
 mod macvtap;
 mod passt;
 mod patch;

@@ -20,7 +20,7 @@ fn ovs_two_bridges_are_linked_once_and_unlinked() {
 }
 
 #[test_on(Ovs)]
-fn ovs_half_a_link_is_made_whole() {
+fn ovs_half_a_link_is_completed() {
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     switch.ensure_bridge("vs0", Datapath::Netdev, PATIENCE).unwrap();
     switch.ensure_patch("br0", "vs0", PATIENCE).unwrap();

@@ -75,7 +75,7 @@ fn ovs_an_absent_bridge_is_an_error() {
 }
 
 #[test_on(Ovs)]
-fn ovs_a_port_of_somebody_else_is_left_alone() {
+fn ovs_a_port_of_another_owner_is_left_alone() {
     let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
     let foreign = ["type=internal", "external_ids:virshle-uuid=forged"];
     ovs.vsctl(
@@ -109,7 +109,7 @@ fn ovs_a_port_of_the_same_machine_is_replaced() {
     switch.add_ports("br0", &[internal("in0").vlan(7)], PATIENCE).unwrap();
     let ports = switch.add_ports("br0", &[internal("in0"), internal("in1")], PATIENCE).unwrap();
     assert!(ports.iter().all(|port| port.ofport > 0));
-    assert_eq!(ovs.vsctl(&["get", "Port", "in0", "tag"]), "[]\n");
+    assert_eq!(ovs.vsctl(&["get", "Port", "in0", "tag"]), "0\n");
     assert_eq!(switch.port_names("br0").unwrap(), ["br0", "in0", "in1"]);
     assert_eq!(switch.remove_port("in0", PATIENCE).unwrap(), Change::Removed);
     assert_eq!(switch.remove_port("in0", PATIENCE).unwrap(), Change::Unchanged);

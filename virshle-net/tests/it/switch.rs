@@ -19,7 +19,7 @@ fn an_absent_database_is_named_with_a_hint() {
 }
 
 #[test_on(Ovs)]
-fn ovs_its_capabilities_are_told() {
+fn ovs_its_capabilities_are_reported() {
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new();
     let found = switch.capabilities().unwrap();
     assert!(found.version.as_deref().is_some_and(|version| version.contains('.')), "{found:?}");
@@ -29,7 +29,7 @@ fn ovs_its_capabilities_are_told() {
 }
 
 #[test_on(Ovs)]
-fn ovs_vhost_user_without_dpdk_is_refused_before_anything_is_made() {
+fn ovs_vhost_user_without_dpdk_is_refused_before_anything_is_created() {
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let error = switch.capabilities().unwrap().require_vhost_user().unwrap_err();
     assert!(error.hint().unwrap().contains("openvswitch-switch-dpdk"));
@@ -78,7 +78,7 @@ fn ovs_no_timeout_is_too_long() {
 }
 
 #[test_on(Ovs)]
-fn ovs_a_link_is_waited_for_and_its_absence_told() {
+fn ovs_a_link_is_waited_for_and_its_absence_reported() {
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();
     let tap = Tap::create(&"tap0".parse().unwrap()).unwrap();
     let port = PortRequest::tap("tap0".parse().unwrap()).owner(Owner::new("u", "web"));

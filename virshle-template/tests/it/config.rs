@@ -1,8 +1,9 @@
 use std::path::Path;
 
+use crate::schema_check::Schema;
 use virshle_template::{Boot, ByteSize, CloneMode, Config, Datapath, NetKind, TemplateError};
 
-/// The file that the first users have, word for word.
+/// The file that the first users have, to the letter.
 pub(crate) const SEED: &str = r#"[[template.vm]]
 name = "xs"
 vcpu = 1
@@ -44,7 +45,7 @@ autostart = false
 
 [[template.vm.disk]]
 name = "os"
-path = "~/Iso/debian.qcow2"       # raw or qcow2, told apart by content and never by suffix
+path = "~/Iso/debian.qcow2"       # raw or qcow2, recognised by content and never by suffix
 size = "20G"                      # at least the image's own size; smaller is an error
 clone = "auto"                    # auto | reflink | copy | overlay (qcow2 on top of the image)
 readonly = false
@@ -66,6 +67,11 @@ vcpu = { boot = 2, max = 8 }
 vram = { size = "1GiB", max = "4GiB", hugepages = true }
 firmware = "fw/CLOUDHV.fd"
 autostart = true
+order = 3
+delay = "1m30s"
+restart = "on-failure"
+watchdog = true
+limits = { cpu_weight = 200, cpu_limit = "150%", cpu_affinity = "0-3" }
 user_data = "me.toml"
 
 [[template.vm.disk]]
@@ -87,8 +93,17 @@ type = "macvtap"
 link = "eth0"
 "#;
 
+/// What the parser makes of `text`. The schema for editors has to agree, whatever the text is.
+#[track_caller]
 pub(crate) fn parse(text: &str) -> Result<Config, TemplateError> {
-    Config::from_toml(text, Path::new("/etc/virshle/config.toml"))
+    let config = Config::from_toml(text, Path::new("/etc/virshle/config.toml"));
+    let mistakes = match &config {
+        Ok(config) => config.mistakes(),
+        Err(error) => error.mistakes(),
+    };
+    let messages: Vec<String> = mistakes.iter().map(|mistake| mistake.message.clone()).collect();
+    Schema::config().assert_agrees(text, &messages);
+    config
 }
 
 #[test]
@@ -203,19 +218,27 @@ fn what_is_read_is_shown_as_json_with_sizes_in_bytes() {
         "vram": { "size": 1_u64 << 30, "max": 4_u64 << 30, "hugepages": true },
         "boot": { "firmware": "/etc/virshle/fw/CLOUDHV.fd" },
         "autostart": true,
+        "order": 3,
+        "delay": 90,
+        "restart": "on-failure",
+        "watchdog": true,
+        "limits": {
+            "cpu_weight": 200, "cpu_limit": 150, "cpu_affinity": "0-3", "memory_overhead": null,
+            "io_weight": null, "pids": null,
+        },
         "disk": [{
             "name": "os", "path": null, "image": "debian-13", "size": null,
             "clone": "overlay", "readonly": true,
         }],
         "net": [
             {
-                "name": "main", "type": "vhost", "vlan": null, "mtu": null, "mac": null,
+                "name": "main", "type": "vhost", "vlan": null, "trunk": [], "mtu": null, "mac": null,
                 "link": null, "address": ["192.0.2.10/24", "2001:db8::1/64"],
                 "gateway": ["192.0.2.1"], "dns": ["192.0.2.2", "2001:db8::2"],
                 "publish": [], "host_loopback": false,
             },
             {
-                "name": "wan", "type": "macvtap", "vlan": null, "mtu": null, "mac": null,
+                "name": "wan", "type": "macvtap", "vlan": null, "trunk": [], "mtu": null, "mac": null,
                 "link": "eth0", "address": [], "gateway": [], "dns": [],
                 "publish": [], "host_loopback": false,
             },

@@ -13,7 +13,7 @@ fn load(content: impl AsRef<[u8]>) -> Result<Config, TemplateError> {
 }
 
 #[test]
-fn a_file_is_read_and_its_folder_is_where_paths_start() {
+fn a_file_is_read_and_its_directory_is_where_paths_start() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.toml");
     std::fs::write(&path, SEED.replace("~/Iso", "Iso").replace("\n", "\r\n")).unwrap();
@@ -31,7 +31,7 @@ fn a_byte_order_mark_is_no_mistake() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_told_with_its_path() {
+fn a_file_that_is_not_there_is_reported_with_its_path() {
     let error = Config::load(Path::new("/nowhere/config.toml")).unwrap_err();
     assert_eq!(error.to_string(), "cannot read the configuration /nowhere/config.toml");
     assert!(error.hint().unwrap().contains("the usual places"), "{:?}", error.hint());
@@ -51,7 +51,7 @@ fn what_is_no_file_is_not_read() {
 }
 
 #[test]
-fn a_file_that_is_not_text_is_told_where_it_is_not() {
+fn a_file_that_is_not_text_is_reported_with_its_place() {
     let error = load(b"[node]\nalias = \"d\xffku\"\n").unwrap_err();
     let message = error.to_string();
     let (_, snippet) = message.split_once("\n\n").unwrap();

@@ -5,3 +5,6 @@ mod config;
 mod file;
 mod hostile;
 mod mistakes;
+mod schema;
+#[path = "../schema/mod.rs"]
+mod schema_check;

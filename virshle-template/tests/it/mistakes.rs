@@ -3,9 +3,9 @@ use virshle_template::{Config, TemplateError};
 use crate::config::{SEED, WHOLE, parse};
 
 /// The mistakes of the templates, as a terminal shows them.
-fn told(config: &Config) -> String {
-    let told: Vec<String> = config.mistakes().iter().map(ToString::to_string).collect();
-    told.join("\n\n")
+fn report(config: &Config) -> String {
+    let mistakes: Vec<String> = config.mistakes().iter().map(ToString::to_string).collect();
+    mistakes.join("\n\n")
 }
 
 /// What is said of each mistake, wherever it is.
@@ -43,13 +43,13 @@ vlan = 4095
 #[test]
 fn all_mistakes_come_at_once_with_their_places() {
     assert_eq!(
-        told(&parse(WRONG).unwrap()),
+        report(&parse(WRONG).unwrap()),
         r#"unknown key "vcpus", did you mean "vcpu"?
  --> /etc/virshle/config.toml:3:1
   |
 3 | vcpus = 1
   | ^^^^^
-  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, disk, net, user_data
+  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, order, delay, restart, watchdog, limits, disk, net, user_data
 
 "Gigs" is not a unit of size
  --> /etc/virshle/config.toml:4:8
@@ -150,12 +150,12 @@ unknown key "allias", did you mean "alias"?
   |
 2 | allias = "x"
   | ^^^^^^
-  = expected one of alias, root"#
+  = expected one of alias, root, shutdown_timeout, overcommit_memory, systemd"#
     );
 }
 
 #[test]
-fn a_wrong_template_does_not_keep_the_others_from_working() {
+fn an_invalid_template_does_not_keep_the_others_from_working() {
     let text = format!("{WRONG}\n{SEED}\n[[template.vm]]\nname = \"bad\"\nvcpu = 0\nvram = 1\n")
         .replacen("name = \"xs\"", "name = \"first\"", 1);
     let config = parse(&text).unwrap();
@@ -181,7 +181,7 @@ fn of_two_templates_with_one_name_neither_is_taken() {
 }
 
 #[test]
-fn a_template_without_a_name_is_told_with_the_others() {
+fn a_template_without_a_name_is_reported_with_the_others() {
     let config = parse(&format!("[[template.vm]]\nvcpu = 1\nvram = 1\n{SEED}")).unwrap();
     assert_eq!(config.mistakes().len(), 1);
     assert_eq!(config.mistakes()[0].template, None);
@@ -218,7 +218,7 @@ fn a_mistake_outside_the_templates_fails_the_whole_file_with_all_of_them() {
 }
 
 #[test]
-fn what_is_not_toml_is_told_with_the_other_mistakes() {
+fn what_is_not_toml_is_reported_with_the_other_mistakes() {
     let text = "\
 [[template.vm]]
 name = xs
@@ -246,7 +246,7 @@ unknown key "vcpus", did you mean "vcpu"?
   |
 3 | vcpus = 1
   | ^^^^^
-  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, disk, net, user_data
+  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, order, delay, restart, watchdog, limits, disk, net, user_data
 
 string values must be quoted
  --> /etc/virshle/config.toml:4:8
@@ -310,7 +310,7 @@ fn a_mistake_is_data_for_programs() {
         "source_line": "vcpus = 1",
         "message": "unknown key \"vcpus\", did you mean \"vcpu\"?",
         "help": "expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, \
-                 autostart, disk, net, user_data",
+                 autostart, order, delay, restart, watchdog, limits, disk, net, user_data",
         "suggestion": "vcpu",
         "template": "xs",
     }]);

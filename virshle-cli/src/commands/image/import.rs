@@ -33,6 +33,12 @@ pub(crate) struct Args {
     /// up by its name
     #[arg(long, visible_alias = "sha512sums", value_name = "FILE-OR-URL")]
     sha256sums: Option<ImportSource>,
+    /// Refuse an image that is larger than SIZE
+    ///
+    /// A size such as 20G or 512MiB: of the image as its guest sees it, of the download, and of what is
+    /// decompressed. However large it may be, an import stops before the filesystem is full
+    #[arg(long, value_name = "SIZE")]
+    max_size: Option<ByteSize>,
     /// Accept a qcow2 image that has a backing file
     ///
     /// The stored image contains both. The header of a qcow2 image may name any file of this host as
@@ -68,6 +74,16 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     }
     if args.allow_backing_file {
         request = request.backing_file(BackingFile::Follow);
+    }
+    if let Some(max_size) = args.max_size {
+        request = request.most_bytes(max_size.bytes());
+    }
+    // A program reads it in the document: `verified`.
+    if request.is_open_to_change() && !context.output.json {
+        context.report.warn(
+            "it comes over http, and no checksum is compared that came another way: anyone on the \
+             way can change it; pass --sha256, or --sha256sums with a file or an https: URL",
+        );
     }
     let progress = Progress::new(context);
     let imported = node.import_image(&request, &mut |step| progress.show_import(&step));

@@ -3,6 +3,7 @@
 use virshle_core::ImageName;
 use virshle_core::template::ByteSize;
 
+use crate::candidates;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::paint;
@@ -11,6 +12,7 @@ use crate::sheet::Sheet;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Show this image
+    #[arg(add = candidates::images())]
     name: ImageName,
 }
 
@@ -27,6 +29,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     sheet.line("file", image.path.display().to_string());
     sheet.maybe("source", image.source);
     sheet.maybe("sha256", image.sha256);
+    let verified = image.verified.map(|verified| if verified { "yes" } else { "no" });
+    sheet.maybe("verified", verified.map(ToOwned::to_owned));
     sheet.maybe("imported", image.imported);
     for overlay in image.overlays {
         sheet.line("overlay", overlay);

@@ -14,6 +14,7 @@ use crate::error::CliError;
 #[command(defer = true)]
 pub(crate) enum Command {
     /// List the images in the cache
+    #[command(aliases = ["list"])]
     Ls(ls::Args),
     /// Import an image into the cache
     ///
@@ -22,10 +23,12 @@ pub(crate) enum Command {
     /// same command again
     Import(import::Args),
     /// Show details of an image
+    #[command(aliases = ["show", "inspect"])]
     Info(info::Args),
     /// Remove an image, or an interrupted download of one
     ///
     /// Refused while a machine uses the image as a backing file (clone = "overlay")
+    #[command(aliases = ["remove", "delete"])]
     Rm(rm::Args),
 }
 

@@ -3,12 +3,14 @@
 use serde::Serialize;
 use virshle_core::ImageName;
 
+use crate::candidates;
 use crate::context::Context;
 use crate::error::CliError;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Remove this image
+    #[arg(add = candidates::images())]
     name: ImageName,
 }
 

@@ -1,7 +1,8 @@
-//! `v node check`: checks the host's requirements, and removes orphaned resources.
+//! `v node check`: checks the host's requirements, removes orphaned resources, and reconnects
+//! machines.
 
 use serde::Serialize;
-use virshle_core::{Finding, Level, LostNet, MachineError, Node, Orphan};
+use virshle_core::{Disconnected, Finding, Level, MachineError, Node, NodeCheck, Orphan};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -12,10 +13,10 @@ use crate::report::ErrorDocument;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Remove orphaned resources, and restore lost networks
+    /// Remove orphaned resources, and reconnect machines
     ///
-    /// Processes, ports, directories and sockets that belong to no running machine are removed; a user
-    /// network whose passt has ended gets another one
+    /// Processes, ports, directories and sockets that belong to no running machine are removed. A
+    /// running machine whose port was deleted gets it back, and runs on
     #[arg(long)]
     repair: bool,
 }
@@ -28,10 +29,10 @@ struct Checked<'a> {
     orphans: &'a [Orphan],
     /// Orphaned resources that were removed, or could not be.
     repaired: Vec<Repaired<'a>>,
-    /// Networks that running machines have lost.
-    lost: &'a [LostNet],
-    /// Lost networks that were restored, or could not be.
-    restored: Vec<Restored<'a>>,
+    /// Running machines whose network is not as it is defined.
+    disconnected: &'a [Disconnected],
+    /// Those that have it back, or could not be given it.
+    reconnected: Vec<Reconnected<'a>>,
 }
 
 /// A finding, as JSON.
@@ -63,9 +64,9 @@ struct Repaired<'a> {
 }
 
 #[derive(Serialize)]
-struct Restored<'a> {
+struct Reconnected<'a> {
     #[serde(flatten)]
-    net: &'a LostNet,
+    machine: &'a Disconnected,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorDocument>,
 }
@@ -73,15 +74,16 @@ struct Restored<'a> {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let node = context.node()?;
     let check = node.check()?;
-    let (orphans, repaired, lost, restored) = if args.repair {
-        let repaired = repair(&node, check.orphans);
-        (Vec::new(), repaired, Vec::new(), restore(&node, check.lost))
+    let NodeCheck { findings, orphans, disconnected, .. } = check;
+    let (orphans, repaired, disconnected, reconnected) = if args.repair {
+        let repaired = repair(&node, orphans);
+        (Vec::new(), repaired, Vec::new(), reconnect(&node, disconnected))
     } else {
-        (check.orphans, Vec::new(), check.lost, Vec::new())
+        (orphans, Vec::new(), disconnected, Vec::new())
     };
     if context.output.json {
         context.output.json(&Checked {
-            findings: check.findings.iter().map(Found::from).collect(),
+            findings: findings.iter().map(Found::from).collect(),
             orphans: &orphans,
             repaired: repaired
                 .iter()
@@ -90,23 +92,28 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
                     error: error.as_ref().map(ErrorDocument::new),
                 })
                 .collect(),
-            lost: &lost,
-            restored: restored
+            disconnected: &disconnected,
+            reconnected: reconnected
                 .iter()
-                .map(|(net, error)| Restored { net, error: error.as_ref().map(ErrorDocument::new) })
+                .map(|(machine, error)| Reconnected {
+                    machine,
+                    error: error.as_ref().map(ErrorDocument::new),
+                })
                 .collect(),
         })?;
     } else {
-        show_findings(context, &check.findings);
+        show_findings(context, &findings);
+        show_disconnected(context, &disconnected);
         show_orphans(context, &orphans);
-        show_lost(context, &lost);
     }
-    let failed = show_repaired(context, &repaired) + show_restored(context, &restored);
-    let missing = check.findings.iter().filter(|finding| finding.level == Level::Missing).count();
+    let failed = show_repaired(context, &repaired);
+    let still = show_reconnected(context, &reconnected);
+    let missing = findings.iter().filter(|finding| finding.level == Level::Missing).count();
+    let missing = missing + disconnected.len() + still;
     if failed > 0 {
-        Err(CliError::Orphans { failed, total: repaired.len() + restored.len() })
-    } else if missing + lost.len() > 0 {
-        Err(CliError::Lacking { count: missing + lost.len() })
+        Err(CliError::Orphans { failed, total: repaired.len() })
+    } else if missing > 0 {
+        Err(CliError::Lacking { count: missing })
     } else {
         Ok(())
     }
@@ -119,9 +126,9 @@ fn repair(node: &Node, orphans: Vec<Orphan>) -> Vec<(Orphan, Option<CliError>)> 
     node.repair(orphans).into_iter().map(with_error).collect()
 }
 
-fn restore(node: &Node, lost: Vec<LostNet>) -> Vec<(LostNet, Option<CliError>)> {
-    let results = node.heal(lost).into_iter();
-    results.map(|(lost, result)| (lost, result.err().map(CliError::from))).collect()
+fn reconnect(node: &Node, machines: Vec<Disconnected>) -> Vec<(Disconnected, Option<CliError>)> {
+    let results = node.reconnect(machines).into_iter();
+    results.map(|(machine, result)| (machine, result.err().map(CliError::from))).collect()
 }
 
 fn show_findings(context: &Context, findings: &[Finding]) {
@@ -153,26 +160,28 @@ fn show_orphans(context: &Context, orphans: &[Orphan]) {
     }
 }
 
-fn show_lost(context: &Context, lost: &[LostNet]) {
-    if lost.is_empty() {
+fn show_disconnected(context: &Context, machines: &[Disconnected]) {
+    if machines.is_empty() {
         return;
     }
-    context.output.line("\nlost networks (`v node check --repair` restores them):");
-    for net in lost {
-        context.output.line(&format!("  {}", escape(&net.to_string())));
+    context.output.line(
+        "\nrunning machines without their network (`v node check --repair` reconnects them):",
+    );
+    for machine in machines {
+        context.output.line(&format!("  {}", escape(&machine.to_string())));
     }
 }
 
-/// Prints what was restored; returns how many networks could not be.
-fn show_restored(context: &Context, restored: &[(LostNet, Option<CliError>)]) -> usize {
-    for (net, error) in restored {
+/// Prints which machines have their network back; returns how many have not.
+fn show_reconnected(context: &Context, reconnected: &[(Disconnected, Option<CliError>)]) -> usize {
+    for (machine, error) in reconnected {
         match error {
             Some(error) => context.report.draw_one_of_several(error),
             None if context.output.json => {}
-            None => context.output.done(&format!("restored {}", escape(&net.to_string()))),
+            None => context.output.done(&format!("reconnected {}", escape(&machine.to_string()))),
         }
     }
-    restored.iter().filter(|(_, error)| error.is_some()).count()
+    reconnected.iter().filter(|(_, error)| error.is_some()).count()
 }
 
 /// Prints what was removed; returns how many resources could not be.

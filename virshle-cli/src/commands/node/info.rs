@@ -3,6 +3,7 @@
 use virshle_core::NodeInfo;
 use virshle_core::template::ByteSize;
 
+use crate::commands::overview::machines_line;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::paint;
@@ -30,26 +31,7 @@ fn sheet(info: &NodeInfo, mut sheet: Sheet) -> Sheet {
     sheet.line("cpus", info.cpus.to_string());
     sheet.line("memory", of(info.memory_available, info.memory));
     sheet.maybe("disk", info.disk_available.map(|bytes| format!("{} available", rounded(bytes))));
-    let machines = info.machines;
-    let states = [
-        ("running", machines.running),
-        ("paused", machines.paused),
-        ("created", machines.created),
-        ("unresponsive", machines.unresponsive),
-        ("stopped", machines.stopped),
-    ];
-    let states: Vec<String> = states
-        .into_iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(state, count)| format!("{count} {state}"))
-        .collect();
-    sheet.line(
-        "machines",
-        match machines.total {
-            0 => "none".into(),
-            total => format!("{total}: {}", states.join(", ")),
-        },
-    );
+    sheet.line("machines", machines_line(info.machines));
     sheet.line(
         "in use",
         format!("{} vcpus, {}", info.vcpus_running, ByteSize::from_bytes(info.memory_running)),

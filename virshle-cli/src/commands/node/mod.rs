@@ -24,6 +24,7 @@ pub(crate) enum Command {
     /// directories and sockets that belong to no running machine
     Check(check::Args),
     /// Show this node's location, capacity and machine counts
+    #[command(aliases = ["show", "status"])]
     Info(info::Args),
     /// Print the ssh configuration for `ssh vm/NAME`
     ///

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
 use virshle_core::{InitMode, InitOutcome, SshConfig};
 
 use super::steps;
@@ -20,8 +21,22 @@ pub(crate) struct Args {
     dry_run: bool,
 }
 
+/// The lines, as JSON.
+#[derive(Serialize)]
+struct Printed<'a> {
+    text: &'a str,
+    /// Whether the caller's ssh configuration has them.
+    installed: bool,
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let config = SshConfig::new(context.own_command()?)?;
+    if !args.install && context.output.json {
+        let text = String::from_utf8_lossy(config.text());
+        return context
+            .output
+            .json(&Printed { text: &text, installed: missing_lines(context).is_none() });
+    }
     if !args.install {
         context.output.bytes(config.text());
         return Ok(());

@@ -1,6 +1,6 @@
 //! `v template`: the commands for templates.
 
-mod check;
+pub(crate) mod check;
 mod keyword;
 mod ls;
 mod show;
@@ -14,8 +14,10 @@ use crate::error::CliError;
 #[command(defer = true)]
 pub(crate) enum Command {
     /// List the templates
+    #[command(aliases = ["list"])]
     Ls(ls::Args),
     /// Show a template, defaults included
+    #[command(aliases = ["info", "inspect"])]
     Show(show::Args),
     /// Check a configuration and report every mistake
     Check(check::Args),

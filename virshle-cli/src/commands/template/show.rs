@@ -3,13 +3,15 @@
 use virshle_core::template::{Boot, DiskTemplate, NetTemplate, VmTemplate};
 
 use super::keyword::{clone_mode, net_kind};
+use crate::candidates;
 use crate::context::Context;
 use crate::error::CliError;
-use crate::sheet::Sheet;
+use crate::sheet::{Sheet, trunk};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Show this template
+    #[arg(add = candidates::templates())]
     name: String,
 }
 
@@ -74,6 +76,7 @@ fn net_line(net: &NetTemplate) -> String {
     let mut line = format!("{}, {}", net.name, net_kind(net.kind));
     line.push_str(&net.link.as_ref().map(|link| format!(" on {link}")).unwrap_or_default());
     line.push_str(&net.vlan.map(|vlan| format!(", vlan {vlan}")).unwrap_or_default());
+    line.push_str(&trunk(&net.trunk));
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
     line.push_str(&net.mac.as_ref().map(|mac| format!(", mac {mac}")).unwrap_or_default());
     for address in &net.addresses {

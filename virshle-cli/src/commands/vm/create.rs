@@ -10,6 +10,8 @@ use virshle_core::{
 };
 
 use crate::action;
+use crate::candidates;
+use crate::commands::template::check::warnings;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::progress::Progress;
@@ -19,7 +21,7 @@ use crate::vm_table;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Create them from this template
-    #[arg(short, long, value_name = "TEMPLATE")]
+    #[arg(short, long, value_name = "TEMPLATE", add = candidates::templates())]
     template: String,
     /// Create COUNT machines
     #[arg(
@@ -38,9 +40,10 @@ pub(crate) struct Args {
     /// Provide FILE as cloud-init user data; may be repeated
     ///
     /// FILE is a #cloud-config, a script, or a list of users, keys and packages in TOML, and is applied
-    /// at the first boot. Without this option it is the template's user_data, or else your public keys
-    /// in ~/.ssh and in your ssh agent
-    #[arg(long, value_name = "FILE")]
+    /// at the first boot. Several are merged: lists one behind the other, and of a single value the
+    /// first. Without this option it is the template's user_data, or else your public keys in ~/.ssh and
+    /// in your ssh agent
+    #[arg(short, long, value_name = "FILE")]
     user_data: Vec<PathBuf>,
     /// Provide no user data, not even your public keys
     #[arg(long, conflicts_with = "user_data")]
@@ -98,7 +101,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     if total > 1 {
         errors.iter().for_each(|error| context.report.draw_one_of_several(error));
     }
-    action::outcome(errors, total, if args.start { "created and started" } else { "created" })
+    let done = if args.start { "created and started" } else { "created" };
+    action::outcome(errors, total, done, context.output.json)
 }
 
 /// Starts those that were created.
@@ -121,6 +125,11 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
     let created = node.create(&request, &|copy| progress.show(&copy));
     progress.end();
     let created = created?;
+    if let Ok(template) = node.config().template(&args.template)
+        && !context.output.json
+    {
+        warnings(template).iter().for_each(|warning| context.report.warn(&warning.to_string()));
+    }
     let outcomes: Vec<Outcome> = created
         .into_iter()
         .map(|Created { name, result, .. }| match result {
@@ -139,7 +148,7 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
     Ok(outcomes)
 }
 
-/// Whether nobody can log in to the machine, though nothing on the command line or in the template
+/// Whether no user can log in to the machine, though nothing on the command line or in the template
 /// asked for that.
 fn is_inaccessible(node: &Node, vm: &Vm, args: &Args) -> bool {
     let is_default = args.user_data.is_empty() && !args.no_user_data;

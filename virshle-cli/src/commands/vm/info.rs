@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::machines::Machine;
 use crate::paint;
-use crate::sheet::Sheet;
+use crate::sheet::{Sheet, trunk};
 use crate::vm_table;
 
 #[derive(clap::Args, Debug)]
@@ -71,6 +71,7 @@ fn net_line(net: &NetInfo) -> String {
         None => format!("{}, {}, port {} on {}", net.name, net.mac, net.port, net.bridge),
     };
     line.push_str(&net.vlan.map(|vlan| format!(", vlan {vlan}")).unwrap_or_default());
+    line.push_str(&trunk(&net.trunk));
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
     line
 }

@@ -1,6 +1,6 @@
 //! `v vm logs`: prints the logs of machines.
 
-use std::io::{IsTerminal, stdout};
+use std::io::{self, IsTerminal, stdout};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Keep printing what is appended, until interrupted
     #[arg(short, long, conflicts_with = "json")]
     follow: bool,
+    /// Print only the last LINES lines of each log
+    #[arg(short = 'n', long, value_name = "LINES")]
+    tail: Option<usize>,
     #[command(flatten)]
     machines: Machines,
 }
@@ -57,6 +60,9 @@ impl Log {
     }
 }
 
+/// The most of a log that a document holds, in bytes: more than a log has that is bounded.
+const MOST: u64 = 64 << 20;
+
 /// A log as JSON.
 #[derive(Serialize)]
 struct Document {
@@ -77,7 +83,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
         context.output.note("no machine matches");
     }
     if context.output.json {
-        return document(&vms, args.log, context);
+        return document(&vms, args.log, args.tail, context);
     }
     let mut directories = None;
     if args.follow {
@@ -85,12 +91,13 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
         directories = Some(watch(&vms).map_err(|source| CliError::Follow { source })?);
     }
     vms.iter().for_each(Vm::bound_logs);
-    let mut logs: Vec<Shown> = vms.iter().map(|vm| Shown::new(vm, args.log)).collect();
+    let shown = |vm| Shown::new(vm, args.log, args.tail);
+    let mut logs = vms.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
     let several = logs.len() > 1;
     let mut printer = Printer { context, last: None, several, is_open: true };
     for (index, log) in logs.iter_mut().enumerate() {
         let any = printer.print(index, log)?;
-        if !any && !args.follow {
+        if !any && !args.follow && args.tail != Some(0) {
             let others = ["--serial", "--vmm", "--events"]
                 .into_iter()
                 .filter(|other| !other.ends_with(args.log.name()))
@@ -126,25 +133,49 @@ fn watch(vms: &[Vm]) -> std::io::Result<Directories> {
     Ok(directories)
 }
 
-fn document(vms: &[Vm], log: Log, context: &Context) -> Result<(), CliError> {
+fn document(vms: &[Vm], log: Log, tail: Option<usize>, context: &Context) -> Result<(), CliError> {
     let mut documents = Vec::new();
     for vm in vms {
         let path = log.path(vm);
-        let text = match std::fs::read(&path) {
-            Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        let text = match end(path.clone(), tail) {
+            Ok(bytes) => bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
             Err(source) => return Err(CliError::Log { path, source }),
         };
         documents.push(Document {
-            id: vm.definition().id,
+            id: vm.id(),
             name: vm.name().to_string(),
-            uuid: vm.definition().uuid.to_string(),
+            uuid: vm.uuid().to_string(),
             log: log.name(),
             path,
             text,
         });
     }
     context.output.json(&documents)
+}
+
+/// The log at `path`, from its last lines if they are all that is asked for.
+fn growing(path: PathBuf, tail: Option<usize>) -> io::Result<Growing> {
+    match tail {
+        Some(lines) => Growing::from_last_lines(path, lines),
+        None => Ok(Growing::new(path)),
+    }
+}
+
+/// The end of a log, if there is one, in one piece: a guest, or its VMM, decides how long it is.
+fn end(path: PathBuf, tail: Option<usize>) -> io::Result<Option<Vec<u8>>> {
+    if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    let mut log = match tail {
+        Some(_) => growing(path, tail)?,
+        None => Growing::from_end(path, MOST)?.0,
+    };
+    let mut bytes = Vec::new();
+    log.read_new(|piece| {
+        bytes.extend_from_slice(piece);
+        bytes.len() as u64 <= MOST
+    })?;
+    Ok(Some(bytes))
 }
 
 /// A log, and how much of it was printed.
@@ -156,12 +187,14 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(vm: &Vm, log: Log) -> Self {
-        Self {
+    fn new(vm: &Vm, log: Log, tail: Option<usize>) -> Result<Self, CliError> {
+        let path = log.path(vm);
+        let failed = |source| CliError::Log { path: path.clone(), source };
+        Ok(Self {
             name: vm.name().to_string(),
-            file: Growing::new(log.path(vm)),
+            file: growing(path.clone(), tail).map_err(failed)?,
             filter: stdout().is_terminal().then(TerminalText::default),
-        }
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 mod config;
 mod console;
 mod create;
+mod hosts;
 mod info;
 mod known_hosts;
 mod logs;
@@ -33,22 +34,28 @@ pub(crate) enum Command {
     ///
     /// With -v also template, process, networks, addresses, creation time and uuid. A log of a running
     /// machine that exceeds 16 MiB is cut at its beginning
+    #[command(aliases = ["list", "ps"])]
     Ls(ls::Args),
     /// Start machines, and wait until they run
     Start(start::Args),
     /// Shut down machines, and wait until they are off
     ///
     /// Each guest is sent an ACPI power button event, and shuts down by itself
+    #[command(aliases = ["shutdown"])]
     Stop(stop::Args),
     /// Restart machines; start those that are stopped
+    #[command(aliases = ["reboot"])]
     Restart(restart::Args),
     /// Pause machines, keeping their memory
     Pause(pause::Args),
     /// Resume paused machines
+    #[command(aliases = ["unpause"])]
     Resume(resume::Args),
     /// Remove machines and their disks permanently
+    #[command(aliases = ["remove", "delete"])]
     Rm(rm::Args),
     /// Show details of a machine
+    #[command(aliases = ["show", "inspect"])]
     Info(info::Args),
     /// Print a machine's definition
     ///
@@ -56,6 +63,7 @@ pub(crate) enum Command {
     /// cloud-hypervisor
     Config(config::Args),
     /// Open an ssh session in a machine, or run a command there
+    #[command(aliases = ["shell"])]
     Ssh(ssh::Args),
     /// Attach to a machine's serial console (Ctrl-] detaches)
     ///
@@ -74,6 +82,11 @@ pub(crate) enum Command {
     /// For `ProxyCommand` of ssh_config(5), as `v node ssh-config` prints it
     #[command(hide = true)]
     Proxy(proxy::Args),
+    /// Print the names by which ssh reaches machines
+    ///
+    /// For a shell that completes them, as `v completions` prints it
+    #[command(hide = true)]
+    Hosts(hosts::Args),
     /// Print the host keys of a machine, and record the first one
     ///
     /// For `KnownHostsCommand` of ssh_config(5), as `v node ssh-config` prints it
@@ -94,11 +107,24 @@ impl Command {
             Self::Rm(args) => rm::run(args, context),
             Self::Info(args) => info::run(args, context),
             Self::Config(args) => config::run(args, context),
-            Self::Ssh(args) => ssh::run(args, context),
-            Self::Console(args) => console::run(args, context),
+            Self::Ssh(args) => {
+                context.text_only("v vm ssh")?;
+                ssh::run(args, context)
+            }
+            Self::Console(args) => {
+                context.text_only("v vm console")?;
+                console::run(args, context)
+            }
             Self::Wait(args) => wait::run(args, context),
-            Self::Proxy(args) => proxy::run(&args, context),
-            Self::KnownHosts(args) => known_hosts::run(&args, context),
+            Self::Proxy(args) => {
+                context.text_only("v vm proxy")?;
+                proxy::run(&args, context)
+            }
+            Self::KnownHosts(args) => {
+                context.text_only("v vm known-hosts")?;
+                known_hosts::run(&args, context)
+            }
+            Self::Hosts(args) => hosts::run(&args, context),
             Self::Logs(args) => logs::run(args, context),
         }
     }

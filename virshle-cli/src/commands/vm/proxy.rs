@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, sockopt::socket_domain};
+use rustix::process::getppid;
 use virshle_core::{GuestStream, SSH_PORT, Selection, Vm, machine_of_host};
 
 use crate::context::Context;
@@ -46,6 +47,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
             context.output.note(&line);
         }
     })?;
+    if let Some(client) = client() {
+        vm.note_contact(client, stream.route());
+    }
     let failed = |source| CliError::Proxy { vm: vm.name().to_string(), source };
     if args.fdpass && socket_domain(stdout()) == Ok(AddressFamily::UNIX) {
         return stream.hand_over(stdout()).map_err(failed);
@@ -57,6 +61,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
 pub(super) fn find(host: &str, context: &Context) -> Result<Vm, CliError> {
     let selection = Selection::word(machine_of_host(host));
     context.node()?.select(&selection)?.pop().ok_or(CliError::NoneNamed)
+}
+
+/// The process that this one connects, ssh; or looks at a key for.
+pub(super) fn client() -> Option<u32> {
+    getppid()?.as_raw_nonzero().get().try_into().ok()
 }
 
 fn relay(stream: GuestStream) -> io::Result<()> {

@@ -11,7 +11,7 @@ use crate::machines::Machines;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Power off running machines first, which are refused otherwise
-    #[arg(long)]
+    #[arg(short, long)]
     force: bool,
     #[command(flatten)]
     machines: Machines,
@@ -31,9 +31,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let force = if args.force { Force::Yes } else { Force::No };
     let remove = |vm: &Vm| vm.remove(force).map(|()| Change::Done);
     let identity = |vm: &Vm| Identity {
-        id: vm.definition().id,
+        id: vm.id(),
         name: vm.name().to_string(),
-        uuid: vm.definition().uuid.to_string(),
+        uuid: vm.uuid().to_string(),
     };
     act(context, &selection, wording, remove, identity)
 }

@@ -22,7 +22,7 @@ pub(crate) struct Args {
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct How {
     /// Power off at once, without a shutdown of the guest
-    #[arg(long)]
+    #[arg(short, long)]
     force: bool,
     /// Wait at most TIME for each guest to shut down
     ///

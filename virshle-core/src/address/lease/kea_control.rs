@@ -18,7 +18,7 @@ use crate::address::lease::entry::{Lease, MAX_BYTES, mac_of_duid};
 /// How long it may take for an answer. It has one thread for all that it does.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How it says that there are leases.
+/// The result code of an answer with leases.
 const FOUND: u8 = 0;
 /// A lease that never ends.
 const INFINITE: u64 = 0xffff_ffff;
@@ -129,7 +129,7 @@ mod tests {
          "state": 0, "type": "IA_NA", "valid-lft": 4294967295},
         {"cltt": 1, "duid": "00:03:00:01:52:54:00:00:00:01", "ip-address": "2001:db8:1::",
          "prefix-len": 56, "state": 0, "type": "IA_PD", "valid-lft": 4294967295}]}}"#;
-    /// What one without the library says.
+    /// The answer of one without the library.
     const UNKNOWN: &str = r#"{"result": 2, "text": "'lease4-get-all' command not supported."}"#;
 
     #[test]

@@ -1,5 +1,6 @@
 //! A session in the guest, by the system's `ssh`.
 
+pub(crate) mod contact;
 pub(crate) mod known_hosts;
 pub(crate) mod quote;
 
@@ -76,7 +77,7 @@ impl Vm {
 
     /// The name by which ssh knows the machine: never another one's.
     pub fn host_key_alias(&self) -> String {
-        format!("virshle-{}", self.definition().uuid)
+        known_hosts::alias(self.definition().uuid)
     }
 
     /// The command that is the session: to be run, or to become.

@@ -7,9 +7,10 @@ use virshle_hypervisor::Client;
 use virshle_net::{NetError, PendingPorts, PortRequest, Switch};
 
 use crate::hardware::error::HardwareError;
+use crate::hardware::net::bridge::require_bridge;
 use crate::hardware::net::config::{Offloads, descriptor_config, vhost_config};
 use crate::hardware::net::devices::Device;
-use crate::hardware::net::ports::{switched, tap_request, vhost_request};
+use crate::hardware::net::ports::{grant_access, switched, tap_request, vhost_request};
 use crate::hardware::net::shared_ports::{Answer, SharedPorts};
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
@@ -42,7 +43,8 @@ impl<'a> Network<'a> {
             None => (Ports::None, Offloads::Kernel),
             Some(_) => {
                 let mut switch = vm.node().switch(timeout)?;
-                let offloads = check_switch(vm, &mut switch).map_err(HardwareError::network(vm))?;
+                let offloads =
+                    check_switch(vm, &mut switch, timeout).map_err(HardwareError::network(vm))?;
                 (Ports::Own(Box::new(switch)), offloads)
             }
         };
@@ -121,6 +123,12 @@ impl<'a> Network<'a> {
         &mut self,
         pending: Option<PendingPorts>,
     ) -> Result<(), HardwareError> {
+        self.confirm_all_taps(pending)?;
+        // udev applies the host's own settings to a device that has just been added.
+        self.devices.iter().try_for_each(Device::isolate).map_err(HardwareError::network(self.vm))
+    }
+
+    fn confirm_all_taps(&mut self, pending: Option<PendingPorts>) -> Result<(), HardwareError> {
         let Ports::Shared(shared) = &self.ports else { return self.confirm(pending) };
         match shared.answer() {
             Answer::Created => Ok(()),
@@ -155,12 +163,8 @@ impl<'a> Network<'a> {
     /// Lets the switch connect to the socket of the vhost-user interface `net`, which has just
     /// appeared, and waits until it has created the port.
     pub(crate) fn connect_vhost(&mut self, net: &NetDefinition) -> Result<(), HardwareError> {
-        if let Ports::Own(switch) = &self.ports
-            && let Some((uid, gid)) = switch.peer_uid_gid()
-        {
-            let (socket, root) = (self.vm.net_socket(&net.name), self.vm.node().root());
-            virshle_net::grant_socket_access(&socket, root, uid, gid)
-                .map_err(HardwareError::network(self.vm))?;
+        if let Ports::Own(switch) = &self.ports {
+            grant_access(self.vm, switch, net).map_err(HardwareError::network(self.vm))?;
         }
         let pending = self.submit(&[vhost_request(self.vm, net)])?;
         self.confirm(pending)
@@ -192,15 +196,16 @@ impl<'a> Network<'a> {
     }
 }
 
-/// Makes sure that the bridge is there and that the switch can create the ports.
-fn check_switch(vm: &Vm, switch: &mut Switch) -> Result<Offloads, NetError> {
+/// Makes sure that the bridge is there, creates it if it can be, and makes sure that the switch can create the ports.
+fn check_switch(vm: &Vm, switch: &mut Switch, timeout: Duration) -> Result<Offloads, NetError> {
     if vm.definition().nets.iter().any(|net| net.kind == NetKind::Vhost) {
         switch.capabilities()?.require_vhost_user()?;
     }
     let mut offloads = Offloads::Kernel;
     for net in switched(vm) {
         // One that has none decides: offloads are asked of the whole machine.
-        if Offloads::on(switch.require_bridge(&net.bridge)?.datapath) == Offloads::None {
+        let bridge = require_bridge(vm.node(), switch, &net.bridge, timeout)?;
+        if Offloads::on(bridge.datapath) == Offloads::None {
             offloads = Offloads::None;
         }
     }

@@ -44,6 +44,11 @@ impl<'a> Device<'a> {
         }
     }
 
+    /// Keeps the host's IP stack from the frames of a tap.
+    pub(crate) fn isolate(&self) -> Result<(), NetError> {
+        if self.is_tap() { isolate(self.net) } else { Ok(()) }
+    }
+
     /// What its frames carry, on a bridge whose taps carry `of_bridge`.
     pub(crate) fn offloads(&self, of_bridge: Offloads) -> Offloads {
         match self.kind {
@@ -53,11 +58,18 @@ impl<'a> Device<'a> {
     }
 }
 
+/// Keeps the host's IP stack from the frames of a tap.
+fn isolate(net: &NetDefinition) -> Result<(), NetError> {
+    virshle_net::Device::isolate(&net.port.parse()?)
+}
+
 fn create_tap(net: &NetDefinition) -> Result<Tap, NetError> {
     let tap = Tap::create(&net.port.parse()?)?;
     if let Some(mtu) = net.mtu_bytes {
         tap.set_mtu(mtu)?;
     }
+    // Before its first frame: once it is up, the guest speaks to the host's kernel.
+    isolate(net)?;
     tap.set_up()?;
     Ok(tap)
 }

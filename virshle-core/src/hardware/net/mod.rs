@@ -1,8 +1,10 @@
 //! A machine's network interfaces and their other ends.
 
 pub(crate) mod attach;
+pub(crate) mod bridge;
 pub(crate) mod config;
 pub(crate) mod devices;
 pub(crate) mod ports;
+pub(crate) mod reconnect;
 pub(crate) mod shared_ports;
 pub(crate) mod user;

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use virshle_net::{InterfaceName, Macvtap, NetError, Owner, PortRequest};
+use virshle_net::{InterfaceName, Macvtap, NetError, Owner, PortRequest, Switch};
 
 use crate::hardware::error::HardwareError;
 use crate::hardware::net::user;
+use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
+use crate::model::port_name::is_port_name;
 
 /// How long the switch may take to remove ports. Nothing waits for it to have done so.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -15,6 +17,21 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The interfaces of the machine whose other ends are ports of the switch.
 pub(crate) fn switched(vm: &Vm) -> impl Iterator<Item = &NetDefinition> {
     vm.definition().nets.iter().filter(|net| net.kind.is_switched())
+}
+
+/// Refuses interfaces whose ports are not called as this machine's are: a device of another name is
+/// not the machine's, whatever its definition says.
+pub(crate) fn check_names(vm: &Vm) -> Result<(), HardwareError> {
+    vm.definition().nets.iter().try_for_each(|net| check_name(vm, net))
+}
+
+fn check_name(vm: &Vm, net: &NetDefinition) -> Result<(), HardwareError> {
+    // A user network has none.
+    if net.kind == NetKind::User || is_port_name(&net.port, vm.definition().id) {
+        return Ok(());
+    }
+    let (vm, net, port) = (vm.name().clone(), net.name.clone(), net.port.clone());
+    Err(HardwareError::ForeignPort { vm, net, port })
 }
 
 /// Asks for the port of the tap of `net`.
@@ -32,6 +49,7 @@ pub(crate) fn vhost_request(vm: &Vm, net: &NetDefinition) -> PortRequest {
 fn with_identity(request: PortRequest, vm: &Vm, net: &NetDefinition) -> PortRequest {
     let owner = Owner::new(vm.definition().uuid.to_string(), vm.name().as_str());
     let mut request = request.mac(net.mac).owner(owner.node(vm.node().mark()));
+    request = request.trunk(net.trunk.iter().copied());
     if let Some(vlan) = net.vlan {
         request = request.vlan(vlan);
     }
@@ -41,46 +59,43 @@ fn with_identity(request: PortRequest, vm: &Vm, net: &NetDefinition) -> PortRequ
     request
 }
 
-/// Whether the switch has created every port of the machine, and a passt serves each of its user networks.
-pub(crate) fn are_connected(vm: &Vm) -> Result<bool, HardwareError> {
-    if !user::lost(vm).is_empty() {
-        return Ok(false);
-    }
-    let mut switched = switched(vm).peekable();
-    if switched.peek().is_none() {
-        return Ok(true);
-    }
-    let ports = vm.node().switch(TIMEOUT)?.owned_ports().map_err(HardwareError::network(vm))?;
-    let uuid = vm.definition().uuid.to_string();
-    Ok(switched.all(|net| {
-        ports.iter().any(|port| {
-            port.name == net.port
-                && port.owner.uuid == uuid
-                && port.ofport.is_some_and(|number| number > 0)
-        })
-    }))
+/// Lets the switch connect to the socket of the vhost-user interface `net`, which is there.
+pub(crate) fn grant_access(vm: &Vm, switch: &Switch, net: &NetDefinition) -> Result<(), NetError> {
+    let Some((uid, gid)) = switch.peer_uid_gid() else { return Ok(()) };
+    let (socket, root) = (vm.net_socket(&net.name), vm.node().root());
+    virshle_net::grant_socket_access(&socket, root, uid, gid)
 }
 
 /// Removes the machine's ports, devices and passts, if there are any. What can't be removed is logged;
 /// a repair of the node finds it by its mark.
 pub(crate) fn disconnect(vm: &Vm) {
+    if let Err(error) = try_disconnect(vm) {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::warn!(vm = %vm.name(), %error, cause, "its ports are left behind");
+    }
+}
+
+/// The same; the error is that of the first that can't be removed.
+pub(crate) fn try_disconnect(vm: &Vm) -> Result<(), MachineError> {
+    let failed = |source| {
+        let doing = format!("remove the ports of machine {}", vm.name());
+        MachineError::Switch { doing, source }
+    };
     user::end(vm);
+    let mut result = Ok(());
     if switched(vm).next().is_some() {
-        let removed =
-            vm.node().switch(TIMEOUT).map_err(HardwareError::from).and_then(|mut switch| {
-                switch
-                    .remove_ports_of(&vm.definition().uuid.to_string(), TIMEOUT)
-                    .map_err(HardwareError::network(vm))
-            });
-        if let Err(error) = removed {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(vm = %vm.name(), %error, cause, "its ports are left behind");
-        }
+        result = vm.node().switch(TIMEOUT).and_then(|mut switch| {
+            let uuid = vm.definition().uuid.to_string();
+            switch.remove_ports_of(&uuid, TIMEOUT).map(drop).map_err(failed)
+        });
     }
     for net in vm.definition().nets.iter().filter(|net| net.kind == NetKind::Macvtap) {
-        let removed = net.port.parse().and_then(|name: InterfaceName| Macvtap::delete(&name));
-        if let Err(error) = removed {
-            tracing::warn!(vm = %vm.name(), device = net.port, %error, "left behind");
+        if let Err(error) = check_name(vm, net) {
+            tracing::warn!(%error, "a device of that name is left alone");
+            continue;
         }
+        let removed = net.port.parse().and_then(|name: InterfaceName| Macvtap::delete(&name));
+        result = result.and(removed.map(drop).map_err(failed));
     }
+    result
 }

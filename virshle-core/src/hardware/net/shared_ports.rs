@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use virshle_net::{NetError, PendingPorts, PortRequest, Switch};
 
+use crate::hardware::net::bridge::require_bridge;
 use crate::hardware::net::config::Offloads;
+use crate::machine::node::Node;
 
 /// Ports of several machines on one bridge, asked for in one transaction.
 #[derive(Debug)]
@@ -40,11 +42,12 @@ pub(crate) enum Answer {
 impl SharedPorts {
     /// Makes sure that the bridge is there. Until [`ask`](Self::ask), nothing is asked for.
     pub(crate) fn on(
+        node: &Node,
         mut switch: Switch,
         bridge: &str,
         timeout: Duration,
     ) -> Result<Self, NetError> {
-        let offloads = Offloads::on(switch.require_bridge(bridge)?.datapath);
+        let offloads = Offloads::on(require_bridge(node, &mut switch, bridge, timeout)?.datapath);
         let asked = Asked { switch, pending: None, answer: Answer::Refused };
         Ok(Self { bridge: bridge.into(), offloads, timeout, asked: Mutex::new(asked) })
     }

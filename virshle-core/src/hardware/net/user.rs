@@ -7,12 +7,15 @@ use std::time::Duration;
 use virshle_net::{
     Forward, ForwardProtocol, Holder, Passt, PasstError, PasstRequest, StartingPasst, host_resolver,
 };
-use virshle_template::{Protocol, Publish};
+use virshle_template::{Confine, Protocol, Publish};
 
 use crate::fs::file::remove_if_there;
+use crate::hardware::confine::user::MachineUser;
 use crate::hardware::error::HardwareError;
+use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, UserNet};
+use crate::model::run::Run;
 use crate::store::{layout, run_record};
 
 /// How long a passt may take to come up: some milliseconds where nothing is wrong.
@@ -23,7 +26,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 const SSH_PORT: u16 = 22;
 /// The gateway of each user network, as seen from its guest.
 const GATEWAY_IPV6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
-/// Who a passt runs as when root starts it: `nobody`, and its group.
+/// Who a passt runs as when root starts it and the machine has no user: `nobody`, and its group.
 const NOBODY: (u32, u32) = (65534, 65534);
 
 /// The user networks of the machine.
@@ -87,7 +90,7 @@ fn check_port(vm: &Vm, net: &NetDefinition, forward: &Forward) -> Result<(), Har
 /// The machine of this node whose directory a socket is in.
 fn machine_of(vm: &Vm, socket: &Path) -> Option<Vm> {
     let node = vm.node();
-    let directory = socket.parent()?.parent()?;
+    let directory = socket.parent()?;
     let uuid = layout::canonical(directory.file_name()?.to_str()?)?;
     (node.store().directory(uuid) == directory).then(|| node.vm(uuid).ok()).flatten()
 }
@@ -206,10 +209,21 @@ fn request(
         request = request.mtu_bytes(mtu);
     }
     if rustix::process::geteuid().is_root() {
-        request = request.run_as(NOBODY.0, NOBODY.1);
+        let (uid, gid) = run_as(vm)?;
+        request = request.run_as(uid, gid);
     }
     let forwards = user.publish.iter().map(forward).chain(ssh_port.map(ssh_forward));
     Ok(forwards.fold(request, PasstRequest::forward))
+}
+
+/// Who a passt runs as when root starts it: the machine's own user, as its VMM, which connects to it.
+fn run_as(vm: &Vm) -> Result<(u32, u32), HardwareError> {
+    match MachineUser::of(vm) {
+        Ok(Some(user)) => Ok((user.identity().uid, user.identity().gid)),
+        Ok(None) => Ok(NOBODY),
+        Err(_) if vm.node().config().hypervisor.confine == Confine::BestEffort => Ok(NOBODY),
+        Err(source) => Err(HardwareError::Confine { vm: vm.name().clone(), source }),
+    }
 }
 
 /// The user networks of the machine that no passt serves.
@@ -217,10 +231,27 @@ pub(crate) fn lost(vm: &Vm) -> Vec<&NetDefinition> {
     user_nets(vm).map(|(net, _)| net).filter(|net| find(vm, net).is_none()).collect()
 }
 
+/// What a user network that no passt serves is, for people.
+pub(crate) fn lapse(net: &NetDefinition) -> String {
+    format!("no passt serves the user network {}", net.name)
+}
+
 /// Starts a passt for each user network of a running machine that has lost its own; cloud-hypervisor
-/// connects to it by itself. Returns how many. The caller holds the machine's lock.
-pub(crate) fn restart_lost(vm: &Vm, ssh_port: Option<u16>) -> Result<usize, HardwareError> {
-    let lost: Vec<&str> = lost(vm).into_iter().map(|net| net.name.as_str()).collect();
+/// connects to it by itself. Returns what was missing. The caller holds the machine's lock.
+pub(crate) fn restart_lost(vm: &Vm) -> Result<Vec<String>, HardwareError> {
+    let missing = lost(vm);
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lost: Vec<&str> = missing.iter().map(|net| net.name.as_str()).collect();
+    let record = run_record::read(vm.directory());
+    let last_port = record.as_ref().and_then(|run| run.ssh_port);
+    let ssh_port = ssh_port(vm, last_port)?;
+    if ssh_port != last_port
+        && let Some(run) = record
+    {
+        run_record::write(&Run { ssh_port, ..run }, vm.directory()).map_err(MachineError::from)?;
+    }
     for (place, (net, user)) in user_nets(vm).enumerate() {
         if !lost.contains(&net.name.as_str()) {
             continue;
@@ -234,7 +265,7 @@ pub(crate) fn restart_lost(vm: &Vm, ssh_port: Option<u16>) -> Result<usize, Hard
         started.map_err(|error| failed(vm, net)(explained(vm, error)))?;
         tracing::info!(vm = %vm.name(), net = net.name, "a passt that was lost is there again");
     }
-    Ok(lost.len())
+    Ok(missing.into_iter().map(lapse).collect())
 }
 
 /// Ends the machine's passts, if there are any. What can't be ended is logged; a repair of the node

@@ -3,6 +3,7 @@
 use crate::failure::Remedy;
 use crate::host::check::finding::{Finding, Level, chain, text};
 use crate::life::create::disks::source;
+use crate::machine::capacity::oversize;
 use crate::machine::node::Node;
 
 /// The configuration, and the images that its templates name.
@@ -22,6 +23,12 @@ pub(super) fn check_config(node: &Node) -> Vec<Finding> {
             Finding::bad(Level::Warning, "template", message, Remedy::CheckTemplates)
         })
         .collect();
+    for template in config.templates() {
+        findings.extend(oversize(template).into_iter().map(|one| {
+            let message = format!("{}: {one}", template.name);
+            Finding::bad(Level::Warning, "template", message, Remedy::Text(one.hint()))
+        }));
+    }
     let images = config.templates().flat_map(|template| {
         template.disks.iter().filter_map(move |disk| Some((template, source(node, disk)?)))
     });

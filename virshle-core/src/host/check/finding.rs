@@ -34,7 +34,7 @@ pub struct Finding {
 }
 
 /// How long the switch may take for an answer, and a program to print its version.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Finding {
     pub(super) fn good(subject: &str, message: impl Into<String>) -> Self {
@@ -79,7 +79,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A remedy that needs no word of a front end.
+/// A remedy that needs no wording by a front end.
 pub(super) fn text(remedy: impl Into<String>) -> Remedy {
     Remedy::Text(remedy.into())
 }

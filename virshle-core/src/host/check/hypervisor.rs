@@ -10,6 +10,14 @@ use crate::machine::node::Node;
 /// cloud-hypervisor, and its version.
 pub(super) fn check_hypervisor(node: &Node) -> Finding {
     let program = &node.config().hypervisor.program;
+    if let Some(script) = virshle_hypervisor::script_without_exec(program) {
+        return Finding::bad(
+            Level::Missing,
+            "cloud-hypervisor",
+            format!("{} is a script that never becomes cloud-hypervisor", script.display()),
+            text("end it with: exec cloud-hypervisor \"$@\""),
+        );
+    }
     match virshle_hypervisor::version(program, TIMEOUT) {
         Ok(version) if version >= Version::MINIMUM => {
             Finding::good("cloud-hypervisor", format!("{} {version}", program.display()))

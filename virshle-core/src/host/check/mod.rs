@@ -1,6 +1,7 @@
 //! Checks this host for missing requirements, each with its remedy, and for orphaned resources.
 
 mod config;
+mod disks;
 pub(crate) mod finding;
 mod hypervisor;
 mod kernel;
@@ -9,13 +10,14 @@ mod root;
 mod switch;
 
 use crate::host::check::config::check_config;
+use crate::host::check::disks::check_disks;
 use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
 use crate::host::check::kernel::{check_kvm, check_landlock};
 use crate::host::check::passt::check_passt_program;
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
-use crate::host::heal::{LostNet, lost};
+use crate::host::disconnected::{Disconnected, disconnected};
 use crate::host::repair::{Orphan, orphans, orphans_of_host};
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
@@ -28,14 +30,16 @@ pub struct NodeCheck {
     pub findings: Vec<Finding>,
     /// Orphaned resources, which belong to no machine and can be removed.
     pub orphans: Vec<Orphan>,
-    /// Networks that running machines have lost, which can be restored.
-    pub lost: Vec<LostNet>,
+    /// Running machines whose network is not as it is defined, and can be put right.
+    pub disconnected: Vec<Disconnected>,
 }
 
 impl NodeCheck {
-    /// The worst of the findings.
+    /// The worst of what was found.
     pub fn level(&self) -> Level {
-        self.findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Good)
+        let lost = self.disconnected.iter().map(|_| Level::Missing);
+        let found = self.findings.iter().map(|finding| finding.level);
+        found.chain(lost).max().unwrap_or(Level::Good)
     }
 }
 
@@ -52,6 +56,11 @@ impl Node {
 }
 
 fn check(node: &Node) -> Result<NodeCheck, MachineError> {
+    // What another user may have written names programs and files: none of them is run or opened.
+    if let Some(untrusted) = node.store().untrusted() {
+        let findings = vec![Finding::failure(Level::Missing, "trust", &untrusted), check_kvm()];
+        return Ok(NodeCheck { findings, orphans: Vec::new(), disconnected: Vec::new() });
+    }
     let mut findings = check_config(node);
     findings.extend(check_root(node));
     findings.push(check_kvm());
@@ -66,6 +75,11 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.extend(network);
     let broken = node.store().find()?.broken;
     findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));
-    let orphans = if no_switch { orphans_of_host(node)? } else { orphans(node)? };
-    Ok(NodeCheck { findings, orphans, lost: lost(node)? })
+    findings.extend(check_disks(node)?);
+    if no_switch {
+        let orphans = orphans_of_host(node)?;
+        return Ok(NodeCheck { findings, orphans, disconnected: disconnected(node, false)? });
+    }
+    let (orphans, disconnected) = (orphans(node)?, disconnected(node, true)?);
+    Ok(NodeCheck { findings, orphans, disconnected })
 }

@@ -8,6 +8,9 @@ use crate::machine::node::Node;
 pub(super) fn check_root(node: &Node) -> Vec<Finding> {
     let root = node.root();
     let shown = root.display();
+    if let Err(error) = node.store().check_name() {
+        return vec![Finding::failure(Level::Missing, "root", &error)];
+    }
     if !node.store().missing().is_empty() {
         let message = format!("{shown} is not set up");
         return vec![Finding::bad(Level::Missing, "root", message, Remedy::InitNode)];

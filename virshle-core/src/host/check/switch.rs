@@ -1,9 +1,10 @@
 //! Checks Open vSwitch: its database, its daemon, the bridge, DPDK.
 
-use virshle_net::Switch;
+use virshle_net::{Bridge, Switch};
 use virshle_template::NetKind;
 
 use crate::failure::Remedy;
+use crate::hardware::net::bridge::lapses;
 use crate::hardware::net::config::datapath;
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
@@ -28,7 +29,7 @@ pub(super) fn check_network(node: &Node) -> Vec<Finding> {
         Ok(switch) => switch,
         Err(error) => return vec![Finding::failure(severe, OVSDB, &error)],
     };
-    // A server that is there and says nothing is asked once, and not for everything.
+    // A server that is there and silent is asked once, and not for everything.
     if let Err(error) = switch.capabilities() {
         return vec![Finding::leaf(severe, OVSDB, &error, error.hint())];
     }
@@ -62,13 +63,22 @@ fn check_bridge(node: &Node, switch: &mut Switch, severe: Level) -> Finding {
     match switch.bridge(name) {
         Ok(Some(bridge)) if bridge.datapath == datapath(network.datapath) => {
             match &network.uplink {
+                // What `node init` can't link to is not its to create.
+                Some(uplink) if matches!(switch.bridge(uplink), Ok(None)) => Finding::bad(
+                    Level::Warning,
+                    "uplink",
+                    format!("there is no bridge {uplink}, which {name} is to be linked to"),
+                    text(format!(
+                        "create it (ovs-vsctl add-br {uplink}), or correct [network] uplink"
+                    )),
+                ),
                 Some(uplink) if !switch.is_patched(name, uplink).unwrap_or(false) => Finding::bad(
                     Level::Warning,
                     "bridge",
                     format!("{name} is not linked to {uplink}"),
                     Remedy::InitNode,
                 ),
-                _ => Finding::good("bridge", format!("{name} ({} datapath)", bridge.datapath)),
+                _ => check_closed(&bridge),
             }
         }
         Ok(Some(bridge)) => Finding::bad(
@@ -82,6 +92,25 @@ fn check_bridge(node: &Node, switch: &mut Switch, severe: Level) -> Finding {
         ),
         Ok(None) => Finding::bad(severe, "bridge", format!("no {name}"), Remedy::InitNode),
         Err(error) => Finding::leaf(severe, "bridge", &error, error.hint()),
+    }
+}
+
+/// A bridge of ours is closed to the router advertisements of guests.
+fn check_closed(bridge: &Bridge) -> Finding {
+    let shown = format!("{} ({} datapath)", bridge.name, bridge.datapath);
+    match lapses(bridge) {
+        Ok(lapses) if lapses.is_empty() => Finding::good("bridge", shown),
+        Ok(lapses) => Finding::bad(
+            Level::Warning,
+            "bridge",
+            format!(
+                "a guest can give this host addresses and routes by {}: {}",
+                bridge.name,
+                lapses.join(", ")
+            ),
+            Remedy::InitNode,
+        ),
+        Err(error) => Finding::leaf(Level::Warning, "bridge", &error, error.hint()),
     }
 }
 

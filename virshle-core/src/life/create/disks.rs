@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use virshle_disk::{CloneMode, CloneRequest, Disk, DiskError};
 use virshle_template::{DiskTemplate, VmTemplate};
 
+use crate::fs::file::{Sync, write_new};
+use crate::guest::ssh::known_hosts;
 use crate::life::create::define::Creation;
 use crate::life::create::progress::CopyProgress;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
 use crate::model::definition::{DiskDefinition, NetDefinition};
+use crate::provision::host_key::GuestHostKey;
 use crate::store::layout;
 
 /// The image that a disk is created from: a file of the user's, or one of the cache.
@@ -57,7 +60,8 @@ impl Creation<'_> {
         request.run()
     }
 
-    /// Creates the seed, under a name that no disk of the template has.
+    /// Creates the seed, under a name that no disk of the template has; and notes the key of the guest's
+    /// ssh server that is in it, before anybody asks for one.
     pub(super) fn seed(&self, nets: &[NetDefinition]) -> Result<DiskDefinition, CreateError> {
         let is_free = |name: &String| self.template.disks.iter().all(|disk| disk.name != *name);
         let numbered = (1..).map(|number| format!("seed{number}"));
@@ -65,10 +69,19 @@ impl Creation<'_> {
         let name = names.find(is_free).unwrap_or_default();
         let path = layout::disk(&self.staged.directory, &name);
         let (uuid, vm) = (self.staged.uuid, &self.staged.name);
+        let key = self.parts.wants_host_key().then(|| GuestHostKey::generate(vm.as_str()));
+        let key = key.transpose().map_err(|source| CreateError::Random { source })?;
         let created = self
             .parts
-            .write_seed(&path, uuid, vm, self.template, nets)
+            .write_seed(&path, uuid, vm, self.template, nets, key.as_ref())
             .map_err(|source| self.failed(&name, source))?;
+        let theirs = self.parts.host_keys();
+        let public = key.iter().map(GuestHostKey::public).chain(theirs.iter().map(String::as_str));
+        let lines: String = public.map(|key| known_hosts::seed_line(uuid, key)).collect();
+        if !lines.is_empty() {
+            let path = self.staged.directory.join(layout::KNOWN_HOSTS);
+            write_new(&path, lines.as_bytes(), Sync::Yes)?;
+        }
         Ok(DiskDefinition { source: None, ..defined(&name, created, true) })
     }
 
@@ -84,6 +97,7 @@ fn defined(name: &str, created: Disk, readonly: bool) -> DiskDefinition {
         size_bytes: created.size_bytes,
         clone: created.method,
         source: created.source,
+        backing: created.backing_files,
         readonly,
     }
 }

@@ -90,14 +90,21 @@ fn create(
     request: &CreateRequest,
     on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
 ) -> Result<Vec<Created>, CreateError> {
+    // Before a file is opened that the configuration names.
+    node.store().check_trust()?;
     let template = node.config().template(&request.template)?;
     preflight::check_files(node, template)?;
     // Until the machines are created, and their definitions show what they depend on.
     let _held = images::hold(node, &disks::images_of(node, template))?;
     preflight::check_sockets(node, template)?;
     let parts = Parts::read(&request.provision, template)?;
+    let fixed = nets::fixed_identities(node, template)?;
+    if let Some(identity) = fixed.first().filter(|_| request.count > 1) {
+        let (template, identity) = (template.name.clone(), identity.to_string());
+        return Err(CreateError::OneIdentity { template, count: request.count, identity });
+    }
     node.store().sweep()?;
-    let staged = node.store().claim(request.count, request.name.as_ref())?;
+    let staged = node.store().claim(request.count, request.name.as_ref(), &fixed)?;
     Ok(in_parallel(staged, |staged| create_one(node, template, &parts, staged, on_copy)))
 }
 

@@ -1,14 +1,55 @@
 //! The network interfaces of a machine that is being created.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use virshle_net::{InterfaceName, MacAddr};
-use virshle_template::NetTemplate;
+use virshle_net::MacAddr;
+use virshle_template::{NetTemplate, VmTemplate};
 
 use crate::life::create::define::Creation;
 use crate::life::error::CreateError;
+use crate::machine::node::Node;
 use crate::model::definition::{InterfaceAddress, NetDefinition, NetKind, UserNet};
+use crate::model::identity::Identity;
+use crate::model::port_name::{port_name, unmistakable_name};
+
+/// What the template gives its machine that only one can have.
+pub(super) fn fixed_identities(
+    node: &Node,
+    template: &VmTemplate,
+) -> Result<Vec<Identity>, CreateError> {
+    let mut identities = Vec::new();
+    for net in &template.nets {
+        identities.extend(fixed_mac(template, net)?.map(Identity::mac));
+        // Those of a user network are no other machine's to see.
+        if NetKind::from(net.kind) == NetKind::User {
+            continue;
+        }
+        let bridge = bridge_of(node, net);
+        let addresses = net.addresses.iter();
+        identities.extend(addresses.map(|address| Identity::address(bridge, net.vlan, address.ip)));
+    }
+    Ok(identities)
+}
+
+/// The bridge that an interface is connected to; for a macvtap the interface below it; none for a user
+/// network.
+fn bridge_of<'a>(node: &'a Node, net: &'a NetTemplate) -> &'a str {
+    match (NetKind::from(net.kind), &net.link) {
+        (NetKind::User, _) => "",
+        (NetKind::Macvtap, Some(link)) => link,
+        _ => &node.config().network.bridge,
+    }
+}
+
+fn fixed_mac(template: &VmTemplate, net: &NetTemplate) -> Result<Option<MacAddr>, CreateError> {
+    net.mac.as_ref().map(|mac| mac.parse()).transpose().map_err(|source| CreateError::Mac {
+        template: template.name.clone(),
+        net: net.name.clone(),
+        source,
+    })
+}
 
 impl Creation<'_> {
     /// Defines the interfaces of the template.
@@ -26,6 +67,7 @@ impl Creation<'_> {
                 bridge: String::new(),
                 port: String::new(),
                 vlan: None,
+                trunk: Vec::new(),
                 mtu_bytes: None,
                 addresses: Vec::new(),
                 user: numbers.next().map(UserNet::numbered),
@@ -53,16 +95,13 @@ impl Creation<'_> {
             name: net.name.clone(),
             kind,
             mac: self.mac(Some(net))?,
-            bridge: match (kind, &net.link) {
-                (NetKind::User, _) => String::new(),
-                (NetKind::Macvtap, Some(link)) => link.clone(),
-                _ => self.node.config().network.bridge.clone(),
-            },
+            bridge: bridge_of(self.node, net).to_owned(),
             port: match kind {
                 NetKind::User => String::new(),
-                _ => port_name(self.staged.id, &net.name, index, kind),
+                _ => self.port_name(&net.name, index, kind),
             },
             vlan: net.vlan,
+            trunk: net.trunk.clone(),
             mtu_bytes: net.mtu,
             addresses: net.addresses.iter().map(InterfaceAddress::from).collect(),
             user: match kind {
@@ -72,16 +111,23 @@ impl Creation<'_> {
         })
     }
 
+    /// The name of a port: it shows the machine.
+    ///
+    /// The nodes of a host have one switch between them, and each counts its machines from 1: only the
+    /// node of the system itself names its ports by id and net.
+    fn port_name(&self, net: &str, index: usize, kind: NetKind) -> String {
+        match self.node.root() == Path::new(SYSTEM) {
+            true => port_name(self.staged.id, net, index, kind),
+            false => unmistakable_name(self.staged.id, self.staged.uuid, index),
+        }
+    }
+
     /// The template's address, or a random one that no machine of this node has.
     fn mac(&self, net: Option<&NetTemplate>) -> Result<MacAddr, CreateError> {
         if let Some(net) = net
-            && let Some(mac) = &net.mac
+            && let Some(mac) = fixed_mac(self.template, net)?
         {
-            return mac.parse().map_err(|source| CreateError::Mac {
-                template: self.template.name.clone(),
-                net: net.name.clone(),
-                source,
-            });
+            return Ok(mac);
         }
         loop {
             let mac = MacAddr::random().map_err(|source| CreateError::Random { source })?;
@@ -139,32 +185,12 @@ fn route(line: &str) -> Option<(u32, u32)> {
     Some((to, number(words.nth(5)?)?))
 }
 
-/// The name of a port: it shows the machine.
-///
-/// A device in the host's kernel has at most 15 bytes. A name that would not fit is numbered
-/// instead, as a cut one could be another's too.
-fn port_name(id: u64, net: &str, index: usize, kind: NetKind) -> String {
-    let name = format!("vm{id}-{net}");
-    if kind == NetKind::Vhost || name.len() <= InterfaceName::MAX_LEN {
-        name
-    } else {
-        // No interface of a template is called like this: it has no hyphen after the id.
-        format!("vm{id}n{index}")
-    }
-}
+/// The node of the system itself: [`virshle_template::NodeSettings::default_root`] of root.
+const SYSTEM: &str = "/var/lib/virshle";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn port_names_fit_the_kernel_and_are_never_cut() {
-        assert_eq!(port_name(1, "main", 0, NetKind::Vhost), "vm1-main");
-        assert_eq!(port_name(1, "main", 0, NetKind::Tap), "vm1-main");
-        assert_eq!(port_name(12, "management", 0, NetKind::Tap), "vm12-management");
-        assert_eq!(port_name(123, "management", 1, NetKind::Tap), "vm123n1");
-        assert_eq!(port_name(123, "management", 1, NetKind::Vhost), "vm123-management");
-    }
 
     #[test]
     fn a_route_is_read_as_the_kernel_writes_it() {

@@ -1,14 +1,18 @@
 //! Checks before a creation: what the template names can be opened, and the names will fit.
 
+use std::io;
+use std::path::Path;
+
 use uuid::Uuid;
-use virshle_template::{Boot, VmTemplate};
+use virshle_disk::DiskError;
+use virshle_template::{Boot, NetKind, VmTemplate};
 
 use crate::fs::source_file;
 use crate::images;
 use crate::life::create::disks::images_of;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
-use crate::store::layout::{net_socket, vsock};
+use crate::store::layout::{net_socket, passt_socket, vsock};
 
 /// The longest path of a socket, in bytes: `sun_path` of unix(7) less its NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -18,7 +22,19 @@ pub(super) fn check_files(node: &Node, template: &VmTemplate) -> Result<(), Crea
     for name in template.disks.iter().filter_map(|disk| disk.image.as_ref()) {
         images::existing(node, name)?;
     }
-    let mut files = images_of(node, template);
+    let missing = |path: &Path, source| CreateError::MissingImage {
+        template: template.name.clone(),
+        path: path.to_owned(),
+        source,
+    };
+    for path in images_of(node, template) {
+        source_file::check(&path).map_err(|source| missing(&path, source))?;
+        if let Err(DiskError::NotAnImage { what, .. }) = virshle_disk::refuse_text(&path) {
+            let what = io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}"));
+            return Err(missing(&path, what));
+        }
+    }
+    let mut files = Vec::new();
     match &template.boot {
         Boot::Firmware(path) => files.extend(path.clone()),
         Boot::Kernel { kernel, initramfs, .. } => {
@@ -27,11 +43,7 @@ pub(super) fn check_files(node: &Node, template: &VmTemplate) -> Result<(), Crea
         }
     }
     for path in files {
-        source_file::check(&path).map_err(|source| CreateError::MissingImage {
-            template: template.name.clone(),
-            path: path.clone(),
-            source,
-        })?;
+        source_file::check(&path).map_err(|source| missing(&path, source))?;
     }
     Ok(())
 }
@@ -42,7 +54,10 @@ pub(super) fn check_sockets(node: &Node, template: &VmTemplate) -> Result<(), Cr
     let longest = template
         .nets
         .iter()
-        .map(|net| net_socket(&directory, &net.name))
+        .map(|net| match net.kind {
+            NetKind::User => passt_socket(&directory, &net.name),
+            _ => net_socket(&directory, &net.name),
+        })
         .chain([vsock(&directory)])
         .max_by_key(|path| path.as_os_str().len());
     match longest {

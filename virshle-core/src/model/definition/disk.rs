@@ -25,6 +25,12 @@ pub struct DiskDefinition {
     /// The image it was created from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<PathBuf>,
+    /// The files that an overlay depends on, the uppermost first. They are those it was created on:
+    /// its own header, which its VMM writes, is compared with them and never believed.
+    ///
+    /// Empty in what an earlier version wrote; the image then is the one that counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backing: Vec<PathBuf>,
     /// The guest can't write to it.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub readonly: bool,

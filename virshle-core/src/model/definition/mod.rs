@@ -10,6 +10,8 @@ pub(crate) mod net;
 pub(crate) mod text;
 mod user_net;
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +24,7 @@ pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind}
 pub use user_net::UserNet;
 
 use crate::fs::error::FileError;
-use crate::fs::file::read_regular;
+use crate::fs::file::{open_regular, read_bounded};
 use crate::model::definition::error::DefinitionError;
 use crate::model::name::VmName;
 use crate::model::timestamp::Timestamp;
@@ -135,12 +137,13 @@ pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
 /// The text of the definition in `path`, which is a file: nothing else is waited for, nor followed.
 pub(crate) fn read(path: &Path) -> Result<String, FileError> {
-    let read = || {
-        let bytes = read_regular(path, MAX_BYTES)?;
-        String::from_utf8(bytes)
-            .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
-    };
-    read().map_err(FileError::reading(path))
+    open_regular(path).and_then(|file| read_open(&file)).map_err(FileError::reading(path))
+}
+
+/// The text of the definition that is open as `file`.
+pub(crate) fn read_open(file: &File) -> io::Result<String> {
+    let bytes = read_bounded(file, MAX_BYTES)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
@@ -178,25 +181,32 @@ pub(crate) mod tests {
             Just(NetKind::Macvtap)
         ];
         let texts = ("[^/\0]{3,20}", any::<[u8; 6]>(), any::<String>(), any::<String>());
-        let numbers = (option::of(any::<u16>()), option::of(any::<u16>()));
+        let trunk = proptest::collection::vec(any::<u16>(), 0..3);
+        let numbers = (option::of(any::<u16>()), trunk, option::of(any::<u16>()));
         let addresses = proptest::collection::vec((any::<std::net::IpAddr>(), 0..=32_u8), 0..3);
         (kind, texts, numbers, addresses).prop_map(
-            |(kind, (name, mac, bridge, port), (vlan, mtu_bytes), addresses)| NetDefinition {
-                name,
-                kind,
-                mac: MacAddr::new(mac),
-                bridge,
-                port,
-                vlan,
-                mtu_bytes,
-                addresses: addresses
-                    .into_iter()
-                    .map(|(ip, prefix_len)| InterfaceAddress { ip, prefix_len })
-                    .collect(),
-                user: (kind == NetKind::User).then(|| UserNet {
-                    publish: vec!["[::1]:2222:22".parse().unwrap(), "5353:53/udp".parse().unwrap()],
-                    ..UserNet::numbered(vlan.unwrap_or(2))
-                }),
+            |(kind, (name, mac, bridge, port), (vlan, trunk, mtu_bytes), addresses)| {
+                NetDefinition {
+                    name,
+                    kind,
+                    mac: MacAddr::new(mac),
+                    bridge,
+                    port,
+                    vlan,
+                    trunk,
+                    mtu_bytes,
+                    addresses: addresses
+                        .into_iter()
+                        .map(|(ip, prefix_len)| InterfaceAddress { ip, prefix_len })
+                        .collect(),
+                    user: (kind == NetKind::User).then(|| UserNet {
+                        publish: vec![
+                            "[::1]:2222:22".parse().unwrap(),
+                            "5353:53/udp".parse().unwrap(),
+                        ],
+                        ..UserNet::numbered(vlan.unwrap_or(2))
+                    }),
+                }
             },
         )
     }
@@ -251,6 +261,7 @@ pub(crate) mod tests {
                 size_bytes: 50 << 30,
                 clone: CloneMethod::Reflink,
                 source: Some("/images/nixos.img".into()),
+                backing: Vec::new(),
                 readonly: false,
             }],
             nets: vec![NetDefinition {
@@ -260,6 +271,7 @@ pub(crate) mod tests {
                 bridge: "br0".into(),
                 port: "vm1-main".into(),
                 vlan: Some(12),
+                trunk: Vec::new(),
                 mtu_bytes: None,
                 addresses: Vec::new(),
                 user: None,

@@ -74,6 +74,10 @@ pub struct NetDefinition {
     /// The VLAN, from 1 to 4094.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
+    /// The VLANs whose frames it gets with their tags, instead of one VLAN; 0 stands for frames
+    /// without a tag.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trunk: Vec<u16>,
     /// The largest payload of a frame, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu_bytes: Option<u16>,

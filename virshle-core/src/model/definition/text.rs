@@ -1,4 +1,4 @@
-//! Values that stand in a definition as text: for `#[serde(with = "text")]`.
+//! Values that are text in a definition: for `#[serde(with = "text")]`.
 
 use std::fmt::Display;
 use std::path::{Component, Path};

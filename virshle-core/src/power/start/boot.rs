@@ -1,6 +1,6 @@
 //! The steps of a start, in their order: the VMM, the machine in it, its interfaces, its guest.
 
-use virshle_hypervisor::{Client, Launch, Verbosity, VmConfig, Vmm};
+use virshle_hypervisor::{Cage, Client, Launch, VmConfig, Vmm};
 
 use crate::fs::deadline::Deadline;
 use crate::fs::socket_watch::SocketWatch;
@@ -18,12 +18,13 @@ pub(super) fn launch(
     vm: &Vm,
     run: &Run,
     config: &VmConfig,
+    cage: Cage,
     network: &mut Network<'_>,
     options: &StartOptions,
 ) -> Result<(), StartError> {
     // They come up while the VMM does.
     let user_nets = user::begin(vm, run.ssh_port)?;
-    let vmm = spawn(vm)?;
+    let vmm = spawn(vm, cage)?;
     let client = vmm.client(options.answer_timeout);
     client.create(config).map_err(|source| vm.vmm_error("start", source))?;
     network.attach(&client)?;
@@ -37,7 +38,7 @@ pub(super) fn launch(
 }
 
 /// Starts the VMM, and has the record of the run on the disk by the time it answers.
-fn spawn(vm: &Vm) -> Result<Vmm, StartError> {
+fn spawn(vm: &Vm, cage: Cage) -> Result<Vmm, StartError> {
     // Those of the run before are kept, too.
     bound_logs(vm.directory());
     let mut kept = Ok(());
@@ -45,9 +46,7 @@ fn spawn(vm: &Vm) -> Result<Vmm, StartError> {
         .log_file(vm.vmm_log())
         .event_file(vm.events())
         .serial_log(vm.serial_log())
-        // At this level its log shows a guest that powers off apart from a VMM that is ended. It
-        // holds the machine's configuration, in which there is no secret.
-        .verbosity(Verbosity::Info)
+        .cage(cage)
         .spawn_while(|| kept = run_record::keep(vm.directory()))
         .map_err(|source| vm.vmm_error("start", source))?;
     Ok(kept.map(|()| vmm)?)

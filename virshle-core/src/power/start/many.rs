@@ -34,7 +34,7 @@ type Turn<'a> = (usize, Option<Ready<'a>>);
 /// use virshle_core::{Node, Selection, StartOptions, start_many, template::Config};
 ///
 /// let node = Node::new(Config::load(&Config::locate(None)?)?, None);
-/// let vms = node.select(&Selection::default())?;
+/// let vms = node.select(&Selection::all())?;
 /// for result in start_many(&vms, &StartOptions::default(), |_, result| result) {
 ///     result?;
 /// }
@@ -134,7 +134,7 @@ fn prepare<'a>(
     let mut fitting = batch.iter().filter(|vm| fits(vm));
     let (Some(first), Some(_)) = (fitting.next(), fitting.next()) else { return Ok(Vec::new()) };
     let switch = first.node().switch(options.answer_timeout)?;
-    let shared = SharedPorts::on(switch, bridge, options.answer_timeout)
+    let shared = SharedPorts::on(first.node(), switch, bridge, options.answer_timeout)
         .map_err(HardwareError::network(first))?;
     let shared = Arc::new(shared);
     let mut requests = Vec::new();

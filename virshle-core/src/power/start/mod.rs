@@ -11,7 +11,7 @@ mod undo;
 use std::time::Duration;
 
 pub use many::start_many;
-pub(crate) use one::{heal, is_half_started};
+pub(crate) use one::is_half_started;
 
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
@@ -39,7 +39,8 @@ impl Vm {
     /// Starts the machine and returns when its guest runs and the switch is connected to its
     /// interfaces.
     ///
-    /// A machine that runs already is left alone. What an interrupted start left behind is
+    /// A machine that runs already is left alone, but for ports that it has lost: it gets them back
+    /// ([`Change::Reconnected`]). What an interrupted start left behind is
     /// cleared first.
     ///
     /// # Errors

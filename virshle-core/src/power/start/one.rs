@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use virshle_hypervisor::VmConfig;
+use virshle_hypervisor::{Cage, VmConfig};
 use virshle_net::PortRequest;
 
 use crate::fs::lock::Lock;
 use crate::hardware::error::HardwareError;
 use crate::hardware::net::attach::Network;
-use crate::hardware::net::ports::{are_connected, disconnect};
+use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::reconnect::reconnect;
 use crate::hardware::net::shared_ports::SharedPorts;
 use crate::hardware::net::user;
 use crate::machine::vm::Vm;
@@ -27,6 +28,7 @@ use crate::store::run_record;
 pub(super) struct Ready<'a> {
     network: Network<'a>,
     config: VmConfig,
+    cage: Cage,
     previous: Option<Run>,
     // The last to be dropped.
     _lock: Lock,
@@ -42,9 +44,9 @@ impl<'a> Ready<'a> {
             return Ok(None);
         }
         let previous = run_record::read(vm.directory());
-        let config = preflight(vm)?;
+        let (config, cage) = preflight(vm)?;
         let network = Network::prepare_among(vm, shared)?;
-        Ok(Some(Self { _lock: lock, previous, config, network }))
+        Ok(Some(Self { _lock: lock, previous, config, cage, network }))
     }
 
     /// What is asked of the ports of the machine's taps.
@@ -68,7 +70,7 @@ impl<'a> Ready<'a> {
                 return Err(error);
             }
         };
-        let started = launch(vm, &run, &self.config, &mut self.network, options);
+        let started = launch(vm, &run, &self.config, self.cage, &mut self.network, options);
         match started.and_then(|()| Ok(run_record::end_start(&run, vm.directory())?)) {
             Ok(()) => {
                 tracing::info!(vm = %vm.name(), "started");
@@ -98,11 +100,12 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
         let state = vm.state();
         let finished = previous.as_ref().is_some_and(|run| run.phase == Phase::Started);
         match state {
-            VmState::Running if finished => return heal(vm, previous),
+            VmState::Running if finished => return reconnected(vm, options),
             // The process that started it died when all but this record was done. The guest may
             // have run for days since.
-            VmState::Running if are_connected(vm)? => {
-                let ssh_port = previous.and_then(|run| run.ssh_port);
+            VmState::Running => {
+                reconnect(vm, options.answer_timeout)?;
+                let ssh_port = run_record::read(vm.directory()).and_then(|run| run.ssh_port);
                 let run = Run { ssh_port, ..Run::starting(run_record::boot_id()).started() };
                 run_record::write(&run, vm.directory())?;
                 return Ok(Change::Done);
@@ -115,25 +118,20 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
             _ => vm.kill(&vmm)?,
         }
     }
-    let config = preflight(vm)?;
+    let (config, cage) = preflight(vm)?;
     let network = Network::prepare(vm, options.answer_timeout)?;
-    Ready { _lock: lock, previous, config, network }.start(options)
+    Ready { _lock: lock, previous, config, cage, network }.start(options)
 }
 
-/// Gives a running machine what it has lost of its network, if anything.
-pub(crate) fn heal(vm: &Vm, record: Option<Run>) -> Result<Change, StartError> {
-    if user::lost(vm).is_empty() {
+/// Gives a machine that runs what is missing of its network: a port that was deleted, or all of it
+/// when the switch has a new database.
+fn reconnected(vm: &Vm, options: &StartOptions) -> Result<Change, StartError> {
+    let missed = reconnect(vm, options.answer_timeout)?;
+    if missed.is_empty() {
         return Ok(Change::Unchanged);
     }
-    let last_port = record.as_ref().and_then(|run| run.ssh_port);
-    let ssh_port = user::ssh_port(vm, last_port)?;
-    if ssh_port != last_port
-        && let Some(run) = record
-    {
-        run_record::write(&Run { ssh_port, ..run }, vm.directory())?;
-    }
-    user::restart_lost(vm, ssh_port)?;
-    Ok(Change::Done)
+    tracing::info!(vm = %vm.name(), missed = missed.join("; "), "reconnected");
+    Ok(Change::Reconnected)
 }
 
 /// Whether a start of the machine was begun, and the process that did it died before it came to the

@@ -1,4 +1,5 @@
-//! Landlock: a VMM that its guest has taken over reaches its own machine's files, and no others.
+//! The landlock rules that cloud-hypervisor sets for itself, within its cage: they hold the threads of the
+//! machine apart from what the whole process may still reach.
 
 use std::path::Path;
 
@@ -24,9 +25,9 @@ pub(crate) fn confined(vm: &Vm, config: VmConfig) -> Result<VmConfig, HardwareEr
     for net in &vm.definition().nets {
         let (path, access) = match net.kind {
             // The other side may go and come back, and the socket with it.
-            NetKind::User | NetKind::Vhost => {
-                (layout::sockets(vm.directory()), LandlockAccess::ReadWrite)
-            }
+            NetKind::Vhost => (layout::sockets(vm.directory()), LandlockAccess::ReadWrite),
+            // No rule keeps from connecting.
+            NetKind::User => continue,
             NetKind::Tap | NetKind::Macvtap => {
                 (Path::new("/sys/class/net").join(&net.port), LandlockAccess::Read)
             }

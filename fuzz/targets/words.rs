@@ -1,3 +1,0 @@
-//! See `virshle_fuzz::words`.
-#![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| virshle_fuzz::words(bytes));

@@ -1,0 +1,256 @@
+//! What the threads of another process may do: each is stopped, and made to try it itself.
+//!
+//! That is what a program which a hostile guest has taken over could do: a try comes back as the
+//! thread's credentials, its landlock domain and its seccomp filters have it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::sys::tracing::{Registers, Stopped};
+
+/// Something that a hijacked thread tries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Attempt {
+    /// To open a file for reading.
+    Read(PathBuf),
+    /// To open a file for writing.
+    Write(PathBuf),
+    /// To create a file.
+    Create(PathBuf),
+    /// To connect to a Unix socket.
+    Connect(PathBuf),
+    /// To send a datagram to a Unix socket by sendto(2).
+    Send(PathBuf),
+    /// To open a raw socket of IPv4.
+    RawSocket,
+    /// To open a socket for the frames of the host's devices.
+    PacketSocket,
+    /// To open a socket of IPv4 for datagrams.
+    UdpSocket,
+    /// To open a socket for routes and devices.
+    Netlink,
+    /// To ask, by kill(2), whether it may signal a process.
+    Kill(u32),
+    /// The same by tgkill(2).
+    ThreadKill(u32),
+    /// To trace a process.
+    Trace(u32),
+    /// To begin a user namespace.
+    Unshare,
+    /// To mount a filesystem of processes here.
+    Mount(PathBuf),
+    /// To read the keys of its session.
+    Keys,
+    /// To load a program into the kernel.
+    Bpf,
+    /// To become root again.
+    BecomeRoot,
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It succeeded.
+    Allowed,
+    /// The kernel refused it with this error.
+    Refused(i32),
+    /// A filter of the program's own would have ended the program.
+    Trapped,
+}
+
+/// A thread, by the name it has, and what came of its tries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hijacked {
+    /// The thread's name.
+    pub thread: String,
+    /// Each try, with its outcome.
+    pub outcomes: Vec<(Attempt, Outcome)>,
+}
+
+impl Hijacked {
+    /// The tries that succeeded.
+    pub fn allowed(&self) -> Vec<&Attempt> {
+        let allowed = self.outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Allowed);
+        allowed.map(|(attempt, _)| attempt).collect()
+    }
+}
+
+/// Has every thread of the process `pid` make every attempt. The process stands still meanwhile, and
+/// continues as if nothing had been.
+///
+/// # Errors
+///
+/// If the process can't be traced, or a thread can't be brought to try; on an architecture other than
+/// x86_64.
+pub fn hijack(pid: u32, attempts: &[Attempt]) -> io::Result<Vec<Hijacked>> {
+    let memory = File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
+    let mut threads = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = entry?.path();
+        let tid = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        let tid = tid.ok_or(io::ErrorKind::InvalidData)?;
+        let name = std::fs::read_to_string(path.join("comm"))?.trim_end().to_owned();
+        let thread = Stopped::seize(tid)?;
+        // The kernel's own workers (of KVM, of io_uring) are listed, too: they run no code of the program.
+        if thread.registers()?.stack() != 0 {
+            threads.push((name, thread));
+        }
+    }
+    // An instruction that makes a system call: the one that some thread waits in.
+    let call = threads
+        .iter()
+        .find_map(|(_, thread)| thread.call_instruction(pid).transpose())
+        .ok_or_else(|| io::Error::other("no thread is in a system call"))??;
+    threads
+        .iter_mut()
+        .map(|(name, thread)| {
+            let before = thread.registers()?;
+            let mut kept = [0; ROOM];
+            memory.read_exact_at(&mut kept, before.stack())?;
+            let mut puppet = Puppet { before, thread, memory: &memory, call };
+            let tried = attempts
+                .iter()
+                .map(|attempt| Ok::<_, io::Error>((attempt.clone(), puppet.attempt(attempt)?)));
+            let outcomes = tried.collect::<io::Result<_>>();
+            memory.write_all_at(&kept, before.stack())?;
+            puppet.thread.set_registers(&before)?;
+            Ok(Hijacked { thread: name.clone(), outcomes: outcomes? })
+        })
+        .collect()
+}
+
+/// How much of a thread's stack is borrowed for what its calls point to.
+const ROOM: usize = 1024;
+
+/// A thread that makes the calls it is told to.
+struct Puppet<'a> {
+    thread: &'a mut Stopped,
+    before: Registers,
+    memory: &'a File,
+    call: u64,
+}
+
+/// What the calls of an attempt are given, by the kernel's numbers.
+mod number {
+    pub(super) const AT_FDCWD: u64 = (-100_i64).cast_unsigned();
+    pub(super) const O_WRITE: u64 = 0o1;
+    pub(super) const O_CREATE: u64 = 0o100;
+    pub(super) const O_NONBLOCK: u64 = 0o4000;
+    pub(super) const STREAM: u64 = 1;
+    pub(super) const DATAGRAM: u64 = 2;
+    pub(super) const RAW: u64 = 3;
+}
+
+impl Puppet<'_> {
+    fn attempt(&mut self, attempt: &Attempt) -> io::Result<Outcome> {
+        use crate::sys::tracing::call::*;
+        let outcome = match attempt {
+            Attempt::Read(path) => self.open(path, number::O_NONBLOCK)?,
+            Attempt::Write(path) => self.open(path, number::O_WRITE | number::O_NONBLOCK)?,
+            Attempt::Create(path) => self.open(path, number::O_WRITE | number::O_CREATE)?,
+            Attempt::Connect(path) => self.open_socket(path, number::STREAM)?,
+            Attempt::Send(path) => self.open_socket(path, number::DATAGRAM)?,
+            Attempt::RawSocket => self.socket(2, number::RAW, 1)?,
+            Attempt::PacketSocket => self.socket(17, number::RAW, 0)?,
+            Attempt::UdpSocket => self.socket(2, number::DATAGRAM, 0)?,
+            Attempt::Netlink => self.socket(16, number::RAW, 0)?,
+            Attempt::Kill(pid) => self.make(KILL, &[u64::from(*pid), 0])?,
+            Attempt::ThreadKill(pid) => {
+                self.make(TGKILL, &[u64::from(*pid), u64::from(*pid), 0])?
+            }
+            // PTRACE_SEIZE, which doesn't stop it.
+            Attempt::Trace(pid) => self.make(PTRACE, &[0x4206, u64::from(*pid), 0, 0])?,
+            // CLONE_FS, which does nothing to a thread but to need unshare(2).
+            Attempt::Unshare => self.make(UNSHARE, &[0x200])?,
+            Attempt::Mount(path) => {
+                let (path, kind) = (self.text(path, 0)?, self.text(Path::new("proc"), 512)?);
+                self.make(MOUNT, &[kind, path, kind, 0, 0])?
+            }
+            // KEYCTL_GET_KEYRING_ID of the session's.
+            Attempt::Keys => self.make(KEYCTL, &[0, (-3_i64).cast_unsigned(), 0])?,
+            // BPF_MAP_CREATE of nothing: whoever may is told that it makes no sense.
+            Attempt::Bpf => match self.make(BPF, &[0, 0, 0])? {
+                Err(Outcome::Refused(22)) => Ok(0),
+                other => other,
+            },
+            Attempt::BecomeRoot => self.make(SETUID, &[0])?,
+        };
+        Ok(match outcome {
+            Ok(_) => Outcome::Allowed,
+            Err(outcome) => outcome,
+        })
+    }
+
+    fn open(&mut self, path: &Path, flags: u64) -> io::Result<Result<u64, Outcome>> {
+        use crate::sys::tracing::call::*;
+        let path = self.text(path, 0)?;
+        let opened = self.make(OPENAT, &[number::AT_FDCWD, path, flags, 0o600])?;
+        self.close(opened)
+    }
+
+    fn socket(
+        &mut self,
+        family: u64,
+        kind: u64,
+        protocol: u64,
+    ) -> io::Result<Result<u64, Outcome>> {
+        use crate::sys::tracing::call::*;
+        let socket = self.make(SOCKET, &[family, kind, protocol])?;
+        self.close(socket)
+    }
+
+    fn close(&mut self, opened: Result<u64, Outcome>) -> io::Result<Result<u64, Outcome>> {
+        if let Ok(descriptor) = opened {
+            self.make(crate::sys::tracing::call::CLOSE, &[descriptor])?.ok();
+        }
+        Ok(opened)
+    }
+
+    /// Connects to the Unix socket `path`, or sends it a datagram.
+    fn open_socket(&mut self, path: &Path, kind: u64) -> io::Result<Result<u64, Outcome>> {
+        use crate::sys::tracing::call::*;
+        let socket = match self.make(SOCKET, &[1, kind, 0])? {
+            Ok(socket) => socket,
+            refused => return Ok(refused),
+        };
+        let path = path.as_os_str().as_bytes();
+        let mut address = 1_u16.to_ne_bytes().to_vec();
+        address.extend(path);
+        address.resize(110.max(address.len() + 1), 0);
+        let length = address.len() as u64;
+        let at = self.write(&address, 0)?;
+        let result = match kind {
+            number::STREAM => self.make(CONNECT, &[socket, at, length])?,
+            _ => self.make(SENDTO, &[socket, at, 1, 0, at, length])?,
+        };
+        self.make(CLOSE, &[socket])?.ok();
+        Ok(result)
+    }
+
+    fn text(&self, path: &Path, offset: u64) -> io::Result<u64> {
+        let mut text = path.as_os_str().as_bytes().to_vec();
+        text.push(0);
+        self.write(&text, offset)
+    }
+
+    /// Writes over what the thread's stack holds; it gets that back.
+    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<u64> {
+        let at = self.before.stack() + offset;
+        self.memory.write_all_at(bytes, at)?;
+        Ok(at)
+    }
+
+    fn make(&mut self, number: u64, arguments: &[u64]) -> io::Result<Result<u64, Outcome>> {
+        let registers = self.before.calling(self.call, number, arguments);
+        let Some(result) = self.thread.step(&registers)? else { return Ok(Err(Outcome::Trapped)) };
+        Ok(match u64::try_from(result) {
+            Ok(value) => Ok(value),
+            Err(_) => Err(Outcome::Refused(i32::try_from(-result).unwrap_or(i32::MAX))),
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! What keeps a running machine from its network, and how it gets it back.
+
+use std::time::Duration;
+
+use virshle_net::{Device, InterfaceName, NetError, OwnedPort, PortRequest, Switch};
+
+use crate::hardware::error::HardwareError;
+use crate::hardware::net::bridge::require_bridge;
+use crate::hardware::net::ports::{grant_access, switched, tap_request, vhost_request};
+use crate::hardware::net::user;
+use crate::machine::vm::Vm;
+use crate::model::definition::{NetDefinition, NetKind};
+
+/// What is wrong with an interface of a running machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lapse {
+    /// Its port is missing, or not as it is defined.
+    Port(String),
+    /// Its tap is open to the host's IP stack.
+    Tap(String),
+}
+
+impl Lapse {
+    /// What is wrong, for people.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Port(text) | Self::Tap(text) => text,
+        }
+    }
+}
+
+/// What is wrong with the interfaces of a running machine, when the switch has these ports.
+pub(crate) fn lapses<'a>(
+    vm: &'a Vm,
+    ports: &[OwnedPort],
+) -> Result<Vec<(&'a NetDefinition, Lapse)>, NetError> {
+    let uuid = vm.definition().uuid.to_string();
+    let mut lapses = Vec::new();
+    for net in switched(vm) {
+        let port = ports.iter().find(|port| port.name == net.port && port.owner.uuid == uuid);
+        if let Some(text) = port_lapse(vm, net, port)? {
+            lapses.push((net, Lapse::Port(text)));
+        }
+        if net.kind == NetKind::Tap {
+            let device: InterfaceName = net.port.parse()?;
+            let open = match Device::find(&device)? {
+                Some(_) => Device::isolation_lapses(&device)?,
+                None => Vec::new(),
+            };
+            if !open.is_empty() {
+                let text = format!("tap {device} is open to the host: {}", open.join(", "));
+                lapses.push((net, Lapse::Tap(text)));
+            }
+        }
+    }
+    Ok(lapses)
+}
+
+fn port_lapse(
+    vm: &Vm,
+    net: &NetDefinition,
+    port: Option<&OwnedPort>,
+) -> Result<Option<String>, NetError> {
+    let (name, bridge) = (&net.port, &net.bridge);
+    let Some(port) = port else {
+        return Ok(Some(format!("port {name} is missing on bridge {bridge}")));
+    };
+    let vlans = request(vm, net)?.vlans();
+    let broken = port.error.is_some() || port.ofport.is_none_or(|number| number <= 0);
+    Ok(if port.bridge != *bridge {
+        Some(format!("port {name} is on bridge {}, not {bridge}", port.bridge))
+    } else if port.vlans != vlans {
+        Some(format!("port {name} is {}, not {vlans}", port.vlans))
+    } else if broken {
+        let reason = port.error.as_deref().unwrap_or("it has no number");
+        Some(format!("port {name} does not work: {reason}"))
+    } else {
+        None
+    })
+}
+
+/// Gives a running machine what is missing of its network, and returns what that was. What works is
+/// not touched. The caller holds the machine's lock.
+pub(crate) fn reconnect(vm: &Vm, timeout: Duration) -> Result<Vec<String>, HardwareError> {
+    let mut missed = user::restart_lost(vm)?;
+    if switched(vm).next().is_some() {
+        let mut switch = vm.node().switch(timeout)?;
+        let lapses = reconnect_by(vm, &mut switch, timeout).map_err(HardwareError::network(vm))?;
+        missed.extend(lapses);
+    }
+    Ok(missed)
+}
+
+fn reconnect_by(vm: &Vm, switch: &mut Switch, timeout: Duration) -> Result<Vec<String>, NetError> {
+    let ports = switch.owned_ports()?;
+    let lapses = lapses(vm, &ports)?;
+    for (net, lapse) in &lapses {
+        if net.kind == NetKind::Tap {
+            Device::isolate(&net.port.parse()?)?;
+        }
+        if let Lapse::Port(_) = lapse {
+            require_bridge(vm.node(), switch, &net.bridge, timeout)?;
+            if net.kind == NetKind::Vhost {
+                grant_access(vm, switch, net)?;
+            }
+            // A port of the machine's own that is not as it should be is replaced.
+            switch.add_ports(&net.bridge, &[request(vm, net)?], timeout)?;
+        }
+    }
+    Ok(lapses.into_iter().map(|(_, lapse)| lapse.text()).collect())
+}
+
+fn request(vm: &Vm, net: &NetDefinition) -> Result<PortRequest, NetError> {
+    match net.kind {
+        NetKind::Vhost => Ok(vhost_request(vm, net)),
+        NetKind::Tap | NetKind::Macvtap | NetKind::User => tap_request(vm, net),
+    }
+}

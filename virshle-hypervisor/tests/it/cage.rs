@@ -1,0 +1,272 @@
+//! The cage: what each thread of a caged program is refused, shown by having it try.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+use virshle_hypervisor::{
+    Cage, CageAccess, CageError, DiskConfig, HypervisorError, Identity, ImageType, Launch, Seccomp,
+    VmConfig, VsockConfig, cage_lacks,
+};
+use virshle_testkit::{Attempt, Hijacked, Outcome, TestKernel, hijack};
+use virshle_testkit_macros::test_on;
+
+use crate::machine::{Machine, launch, small};
+
+/// Users that no host has.
+const USER: u32 = 2_100_000_001;
+
+/// What a hijacker would like to have, and a machine that has nothing to do with it.
+struct Host {
+    elsewhere: TempDir,
+    _listener: UnixListener,
+    victim: Child,
+}
+
+impl Host {
+    fn new() -> Self {
+        let elsewhere = tempfile::tempdir().unwrap();
+        // Open to everybody: it is not the mode that refuses.
+        open(elsewhere.path(), 0o777);
+        let secret = elsewhere.path().join("secret");
+        std::fs::write(&secret, "").unwrap();
+        open(&secret, 0o666);
+        let listener = UnixListener::bind(elsewhere.path().join("sock")).unwrap();
+        open(&elsewhere.path().join("sock"), 0o777);
+        let victim = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
+        Self { elsewhere, _listener: listener, victim }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.elsewhere.path().join(name)
+    }
+
+    fn attempts(&self) -> Vec<Attempt> {
+        let pid = self.victim.id();
+        vec![
+            Attempt::Read("/etc/shadow".into()),
+            Attempt::Read("/etc/hostname".into()),
+            Attempt::Read(self.path("secret")),
+            Attempt::Write(self.path("secret")),
+            Attempt::Create(self.path("new")),
+            Attempt::Connect(self.path("sock")),
+            Attempt::Send(self.path("sock")),
+            Attempt::RawSocket,
+            Attempt::PacketSocket,
+            Attempt::UdpSocket,
+            Attempt::Netlink,
+            Attempt::Kill(pid),
+            Attempt::ThreadKill(pid),
+            Attempt::Trace(pid),
+            Attempt::Unshare,
+            Attempt::Mount(self.path("")),
+            Attempt::Keys,
+            Attempt::Bpf,
+        ]
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.victim.kill());
+        drop(self.victim.wait());
+    }
+}
+
+fn open(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn kvm() -> Cage {
+    Cage::new().file("/dev/kvm", CageAccess::Device)
+}
+
+/// A machine with a disk and a vsock in the cage, and without cloud-hypervisor's own confinement.
+fn caged(cage: Cage, owner: Option<u32>) -> (Machine, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = small(directory.path(), &TestKernel::halt());
+    let (disk, sockets) = (directory.path().join("disk"), directory.path().join("net"));
+    std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
+    std::fs::create_dir(&sockets).unwrap();
+    if let Some(owner) = owner {
+        open(directory.path(), 0o755);
+        chown(&disk, Some(owner), Some(owner)).unwrap();
+        chown(&sockets, Some(owner), Some(owner)).unwrap();
+    }
+    let kernel = config.payload.as_ref().unwrap().kernel.clone().unwrap();
+    let cage = cage
+        .file(kernel, CageAccess::Read)
+        .file(&disk, CageAccess::ReadWrite)
+        .file(&sockets, CageAccess::Sockets);
+    let machine = start(launch(directory.path()).cage(cage), directory);
+    boot(&machine, config, &disk);
+    (machine, disk)
+}
+
+fn start(launch: Launch, directory: TempDir) -> Machine {
+    let vmm = launch.seccomp(Seccomp::Off).spawn().unwrap();
+    Machine { directory, vmm }
+}
+
+fn boot(machine: &Machine, config: VmConfig, disk: &Path) {
+    let vsock = machine.path("net/vsock");
+    let config =
+        config.disk(DiskConfig::new(disk, ImageType::Raw)).vsock(VsockConfig::new(3, vsock));
+    machine.boot(&config);
+}
+
+#[track_caller]
+fn assert_all_refused(machine: &Machine, host: &Host, disk: &Path) {
+    let mut attempts = host.attempts();
+    attempts.push(Attempt::BecomeRoot);
+    let own = Attempt::Write(disk.to_owned());
+    attempts.push(own.clone());
+    let threads = hijack(machine.vmm.pid(), &attempts).unwrap();
+    for name in
+        ["cloud-hyperviso", "http-server", "event-monitor", "vmm_signal_hand", "vmm", "vcpu0"]
+    {
+        assert!(threads.iter().any(|thread| thread.thread == name), "{name} {threads:#?}");
+    }
+    for thread in &threads {
+        assert_eq!(thread.allowed(), [&own], "{thread:#?}");
+    }
+    assert!(!host.path("new").exists());
+    // And it runs on.
+    assert!(machine.client().ping().is_ok());
+    machine.client().reboot().unwrap();
+    let threads = hijack(machine.vmm.pid(), &attempts).unwrap();
+    assert!(threads.iter().all(|thread| thread.allowed() == [&own]), "{threads:#?}");
+}
+
+#[test_on(Ch, Kvm, Root)]
+fn kvm_no_thread_of_a_caged_vmm_leaves_its_machine_whoever_runs_it() {
+    assert_eq!(cage_lacks(), []);
+    let host = Host::new();
+    let (machine, disk) = caged(kvm(), Some(0));
+    // Root without capabilities may still be told that it is root.
+    let threads = hijack(machine.vmm.pid(), &host.attempts()).unwrap();
+    assert!(threads.iter().all(|thread| thread.allowed().is_empty()), "{threads:#?}");
+    drop(machine);
+    drop(disk);
+
+    let kvm_before = std::fs::metadata("/dev/kvm").unwrap();
+    assert!(kvm_before.permissions().mode() & 0o600 == 0o600);
+    let node = device();
+    let cage = Cage::new().file("/dev/kvm", CageAccess::Device);
+    let identity = Identity::new(USER, USER).group(node);
+    let (machine, disk) = caged(cage.identity(identity), Some(USER));
+    assert_all_refused(&machine, &host, &disk);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", machine.vmm.pid())).unwrap();
+    for line in [
+        format!("Uid:\t{USER}\t{USER}\t{USER}\t{USER}"),
+        format!("Gid:\t{USER}\t{USER}\t{USER}\t{USER}"),
+        format!("Groups:\t{node} "),
+        "CapInh:\t0000000000000000".into(),
+        "CapPrm:\t0000000000000000".into(),
+        "CapEff:\t0000000000000000".into(),
+        "CapBnd:\t0000000000000000".into(),
+        "CapAmb:\t0000000000000000".into(),
+        "NoNewPrivs:\t1".into(),
+        "Seccomp:\t2".into(),
+    ] {
+        assert!(status.lines().any(|found| found == line), "{line}: {status}");
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", machine.vmm.pid())).unwrap();
+    let has = |name: &str, most: &str| {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let wanted = words(&format!("{name} {most} {most}"));
+        limits.lines().any(|line| words(line).starts_with(&wanted))
+    };
+    assert!(has("Max core file size", "0") && has("Max open files", "4096"), "{limits}");
+    let environment = std::fs::read(format!("/proc/{}/environ", machine.vmm.pid())).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    assert!(environment.starts_with("PATH="), "{environment}");
+    assert_eq!(environment.matches('\0').count(), 1, "{environment}");
+}
+
+/// The trial finds what it looks for: without a cage the same threads succeed.
+#[test_on(Ch, Kvm, Root)]
+fn kvm_a_vmm_without_a_cage_reaches_all_of_it() {
+    let host = Host::new();
+    let directory = tempfile::tempdir().unwrap();
+    let disk = directory.path().join("disk");
+    std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
+    std::fs::create_dir(directory.path().join("net")).unwrap();
+    let machine = start(launch(directory.path()), directory);
+    boot(&machine, machine.config(&TestKernel::halt()), &disk);
+    // But for what would change the host, or the process: that is only tried where it is refused.
+    let harmless = |attempt: &Attempt| {
+        !matches!(attempt, Attempt::Mount(_) | Attempt::Trace(_) | Attempt::Bpf | Attempt::Send(_))
+    };
+    let attempts: Vec<_> = host.attempts().into_iter().filter(harmless).collect();
+    let threads = hijack(machine.vmm.pid(), &attempts).unwrap();
+    let refused = |thread: &Hijacked| {
+        let refused = thread.outcomes.iter().filter(|(_, end)| *end != Outcome::Allowed);
+        refused.map(|(attempt, end)| format!("{attempt:?} {end:?}")).collect::<Vec<_>>()
+    };
+    for thread in &threads {
+        assert_eq!(refused(thread), [""; 0], "{}", thread.thread);
+    }
+}
+
+#[test_on(Ch, Kvm)]
+fn ch_a_cage_for_what_isnt_there_starts_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let gone = directory.path().join("gone");
+    let cage = Cage::new().file(&gone, CageAccess::Read);
+    let error = launch(directory.path()).cage(cage).spawn().unwrap_err();
+    let HypervisorError::Cage { source: CageError::File { path, .. }, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(*path, gone);
+    assert!(!directory.path().join("ch.sock").exists());
+    assert!(!directory.path().join("ch.log").exists());
+}
+
+#[test_on(Ch, Kvm, Root)]
+fn ch_a_step_into_the_cage_that_fails_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    // No user has this id: it stands for none.
+    let cage = Cage::new().identity(Identity::new(u32::MAX, 0));
+    let started = launch(directory.path()).cage(cage).spawn();
+    let error = match started {
+        Err(error) => error,
+        Ok(vmm) => {
+            drop(vmm.kill_on_drop());
+            panic!("started")
+        }
+    };
+    // -1 leaves the user as it is, who may not start a VMM without /dev/kvm in its cage.
+    assert!(matches!(error, HypervisorError::Died { .. }), "{error:?}");
+}
+
+/// A group that may use /dev/kvm: by its mode, or by an access list for the test.
+fn device() -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    let device = std::fs::File::open("/dev/kvm").unwrap();
+    let metadata = device.metadata().unwrap();
+    if metadata.mode() & 0o060 == 0o060 && metadata.gid() != 0 {
+        return metadata.gid();
+    }
+    // Those that no host has; the list stays, and opens the device to nobody.
+    const GROUP: u32 = USER - 1;
+    if metadata.mode() & 0o006 != 0o006 {
+        let entry = |tag: u16, rights: u16, id: u32| {
+            [tag.to_le_bytes(), rights.to_le_bytes()].concat().into_iter().chain(id.to_le_bytes())
+        };
+        let list: Vec<u8> = 2_u32
+            .to_le_bytes()
+            .into_iter()
+            .chain(entry(1, 6, u32::MAX))
+            .chain(entry(4, 0, u32::MAX))
+            .chain(entry(8, 6, GROUP))
+            .chain(entry(16, 6, u32::MAX))
+            .chain(entry(32, 0, u32::MAX))
+            .collect();
+        let name = "system.posix_acl_access";
+        rustix::fs::setxattr("/dev/kvm", name, &list, rustix::fs::XattrFlags::empty()).unwrap();
+    }
+    GROUP
+}

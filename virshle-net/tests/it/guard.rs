@@ -1,0 +1,228 @@
+//! What a guarded machine can't say, in frames written to its tap.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Instant;
+
+use virshle_net::{Guard, GuardId, Guards, MacAddr};
+use virshle_testkit::Frame;
+use virshle_testkit_macros::test_on;
+
+use crate::frames::{Machine, marked};
+use crate::{Lab, PATIENCE};
+
+const FORGED: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0xbb];
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+const GLOBAL: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+const ANOTHER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+
+fn guards(lab: &Lab) -> Guards {
+    Guards::connect(&lab.ovs.address().parse().unwrap(), "br0", PATIENCE).unwrap()
+}
+
+fn id(machine: &Machine) -> GuardId {
+    GuardId::of("6a6f1bc4-3c26-4a0e-a4a5-6a5d1c4e9c01", &machine.port.name)
+}
+
+fn guard(machine: &Machine) -> Guard {
+    Guard::new(id(machine), machine.port.ofport, MacAddr::new(machine.mac))
+}
+
+/// Waits until what the switch remembers of flows before is gone.
+fn settle(lab: &Lab) {
+    lab.ovs.appctl(&["revalidator/wait"]);
+}
+
+/// The frames of these that reach `to`: a request that may pass is sent behind each.
+fn passed(from: &Machine, to: &Machine, frames: &[(&'static str, Frame)]) -> Vec<&'static str> {
+    to.nic.received();
+    let mut passed = Vec::new();
+    for (what, frame) in frames {
+        from.nic.send(frame);
+        from.nic.send(&marked(from, 99));
+        let heard = to.nic.receive_until(|frame| frame[..] == marked(from, 99).bytes()[..]);
+        if heard.len() > 1 {
+            passed.push(*what);
+        }
+    }
+    passed
+}
+
+fn v4(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, last)
+}
+
+/// What a machine has to be able to say.
+fn genuine(machine: &Machine) -> Vec<(&'static str, Frame)> {
+    let (mac, all) = (machine.mac, Ipv4Addr::BROADCAST);
+    let nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+    vec![
+        ("arp request", Frame::arp_request(mac, machine.ip, v4(9))),
+        ("arp reply", Frame::arp_reply(mac, machine.ip)),
+        ("arp probe", Frame::arp_request(mac, Ipv4Addr::UNSPECIFIED, machine.ip)),
+        ("dhcp question", Frame::udp4(mac, (Ipv4Addr::UNSPECIFIED, 68), (all, 67), b"?")),
+        ("dhcpv6 question", Frame::udp6(mac, (LINK_LOCAL, 546), (nodes, 547), b"?")),
+        ("udp", Frame::udp4(mac, (machine.ip, 53), (v4(9), 5000), b"x")),
+        ("nd of its own", Frame::neighbour_advertisement(mac, GLOBAL, GLOBAL)),
+        ("nd link-local", Frame::neighbour_advertisement(mac, LINK_LOCAL, LINK_LOCAL)),
+    ]
+}
+
+/// What no machine may say.
+fn forged(machine: &Machine) -> Vec<(&'static str, Frame)> {
+    let (mac, ip) = (machine.mac, machine.ip);
+    vec![
+        ("mac", Frame::udp4(mac, (ip, 1), (v4(9), 2), b"x").sent_as(FORGED)),
+        ("mac in arp", Frame::arp_request(mac, ip, v4(9)).sent_as(FORGED)),
+        ("arp sender", Frame::arp_reply(mac, ip).arp_sender(FORGED)),
+        ("dhcp answer", Frame::udp4(mac, (ip, 67), (Ipv4Addr::BROADCAST, 68), b"!")),
+        ("dhcpv6 answer", Frame::udp6(mac, (LINK_LOCAL, 547), (GLOBAL, 546), b"!")),
+        ("router", Frame::router_advertisement(mac, LINK_LOCAL, GLOBAL)),
+        ("nd for another mac", Frame::neighbour_advertisement(FORGED, GLOBAL, GLOBAL).sent_as(mac)),
+        ("arp in a tag in a tag", Frame::arp_reply(mac, v4(2)).tagged_twice(0)),
+    ]
+}
+
+/// What a machine whose addresses are known may not say either.
+fn of_another(machine: &Machine) -> Vec<(&'static str, Frame)> {
+    let mac = machine.mac;
+    vec![
+        ("another's arp", Frame::arp_reply(mac, v4(2))),
+        ("another's nd", Frame::neighbour_advertisement(mac, GLOBAL, ANOTHER)),
+    ]
+}
+
+fn names(frames: &[(&'static str, Frame)]) -> Vec<&'static str> {
+    frames.iter().map(|(name, _)| *name).collect()
+}
+
+/// Regression: a machine was any other machine: one forged ARP reply led an ssh of one to another.
+#[test_on(Ovs)]
+fn ovs_a_guarded_machine_speaks_for_itself_alone() {
+    let mut lab = Lab::new().bridged();
+    let [one, two] = [1, 2].map(|number| Machine::new(&mut lab, number, |port| port));
+    // Without a guard all of it passes: these frames are what they are taken for.
+    let all = [genuine(&one), forged(&one), of_another(&one)].concat();
+    assert_eq!(passed(&one, &two, &all), names(&all));
+
+    let mut guards = guards(&lab);
+    guards.apply(&[guard(&one)]).unwrap();
+    settle(&lab);
+    let unknown = [genuine(&one), of_another(&one)].concat();
+    assert_eq!(passed(&one, &two, &unknown), names(&unknown));
+    assert_eq!(passed(&one, &two, &forged(&one)), [""; 0]);
+
+    let addresses = [IpAddr::V4(one.ip), IpAddr::V6(GLOBAL)];
+    let known = guard(&one).addresses(addresses);
+    guards.apply(std::slice::from_ref(&known)).unwrap();
+    settle(&lab);
+    assert_eq!(passed(&one, &two, &genuine(&one)), names(&genuine(&one)));
+    let forgeries = [forged(&one), of_another(&one)].concat();
+    assert_eq!(passed(&one, &two, &forgeries), [""; 0]);
+    // The other machine has no guard, and no harm.
+    assert_eq!(passed(&two, &one, &forged(&two)), names(&forged(&two)));
+
+    let listed = guards.list().unwrap();
+    assert_eq!(listed.keys().collect::<Vec<_>>(), [&id(&one)]);
+    let state = &listed[&id(&one)];
+    assert!(known.is(Some(state)) && !guard(&one).is(Some(state)), "{state:?}");
+    // The switch counts late, and keeps the counters of a flow that is replaced by its like.
+    let expected = u64::try_from(forgeries.len()).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while guards.list().unwrap()[&id(&one)].dropped_packets < expected {
+        assert!(Instant::now() < deadline, "{}", flows(&lab));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    guards.remove(&[id(&one), id(&two)]).unwrap();
+    assert!(guards.list().unwrap().is_empty());
+    settle(&lab);
+    assert_eq!(passed(&one, &two, &all), names(&all));
+}
+
+fn flows(lab: &Lab) -> String {
+    lab.ovs.appctl(&["bridge/dump-flows", "br0"])
+}
+
+/// A bridge of the user's, with flows of its own: they have their say on all that the guard lets pass,
+/// and stay when it goes.
+#[test_on(Ovs)]
+fn ovs_a_guard_leaves_the_flows_of_others_in_force() {
+    let mut lab = Lab::new().bridged();
+    let [one, two] = [1, 2].map(|number| Machine::new(&mut lab, number, |port| port));
+    let ofctl = |words: &[&str]| {
+        let socket = Guards::socket(&lab.ovs.address().parse().unwrap(), "br0");
+        let target = format!("unix:{}", socket.display());
+        let output = std::process::Command::new("ovs-ofctl")
+            .args(["-O", "OpenFlow14", words[0], &target])
+            .args(&words[1..])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    ofctl(&["add-flow", "cookie=0x7653,priority=100,udp,tp_dst=2,actions=drop"]);
+    guards(&lab).apply(&[guard(&one)]).unwrap();
+    settle(&lab);
+    let udp = |port| Frame::udp4(one.mac, (one.ip, 1), (v4(9), port), b"x");
+    let frames = [("to 2", udp(2)), ("to 3", udp(3))];
+    assert_eq!(passed(&one, &two, &frames), ["to 3"]);
+    guards(&lab).remove(&[id(&one)]).unwrap();
+    settle(&lab);
+    let left = ofctl(&["dump-flows"]);
+    assert!(left.contains("udp,tp_dst=2 actions=drop"), "{left}");
+    assert_eq!(left.matches("cookie=").count(), 2, "{left}");
+    assert_eq!(passed(&one, &two, &frames), ["to 3"]);
+}
+
+#[test_on(Ovs)]
+fn ovs_a_bundle_with_one_flow_that_is_refused_changes_nothing() {
+    use virshle_net::NetError;
+    use virshle_net::openflow::{Client, Flow, Match};
+    let lab = Lab::new().bridged();
+    let socket = Guards::socket(&lab.ovs.address().parse().unwrap(), "br0");
+    let mut client = Client::connect(&socket, PATIENCE).unwrap();
+    let cookie = 0x7653 << 48;
+    let fine = Flow::drop(cookie, 1, Match::any().in_port(1));
+    // A field without the one that it needs.
+    let broken = Flow::drop(cookie, 1, Match::any().nd_tll(MacAddr::new(FORGED)));
+    let error = client.replace(&[], u64::MAX, &[fine.clone(), broken]).unwrap_err();
+    assert!(matches!(error, NetError::OpenFlowRefused { .. }), "{error:?}");
+    let mut client = Client::connect(&socket, PATIENCE).unwrap();
+    assert_eq!(client.flows(cookie, u64::MAX).unwrap(), []);
+    client.replace(&[], u64::MAX, &[fine]).unwrap();
+    assert_eq!(client.flows(cookie, u64::MAX).unwrap().len(), 1);
+    lab.ovs.vsctl(&["set", "bridge", "br0", "protocols=OpenFlow13"]);
+    let error = Client::connect(&socket, PATIENCE).unwrap_err();
+    assert!(error.hint().unwrap().contains("protocols"), "{error:?}");
+}
+
+/// 500 ports: what one guard costs doesn't grow with what is there beyond reason.
+#[test_on(Ovs)]
+fn ovs_five_hundred_ports_are_guarded() {
+    let lab = Lab::new().bridged();
+    let mut guards = guards(&lab);
+    let guard = |number: u32| {
+        let [.., high, low] = number.to_be_bytes();
+        let mac = [0x52, 0x54, 1, 0, high, low];
+        let id = GuardId::of("u", &format!("port{number}"));
+        let ip = Ipv4Addr::from(0x0a00_0000 + number);
+        Guard::new(id, number, MacAddr::new(mac)).addresses([ip.into()])
+    };
+    for number in 1..=500 {
+        guards.apply(&[guard(number)]).unwrap();
+    }
+    let mut times = Vec::new();
+    for number in 501..=520 {
+        let start = Instant::now();
+        let mut guards =
+            Guards::connect(&lab.ovs.address().parse().unwrap(), "br0", PATIENCE).unwrap();
+        guards.apply(&[guard(number)]).unwrap();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    println!("one guard beside 500: median {:?}, most {:?}", times[10], times[19]);
+    let start = Instant::now();
+    let listed = guards.list().unwrap();
+    println!("listing: {:?}", start.elapsed());
+    assert_eq!(listed.len(), 520);
+    assert!((1..=520).all(|number| guard(number).is(listed.get(&GuardId::of("u", &format!("port{number}"))))));
+}
