@@ -5,12 +5,14 @@
 //! what anybody may call, over real files and real sockets.
 
 mod answering_machine;
+mod console;
 mod disk;
 mod hypervisor;
 mod net;
 mod systemd;
 mod text;
 
+pub use console::console;
 pub use disk::qcow2;
 pub use hypervisor::{events, http};
 pub use net::{openflow, ovsdb};
@@ -43,6 +45,7 @@ mod tests {
         seeds("vm_toml", super::vm_toml);
         seeds("values", super::values);
         seeds("selector", super::selector);
+        seeds("console", super::console);
         seeds("qcow2", super::qcow2);
         seeds("openflow", super::openflow);
         seeds("ovsdb", super::ovsdb);

@@ -48,7 +48,7 @@ pub fn openflow(bytes: &[u8]) {
 
     static SERVER: OnceLock<AnsweringMachine> = OnceLock::new();
     let server = SERVER.get_or_init(AnsweringMachine::start);
-    server.say(bytes);
+    server.set_answer(bytes);
     // The management socket is beside the database's.
     let name = server.socket().file_name().unwrap().to_string_lossy().into_owned();
     let database: Address = format!("unix:{}", server.socket().display()).parse().unwrap();

@@ -18,7 +18,7 @@ pub fn systemd(bytes: &[u8]) {
     }
     let server = SERVER.get_or_init(AnsweringMachine::start);
     for words in [bytes.to_vec(), [b"OK 0\r\n", bytes].concat()] {
-        server.say(&words);
+        server.set_answer(&words);
         // It may hang up before it was asked anything.
         let Ok(mut connection) = Manager::at(server.socket()).connect(PATIENCE) else { continue };
         let name = UnitName::new("fuzz", "scope").unwrap();

@@ -55,6 +55,9 @@ const TRIPLE_FAULT: &[u8] = &[
 /// `mov $0xd0000000,%eax; jmp *%eax`: where no memory is, no instruction can be read.
 const BREAK: &[u8] = &[0xb8, 0x00, 0x00, 0x00, 0xd0, 0xff, 0xe0];
 
+/// `mov $0x5000,%edx; 1: out %al,(%dx); jmp 1b`: a port at which nothing is.
+const POKE: &[u8] = &[0xba, 0x00, 0x50, 0x00, 0x00, 0xee, 0xeb, 0xfd];
+
 /// Waits for a byte on the first serial port, writes it back, and starts over.
 const ECHO: &[u8] = &[
     0xba, 0xfd, 0x03, 0x00, 0x00, //  1: mov $0x3fd,%edx
@@ -173,6 +176,12 @@ impl TestKernel {
     /// its log grows: end it soon.
     pub fn floods(text: &str) -> Self {
         Self::new("floods", &[PRINT, PRINT_AGAIN], text)
+    }
+
+    /// Writes to an I/O port at which nothing is, without end. Its vCPU spins, and so may a log: end it
+    /// soon.
+    pub fn pokes() -> Self {
+        Self::new("pokes", &[POKE], "")
     }
 
     /// Writes `ready` and a newline to the first serial port, then obeys: the power button and

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::home::Home;
+use crate::home::{BRIDGE, Home};
 use crate::machine::Machines;
 use crate::processes::{MachineProcess, look_at_processes};
 pub(crate) use crate::processes::{hypervisors, passts};
@@ -21,6 +21,9 @@ use virshle_testkit::{Failure, While};
 
 /// How long the kernel may take to finish what was begun: the end of a process, of its tap.
 const SETTLING: Duration = Duration::from_secs(2);
+
+/// The least flows of a guard.
+const WHOLE_GUARD: usize = 16;
 
 /// How long a guest may take to obey its power button.
 const OBEYING: Duration = Duration::from_secs(3);
@@ -148,7 +151,30 @@ fn look(home: &Home, machines: &Machines) -> Result<Vec<String>, Failure> {
     Ok(found)
 }
 
+/// The numbers of ports for which there are flows of `v`'s, each with how many.
+fn guarded(database: &str) -> Result<BTreeMap<i64, usize>, Failure> {
+    let socket =
+        Path::new(database.trim_start_matches("unix:")).with_file_name(format!("{BRIDGE}.mgmt"));
+    let target = format!("unix:{}", socket.display());
+    let text = tool(
+        Command::new("ovs-ofctl")
+            .args(["-O", "OpenFlow14", "--timeout=20", "dump-flows", &target])
+            .arg("cookie=0x7653000000000000/0xffff000000000000"),
+    )?;
+    let mut numbers = BTreeMap::new();
+    for line in text.lines() {
+        let number = line.split_once("in_port=").map(|(_, rest)| rest);
+        let number = number.and_then(|rest| rest.split([',', ' ']).next());
+        if let Some(number) = number.and_then(|number| number.parse().ok()) {
+            *numbers.entry(number).or_default() += 1;
+        }
+    }
+    Ok(numbers)
+}
+
 fn look_at_ports(home: &Home, machines: &Machines, found: &mut Vec<String>) -> Result<(), Failure> {
+    // Before the ports: a guard comes after its port, and goes before it.
+    let guarded = guarded(home.database())?;
     let is_on = |uuid: &str| machines.get(uuid).is_some_and(|vm| vm.state != "stopped");
     let node = home.root().display().to_string();
     let marked = marked(home.database())?;
@@ -158,6 +184,11 @@ fn look_at_ports(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
         }
         if let Some(error) = row.error.as_deref().filter(|error| !error.is_empty()) {
             found.push(format!("port {}: {error}", row.port));
+        }
+    }
+    for number in guarded.keys() {
+        if !marked.iter().any(|row| row.number == Some(*number)) {
+            found.push(format!("a guard of port number {number}, which is not there"));
         }
     }
     let devices = devices()?;
@@ -174,6 +205,13 @@ fn look_at_ports(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
             if on && is_switched && !marked.iter().any(is_there) {
                 found.push(format!("{} is {} without its port", machine.name, machine.state));
             }
+            let number = |row: &&Marked| row.uuid == machine.uuid && row.port == net.port;
+            let number = marked.iter().filter(number).find_map(|row| row.number);
+            let flows = number.and_then(|number| guarded.get(&number)).copied().unwrap_or(0);
+            if on && is_switched && flows < WHOLE_GUARD {
+                found
+                    .push(format!("{} has {flows} flows of a guard on {}", machine.name, net.port));
+            }
         }
     }
     // Taps of machines that are no more. The other home's ids begin elsewhere.
@@ -189,7 +227,7 @@ fn look_at_ports(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
     Ok(())
 }
 
-/// Whether a device is called as the taps of this home's machines are: `vm7-main`, `vm7n0`.
+/// Whether a device is called as the taps of this home's machines are: `vm7-k7x2p0`.
 fn is_tap_of(home: &Home, device: &str) -> bool {
     let Some(rest) = device.strip_prefix("vm") else { return false };
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();

@@ -1,11 +1,14 @@
 //! A process that is called cloud-hypervisor, is handed its socket as one, and answers as it is
 //! made to: what a real one can't be made to say.
 //!
-//! It is this very program under that name. What it answers stands in a file beside it, a line for
-//! each request (`vm.boot garbage`), and is read anew for each.
+//! It is this very program under that name. What it answers stands in an attribute of its file, a line
+//! for each request (`vm.boot garbage`), and is read anew for each: in the cage of a machine it can open
+//! no other file.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 use virshle_testkit::{FakeAnswer, FakeHypervisor, FakeRequest};
 
@@ -14,8 +17,8 @@ use virshle_testkit::{Failure, While};
 
 /// The name by which it is known, and how a program knows that it is one.
 const NAME: &str = "cloud-hypervisor";
-/// What it answers, in its directory.
-const ACTS: &str = "acts";
+/// What it answers, with its program.
+const ACTS: &str = "user.acts";
 
 /// What it may answer instead of the right thing.
 pub(crate) const QUICK: [&str; 6] = ["garbage", "half", "endless", "refusal", "nonsense", "bye"];
@@ -47,8 +50,9 @@ impl Impostor {
 
     /// Sets what it answers from here on: lines of a request and an act.
     pub(crate) fn acts(&self, lines: &str) -> Result<(), Failure> {
-        let path = self.directory.join(ACTS);
-        std::fs::write(&path, lines).doing(|| format!("cannot write {}", path.display()))
+        let path = self.program();
+        setxattr(&path, ACTS, lines.as_bytes(), XattrFlags::empty())
+            .doing(|| format!("cannot note an attribute of {}", path.display()))
     }
 }
 
@@ -61,12 +65,14 @@ pub(crate) fn is_one() -> bool {
 pub(crate) fn run() -> Option<()> {
     let mut args = std::env::args().skip_while(|arg| arg != "--api-socket").skip(1);
     let number = args.next()?.strip_prefix("fd=")?.split(',').next()?.parse().ok()?;
-    let acts = std::env::current_exe().ok()?.with_file_name(ACTS);
+    let program = std::env::current_exe().ok()?;
     let config = Arc::new(Mutex::new(None));
     let listener = sys::inherited_listener(number);
     FakeHypervisor::serve(&listener, move |request| {
         let name = request.path().rsplit('/').next().unwrap_or_default().to_owned();
-        let text = std::fs::read_to_string(&acts).unwrap_or_default();
+        let mut room = [0; 4096];
+        let length = getxattr(&program, ACTS, room.as_mut_slice()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&room[..length]);
         let act = text.lines().find_map(|line| {
             let (wanted, act) = line.split_once(' ')?;
             (wanted == name).then(|| act.to_owned())

@@ -54,6 +54,9 @@ pub(crate) enum CliError {
     /// A log can't be watched for changes.
     #[error("cannot watch for new log lines")]
     Follow { source: io::Error },
+    /// A session in a machine can't be opened: as with ssh, that is exit code 255.
+    #[error(transparent)]
+    Session { source: CoreError },
     /// The system's ssh can't be run.
     #[error("cannot run ssh")]
     Ssh { source: io::Error },
@@ -63,6 +66,9 @@ pub(crate) enum CliError {
     /// The home directory of the caller is unknown.
     #[error("no home directory: HOME is not set to an absolute path")]
     NoHome,
+    /// The caller's ssh configuration can't be written.
+    #[error("cannot write {}", .path.display())]
+    SshConfig { path: PathBuf, source: io::Error, is_config: bool },
     /// A path can't be made absolute.
     #[error("cannot make {} an absolute path", .path.display())]
     Path { path: PathBuf, source: io::Error },
@@ -115,12 +121,15 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Core(error) => exit_code::of(error.kind()),
+            Self::Session { .. } => exit_code::SSH_FAILED,
             Self::Configuration { .. } | Self::File { .. } => exit_code::CONFIG,
             Self::NoneNamed | Self::SeveralNamed | Self::TextOnly { .. } | Self::NoPage { .. } => {
                 exit_code::USAGE
             }
             Self::InDocument(error) => error.exit_code(),
-            Self::Lacking { .. } | Self::Ssh { .. } | Self::NoHome => exit_code::HOST,
+            Self::Lacking { .. } | Self::Ssh { .. } | Self::NoHome | Self::SshConfig { .. } => {
+                exit_code::HOST
+            }
             _ => exit_code::FAILED,
         }
     }
@@ -128,7 +137,7 @@ impl CliError {
     /// The stable identifier of the failure, for programs.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::Core(error) => error.code(),
+            Self::Core(error) | Self::Session { source: error } => error.code(),
             Self::Configuration { .. } => "config-wrong",
             Self::File { .. } => "config-unreadable",
             Self::InDocument(error) => error.code(),
@@ -144,6 +153,7 @@ impl CliError {
             Self::Ssh { .. } => "ssh-missing",
             Self::Proxy { .. } => "proxy-failed",
             Self::NoHome => "home-missing",
+            Self::SshConfig { .. } => "write-failed",
             Self::Path { .. } => "path-unknown",
             Self::Manual { .. } => "write-failed",
             Self::Json { .. } => "encode-failed",
@@ -154,7 +164,7 @@ impl CliError {
     /// The suggested next step, if there is one.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Core(error) => remedy::hint(error),
+            Self::Core(error) | Self::Session { source: error } => remedy::hint(error),
             Self::InDocument(error) => error.hint(),
             Self::TextOnly { .. } => Some("omit --json".into()),
             Self::NoPage { .. } => Some("`v --help` lists the commands".into()),
@@ -169,6 +179,16 @@ impl CliError {
                 Some("give ids, names or uuids, or select with --state, --template or --all".into())
             }
             Self::SeveralNamed => Some("this command takes exactly one machine".into()),
+            Self::SshConfig { is_config: true, .. } => Some(
+                "have \"Include config.d/virshle\" put first in it, by what makes that file: the rest is \
+                 done"
+                    .into(),
+            ),
+            Self::SshConfig { .. } => Some(
+                "print the lines with `v node ssh-config`, and have them put before all others in your \
+                 ssh configuration, by what makes it"
+                    .into(),
+            ),
             Self::Ssh { .. } => Some("install the OpenSSH client, in a directory of PATH".into()),
             Self::Lacking { .. } => Some("the suggested fix is shown below each item".into()),
             _ => None,

@@ -14,6 +14,8 @@ pub(crate) const CONFIG: u8 = 4;
 pub(crate) const HOST: u8 = 5;
 /// Refused in this state.
 pub(crate) const STATE: u8 = 6;
+/// A session of ssh failed, as ssh itself says it.
+pub(crate) const SSH_FAILED: u8 = 255;
 
 /// The table at the end of `v --help`.
 pub(crate) const TABLE: &str = "\

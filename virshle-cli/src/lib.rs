@@ -26,6 +26,7 @@ mod advice;
 mod candidates;
 mod cli;
 mod commands;
+mod completion;
 mod context;
 mod error;
 mod escape;
@@ -33,6 +34,7 @@ mod exit_code;
 mod follow;
 mod globals;
 mod habits;
+mod live_text;
 mod logging;
 mod machines;
 mod output;
@@ -50,3 +52,10 @@ mod timeout;
 mod vm_table;
 
 pub use program::main;
+
+/// What of a guest's output a console prints. For the fuzz programs alone: it may change at any time.
+#[doc(hidden)]
+pub fn filter_console(pieces: &[&[u8]]) -> Vec<u8> {
+    let mut filter = live_text::LiveText::default();
+    pieces.iter().flat_map(|piece| filter.filter(piece)).collect()
+}

@@ -1,5 +1,7 @@
 //! The arguments that select machines.
 
+use std::ffi::OsString;
+
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use virshle_core::{Node, Selection, Selector, Vm, VmState};
@@ -78,6 +80,30 @@ pub(crate) struct Machine {
     uuid: Option<String>,
 }
 
+// Exactly one machine, and the command that follows it, as with ssh.
+#[derive(Args, Clone, Debug, Default)]
+#[command(globals_last())]
+pub(crate) struct MachineAndWords {
+    /// Machine id, name, uuid or unique uuid prefix; USER@MACHINE logs in as USER
+    #[arg(value_name = "[USER@]MACHINE", required_unless_present_any = ["id", "name", "uuid"], add = candidates::names())]
+    machine: Option<OsString>,
+    /// Run COMMAND instead of a shell
+    ///
+    /// What begins with a hyphen is the command's own behind its first word, or behind `--`. The exit
+    /// code is the command's, or 255 if ssh failed
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    words: Vec<OsString>,
+    /// Select the machine with this id
+    #[arg(long, value_name = "N", value_parser = machine_id, add = candidates::ids(), conflicts_with_all = ["name", "uuid"], help_heading = MACHINE)]
+    id: Option<u64>,
+    /// Select the machine with this name
+    #[arg(long, value_name = "NAME", add = candidates::names(), conflicts_with = "uuid", help_heading = MACHINE)]
+    name: Option<String>,
+    /// Select the machine with this uuid or prefix
+    #[arg(long, value_name = "UUID", add = candidates::uuids(), help_heading = MACHINE)]
+    uuid: Option<String>,
+}
+
 /// Parses an id. What is no number may be a name, and the error says how one is given.
 fn machine_id(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "an id is a number; for a name, use --name or the name alone".into())
@@ -134,6 +160,41 @@ impl Machines {
         named.extend(self.name.into_iter().map(Selector::Name));
         named.extend(self.uuid.into_iter().map(Selector::Uuid));
         selection
+    }
+}
+
+impl MachineAndWords {
+    fn is_selected_by_option(&self) -> bool {
+        self.id.is_some() || self.name.is_some() || self.uuid.is_some()
+    }
+
+    /// The command. The first word is the machine unless an option selects it.
+    pub(crate) fn take_words(&mut self) -> Vec<OsString> {
+        let first = if self.is_selected_by_option() { self.machine.take() } else { None };
+        first.into_iter().chain(std::mem::take(&mut self.words)).collect()
+    }
+
+    /// The user in USER@MACHINE.
+    pub(crate) fn take_user(&mut self) -> Option<String> {
+        let (user, machine) = self.machine.as_ref()?.to_str()?.rsplit_once('@')?;
+        let (user, machine) = (user.to_owned(), machine.to_owned());
+        self.machine = Some(machine.into());
+        (!user.is_empty()).then_some(user)
+    }
+
+    /// Finds the machine, whose word may be one that `named` understands.
+    ///
+    /// # Errors
+    ///
+    /// As [`Machine::find`].
+    pub(crate) fn find(self, node: &Node, named: fn(&str) -> &str) -> Result<Vm, CliError> {
+        let Self { machine, id, name, uuid, words: _ } = self;
+        let machine = machine.map(|word| {
+            let word = word.to_string_lossy();
+            let (_, word) = word.rsplit_once('@').unwrap_or(("", &word));
+            named(word).to_owned()
+        });
+        Machine { machine, id, name, uuid }.find(node)
     }
 }
 

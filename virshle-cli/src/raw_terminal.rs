@@ -44,7 +44,8 @@ fn restore(before: &Mutex<Option<Termios>>) {
     if let Ok(mut before) = before.lock()
         && let Some(settings) = before.take()
     {
-        // A terminal that is gone needs no restoring.
-        tcsetattr(io::stdin(), OptionalActions::Now, &settings).unwrap_or_default();
+        // What was typed and not read is not for the shell: a terminal's answer to a guest, above all. A
+        // terminal that is gone needs no restoring.
+        tcsetattr(io::stdin(), OptionalActions::Flush, &settings).unwrap_or_default();
     }
 }

@@ -236,6 +236,26 @@ mod tests {
     }
 
     #[test]
+    fn of_a_log_what_is_routine_takes_v() {
+        use virshle_core::MachineError;
+        use virshle_core::hypervisor::HypervisorError;
+        let line =
+            |level: &str| format!("cloud-hypervisor: 0.1s: <vmm> {level}:a.rs:1 -- it {level}");
+        let error = CliError::from(MachineError::Hypervisor {
+            vm: "web".parse().unwrap(),
+            doing: "start",
+            log: vec![line("INFO"), line("ERROR")],
+            source: HypervisorError::Processes { source: io::Error::other("why") },
+        });
+        let mut report = Report::new(false, Paint::plain());
+        let drawing = report.drawing(&error);
+        assert!(drawing.contains("it ERROR") && !drawing.contains("it INFO"), "{drawing}");
+        report.verbose = true;
+        assert!(report.drawing(&error).contains("it INFO"));
+        assert_eq!(ErrorDocument::new(&error).log.len(), 2);
+    }
+
+    #[test]
     fn an_error_as_json_has_the_same_content() {
         let document = serde_json::to_value(ErrorDocument::new(&error())).unwrap();
         assert_eq!(document["code"], "write-failed");

@@ -298,7 +298,7 @@ mod tests {
         assert!(checked(shared.path()).unwrap_err().contains("larger than its file"));
         let twice = image(&[l2 | copied, 0, l2], 72);
         assert!(checked(twice.path()).unwrap_err().contains("share an L2 table"));
-        let own: Vec<u64> = (0..64).map(|index| (65 + index) * 512 | copied).collect();
+        let own: Vec<u64> = (0..64).map(|index| ((65 + index) * 512) | copied).collect();
         let whole = image(&own, 129);
         assert_eq!(checked(whole.path()), Ok(0));
     }

@@ -176,7 +176,7 @@ impl HypervisorError {
             }
             Self::Cage {
                 source: CageError::Lacking { lack: CageLack::Landlock { .. } }, ..
-            } => "Linux 6.2 or later has it, where the kernel parameter lsm= names landlock",
+            } => "Linux 5.13 or later has it, where the kernel parameter lsm= names landlock",
             Self::Wrapped { .. } => "a script has to end with: exec cloud-hypervisor \"$@\"",
             Self::VersionUnknown { .. } => "is it cloud-hypervisor?",
             Self::TooOld { .. } => "install a newer cloud-hypervisor",

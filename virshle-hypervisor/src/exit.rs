@@ -1,6 +1,7 @@
 //! Deduces how a run ended from the events and the log.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,6 +47,20 @@ impl fmt::Display for ExitReason {
 /// want of memory, or by a power cut, reads as [`Crashed`](ExitReason::Crashed). In each case the
 /// caller who did it knows better.
 pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
+    reason(event_file, log_file, false)
+}
+
+/// Returns how the run of a machine ended whose vsock has the socket `vsock`, as [`exit_reason`] does.
+///
+/// The process ends without waiting for the thread that writes its events, and on a busy host the last
+/// of them are lost. It has removed that socket by then, if it took the machine down in order; one that was
+/// killed leaves it there. Nothing else may have removed it.
+pub fn exit_reason_of_machine(event_file: &Path, log_file: &Path, vsock: &Path) -> ExitReason {
+    let gone = vsock.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    reason(event_file, log_file, gone)
+}
+
+fn reason(event_file: &Path, log_file: &Path, is_taken_down: bool) -> ExitReason {
     let log = read_end(log_file).unwrap_or_default();
     let events = match last_events(event_file) {
         Ok(events) => events,
@@ -58,15 +73,20 @@ pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
         return ExitReason::Unknown;
     }
     let last = |words: &str| log.rfind(words);
-    let orderly = is_orderly(&events) || last("source = vmm event = shutdown").is_some();
+    let orderly = is_orderly(&events)
+        || last("source = vmm event = shutdown").is_some()
+        || is_taken_down && events.iter().any(|event| event.is("vm", "booted"));
+    let has_machine = events.iter().any(|event| event.source == "vm");
     match (last("VM guest exit event"), last("VM exit event")) {
+        // Without a machine nothing but the events could show an orderly end, and they may be lost.
+        _ if !orderly && !has_machine && !failed(&events, &log) => ExitReason::Unknown,
         _ if !orderly => ExitReason::Crashed,
         (Some(guest), exit) if exit.is_none_or(|exit| exit < guest) => ExitReason::GuestPowerOff,
         // A vCPU or device that fails asks for the same exit as a signal.
         _ if failed(&events, &log) => ExitReason::Crashed,
         (_, Some(_)) => ExitReason::HostShutdown,
         _ if last("VmmShutdown").is_some() => ExitReason::HostShutdown,
-        _ if events.iter().any(|event| event.source == "vm") => ExitReason::GuestPowerOff,
+        _ if has_machine => ExitReason::GuestPowerOff,
         _ => ExitReason::HostShutdown,
     }
 }
@@ -122,6 +142,34 @@ mod tests {
 
     const ORDERLY: [&str; 4] = ["vm booting", "vm booted", "vm shutdown", "vmm shutdown"];
 
+    /// Regression: a guest's power-off on a busy host read as a crash, as the last events were lost.
+    #[test]
+    fn the_vsocks_socket_shows_an_orderly_end_whose_events_were_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("log"), "").unwrap();
+        let of = |events: &str| {
+            std::fs::write(at("events"), events).unwrap();
+            exit_reason_of_machine(&at("events"), &at("log"), &at("vsock"))
+        };
+        let event = |name: &str| {
+            let time = r#""timestamp":{"secs":1,"nanos":0}"#;
+            format!("{{{time},\"source\":\"vm\",\"event\":\"{name}\",\"properties\":null}}\n\n")
+        };
+        let booted = event("booting") + &event("booted");
+        assert_eq!(of(&booted), ExitReason::GuestPowerOff);
+        assert_eq!(of(&event("booting")), ExitReason::Crashed);
+        std::fs::write(at("vsock"), "").unwrap();
+        assert_eq!(of(&booted), ExitReason::Crashed);
+        std::fs::remove_file(at("vsock")).unwrap();
+        std::fs::write(
+            at("log"),
+            "cloud-hypervisor: 2.0s: <vcpu0> ERROR:x -- VCPU generated error: y",
+        )
+        .unwrap();
+        assert_eq!(of(&booted), ExitReason::Crashed);
+    }
+
     #[test]
     fn a_verbose_log_shows_who_asked_for_an_orderly_end() {
         let guest = "INFO:x -- VM guest exit event\n";
@@ -160,7 +208,8 @@ mod tests {
     fn events_that_stop_short_are_a_crash() {
         assert_eq!(reason(&["vm booted"], ""), ExitReason::Crashed);
         assert_eq!(reason(&["vm shutdown", "vm booting", "vm booted"], ""), ExitReason::Crashed);
-        assert_eq!(reason(&[], "INFO:x -- v53.0 starting"), ExitReason::Crashed);
+        assert_eq!(reason(&[], "ERROR:x -- thread panicked"), ExitReason::Crashed);
+        assert_eq!(reason(&[], "INFO:x -- v53.0 starting"), ExitReason::Unknown);
         assert_eq!(reason(&[], ""), ExitReason::Unknown);
         let nowhere = Path::new("/nowhere/file");
         assert_eq!(exit_reason(nowhere, nowhere), ExitReason::Unknown);

@@ -115,7 +115,7 @@ pub use cpus::{CpuAffinity, CpuTopology, CpusConfig};
 pub use disk::{DiskConfig, ImageType};
 pub use error::{Cause, HypervisorError};
 pub use event::{Event, EventReader, read_events};
-pub use exit::{ExitReason, exit_reason};
+pub use exit::{ExitReason, exit_reason, exit_reason_of_machine};
 pub use firmware::{find_firmware, firmware_places};
 pub use hotplug::Resize;
 pub use http::AnswerError;

@@ -6,7 +6,7 @@ use crate::deadline::Deadline;
 use crate::ovsdb::{Condition, Mutation, Operation, Row, Uuid, Value};
 use crate::owner::Role;
 use crate::switch::bump;
-use crate::{Change, Datapath, InterfaceName, NetError, Switch};
+use crate::{Change, Datapath, Device, InterfaceName, NetError, Switch};
 
 /// A bridge, as the database has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +91,26 @@ impl Switch {
         Ok(names)
     }
 
+    /// Fails if the host has a device of that name that no switch has made: one of the kernel's own
+    /// bridges, for one. Of a switch on another host nothing is known.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::BridgeTaken`], [`NetError::InvalidInterfaceName`], [`NetError::Device`].
+    pub fn require_free_name(&self, name: &str) -> Result<(), NetError> {
+        let name = InterfaceName::new(name)?;
+        if !self.is_local() {
+            return Ok(());
+        }
+        match Device::find(&name)? {
+            // What a switch that died has left, it takes over.
+            Some(device) if !matches!(device.kind.as_str(), "tun" | "openvswitch") => {
+                Err(NetError::BridgeTaken { bridge: name.to_string(), kind: device.kind })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Creates the bridge unless it is there, and waits until `ovs-vswitchd` has created it.
     ///
     /// One that isn't ours will do, if it has the same datapath; it stays as it is.
@@ -98,7 +118,8 @@ impl Switch {
     /// # Errors
     ///
     /// [`NetError::BridgeDatapath`] if it has another; [`NetError::InvalidInterfaceName`], for it
-    /// becomes a kernel device; [`NetError::BridgeFailed`] or [`NetError::SwitchSilent`] if
+    /// becomes a kernel device; [`NetError::BridgeTaken`] if there is another device of that name;
+    /// [`NetError::BridgeFailed`] or [`NetError::SwitchSilent`] if
     /// `ovs-vswitchd` can't create it, and then it is removed again.
     pub fn ensure_bridge(
         &mut self,
@@ -111,6 +132,7 @@ impl Switch {
         if self.has_bridge(name.as_str(), datapath)? {
             return Ok(Change::Unchanged);
         }
+        self.require_free_name(name.as_str())?;
         let outcomes = match self.transact(&insert_bridge(name.as_str(), datapath), deadline) {
             Ok(outcomes) => outcomes,
             // The name is taken: by a bridge made in the meantime, or by a port.

@@ -157,6 +157,17 @@ pub enum NetError {
         /// What was wanted.
         wanted: &'static str,
     },
+    /// The host has another device of the bridge's name, so none was asked for.
+    #[error(
+        "{bridge} is a network device of this host already{}, and not a bridge of Open vSwitch",
+        in_brackets(.kind)
+    )]
+    BridgeTaken {
+        /// Its name.
+        bridge: String,
+        /// What the device is: `bridge` is one of the kernel's own; empty if the kernel doesn't say.
+        kind: String,
+    },
     /// `ovs-vswitchd` could not create the bridge; it was removed again.
     #[error("ovs-vswitchd could not create bridge {bridge}: {reason}")]
     BridgeFailed {
@@ -333,6 +344,10 @@ fn details_of(details: &str) -> String {
     if details.is_empty() { String::new() } else { format!(": {details}") }
 }
 
+fn in_brackets(kind: &str) -> String {
+    if kind.is_empty() { String::new() } else { format!(" ({kind})") }
+}
+
 fn owner_of(owner: &Option<String>) -> String {
     match owner {
         Some(name) => format!("of machine {name}"),
@@ -370,8 +385,9 @@ impl NetError {
             Self::BridgeDatapath { found, .. } => {
                 format!("use another bridge, or configure the datapath {found:?}")
             }
-            Self::BridgeFailed { .. } => "the system datapath needs the kernel module openvswitch \
-                                          (modprobe openvswitch); netdev does without"
+            Self::BridgeTaken { .. } => "choose another name for the bridge of Open vSwitch".into(),
+            Self::BridgeFailed { .. } => "its log says more; only the system datapath needs the \
+                                          kernel module openvswitch (modprobe openvswitch)"
                 .into(),
             Self::PatchDatapaths { .. } => {
                 "give both bridges the same datapath: packets do not pass between two".into()
@@ -399,12 +415,7 @@ impl NetError {
                                      have it read-only"
                     .into()
             }
-            Self::NoDpdk => {
-                "install openvswitch-switch-dpdk, reserve hugepages (sysctl vm.nr_hugepages=512), \
-                 then: ovs-vsctl set Open_vSwitch . other_config:dpdk-init=true, and restart \
-                 ovs-vswitchd; or use a tap"
-                    .into()
-            }
+            Self::NoDpdk => format!("use a tap; or, as root: {}", crate::DPDK_RECIPE.join("; ")),
             Self::NoLink { .. } => {
                 "can ovs-vswitchd's user reach the vhost-user socket, and does the machine run?"
                     .into()

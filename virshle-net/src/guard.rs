@@ -236,14 +236,27 @@ impl Guards {
         self.client.replace(&ids, ID_MASK, &[])
     }
 
+    /// What the bridge has of the guard `id`, with its counters.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::flows`].
+    pub fn find(&mut self, id: GuardId) -> Result<Option<GuardState>, NetError> {
+        Ok(self.read(id.0, ID_MASK)?.remove(&id))
+    }
+
     /// Every guard that the bridge has, with its counters.
     ///
     /// # Errors
     ///
     /// Those of [`Client::flows`].
     pub fn list(&mut self) -> Result<BTreeMap<GuardId, GuardState>, NetError> {
+        self.read(MAGIC, MAGIC_MASK)
+    }
+
+    fn read(&mut self, value: u64, mask: u64) -> Result<BTreeMap<GuardId, GuardState>, NetError> {
         let mut guards = BTreeMap::new();
-        for flow in self.client.flows(MAGIC, MAGIC_MASK)? {
+        for flow in self.client.flows(value, mask)? {
             let state = GuardState {
                 flows: 0,
                 ofport: flow.in_port,

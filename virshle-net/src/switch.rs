@@ -115,6 +115,11 @@ impl Switch {
         Ok(())
     }
 
+    /// Whether its database is on this host.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.client.address(), Address::Unix(_))
+    }
+
     /// The deadline of an answer where the caller gave none.
     pub(crate) fn deadline(&self) -> Deadline {
         Deadline::after(self.client.timeout())

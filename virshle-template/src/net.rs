@@ -28,6 +28,9 @@ pub struct NetTemplate {
     /// The VLANs whose frames it gets with their tags, instead of one VLAN; 0 stands for frames
     /// without a tag. A macvtap has none.
     pub trunk: Vec<u16>,
+    /// Its guest is not kept from speaking as another machine: for routers, and guests with machines
+    /// of their own behind the interface.
+    pub trust: bool,
     /// The largest payload of a frame, in bytes, from 1280 to 9216.
     pub mtu: Option<u16>,
     /// The guest's MAC address, in lower case; a random one for each machine if unset.
@@ -129,6 +132,7 @@ impl NetTemplate {
                 .into_iter()
                 .filter_map(|vlan| narrow(Some(vlan)))
                 .collect(),
+            trust: section.boolean("trust").unwrap_or(false),
             mtu: narrow(section.integer("mtu", MTU.0, MTU.1)),
             mac: mac.map(|mac| mac.value),
             link: device::read(&section, "link"),
@@ -151,6 +155,11 @@ impl NetTemplate {
                 section.span_of(if section.has("vlan") { "vlan" } else { "trunk" }),
                 "a macvtap has no VLAN",
                 "create the VLAN on the host and name it as the link",
+            ),
+            Some(NetKind::Macvtap) if section.has("trust") => section.wrong(
+                section.span_of("trust"),
+                "a macvtap has no guard that it could be trusted without",
+                "only ports of the bridge are guarded",
             ),
             Some(NetKind::Vhost | NetKind::Tap) if section.has("link") => section.wrong(
                 section.span_of("link"),
@@ -179,6 +188,11 @@ fn refuse_misplaced(section: &Section<'_>, kind: Option<NetKind>) {
     if is_user {
         let message = "a user network has no VLAN";
         refuse("vlan", message, "machines that share a VLAN are plugged into a bridge");
+        refuse(
+            "trust",
+            "a user network has no guard",
+            "leave it away: its frames reach passt alone",
+        );
         let help = "it goes out by the host's own routes; a macvtap has a link";
         refuse("link", "a user network has no link below it", help);
     } else {
@@ -315,6 +329,11 @@ mod tests {
                 "the host's port 8080 leads to two ports",
             ),
             ("type = 'macvtap'\ntrunk = [12]", "a macvtap has no VLAN"),
+            (
+                "type = 'macvtap'\ntrust = true",
+                "a macvtap has no guard that it could be trusted without",
+            ),
+            ("type = 'tap'\ntrust = 1", "\"trust\" is a whole number"),
             ("type = 'tap'\nvlan = 12\ntrunk = [12]", "a net with both a vlan and a trunk"),
             ("type = 'tap'\ntrunk = [12, 4095]", "\"trunk\" is out of range"),
             ("type = 'tap'\ntrunk = 'all'", "\"trunk\" is a text"),

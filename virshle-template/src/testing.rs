@@ -11,11 +11,13 @@ use crate::source::Source;
 
 /// Holds the schema for editors against what was read: the part of it that `T` is read from.
 fn assert_schema_agrees<T>(text: &str, mistakes: &[String]) {
-    const PARTS: [(&str, &str); 7] = [
+    const PARTS: [(&str, &str); 9] = [
         ("NodeSettings", "node"),
         ("NetworkSettings", "network"),
         ("HypervisorSettings", "hypervisor"),
         ("Vcpus", "vm"),
+        ("Limits", "vm"),
+        ("RestartPolicy", "vm"),
         ("Memory", "vm"),
         ("Boot", "vm"),
         ("Vec<virshle_template", "vm"),

@@ -46,6 +46,8 @@ pub struct VmTemplate {
     pub watchdog: bool,
     /// How much of the host it may take.
     pub limits: Limits,
+    /// Whether the guest may run guests itself.
+    pub nested: bool,
     /// The disks, in the guest's order.
     #[serde(rename = "disk")]
     pub disks: Vec<DiskTemplate>,
@@ -77,6 +79,8 @@ impl VmTemplate {
         let restart = RestartPolicy::read(&section);
         let watchdog = section.boolean("watchdog").unwrap_or(false);
         let limits = Limits::read(&section);
+        // What a guest has of it is the part of KVM that the most was found wrong in.
+        let nested = section.boolean("nested").unwrap_or(false);
         let disks = DiskTemplate::read_all(&section);
         let nets = NetTemplate::read_all(&section);
         let has_nets = section.has("net");
@@ -95,6 +99,7 @@ impl VmTemplate {
                 restart,
                 watchdog,
                 limits,
+                nested,
                 disks,
                 nets,
                 has_nets,

@@ -1,6 +1,7 @@
 //! What is measured, a part to a file.
 
 mod against;
+mod cage;
 mod create;
 mod libvirt;
 mod ls;
@@ -26,12 +27,13 @@ use virshle_testkit::{Failure, While};
 /// A part: measures, and tells.
 pub(crate) type Run = fn(&Options, &Report) -> Result<(), Failure>;
 
-pub(crate) const ALL: [(&str, Run); 9] = [
+pub(crate) const ALL: [(&str, Run); 10] = [
     ("process", process::run),
     ("ls", ls::run),
     ("create", create::run),
     ("start", start::run),
     ("user", user::run),
+    ("cage", cage::run),
     ("ports", ports::run),
     ("many", many::run),
     ("libvirt", libvirt::run),

@@ -68,7 +68,7 @@ END"#,
         host.ok(&format!("ssh ada@{address} {}", crate::host::quoted(command)), COMMAND)
     };
     ensure!(inside("id -un")?.trim() == "ada", "another user");
-    let key = inside("cat /etc/ssh/ssh_host_ed25519_key.pub")?;
+    let key = inside("sudo cat /etc/ssh/ssh_host_ed25519_key.pub")?;
     ensure!(pinned.contains(key.trim()) && !key.trim().is_empty(), "{key} is not in {pinned}");
     let keys = inside("ls /etc/ssh/ssh_host_*_key.pub | wc -l")?;
     ensure!(keys.trim() == "1", "the guest has {} host keys", keys.trim());

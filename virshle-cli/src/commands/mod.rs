@@ -6,7 +6,7 @@ mod man;
 mod node;
 pub(crate) mod overview;
 mod template;
-mod vm;
+pub(crate) mod vm;
 
 use clap::Subcommand;
 

@@ -161,6 +161,43 @@ fn ch_a_console_is_detached_killed_and_reattached_and_loses_nothing() {
     assert!(lab.home.ok("vm logs web").ends_with("login: first\x03second\x1b[6n"));
 }
 
+#[test_on(Ch, Kvm)]
+fn ch_a_guest_gets_at_no_clipboard_and_leaves_the_terminal_as_it_was() {
+    let lab = Lab::new(&TestKernel::echoes("login: "));
+    let mut terminal = Terminal::run(&lab.home, "vm start --attach web");
+    terminal.shows("login: ");
+    // What a guest writes: a full-screen program with a mouse; the clipboard; questions for the title.
+    terminal.types(
+        "\x1b[?1049h\x1b[?1003;1006h\x1b[?25l\x1b]52;c;cm0gLXJmIH4=\x07\x1b[21t\x1b[>c\x05ed",
+    );
+    let shown = terminal.shows("ed");
+    assert!(shown.contains("\x1b[?1049h\x1b[?1003;1006h\x1b[?25l"), "{shown:?}");
+    for removed in ["\x1b]52", "cm0g", "21t", "\x1b[>c", "\x05"] {
+        assert!(!shown.contains(removed), "{removed:?} in {shown:?}");
+    }
+    // The clipboard in two pieces: the guest echoes what is typed.
+    terminal.types("\x1b]5");
+    terminal.types("2;c;AAAA\x07end");
+    let shown = terminal.shows("end");
+    assert!(!shown.contains("]52") && !shown.contains("AAAA"), "{shown:?}");
+    // An answer of the terminal's that comes late is not the shell's.
+    terminal.types("\x1d\x1b]lrm -rf ~\x1b\\\n");
+    let shown = terminal.shows("detached");
+    for put_back in ["\x1b[?1049l", "\x1b[!p", "1003", "\x1b[?25h", "\x1b[0m"] {
+        assert!(shown.contains(put_back), "{put_back:?} not in {shown:?}");
+    }
+    assert!(terminal.child.wait().unwrap().success());
+    assert!(!terminal.is_raw());
+    let mut waiting = [PollFd::new(&terminal.lower, PollFlags::IN)];
+    assert_eq!(
+        poll(&mut waiting, Some(&Timespec::default())).unwrap(),
+        0,
+        "something is left to read"
+    );
+    // A program gets it as it is.
+    assert!(lab.home.ok("vm logs web").contains("\x1b]52;c;cm0gLXJmIH4="));
+}
+
 /// Regression: what was written between the last read of a log and its cut was lost (9790f6a).
 #[test_on(Ch, Kvm)]
 fn ch_an_endless_log_is_cut_by_its_readers_who_continue_in_it() {

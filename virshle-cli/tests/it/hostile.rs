@@ -149,7 +149,8 @@ fn set_mode(path: &Path, mode: u32) {
 fn root_does_nothing_by_what_another_user_can_change() {
     let home = Home::new();
     let (program, ran_program) = (home.path("no-cloud-hypervisor"), home.path("ran"));
-    std::fs::write(&program, format!("#!/bin/sh\ntouch {}\n", ran_program.display())).unwrap();
+    std::fs::write(&program, format!("#!/bin/sh\ntouch {}\nexec true\n", ran_program.display()))
+        .unwrap();
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .unwrap();
     home.ok("vm create -t disk --name web");

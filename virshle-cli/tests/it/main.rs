@@ -23,5 +23,6 @@ mod pipe;
 mod removal;
 mod selection;
 mod ssh;
+mod ssh_words;
 mod table;
 mod unprivileged;

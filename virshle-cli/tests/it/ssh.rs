@@ -332,3 +332,37 @@ fn the_configuration_of_ssh_is_installed_once() {
     let mut homeless = home.command(&["node", "ssh-config", "--install"]);
     ran(homeless.env_remove("HOME")).fails_with(5, &["HOME is not set"]);
 }
+
+/// Regression: root with another user's HOME wrote where that user's links led.
+#[test_on(Root)]
+fn root_installs_nothing_in_a_home_that_is_another_users() {
+    let home = Home::new();
+    let victim = home.path("victim");
+    fs::write(&victim, "theirs").unwrap();
+    let foreign = home.path("foreign");
+    fs::create_dir_all(foreign.join(".ssh")).unwrap();
+    std::os::unix::fs::symlink(&victim, foreign.join(".ssh/config")).unwrap();
+    std::os::unix::fs::chown(&foreign, Some(65533), Some(65533)).unwrap();
+    for options in [&["--install"][..], &["--install", "--dry-run"]] {
+        let mut command = home.command(&[&["node", "ssh-config"], options].concat());
+        ran(command.env("HOME", &foreign)).fails_with(1, &["home of user 65533", "set HOME"]);
+    }
+    assert_eq!(fs::read_to_string(victim).unwrap(), "theirs");
+    assert_eq!(fs::read_dir(foreign.join(".ssh")).unwrap().count(), 1);
+}
+
+/// Regression: of a configuration that another program makes, the hint was to run as its owner.
+#[test]
+fn a_configuration_that_cannot_be_written_is_left_to_what_makes_it() {
+    let home = Home::new();
+    fs::create_dir(home.path(".ssh")).unwrap();
+    // As one of a Nix store: it is read, and no program creates a file beside it.
+    std::os::unix::fs::symlink("/sys/kernel/fscaps", home.path(".ssh/config")).unwrap();
+    let ran = home.run("node ssh-config --install");
+    ran.fails_with(
+        5,
+        &["cannot write /sys/kernel/fscaps", "\"Include config.d/virshle\" put first"],
+    );
+    assert!(!ran.stderr.contains("--root"), "{ran:?}");
+    assert!(home.path(".ssh/config.d/virshle").exists());
+}

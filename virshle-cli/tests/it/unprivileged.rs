@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
-use virshle_testkit::{NetNamespace, OpenVswitch, TestKernel, passt};
+use virshle_testkit::{Attempt, NetNamespace, OpenVswitch, TestKernel, hijack, passt};
 use virshle_testkit_macros::test_on;
 
 use crate::access::assert_private;
@@ -244,6 +244,57 @@ fn root_unprivileged_machines_are_private_to_their_user() {
     host.member_can("vm stop --force web");
     assert_private(&host.root());
     host.member_can("vm rm web");
+}
+
+/// As root's machines by their users, these are kept apart by landlock and seccomp alone: all of them are
+/// their user's, as the key and the database's socket are.
+#[test_on(Root, Ovs, Ch, Kvm)]
+fn root_unprivileged_hijacked_vmm_reaches_its_machine_alone() {
+    let host = Host::new("tap", OpenVswitch::start);
+    let made = host.member_can("vm create -t bare -n 2 --start");
+    let (own, other) = (&made[0], &made[1]);
+    let [own_dir, other_dir] = [own, other].map(|vm| PathBuf::from(vm["dir"].as_str().unwrap()));
+    let other_pid = u32::try_from(other["pid"].as_u64().unwrap()).unwrap();
+    let user = host.home.path("user");
+    fs::create_dir(user.join(".ssh")).unwrap();
+    fs::write(user.join(".ssh/id_ed25519"), "key").unwrap();
+    let bus = std::os::unix::net::UnixListener::bind(user.join("bus")).unwrap();
+    for name in ["", ".ssh", ".ssh/id_ed25519", "bus"] {
+        chown(user.join(name), Some(USER), Some(USER)).unwrap();
+    }
+    let database = host.ovs.as_ref().unwrap().address().strip_prefix("unix:").unwrap().into();
+    chown(&database, Some(USER), None).unwrap();
+    let mut attempts = vec![
+        Attempt::Read(user.join(".ssh/id_ed25519")),
+        Attempt::Create(user.join(".bashrc")),
+        Attempt::Read("/etc/hostname".into()),
+        Attempt::Connect(database),
+        Attempt::Connect(user.join("bus")),
+        Attempt::Send(user.join("bus")),
+        Attempt::RawSocket,
+        Attempt::UdpSocket,
+        Attempt::Netlink,
+        Attempt::Kill(other_pid),
+        Attempt::ThreadKill(other_pid),
+        Attempt::Trace(other_pid),
+        Attempt::Unshare,
+        Attempt::Keys,
+        Attempt::Bpf,
+        Attempt::BecomeRoot,
+    ];
+    attempts.extend([&own_dir, &other_dir].map(|dir| Attempt::Connect(dir.join("ch.sock"))));
+    attempts.extend([&own_dir, &other_dir].map(|dir| Attempt::Write(dir.join("vm.toml"))));
+    attempts.push(Attempt::Write(other_dir.join("disk/os")));
+    let pid = u32::try_from(own["pid"].as_u64().unwrap()).unwrap();
+    for thread in hijack(pid, &attempts).unwrap() {
+        assert!(thread.allowed().is_empty(), "{}: {:?}", thread.thread, thread.allowed());
+    }
+    assert_eq!(status(pid.into(), "NoNewPrivs"), "1");
+    assert_eq!(status(pid.into(), "Seccomp"), "2");
+    let own_disk = [Attempt::Write(own_dir.join("disk/os"))];
+    assert!(hijack(pid, &own_disk).unwrap().iter().any(|thread| !thread.allowed().is_empty()));
+    drop(bus);
+    host.member_can("vm stop --force --all");
 }
 
 /// A machine with a tap comes and goes, and its VMM has no privilege.

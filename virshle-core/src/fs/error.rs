@@ -54,6 +54,14 @@ pub enum FileError {
         /// How long this waited for it.
         waited: Duration,
     },
+    /// A home directory is not the caller's own.
+    #[error("{} is the home of user {uid}, and not of the caller", .path.display())]
+    ForeignHome {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
     /// A node can't have that root.
     #[error("{} cannot be a node's root: {what}", .path.display())]
     Root {
@@ -104,6 +112,10 @@ impl Failure for FileError {
             Self::Write { source, .. } => ("write-failed", source),
             Self::Remove { source, .. } => ("remove-failed", source),
             Self::Lock { source, .. } => ("lock-failed", source),
+            Self::ForeignHome { .. } => {
+                return Verdict::failed("home-foreign")
+                    .text("run as that user; or set HOME to your own, as sudo -H does");
+            }
             Self::Root { .. } => {
                 return Verdict::new(ErrorKind::Config, "root-invalid").remedy(Remedy::ChooseRoot);
             }

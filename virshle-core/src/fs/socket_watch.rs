@@ -2,13 +2,21 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::fs::deadline::Deadline;
 use crate::fs::error::FileError;
 use crate::fs::watch::{Watch, WatchFlags};
+
+/// How long a server may be between its two calls; one that the kernel's table does not show is not
+/// waited for any longer.
+const MOMENT: Duration = Duration::from_millis(200);
+/// How long is waited before the table is read again.
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// A watch on a directory, from before the sockets are created.
 #[derive(Debug)]
@@ -37,7 +45,7 @@ impl SocketWatch {
         drop(std::thread::Builder::new().name("watch".into()).spawn(move || drop(self)));
     }
 
-    /// Waits until `socket` is there: true. False if it isn't when `over` can be read or is closed
+    /// Waits until `socket` is there and listens: true. False if it isn't when `over` can be read or is closed
     /// at its other end, or at the deadline.
     pub(crate) fn wait_for(
         &self,
@@ -47,6 +55,7 @@ impl SocketWatch {
     ) -> Result<bool, FileError> {
         loop {
             if is_there(socket)? {
+                wait_until_it_listens(socket, deadline);
                 return Ok(true);
             }
             if deadline.is_over() {
@@ -72,6 +81,34 @@ impl SocketWatch {
     }
 }
 
+/// Waits a moment until `socket` listens. Between the creation of its file, which is seen, and the
+/// call to listen(2), which is not, a connection is refused: of a hundred starts on a busy host it was
+/// refused in 19, and the switch tries again a second later.
+///
+/// To connect would tell as well, and take the place of the peer that is waited for.
+fn wait_until_it_listens(socket: &Path, deadline: Deadline) {
+    let deadline = deadline.min(Deadline::after(MOMENT));
+    while !listens(socket) && !deadline.is_over() {
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Whether the kernel's table of sockets says so.
+fn listens(socket: &Path) -> bool {
+    // `__SO_ACCEPTCON` of the column Flags (proc_pid_net(5)).
+    const ACCEPTS: u64 = 1 << 16;
+    let Ok(table) = std::fs::read("/proc/thread-self/net/unix") else { return true };
+    let path = socket.as_os_str().as_bytes();
+    table.split(|byte| *byte == b'\n').any(|line| {
+        let Some(columns) = line.strip_suffix(path) else { return false };
+        let columns = String::from_utf8_lossy(columns);
+        let flags = columns.split_whitespace().nth(3);
+        flags
+            .and_then(|flags| u64::from_str_radix(flags, 16).ok())
+            .is_some_and(|flags| flags & ACCEPTS != 0)
+    })
+}
+
 /// A directory that can't be looked at is no reason to wait until the deadline.
 fn is_there(socket: &Path) -> Result<bool, FileError> {
     match socket.symlink_metadata() {
@@ -83,10 +120,8 @@ fn is_there(socket: &Path) -> Result<bool, FileError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
-    use std::time::Duration;
-
     use super::*;
+    use std::os::unix::net::UnixListener;
 
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(20))
@@ -102,6 +137,20 @@ mod tests {
         let maker = std::thread::spawn(move || UnixListener::bind(path).unwrap());
         assert!(watch.wait_for(&socket, &over, soon()).unwrap());
         drop(maker.join());
+    }
+
+    /// Regression: a switch that connected between bind and listen tried again a second later.
+    #[test]
+    fn a_socket_that_is_bound_does_not_listen_yet() {
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a name with blanks.sock");
+        let server = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        bind(&server, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        assert!(is_there(&path).unwrap() && !listens(&path));
+        listen(&server, 1).unwrap();
+        assert!(listens(&path));
+        assert!(!listens(&directory.path().join("blanks.sock")));
     }
 
     /// Regression: a start waited its whole minute in a directory that can't be read (7337a60).

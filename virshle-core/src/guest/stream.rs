@@ -1,13 +1,16 @@
 //! A connection to a port of the guest: over its vsock, or else over a network.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
 use virshle_hypervisor::HypervisorError;
 
 use crate::address::{Address, vouched_addresses};
@@ -76,15 +79,49 @@ impl GuestStream {
     #[doc(alias = "ProxyUseFdpass")]
     #[doc(alias = "SCM_RIGHTS")]
     pub fn hand_over(&self, socket: impl AsFd) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [self.socket.as_fd()];
-        if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
-        sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
-        Ok(())
+        send_descriptor(&self.socket, socket)
     }
+
+    /// Hands the connection `connection`, which another process opened, over to the one that reads
+    /// `socket`: see [`GuestStream::hand_over`].
+    ///
+    /// # Errors
+    ///
+    /// As [`GuestStream::hand_over`].
+    pub fn give(connection: impl AsFd, socket: impl AsFd) -> io::Result<()> {
+        send_descriptor(connection, socket)
+    }
+
+    /// Hands on a connection that another process hands over at `from`, to the one that reads `to`.
+    ///
+    /// # Errors
+    ///
+    /// If none comes, or as [`GuestStream::hand_over`].
+    pub fn hand_on(from: impl AsFd, to: impl AsFd) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0];
+        let mut parts = [IoSliceMut::new(&mut byte)];
+        recvmsg(from, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        let descriptor = descriptor.ok_or(io::ErrorKind::UnexpectedEof)?;
+        send_descriptor(descriptor, to)
+    }
+}
+
+/// Sends a copy of `descriptor` with one byte.
+fn send_descriptor(descriptor: impl AsFd, socket: impl AsFd) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor.as_fd()];
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 impl AsFd for GuestStream {
@@ -100,6 +137,16 @@ impl From<GuestStream> for OwnedFd {
 }
 
 impl Vm {
+    /// Fails early, and without a connection to the guest, where [`Vm::connect`] would for the machine's
+    /// state.
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError::WrongState`] if it doesn't run.
+    pub fn check_reachable(&self) -> Result<(), GuestError> {
+        Ok(must_be_reachable(self)?)
+    }
+
     /// Connects to `port` of the guest: over its vsock if it listens there, else over the first of
     /// its addresses that answers, the surest first. An address that only the guest itself reports is
     /// left out: it may be another's.

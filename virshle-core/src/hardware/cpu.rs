@@ -6,5 +6,5 @@ use crate::model::definition::Definition;
 
 /// The vCPUs as cloud-hypervisor takes them.
 pub(crate) fn cpus_config(definition: &Definition) -> CpusConfig {
-    CpusConfig::new(definition.vcpus).max(definition.max_vcpus)
+    CpusConfig::new(definition.vcpus).max(definition.max_vcpus).nested(definition.nested)
 }

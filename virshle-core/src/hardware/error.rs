@@ -1,8 +1,9 @@
 //! What can go wrong with the parts of a machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use virshle_disk::DiskError;
+use virshle_hypervisor::{Qcow2Fault, Version};
 use virshle_net::{NetError, PasstError};
 
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
@@ -76,6 +77,20 @@ pub enum HardwareError {
         /// Why.
         source: DiskError,
     },
+    /// This version of cloud-hypervisor does something wrong with a disk's compressed clusters.
+    #[error("cloud-hypervisor {version} is not to be given disk {disk:?} of machine {vm}")]
+    FaultyWithDisk {
+        /// The machine.
+        vm: VmName,
+        /// The disk.
+        disk: String,
+        /// The file that has the clusters: the disk's, or an image below it.
+        path: PathBuf,
+        /// The version.
+        version: Version,
+        /// What it does wrong.
+        source: Qcow2Fault,
+    },
     /// The port of an interface is not called as this machine's are.
     #[error("interface {net:?} of machine {vm} cannot have a port called {port:?}")]
     ForeignPort {
@@ -134,6 +149,9 @@ impl Failure for HardwareError {
             }
             Self::Confine { source, .. } => source.verdict(),
             Self::BackingFiles { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
+            Self::FaultyWithDisk { path, .. } => {
+                Verdict::new(ErrorKind::Host, "hypervisor-faulty").text(faulty_hint(path))
+            }
             Self::ForeignPort { .. } => Verdict::failed("port-foreign")
                 .text("a port is called vm, the machine's id, a hyphen, and the interface's name"),
             Self::OtherBackingFile { definition, .. } => Verdict::failed("backing-file-changed")
@@ -157,4 +175,13 @@ fn passt_verdict(error: &PasstError) -> Verdict<'static> {
         _ => (ErrorKind::Failed, "passt-failed"),
     };
     Verdict::new(kind, code).hint(error.hint())
+}
+
+/// What to do about a qcow2 that a version of cloud-hypervisor does wrong with.
+pub(crate) fn faulty_hint(path: &Path) -> String {
+    format!(
+        "install another release of cloud-hypervisor; or decompress it: qemu-img convert -O qcow2 {} \
+         NEW, and put the new one in its place",
+        path.display()
+    )
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::hardware::error::HardwareError;
+use crate::hardware::net::guard::GuardBook;
 use crate::hardware::net::ports::switched;
 use crate::hardware::net::reconnect::{Lapse, lapses, reconnect};
 use crate::hardware::net::user;
@@ -92,10 +93,12 @@ pub(crate) fn disconnected(
         true => Some(node.switch(TIMEOUT)?.owned_ports().map_err(failed)?),
         false => None,
     };
+    let mut book = GuardBook::new(node, TIMEOUT);
     let mut found = Vec::new();
     for vm in running {
         let mut what: Vec<String> = user::lost(&vm).into_iter().map(user::lapse).collect();
-        let on_switch = ports.as_ref().map_or(Ok(Vec::new()), |ports| lapses(&vm, ports));
+        let on_switch =
+            ports.as_ref().map_or(Ok(Vec::new()), |ports| lapses(&vm, ports, &mut book));
         match on_switch {
             Ok(lapses) => what.extend(lapses.into_iter().map(|(_, lapse)| Lapse::text(lapse))),
             Err(source) => {

@@ -78,6 +78,10 @@ impl Node {
         let what = format!("bridge {} ({asked} datapath)", network.bridge);
         steps.push(step(mode, what.clone(), missing_bridge(&mut switch, &network.bridge)?));
         let failed = |doing: String| move |source| MachineError::Switch { doing, source };
+        if steps.iter().any(|step| step.what == what && step.outcome == InitOutcome::Would) {
+            let free = switch.require_free_name(&network.bridge);
+            free.map_err(failed(format!("create {what}")))?;
+        }
         if mode == InitMode::Apply {
             switch
                 .ensure_bridge(&network.bridge, asked, TIMEOUT)

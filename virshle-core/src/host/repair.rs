@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde::Serialize;
 use uuid::Uuid;
 use virshle_hypervisor::Vmm;
-use virshle_net::{Passt, PasstError};
+use virshle_net::{GuardId, Passt, PasstError};
 
 use crate::fs::error::FileError;
 use crate::fs::file::remove_if_there;
 use crate::fs::lock::Lock;
+use crate::hardware::net::guard;
 use crate::hardware::net::user;
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
@@ -38,6 +39,8 @@ pub enum OrphanKind {
     Socket,
     /// A file that was to replace another.
     File,
+    /// The guard of a port that isn't there.
+    Guard,
 }
 
 /// Something that belongs to no machine, or to one that does not run.
@@ -65,6 +68,8 @@ enum Handle {
     Passt(u32),
     /// The ports of a machine that isn't there.
     Port(String),
+    /// The guards of ports that aren't there.
+    Guard { bridge: String, id: GuardId },
     /// A file, and the lock under which it is written.
     File { path: PathBuf, lock: PathBuf },
 }
@@ -77,6 +82,7 @@ impl fmt::Display for Orphan {
             OrphanKind::Folder => "folder",
             OrphanKind::Socket => "socket",
             OrphanKind::File => "file",
+            OrphanKind::Guard => "guard",
         };
         write!(formatter, "{kind} {}", self.what)
     }
@@ -238,11 +244,25 @@ fn owns(node: &Node, vmm: &Vmm, machines: &HashSet<Uuid>) -> bool {
 /// Ports with our mark whose machine does not run. Without a switch there are none.
 fn orphan_ports(node: &Node, running: &HashSet<Uuid>) -> Result<Vec<Orphan>, MachineError> {
     let Ok(mut switch) = node.switch(TIMEOUT) else { return Ok(Vec::new()) };
+    // Before the ports: a guard comes after its port, and goes before it.
+    let bridge = &node.config().network.bridge;
+    let guards = guard::connect(node, bridge, TIMEOUT).and_then(|mut guards| guards.list());
+    let guards = guards.unwrap_or_default();
     let ports = switch.owned_ports().map_err(|source| MachineError::Switch {
         doing: "list the ports of machines".into(),
         source,
     })?;
+    let guarded: HashSet<GuardId> =
+        ports.iter().map(|port| GuardId::of(&port.owner.uuid, &port.name)).collect();
     let mut orphans = Vec::new();
+    for (id, state) in guards {
+        if !guarded.contains(&id) {
+            let number = state.ofport.map_or("several".into(), |number| number.to_string());
+            let what = format!("of port number {number} of {bridge}, which is not there");
+            let handle = Handle::Guard { bridge: bridge.clone(), id };
+            orphans.push(orphan(OrphanKind::Guard, what, handle));
+        }
+    }
     for port in ports {
         let uuid: Option<Uuid> = port.owner.uuid.parse().ok();
         // Another node's machines may be on the same switch: they are none of ours.
@@ -280,10 +300,25 @@ fn repair_one(node: &Node, handle: &Handle) -> Result<(), MachineError> {
                 .map_err(|source| FileError::Remove { path: path.clone(), source })?)
         }
         Handle::Port(owner) => {
-            node.switch(TIMEOUT)?.remove_ports_of(owner, TIMEOUT).map(drop).map_err(|source| {
+            let mut switch = node.switch(TIMEOUT)?;
+            let ports = switch.owned_ports().map(|mut ports| {
+                ports.retain(|port| port.owner.uuid == *owner);
+                ports
+            });
+            let unguarded = ports.and_then(|ports| guard::unguard_ports(node, &ports, TIMEOUT));
+            if let Err(error) = unguarded {
+                tracing::warn!(owner, %error, "the guards of its ports are left behind");
+            }
+            switch.remove_ports_of(owner, TIMEOUT).map(drop).map_err(|source| {
                 MachineError::Switch { doing: "remove orphaned ports".into(), source }
             })
         }
+        Handle::Guard { bridge, id } => guard::connect(node, bridge, TIMEOUT)
+            .and_then(|mut guards| guards.remove(&[*id]))
+            .map_err(|source| MachineError::Switch {
+                doing: "remove orphaned guards".into(),
+                source,
+            }),
     }
 }
 

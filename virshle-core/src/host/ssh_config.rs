@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use crate::fs::error::FileError;
-use crate::guest::ssh::quote::{QuoteError, quote};
+use crate::guest::ssh::quote::{QuoteError, quote, quote_program};
 use crate::host::init::{InitMode, InitStep, step};
 
 /// The file of our own, beside the user's configuration; and how that one names it.
@@ -47,15 +47,31 @@ impl SshConfig {
     /// ssh_config(5): `ProxyCommand`, `ProxyUseFdpass`, `KnownHostsCommand` (OpenSSH 8.5).
     pub fn new(program: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Self, QuoteError> {
         let mut arguments = Vec::new();
-        for argument in program {
-            arguments.push(quote(argument.as_ref())?);
+        let mut for_keys = Vec::new();
+        for (at, argument) in program.into_iter().enumerate() {
+            let quoted = quote(argument.as_ref())?;
+            let is_program = at == 0;
+            for_keys.push(if is_program {
+                quote_program(argument.as_ref())?
+            } else {
+                quoted.clone()
+            });
+            arguments.push(quoted);
         }
         let program: OsString = arguments.join(OsStr::new(" "));
+        let keys_program: OsString = for_keys.join(OsStr::new(" "));
         let mut text = Vec::new();
         for line in [
             "# Virshle: ssh vm/NAME, scp FILE vm+NAME:, rsync FILE vm+NAME:",
             "# `v node ssh-config --install` writes this file anew.",
+            // What can't be reached at all is said by the check, and by ssh not a second time.
+            "Match originalhost vm/*,vm+* !exec \"{v} vm proxy --check %n\"",
+            "    ProxyCommand false",
+            "    ProxyUseFdpass no",
+            "    LogLevel QUIET",
             "Host vm/* vm+*",
+            // For a user's own may have the host, whose name has a slash, in that of a file.
+            "    ControlPath none",
             "    ProxyCommand {v} vm proxy --fdpass %n",
             "    ProxyUseFdpass yes",
             // The keys of a machine are kept with it and end with it. The command remembers the
@@ -67,8 +83,9 @@ impl SshConfig {
         ] {
             match line.split_once("{v}") {
                 Some((before, after)) => {
+                    let is_for_keys = before.contains("KnownHostsCommand");
                     text.extend(before.as_bytes());
-                    text.extend(program.as_bytes());
+                    text.extend(if is_for_keys { &keys_program } else { &program }.as_bytes());
                     text.extend(after.as_bytes());
                 }
                 None => text.extend(line.as_bytes()),
@@ -91,8 +108,10 @@ impl SshConfig {
     ///
     /// # Errors
     ///
-    /// If a file can't be read or written.
+    /// [`FileError::ForeignHome`] if the directory is another user's, who could lead a write by root
+    /// anywhere; if a file can't be read or written.
     pub fn install(&self, home: &Path, mode: InitMode) -> Result<Vec<InitStep>, FileError> {
+        refuse_foreign(home)?;
         let directory = home.join(DIRECTORY);
         let file = directory.join(FILE);
         let config = directory.join(CONFIG);
@@ -122,6 +141,16 @@ impl SshConfig {
             step(mode, format!("file {}", file.display()), outdated),
             step(mode, format!("line \"Include {FILE}\" in {}", config.display()), unnamed),
         ])
+    }
+}
+
+/// Refuses a home that belongs to another user than the caller: `sudo` may leave `HOME` as it was.
+fn refuse_foreign(home: &Path) -> Result<(), FileError> {
+    let metadata =
+        fs::metadata(home).map_err(|source| FileError::Read { path: home.to_owned(), source })?;
+    match metadata.uid() {
+        uid if uid == rustix::process::geteuid().as_raw() => Ok(()),
+        uid => Err(FileError::ForeignHome { path: home.to_owned(), uid }),
     }
 }
 

@@ -68,6 +68,12 @@ pub enum CreateError {
         /// Why.
         source: virshle_net::NetError,
     },
+    /// A name can't be the guest's host name.
+    #[error("a machine cannot be named {name}: its guest would have no valid host name")]
+    HostName {
+        /// The name.
+        name: VmName,
+    },
     /// A machine's sockets would have longer names than sockets can have.
     #[error("{} would be the name of a socket, and has more than {most} bytes", .path.display())]
     SocketPath {
@@ -154,6 +160,8 @@ impl Failure for CreateError {
             Self::Mac { source, .. } => {
                 Verdict::new(ErrorKind::Config, "config-wrong").hint(source.hint())
             }
+            Self::HostName { .. } => Verdict::new(ErrorKind::Usage, "name-unfit")
+                .text("leave out the empty part between two dots"),
             Self::SocketPath { .. } => {
                 Verdict::new(ErrorKind::Config, "path-too-long").remedy(Remedy::ShortenRoot)
             }

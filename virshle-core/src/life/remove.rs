@@ -3,7 +3,7 @@
 use crate::fs::error::FileError;
 use crate::fs::remove::remove_locked;
 use crate::hardware::confine::release;
-use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::disconnect::disconnect;
 use crate::life::error::RemoveError;
 use crate::machine::vm::Vm;
 use crate::model::change::Force;

@@ -176,9 +176,13 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::NoBridge { .. }
             | NetError::BridgeDatapath { .. }
             | NetError::BridgeFailed { .. }
+            | NetError::BridgeTaken { .. }
             | NetError::NoDpdk
             | NetError::CreateTap { .. }
             | NetError::Sysctl { .. }
+            | NetError::Management { .. }
+            | NetError::OpenFlowRefused { .. }
+            | NetError::OpenFlowMalformed { .. }
             | NetError::CreateMacvtap { .. }
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };

@@ -51,9 +51,17 @@ impl VmName {
     }
 
     /// The name as a host name: underscores, which a host name can't have, become hyphens
-    /// (RFC 952; RFC 1123 §2.1).
+    /// (RFC 952; RFC 1123 §2.1). Labels that would be empty are left out.
     pub fn host_name(&self) -> String {
-        self.0.replace('_', "-").trim_end_matches(['-', '.']).to_owned()
+        let name = self.0.replace('_', "-");
+        let labels = name.split('.').map(|label| label.trim_matches('-'));
+        labels.filter(|label| !label.is_empty()).collect::<Vec<_>>().join(".")
+    }
+
+    /// Whether it has labels with something in each, as a host name has: a machine that is created has
+    /// such a name.
+    pub fn is_host_name(&self) -> bool {
+        !self.0.contains("..")
     }
 
     /// Makes a random name that is not in `taken`.

@@ -43,6 +43,8 @@ pub struct VmInfo {
     pub created: Timestamp,
     /// Started when the host boots.
     pub autostart: bool,
+    /// Whether the guest may run guests itself.
+    pub nested: bool,
     /// cloud-hypervisor's process.
     pub pid: Option<u32>,
     /// How the last run ended; null while it runs, and if it never ran.
@@ -105,6 +107,8 @@ pub struct NetInfo {
     pub vlan: Option<u16>,
     /// The VLANs of a trunk; empty if it is none.
     pub trunk: Vec<u16>,
+    /// Its guest is not kept from speaking as another machine.
+    pub trust: bool,
     /// The largest payload of a frame, in bytes.
     pub mtu: Option<u16>,
     /// Its addresses as far as this host knows, the surest first.
@@ -197,6 +201,7 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
             socket: net.kind.is_vhost_user().then(|| vm.net_socket(&net.name)),
             vlan: net.vlan,
             trunk: net.trunk.clone(),
+            trust: net.trust,
             mtu: net.mtu_bytes,
             addresses: addresses
                 .iter()
@@ -217,6 +222,7 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
         vram: definition.memory_bytes,
         created: definition.created,
         autostart: definition.autostart,
+        nested: definition.nested,
         pid: status.pid,
         last_exit,
         dir: vm.directory().to_owned(),

@@ -1,6 +1,6 @@
 //! What is done once a machine's VMM has ended: its end is recorded, its ports and sockets are freed.
 
-use crate::hardware::net::ports::{disconnect, try_disconnect};
+use crate::hardware::net::disconnect::{disconnect, try_disconnect};
 use crate::machine::error::MachineError;
 use crate::machine::last_exit;
 use crate::machine::vm::Vm;

@@ -2,7 +2,7 @@
 //! the header, and anyone may have written the definition of a machine that was copied.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -142,7 +142,7 @@ fn ch_a_definition_that_names_a_device_of_the_hosts_does_not_get_at_it() {
         let vm = lab.create("xs");
         let path = vm.directory().join("vm.toml");
         let text = fs::read_to_string(&path).unwrap();
-        let own = format!("port = \"vm{}-main\"", vm.definition().id);
+        let own = format!("port = {:?}", vm.definition().nets[0].port);
         assert!(text.contains(&own), "{text}");
         for port in ["lo", "vm99-main", "../../kernel"] {
             fs::write(&path, text.replace(&own, &format!("port = {port:?}"))).unwrap();
@@ -155,5 +155,30 @@ fn ch_a_definition_that_names_a_device_of_the_hosts_does_not_get_at_it() {
             assert!(foreign, "{kind} {port}: {error:?}");
         }
         vm.remove(Force::No).unwrap();
+    }
+}
+
+#[test_on(QemuImg)]
+fn a_version_that_destroys_compressed_disks_is_told_of_before_one_is_created() {
+    let image = "path = \"{folder}/packed.qcow2\"";
+    let lab = Lab::new(&DISK.replace("path = \"{folder}/image.raw\"", image));
+    let mut command = Command::new("qemu-img");
+    command.args(["convert", "-c", "-O", "qcow2"]);
+    command.args([lab.path("image.raw"), lab.path("packed.qcow2")]);
+    assert!(command.status().unwrap().success());
+    for (version, level) in [("52.0", Some(Level::Warning)), ("53.0", None)] {
+        let program = lab.path("ch");
+        fs::write(&program, format!("#!/bin/sh\nexec echo cloud-hypervisor v{version}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut config = lab.node.config().clone();
+        config.hypervisor.program = program;
+        let node = virshle_core::Node::new(config, Some(&lab.path("root")));
+        let found = node.check().unwrap().findings;
+        let found = found.iter().find(|finding| finding.message.contains("packed.qcow2"));
+        assert_eq!(found.map(|finding| finding.level), level, "{found:?}");
+        lab.create("xs");
+        let found = node.check().unwrap().findings;
+        let disk = found.iter().find(|finding| finding.subject == "disk");
+        assert_eq!(disk.map(|finding| finding.level), level.map(|_| Level::Missing), "{found:?}");
     }
 }

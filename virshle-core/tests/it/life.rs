@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use virshle_core::hypervisor::Client;
 use virshle_core::{
     Change, CoreError, ErrorKind, FileError, Force, LastExit, MachineError, StartError, StopError,
     StopRequest, Vm, VmState,
@@ -251,4 +252,24 @@ fn ch_what_is_typed_reaches_the_guest_and_what_it_writes_is_kept() {
     let before = fs::read_to_string(vm.directory().join("serial.log.1")).unwrap();
     assert_eq!(before, "hello\nfirstsecond");
     vm.stop(&StopRequest::force()).unwrap();
+}
+
+/// Regression: every guest could run guests, and none could be denied it.
+#[test_on(Ch, Kvm)]
+fn ch_a_guest_runs_guests_only_if_its_template_lets_it() {
+    let lab = Lab::new(&format!(
+        "{LEAST}{}nested = true\n",
+        LEAST.replace("name = \"xs\"", "name = \"nested\"")
+    ));
+    for (template, nested) in [("xs", false), ("nested", true)] {
+        let vm = lab.create(template);
+        let text = fs::read_to_string(vm.directory().join("vm.toml")).unwrap();
+        assert_eq!(text.contains("nested = true"), nested, "{text}");
+        assert_eq!(vm.info().nested, nested);
+        vm.start(&patient()).unwrap();
+        let timeout = Duration::from_secs(60);
+        let client = Client::connect(&vm.api_socket(), timeout).unwrap();
+        assert_eq!(client.info().unwrap().config.cpus.nested, Some(nested));
+        vm.remove(Force::Yes).unwrap();
+    }
 }

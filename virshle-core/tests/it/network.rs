@@ -1,8 +1,8 @@
 //! Machines on real Open vSwitch and real cloud-hypervisor.
 
 use virshle_core::{
-    Change, CoreError, ErrorKind, Force, InitMode, InitOutcome, Level, StartOptions, StopRequest,
-    VmState,
+    Change, CoreError, CreateRequest, ErrorKind, Force, InitMode, InitOutcome, Level, StartOptions,
+    StopRequest, VmState,
 };
 use virshle_testkit::{Frame, GuestNic, NetNamespace, OpenVswitch};
 use virshle_testkit_macros::test_on;
@@ -182,6 +182,7 @@ fn dpdk_a_vhost_machine_is_connected_while_it_runs_and_leaves_nothing() {
     start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(vm.state(), VmState::Running);
     assert!(column(&ovs, "Interface", port(&vm), "ofport").parse::<u32>().unwrap() > 0);
+    assert!(guard_flows(&ovs) > 10);
     // The link comes up with the guest's driver, which this guest has not; the connection is there.
     let log = ovs.vswitchd_log();
     assert!(log.contains("new device, handle is"), "{log}");
@@ -278,4 +279,103 @@ fn ovs_machines_of_two_nodes_start_beside_each_other() {
         start(vm).unwrap_or_else(|error| panic!("{error:?}"));
     }
     labs.iter().for_each(Lab::assert_no_orphans);
+}
+
+/// The flows of ours that the bridge has.
+fn guard_flows(ovs: &OpenVswitch) -> usize {
+    ovs.appctl(&["bridge/dump-flows", "br0"]).matches("reg15=0").count()
+}
+
+/// Regression: a guest was any other guest, for one forged ARP reply.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_guest_speaks_for_itself_alone_unless_it_is_trusted() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let address = "192.0.2.7".parse().unwrap();
+    for (keys, guarded) in
+        [("address = \"192.0.2.7/24\"", true), ("address = \"192.0.2.7/24\"\ntrust = true", false)]
+    {
+        let lab = networked_as(&ovs, "tap", keys);
+        let text = networked_config(&ovs, "tap").replace("vlan = 12", "");
+        let vms = [lab.create("xs"), {
+            let mut made =
+                lab.reconfigured(&text).create(&CreateRequest::new("xs"), &|_| {}).unwrap();
+            made.remove(0).result.unwrap()
+        }];
+        // Together: their ports are asked for in one transaction.
+        for result in virshle_core::start_many(&vms, &patient(), |_, result| result) {
+            result.unwrap_or_else(|error| panic!("{error:?}"));
+        }
+        let nic =
+            |vm: &virshle_core::Vm| GuestNic::of_vmm(vm.info().pid.unwrap(), port(vm)).unwrap();
+        let [one, two] = [nic(&vms[0]), nic(&vms[1])];
+        let mac = vms[0].definition().nets[0].mac.bytes();
+        let forged = Frame::arp_reply(mac, "192.0.2.8".parse().unwrap());
+        let marker = Frame::arp_request(mac, address, "192.0.2.99".parse().unwrap());
+        one.send(&forged);
+        one.send(&marker);
+        let heard = two.receive_until(|frame| frame[..] == marker.bytes()[..]);
+        assert_eq!(heard.contains(&forged.bytes()), !guarded, "{keys}");
+        lab.assert_no_orphans();
+        for vm in &vms {
+            vm.remove(Force::Yes).unwrap();
+        }
+        assert_eq!(guard_flows(&ovs), 0);
+        lab.assert_no_orphans();
+    }
+}
+
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_guard_comes_back_after_the_switch_and_goes_with_its_port() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let mut ovs = OpenVswitch::start();
+    let lab = networked(&ovs, "tap");
+    let vm = lab.create("xs");
+    start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+    let flows = guard_flows(&ovs);
+    assert!(flows > 10, "{flows}");
+
+    ovs.restart_vswitchd();
+    assert_eq!(guard_flows(&ovs), 0);
+    let what = repaired(&lab);
+    assert!(what.ends_with(&format!(": port {} is not guarded", port(&vm))), "{what}");
+    assert_eq!(guard_flows(&ovs), flows);
+    ovs.restart_vswitchd();
+    assert_eq!(start(&vm).unwrap(), Change::Reconnected);
+    assert_eq!(guard_flows(&ovs), flows);
+    ovs.lose_database();
+    repaired(&lab);
+    assert_eq!(guard_flows(&ovs), flows);
+    assert_eq!(start(&vm).unwrap(), Change::Unchanged);
+
+    // A guest that has ended, and whose port was deleted by hand.
+    ovs.vsctl(&["del-port", port(&vm)]);
+    let program = vm.node().config().hypervisor.program.clone();
+    let vmm = virshle_core::hypervisor::Vmm::find(&vm.api_socket(), &program).unwrap().unwrap();
+    vmm.kill().unwrap();
+    assert!(vmm.wait_exit(std::time::Duration::from_secs(120)));
+    let orphans = lab.node.check().unwrap().orphans;
+    let guard = orphans.iter().find(|orphan| orphan.kind == virshle_core::OrphanKind::Guard);
+    assert!(guard.is_some(), "{orphans:?}");
+    for (orphan, result) in lab.node.repair(orphans) {
+        result.unwrap_or_else(|error| panic!("{orphan}: {error:?}"));
+    }
+    assert_eq!(guard_flows(&ovs), 0);
+    lab.assert_no_orphans();
+}
+
+/// Regression: of a hundred first connections of the switch 19 were refused, and tried again a second
+/// later: the socket was there, and did not listen yet.
+#[test_on(Dpdk, Ch, Kvm)]
+fn dpdk_the_first_connection_of_the_switch_succeeds() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::with_dpdk();
+    let lab = networked(&ovs, "vhost");
+    let vm = lab.create("xs");
+    for _ in 0..20 {
+        start(&vm).unwrap_or_else(|error| panic!("{error:?}"));
+        vm.stop(&StopRequest::force()).unwrap();
+    }
+    let log = ovs.vswitchd_log();
+    assert!(!log.contains("Connection refused"), "{log}");
 }

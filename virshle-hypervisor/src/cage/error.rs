@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-/// The version of the kernel's landlock interface that a cage needs: the first in which a file that
-/// may not be written can't be cut either (Linux 6.2).
-pub const CAGE_MIN_LANDLOCK_ABI: u32 = 3;
+/// The version of the kernel's landlock interface that a cage needs: the first (Linux 5.13). What the first
+/// ones don't restrict, the cutting of files, seccomp refuses.
+pub const CAGE_MIN_LANDLOCK_ABI: u32 = 1;
 
 /// A layer of a cage that the kernel lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -61,6 +61,11 @@ fn known(abi: u32) -> u64 {
     (2 << highest) - 1
 }
 
+/// Whether a kernel with this version restricts the cutting of files.
+pub(super) fn restricts_cutting(abi: u32) -> bool {
+    known(abi) & TRUNCATE != 0
+}
+
 /// A ruleset that takes everything away but what was added to it.
 #[derive(Debug)]
 pub(super) struct Ruleset {
@@ -113,6 +118,7 @@ mod tests {
         assert_eq!(known(3), 0x7fff);
         assert_eq!(known(5), 0xffff);
         assert_eq!(known(99), 0xffff);
+        assert!(restricts_cutting(3) && !restricts_cutting(2));
     }
 
     #[test]

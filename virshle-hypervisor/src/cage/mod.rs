@@ -176,8 +176,10 @@ impl Cage {
             }
             _ => None,
         };
-        let filter = has(|lack| *lack == CageLack::Seccomp)
-            .then(|| Filter::new(self.connections == Connections::Allowed));
+        let connections = self.connections == Connections::Allowed;
+        let cutting = sys::landlock_abi().is_none_or(landlock::restricts_cutting);
+        let filter =
+            has(|lack| *lack == CageLack::Seccomp).then(|| Filter::new(connections, cutting));
         Ok(PreparedCage { identity: self.identity.clone(), ruleset, filter })
     }
 

@@ -25,6 +25,8 @@ const X32: u32 = 0x4000_0000;
 
 /// Calls that are refused whatever their arguments.
 const REFUSED: &[c_long] = &[
+    // By its path: open files are cut by another call.
+    libc::SYS_truncate,
     // Mounts, and the view of the filesystem.
     libc::SYS_mount,
     libc::SYS_umount2,
@@ -122,7 +124,9 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    pub(super) fn new(connections: bool) -> Self {
+    /// A filter; with `connections` and `cutting` it leaves connect(2), and open(2) that cuts what is
+    /// there, to others to refuse.
+    pub(super) fn new(connections: bool, cutting: bool) -> Self {
         let mut program = vec![
             load(ARCHITECTURE),
             jump(BPF_JEQ, NATIVE, 1, 0),
@@ -147,6 +151,17 @@ impl Filter {
                     refuse(libc::EPERM),
                 ],
             ));
+        }
+        if !cutting {
+            program
+                .extend([jump(BPF_JEQ, constant(libc::SYS_openat2), 0, 1), refuse(libc::ENOSYS)]);
+            program.extend(when_cutting(libc::SYS_openat, 2));
+            #[cfg(target_arch = "x86_64")]
+            {
+                program.extend(when_cutting(libc::SYS_open, 1));
+                program
+                    .extend([jump(BPF_JEQ, constant(libc::SYS_creat), 0, 1), refuse(libc::EPERM)]);
+            }
         }
         // The C library takes clone(2) where there is no clone3(2), whose flags can't be looked at.
         program.extend([jump(BPF_JEQ, constant(libc::SYS_clone3), 0, 1), refuse(libc::ENOSYS)]);
@@ -180,6 +195,13 @@ impl Filter {
         program.push(answer(libc::SECCOMP_RET_ALLOW));
         Self { program, own_pid }
     }
+}
+
+/// Refuses the call `number` where its flags, the argument of that index, say to cut the file.
+fn when_cutting(number: c_long, flags: u32) -> Vec<sock_filter> {
+    let cut = libc::O_TRUNC.cast_unsigned();
+    let body = [load(ARGUMENT + 8 * flags), jump(BPF_JSET, cut, 0, 1), refuse(libc::EPERM)];
+    when(number, &body)
 }
 
 /// The instructions `body` for the call `number` alone, allowed if they come to no other end.
@@ -260,7 +282,7 @@ mod tests {
 
     #[test]
     fn the_listed_calls_are_refused_and_what_a_vmm_needs_is_not() {
-        let filter = Filter::new(false);
+        let filter = Filter::new(false, true);
         for number in REFUSED {
             assert_eq!(verdict(&filter, *number, &[]), EPERM, "{number}");
         }
@@ -289,7 +311,7 @@ mod tests {
 
     #[test]
     fn another_architectures_calls_end_the_process() {
-        let filter = Filter::new(false);
+        let filter = Filter::new(false, true);
         for architecture in [0x4000_0003, 0x4000_0028, 0] {
             let answer = run(&filter.program, architecture, libc::SYS_read, &[]);
             assert_eq!(answer, libc::SECCOMP_RET_KILL_PROCESS, "{architecture:#x}");
@@ -300,7 +322,7 @@ mod tests {
 
     #[test]
     fn threads_are_born_and_namespaces_are_not() {
-        let filter = Filter::new(false);
+        let filter = Filter::new(false, true);
         assert_eq!(verdict(&filter, libc::SYS_clone3, &[]), ENOSYS);
         let thread = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
         let flags = |flags: i32| [u64::from(flags.cast_unsigned())];
@@ -312,7 +334,7 @@ mod tests {
 
     #[test]
     fn sockets_are_unix_and_connect_where_that_is_asked_for() {
-        let (closed, open) = (Filter::new(false), Filter::new(true));
+        let (closed, open) = (Filter::new(false, true), Filter::new(true, true));
         for family in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET] {
             let family = [u64::from(family.cast_unsigned())];
             assert_eq!(verdict(&open, libc::SYS_socket, &family), EPERM);
@@ -330,15 +352,28 @@ mod tests {
 
     #[test]
     fn a_thread_signals_its_own_process_alone() {
-        let mut filter = Filter::new(false);
+        let mut filter = Filter::new(false, true);
         filter.program[filter.own_pid].k = 4711;
         assert_eq!(verdict(&filter, libc::SYS_tgkill, &[4711, 4712, 10]), ALLOW);
         assert_eq!(verdict(&filter, libc::SYS_tgkill, &[1, 1, 9]), EPERM);
     }
 
     #[test]
+    fn what_an_old_landlock_lets_be_cut_is_refused() {
+        let (old, new) = (Filter::new(false, false), Filter::new(false, true));
+        let flags = |flags: i32| [0, 0, u64::from(flags.cast_unsigned())];
+        for flags in [flags(libc::O_RDONLY | libc::O_TRUNC), flags(libc::O_RDWR | libc::O_TRUNC)] {
+            assert_eq!(verdict(&old, libc::SYS_openat, &flags), EPERM);
+            assert_eq!(verdict(&new, libc::SYS_openat, &flags), ALLOW);
+        }
+        assert_eq!(verdict(&old, libc::SYS_openat, &flags(libc::O_RDWR | libc::O_CLOEXEC)), ALLOW);
+        assert_eq!(verdict(&old, libc::SYS_openat2, &[]), ENOSYS);
+        assert_eq!(verdict(&old, libc::SYS_ftruncate, &[]), ALLOW);
+    }
+
+    #[test]
     fn no_terminal_is_typed_at() {
-        let filter = Filter::new(false);
+        let filter = Filter::new(false, true);
         for request in TERMINAL_INPUT {
             assert_eq!(verdict(&filter, libc::SYS_ioctl, &[0, request.into()]), EPERM);
         }

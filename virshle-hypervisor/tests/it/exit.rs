@@ -11,13 +11,15 @@ use crate::machine::{Machine, SOON, launch};
 
 #[test_on(Ch, Kvm)]
 fn ch_an_end_by_api_or_signal_is_the_hosts() {
+    // The last events may be lost, and nothing else is left of a process without a machine.
+    let is_right = |reason| matches!(reason, ExitReason::HostShutdown | ExitReason::Unknown);
     let machine = Machine::start();
     machine.client().shutdown_vmm().unwrap();
-    assert_eq!(machine.exit_reason(), ExitReason::HostShutdown);
+    assert!(is_right(machine.exit_reason()));
 
     let machine = Machine::start();
     assert!(machine.vmm.terminate(SOON).unwrap());
-    assert_eq!(machine.exit_reason(), ExitReason::HostShutdown);
+    assert!(is_right(machine.exit_reason()));
 }
 
 #[test_on(Ch, Kvm)]
@@ -90,6 +92,30 @@ fn kvm_a_guest_that_reboots_stays_in_its_process_and_is_in_the_events() {
     assert!(read_events(&machine.path("events.json")).unwrap().starts_with(&all));
     assert_eq!(all.iter().filter(|event| event.is("vm", "rebooted")).count(), 2);
     assert!(all.is_sorted_by_key(|event| event.timestamp));
+}
+
+/// Regression: 2 MB of log a second, for as long as the guest liked.
+#[test_on(Ch, Kvm)]
+fn kvm_a_guest_that_pokes_at_nothing_leaves_no_line() {
+    let size = |machine: &Machine| std::fs::metadata(machine.path("ch.log")).unwrap().len();
+    let run = |verbosity| {
+        let directory = tempfile::tempdir().unwrap();
+        let vmm = launch(directory.path()).verbosity(verbosity).spawn().unwrap();
+        let machine = Machine { directory, vmm };
+        machine.boot(&machine.config(&TestKernel::pokes()));
+        machine
+    };
+    // At the level that has a line for each it shows how long this takes.
+    let (verbose, start) = (run(Verbosity::Info), std::time::Instant::now());
+    while size(&verbose) < 256 << 10 {
+        assert!(start.elapsed() < SOON, "{}", verbose.log());
+        std::thread::yield_now();
+    }
+    let took = start.elapsed();
+    drop(verbose);
+    let machine = run(Verbosity::default());
+    assert!(!machine.vmm.wait_exit(2 * took));
+    assert!(size(&machine) < 4 << 10, "{}", machine.log());
 }
 
 fn wait_for(stream: &mut UnixStream, expected: &[u8]) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use virshle_hypervisor::{
-    Client, CpusConfig, Launch, MemoryConfig, PayloadConfig, VmConfig, Vmm, exit_reason,
+    Client, CpusConfig, Launch, MemoryConfig, PayloadConfig, VmConfig, Vmm, VsockConfig,
+    exit_reason_of_machine,
 };
 use virshle_testkit::TestKernel;
 
@@ -55,7 +56,8 @@ impl Machine {
 
     pub(crate) fn exit_reason(&self) -> virshle_hypervisor::ExitReason {
         assert!(self.vmm.wait_exit(SOON), "the process didn't end");
-        exit_reason(&self.path("events.json"), &self.path("ch.log"))
+        let (events, log) = (self.path("events.json"), self.path("ch.log"));
+        exit_reason_of_machine(&events, &log, &self.path("ch.vsock"))
     }
 
     pub(crate) fn log(&self) -> String {
@@ -81,6 +83,7 @@ pub(crate) fn small(directory: &Path, kernel: &TestKernel) -> VmConfig {
     let kernel = PayloadConfig::kernel(kernel.write(directory).unwrap());
     // Snapshots fail where KVM itself runs in a machine and lends out that ability.
     VmConfig::new(CpusConfig::new(1).nested(false), MemoryConfig::new(64 << 20), kernel)
+        .vsock(VsockConfig::new(3, directory.join("ch.vsock")))
 }
 
 /// The messages of an error and its causes.

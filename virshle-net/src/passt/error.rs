@@ -24,13 +24,13 @@ pub enum PasstError {
     TooOld {
         /// The program.
         program: PathBuf,
-        /// What it says it is.
+        /// The version that it prints.
         version: String,
     },
     /// It ended instead of serving.
     #[error("passt ended at once: {}", .output)]
     Died {
-        /// Its last words.
+        /// Its last output.
         output: String,
     },
     /// It did not come up in time, or gave no answer.

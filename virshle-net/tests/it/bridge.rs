@@ -52,7 +52,7 @@ fn ovs_a_bridge_with_ports_is_not_deleted() {
 fn ovs_a_bridge_that_a_device_is_in_the_way_of_is_an_error_and_leaves_nothing() {
     let Lab { mut switch, ovs, _namespace } = Lab::new();
     let lo = switch.ensure_bridge("lo", Datapath::Netdev, PATIENCE).unwrap_err();
-    assert!(matches!(lo, NetError::BridgeFailed { .. }), "{lo}");
+    assert!(matches!(lo, NetError::BridgeTaken { .. }), "{lo}");
     assert_eq!(ovs.vsctl(&["list-br"]), "");
     let long = switch.ensure_bridge("a-name-of-16-byt", Datapath::Netdev, PATIENCE);
     assert!(matches!(long, Err(NetError::InvalidInterfaceName { .. })));
@@ -83,4 +83,20 @@ fn ovs_a_dead_vswitchd_is_named_within_the_deadline_and_no_bridge_stays() {
     assert!(begin.elapsed() < IN_TIME);
     assert!(error.to_string().starts_with("ovs-vswitchd has not applied the new bridge br0"));
     assert_eq!(switch.bridge("br0").unwrap(), None);
+}
+
+/// Regression: the error of a kernel's bridge of that name was the switch's "Invalid argument", and the
+/// hint the kernel module of another datapath.
+#[test_on(Ovs)]
+fn ovs_a_bridge_of_the_kernel_is_named_and_left_alone() {
+    let Lab { mut switch, ovs, _namespace } = Lab::new();
+    let made =
+        std::process::Command::new("ip").args(["link", "add", "br0", "type", "bridge"]).status();
+    assert!(made.unwrap().success());
+    let error = switch.ensure_bridge("br0", Datapath::Netdev, PATIENCE).unwrap_err();
+    assert!(matches!(error, NetError::BridgeTaken { .. }), "{error:?}");
+    let text =
+        "br0 is a network device of this host already (bridge), and not a bridge of Open vSwitch";
+    assert_eq!(error.to_string(), text);
+    assert_eq!(ovs.vsctl(&["list-br"]), "");
 }

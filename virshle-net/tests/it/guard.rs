@@ -124,6 +124,8 @@ fn ovs_a_guarded_machine_speaks_for_itself_alone() {
     let listed = guards.list().unwrap();
     assert_eq!(listed.keys().collect::<Vec<_>>(), [&id(&one)]);
     let state = &listed[&id(&one)];
+    assert_eq!(guards.find(id(&one)).unwrap().unwrap().flows, state.flows);
+    assert_eq!(guards.find(id(&two)).unwrap(), None);
     assert!(known.is(Some(state)) && !guard(&one).is(Some(state)), "{state:?}");
     // The switch counts late, and keeps the counters of a flow that is replaced by its like.
     let expected = u64::try_from(forgeries.len()).unwrap();

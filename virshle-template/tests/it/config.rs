@@ -218,6 +218,7 @@ fn what_is_read_is_shown_as_json_with_sizes_in_bytes() {
         "vram": { "size": 1_u64 << 30, "max": 4_u64 << 30, "hugepages": true },
         "boot": { "firmware": "/etc/virshle/fw/CLOUDHV.fd" },
         "autostart": true,
+        "nested": false,
         "order": 3,
         "delay": 90,
         "restart": "on-failure",
@@ -226,6 +227,7 @@ fn what_is_read_is_shown_as_json_with_sizes_in_bytes() {
             "cpu_weight": 200, "cpu_limit": 150, "cpu_affinity": "0-3", "memory_overhead": null,
             "io_weight": null, "pids": null,
         },
+        "nested": false,
         "disk": [{
             "name": "os", "path": null, "image": "debian-13", "size": null,
             "clone": "overlay", "readonly": true,

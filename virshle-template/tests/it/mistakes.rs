@@ -49,7 +49,7 @@ fn all_mistakes_come_at_once_with_their_places() {
   |
 3 | vcpus = 1
   | ^^^^^
-  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, order, delay, restart, watchdog, limits, disk, net, user_data
+  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, order, delay, restart, watchdog, limits, nested, disk, net, user_data
 
 "Gigs" is not a unit of size
  --> /etc/virshle/config.toml:4:8
@@ -246,7 +246,7 @@ unknown key "vcpus", did you mean "vcpu"?
   |
 3 | vcpus = 1
   | ^^^^^
-  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, order, delay, restart, watchdog, limits, disk, net, user_data
+  = expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, autostart, order, delay, restart, watchdog, limits, nested, disk, net, user_data
 
 string values must be quoted
  --> /etc/virshle/config.toml:4:8
@@ -310,7 +310,7 @@ fn a_mistake_is_data_for_programs() {
         "source_line": "vcpus = 1",
         "message": "unknown key \"vcpus\", did you mean \"vcpu\"?",
         "help": "expected one of name, vcpu, vram, firmware, kernel, initramfs, cmdline, \
-                 autostart, order, delay, restart, watchdog, limits, disk, net, user_data",
+                 autostart, order, delay, restart, watchdog, limits, nested, disk, net, user_data",
         "suggestion": "vcpu",
         "template": "xs",
     }]);

@@ -32,6 +32,7 @@ fn each_key_of_the_parser_is_in_the_schema_and_no_other() {
         ("[network]\nzzz = 1\n".to_owned(), "/definitions/network"),
         ("[hypervisor]\nzzz = 1\n".to_owned(), "/definitions/hypervisor"),
         (format!("{vm}zzz = 1\n"), "/definitions/vm"),
+        (format!("{vm}[template.vm.limits]\nzzz = 1\n"), "/definitions/limits"),
         (format!("{vm}[[template.vm.disk]]\nname = \"a\"\nzzz = 1\n"), "/definitions/disk"),
         (
             format!("{vm}[[template.vm.net]]\nname = \"a\"\ntype = \"tap\"\nzzz = 1\n"),
@@ -102,7 +103,10 @@ fn what_an_editor_can_mark_is_marked() {
         wrong += 1;
     }
     assert_eq!(wrong, 25);
-    for text in [SEED, WHOLE] {
+    for text in
+        [SEED, WHOLE, "[node]\nshutdown_timeout = 60\n", "[node]\nshutdown_timeout = \"1m\"\n"]
+    {
+        assert_eq!(parse(text).unwrap().mistakes(), []);
         Schema::config().assert_agrees(text, &[]);
     }
 }

@@ -11,10 +11,11 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 /// What the parser says of mistakes that a schema can know.
-const KNOWABLE: [&str; 9] = [
+const KNOWABLE: [&str; 10] = [
     "unknown key ",
     "unknown clone ",
     "unknown datapath ",
+    "unknown restart ",
     " is out of range",
     "] has no \"",
     " is not a unit of size",

@@ -1,9 +1,11 @@
 //! `v node ssh-config`: prints or installs the lines for ssh.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use virshle_core::{InitMode, InitOutcome, SshConfig};
+use virshle_core::{FileError, InitMode, InitOutcome, SshConfig};
 
 use super::steps;
 use crate::context::Context;
@@ -43,7 +45,24 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     }
     let home = home().ok_or(CliError::NoHome)?;
     let mode = if args.dry_run { InitMode::DryRun } else { InitMode::Apply };
-    steps::show(&config.install(&home, mode)?, context)
+    let installed = config.install(&home, mode).map_err(|error| unwritable(error, &home))?;
+    steps::show(&installed, context)
+}
+
+/// The error of a configuration that another program makes, and nobody else may write.
+fn unwritable(error: FileError, home: &Path) -> CliError {
+    match error {
+        FileError::Write { path, source } if is_read_only(&source) => {
+            let file = home.join(".ssh/config");
+            let is_config = path == file || fs::canonicalize(&file).is_ok_and(|real| real == path);
+            CliError::SshConfig { path, source, is_config }
+        }
+        other => other.into(),
+    }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 /// The lines, if they are missing in the caller's ssh configuration.

@@ -47,6 +47,7 @@ fn sheet(template: &VmTemplate, mut sheet: Sheet) -> Sheet {
         }
     }
     sheet.line("autostart", if template.autostart { "yes" } else { "no" });
+    sheet.maybe("nested", template.nested.then_some("yes"));
     for disk in &template.disks {
         sheet.line("disk", disk_line(disk));
     }
@@ -77,6 +78,7 @@ fn net_line(net: &NetTemplate) -> String {
     line.push_str(&net.link.as_ref().map(|link| format!(" on {link}")).unwrap_or_default());
     line.push_str(&net.vlan.map(|vlan| format!(", vlan {vlan}")).unwrap_or_default());
     line.push_str(&trunk(&net.trunk));
+    line.push_str(if net.trust { ", trusted" } else { "" });
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
     line.push_str(&net.mac.as_ref().map(|mac| format!(", mac {mac}")).unwrap_or_default());
     for address in &net.addresses {

@@ -12,6 +12,7 @@ use virshle_core::{Console, Vm};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::follow::{Directories, Growing, Woken};
+use crate::live_text::LiveText;
 use crate::machines::Machine;
 use crate::raw_terminal::RawTerminal;
 use crate::terminal_text::TerminalText;
@@ -65,8 +66,9 @@ fn relay(vm: &Vm, mut console: Console) -> io::Result<End> {
     }
     let mut directories = Directories::new()?;
     directories.watch(vm.directory())?;
-    let mut shown = Shown::new(vm)?;
+    // The screen is put back before the keyboard is: what the terminal still answers goes nowhere.
     let raw = RawTerminal::enter()?;
+    let mut shown = Shown::new(vm)?;
     let mut stdin = io::stdin();
     let mut keys = [0; 1024];
     loop {
@@ -101,7 +103,8 @@ struct Shown {
     /// How much is left of the earlier output, in bytes.
     before: u64,
     filter: TerminalText,
-    is_terminal: bool,
+    /// What is new, for a terminal: a program gets it as it is.
+    live: Option<LiveText>,
 }
 
 impl Shown {
@@ -112,11 +115,12 @@ impl Shown {
             true => Growing::from_end(vm.serial_log(), BEFORE)?,
             false => (Growing::new(vm.serial_log()), 0),
         };
-        Ok(Self { log, before, filter: TerminalText::default(), is_terminal })
+        let live = is_terminal.then(LiveText::default);
+        Ok(Self { log, before, filter: TerminalText::default(), live })
     }
 
     fn show(&mut self) -> io::Result<()> {
-        let Self { log, before, filter, .. } = self;
+        let Self { log, before, filter, live } = self;
         let mut result = Ok(());
         log.read_new(|piece| {
             let old = usize::try_from(*before).unwrap_or(piece.len()).min(piece.len());
@@ -132,7 +136,10 @@ impl Shown {
                     slice::from_ref(&byte)
                 });
             }
-            text.extend_from_slice(new);
+            match live {
+                Some(live) => text.extend(live.filter(new)),
+                None => text.extend_from_slice(new),
+            }
             let mut stdout = io::stdout().lock();
             result = stdout.write_all(&text).and_then(|()| stdout.flush());
             result.is_ok()
@@ -143,11 +150,11 @@ impl Shown {
 
 impl Drop for Shown {
     fn drop(&mut self) {
-        if self.is_terminal {
-            // Colours off, cursor on: the guest's settings are not for the shell that follows. A
-            // terminal that is gone needs neither.
+        if let Some(live) = &self.live {
+            // The guest's settings are not for the shell that follows. A terminal that is gone needs
+            // nothing.
             let mut stdout = io::stdout().lock();
-            drop(stdout.write_all(b"\x1b[0m\x1b[?25h").and_then(|()| stdout.flush()));
+            drop(stdout.write_all(&live.restore()).and_then(|()| stdout.flush()));
         }
     }
 }

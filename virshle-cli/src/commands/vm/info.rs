@@ -39,6 +39,7 @@ fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
     sheet.line("vcpu", info.vcpu.to_string());
     sheet.line("vram", ByteSize::from_bytes(info.vram).to_string());
     sheet.line("autostart", if info.autostart { "yes" } else { "no" });
+    sheet.maybe("nested", info.nested.then_some("yes"));
     sheet.line("directory", info.dir.display().to_string());
     for disk in &info.disks {
         sheet.line("disk", disk_line(disk));
@@ -72,6 +73,7 @@ fn net_line(net: &NetInfo) -> String {
     };
     line.push_str(&net.vlan.map(|vlan| format!(", vlan {vlan}")).unwrap_or_default());
     line.push_str(&trunk(&net.trunk));
+    line.push_str(if net.trust { ", trusted" } else { "" });
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
     line
 }

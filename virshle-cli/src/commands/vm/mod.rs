@@ -3,6 +3,7 @@
 mod config;
 mod console;
 mod create;
+mod held;
 mod hosts;
 mod info;
 mod known_hosts;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, sockopt::socket_domain};
 use rustix::process::getppid;
-use virshle_core::{GuestStream, SSH_PORT, Selection, Vm, machine_of_host};
+use virshle_core::{GuestError, GuestStream, SSH_PORT, Selection, Vm, machine_of_host};
 
+use super::held;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::escape::escape;
@@ -35,26 +36,59 @@ pub(crate) struct Args {
     /// A time such as 30s, 2m or 1m30s; a number without a unit is seconds
     #[arg(long, value_name = "TIME", default_value = TIMEOUT, value_parser = timeout::parse)]
     timeout: Duration,
+    /// Only check that the machine exists and can be connected to
+    #[arg(long, conflicts_with_all = ["fdpass", "held", "hold"])]
+    check: bool,
+    /// Take the connection that the process which listens on the abstract socket NAME holds
+    #[arg(long, value_name = "NAME", hide = true)]
+    held: Option<String>,
+    /// Hold the connection on stdout for who connects to the socket on stdin
+    #[arg(long, hide = true)]
+    hold: bool,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    if args.hold {
+        return held::hold().map_err(|source| CliError::Proxy { vm: args.machine.clone(), source });
+    }
     let vm = find(&args.machine, context)?;
-    let stream = vm.connect_when_up(args.port, args.timeout, |tried| {
+    if args.check {
+        return Ok(vm.check_reachable()?);
+    }
+    let takes_descriptors = args.fdpass && socket_domain(stdout()) == Ok(AddressFamily::UNIX);
+    if let Some(name) = &args.held {
+        // What can't be had is connected anew.
+        if takes_descriptors && held::take(name).is_ok() {
+            return Ok(());
+        }
+        held::release(name);
+    }
+    let stream = connect(&vm, args.port, args.timeout, context)?;
+    if let Some(client) = client() {
+        vm.note_contact(client, stream.route());
+    }
+    let failed = |source| CliError::Proxy { vm: vm.name().to_string(), source };
+    if takes_descriptors {
+        return stream.hand_over(stdout()).map_err(failed);
+    }
+    relay(stream).map_err(failed)
+}
+
+/// Connects to a port of the machine, and says on a terminal what is waited for.
+pub(super) fn connect(
+    vm: &Vm,
+    port: u16,
+    timeout: Duration,
+    context: &Context,
+) -> Result<GuestStream, GuestError> {
+    vm.connect_when_up(port, timeout, |tried| {
         // For a person only: a program that reads stderr expects errors there.
         if stderr().is_terminal() {
             let tried = tried.join("; ");
             let line = format!("waiting for machine {} to answer ({})", vm.name(), escape(&tried));
             context.output.note(&line);
         }
-    })?;
-    if let Some(client) = client() {
-        vm.note_contact(client, stream.route());
-    }
-    let failed = |source| CliError::Proxy { vm: vm.name().to_string(), source };
-    if args.fdpass && socket_domain(stdout()) == Ok(AddressFamily::UNIX) {
-        return stream.hand_over(stdout()).map_err(failed);
-    }
-    relay(stream).map_err(failed)
+    })
 }
 
 /// Finds the machine by ssh's name of the host, or by an argument.

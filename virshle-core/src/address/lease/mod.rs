@@ -55,6 +55,37 @@ pub(crate) fn read(places: &[PathBuf]) -> Vec<Lease> {
     leases
 }
 
+/// Why no lease will ever be found at `place`, if that is to be seen: it is not there, can't be read,
+/// or has another format than those that are known.
+pub(crate) fn doubt(place: &Path) -> Option<String> {
+    let shown = place.display();
+    let metadata = match place.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) => return Some(format!("{shown}: {error}")),
+    };
+    // A socket is asked when it is wanted; a directory may be empty until the first lease.
+    if metadata.is_dir() || metadata.file_type().is_socket() {
+        return None;
+    }
+    if let Err(error) = std::fs::File::open(place) {
+        return Some(format!("{shown}: {error}"));
+    }
+    let known = is_known(&kea::journal(place).unwrap_or_else(|| text(place)));
+    (!known).then(|| format!("{shown} has no leases in a format that is known"))
+}
+
+/// Whether a file is one of a known server, also if it has no lease yet.
+fn is_known(text: &str) -> bool {
+    match text.trim() {
+        "" => true,
+        json if json.starts_with('{') => json.contains("\"Leases\""),
+        table if table.starts_with(kea::FIRST_COLUMN) => true,
+        lines => lines
+            .lines()
+            .any(|line| line.starts_with("duid ") || !dnsmasq::read(line, 0).is_empty()),
+    }
+}
+
 fn is_socket(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
 }
@@ -95,6 +126,27 @@ mod tests {
         let mut ips: Vec<_> = read(&places).iter().map(|lease| lease.ip.to_string()).collect();
         ips.sort();
         assert_eq!(ips, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    }
+
+    #[test]
+    fn a_place_without_known_leases_is_doubted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("leases");
+        for (text, is_fine) in [
+            ("", true),
+            ("0 52:54:00:00:00:01 192.0.2.1 * *\n", true),
+            ("duid 00:01\n", true),
+            ("{\"Leases\":[]}", true),
+            ("address,hwaddr,valid_lifetime,expire,state\n", true),
+            ("lease 192.0.2.1 {\n  hardware ethernet 52:54:00:00:00:01;\n}\n", false),
+            ("{\"arguments\":{}}", false),
+            ("\0\u{1}\u{2}", false),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(doubt(&path).is_none(), is_fine, "{text:?}: {:?}", doubt(&path));
+        }
+        assert!(doubt(directory.path()).is_none());
+        assert!(doubt(&directory.path().join("absent")).unwrap().contains("No such file"));
     }
 
     #[test]

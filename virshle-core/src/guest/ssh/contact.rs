@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::fs::file::{Sync, create_directory, read_regular, remove_if_there, write_new};
-use crate::guest::ssh::known_hosts::is_first_contact;
 use crate::guest::stream::Route;
 use crate::machine::vm::Vm;
 use crate::store::layout;
@@ -31,21 +30,8 @@ pub(crate) enum Contact {
     Network(String),
 }
 
-impl Vm {
-    /// Notes that the connection which the process `client` asked for goes by `route`, if it is one
-    /// whose host key will be the machine's first ([`Vm::judge_host_key`]).
-    pub fn note_contact(&self, client: u32, route: &Route) {
-        if let Err(error) = note(self, client, route) {
-            // Without it, the key is one of unknown origin.
-            tracing::debug!(%error, vm = %self.name(), "cannot note the way of a connection");
-        }
-    }
-}
-
-fn note(vm: &Vm, client: u32, route: &Route) -> io::Result<()> {
-    if !is_first_contact(vm) {
-        return Ok(());
-    }
+/// Leaves a note that the connection which the process `client` asked for goes by `route`.
+pub(crate) fn note(vm: &Vm, client: u32, route: &Route) -> io::Result<()> {
     let path = path(vm, client)?;
     if let Some(directory) = path.parent() {
         if !directory.is_dir() {

@@ -12,6 +12,7 @@ use virshle_hypervisor::open_untrusted_with;
 use crate::fs::error::FileError;
 use crate::fs::file::{Sync, read_untrusted, replace};
 use crate::guest::ssh::contact::{self, Contact};
+use crate::guest::stream::Route;
 use crate::machine::vm::Vm;
 
 /// The comment of a key that the seed gave the guest, as long as the guest has not shown it.
@@ -80,11 +81,6 @@ pub(crate) fn alias(uuid: Uuid) -> String {
     format!("virshle-{uuid}")
 }
 
-/// Whether nothing is known yet of the keys that a machine has shown.
-pub(crate) fn is_first_contact(vm: &Vm) -> bool {
-    read(&vm.known_hosts()).is_ok_and(|text| shown(&text).next().is_none())
-}
-
 /// The lines of the keys that the guest has shown, or a person has written.
 fn shown(text: &str) -> impl Iterator<Item = &str> {
     lines(text).filter(|line| line.split_ascii_whitespace().last() != Some(SEED))
@@ -126,6 +122,16 @@ impl Vm {
             lines = lines_for(host, &line);
         }
         Ok(lines)
+    }
+
+    /// Notes that the connection which the process `client` asked for goes by `route`, if it is one
+    /// whose host key will be the machine's first: [`Vm::judge_host_key`] asks for it.
+    pub fn note_contact(&self, client: u32, route: &Route) {
+        let is_first = read(&self.known_hosts()).is_ok_and(|text| shown(&text).next().is_none());
+        if let Err(error) = if is_first { contact::note(self, client, route) } else { Ok(()) } {
+            // Without it, the key is one of unknown origin.
+            tracing::debug!(%error, vm = %self.name(), "cannot note the way of a connection");
+        }
     }
 
     /// Says what is to be thought of `key`, which the ssh server showed at the other end of a

@@ -8,12 +8,14 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use crate::guest::error::GuestError;
-use crate::guest::ssh::quote::{QuoteError, quote};
+use crate::guest::ssh::quote::{QuoteError, quote, quote_program};
 use crate::guest::stream::must_be_reachable;
 use crate::machine::vm::Vm;
 
 /// The program.
 const SSH: &str = "ssh";
+/// The option for the command that knows the machine's keys.
+const KEYS: &str = "KnownHostsCommand=";
 
 /// A session in the guest: what is to be run there, as whom, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +98,9 @@ fn session(vm: &Vm, request: &SshRequest) -> Result<Command, GuestError> {
     let uuid = vm.definition().uuid.to_string();
     let option = |option: &str, arguments: &[OsString], end: &str| {
         let mut line = OsString::from(option);
-        for argument in arguments {
-            line.push(quote(argument)?);
+        for (at, argument) in arguments.iter().enumerate() {
+            let is_program = at == 0 && option == KEYS;
+            line.push(if is_program { quote_program(argument)? } else { quote(argument)? });
             line.push(" ");
         }
         line.push(end);
@@ -107,7 +110,7 @@ fn session(vm: &Vm, request: &SshRequest) -> Result<Command, GuestError> {
     let host_keys: [OsString; 3] = match &request.known_hosts {
         // The command remembers the first key, so nothing is new to ssh.
         Some(arguments) => [
-            option("KnownHostsCommand=", arguments, &format!("--as %H --offered %t:%K {uuid}"))?,
+            option(KEYS, arguments, &format!("--as %H --offered %t:%K {uuid}"))?,
             "UserKnownHostsFile=/dev/null".into(),
             "StrictHostKeyChecking=yes".into(),
         ],
@@ -119,11 +122,16 @@ fn session(vm: &Vm, request: &SshRequest) -> Result<Command, GuestError> {
     };
 
     let mut command = Command::new(SSH);
+    // ssh runs its ProxyCommand by this one; that of a service's account may be none (nologin).
+    command.env("SHELL", "/bin/sh");
     // The caller's come first: of two settings ssh takes the first.
     command.args(&request.options);
     for option in [
         proxy,
         "ProxyUseFdpass=yes".into(),
+        // A user's own may have the host in a file's name, and be a connection of another machine that
+        // had this one's name.
+        "ControlPath=none".into(),
         format!("HostKeyAlias={}", vm.host_key_alias()).into(),
         "HashKnownHosts=no".into(),
         "CheckHostIP=no".into(),

@@ -31,6 +31,16 @@ impl Failure for QuoteError {
 ///
 /// ssh_config(5), "TOKENS": a percent sign is two; arguments may be enclosed in quotes.
 pub(crate) fn quote(argument: &OsStr) -> Result<OsString, QuoteError> {
+    quote_with(argument, b"%%")
+}
+
+/// Quotes `argument` as the program of a `KnownHostsCommand`, of which ssh expands no tokens.
+pub(crate) fn quote_program(argument: &OsStr) -> Result<OsString, QuoteError> {
+    quote_with(argument, b"%")
+}
+
+/// Quotes an argument in which `percent` is written for a percent sign.
+fn quote_with(argument: &OsStr, percent: &[u8]) -> Result<OsString, QuoteError> {
     let bytes = argument.as_bytes();
     let is_plain = |byte: &u8| {
         byte.is_ascii_alphanumeric() || b"/._-+=:@,%".contains(byte) || !byte.is_ascii()
@@ -43,9 +53,9 @@ pub(crate) fn quote(argument: &OsStr) -> Result<OsString, QuoteError> {
     }
     let mut written = Vec::with_capacity(bytes.len() + 2);
     for byte in bytes {
-        written.push(*byte);
-        if *byte == b'%' {
-            written.push(b'%');
+        match byte {
+            b'%' => written.extend(percent),
+            byte => written.push(*byte),
         }
     }
     if !bytes.iter().all(is_plain) {
@@ -66,6 +76,7 @@ mod tests {
         assert_eq!(written("/srv/my machines"), "'/srv/my machines'");
         assert_eq!(written("/srv/100%"), "/srv/100%%");
         assert_eq!(written("/srv/büro"), "/srv/büro");
+        assert_eq!(quote_program(OsStr::new("/srv/100%")).unwrap(), "/srv/100%");
         for wrong in ["", "it's", "a\"b", "a\\b", "${HOME}", "a\nb"] {
             assert!(quote(OsStr::new(wrong)).is_err(), "{wrong:?}");
         }

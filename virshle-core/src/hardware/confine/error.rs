@@ -78,7 +78,7 @@ impl Failure for ConfineError {
         match self {
             Self::Lacking { lack } => host("confine-lacking").text(match lack {
                 CageLack::Landlock { .. } => {
-                    "Linux 6.2 or later has landlock, where the kernel parameter lsm= names it; [hypervisor] \
+                    "Linux 5.13 or later has landlock, where the kernel parameter lsm= names it; [hypervisor] \
                      confine = \"best-effort\" starts machines without"
                 }
                 _ => {

@@ -79,6 +79,12 @@ impl MachineUser {
     }
 }
 
+/// The users of the node's machines, if they can have any; none if this process isn't root.
+pub(crate) fn check_users(node: &Node) -> Result<Option<UserRange>, ConfineError> {
+    let user = MachineUser::of_id(node, 1)?;
+    Ok(user.map(|_| node.config().hypervisor.users))
+}
+
 /// The node's place in the ring.
 fn place_of(root: &Path, range: UserRange) -> u32 {
     if root == NodeSettings::default_root() {

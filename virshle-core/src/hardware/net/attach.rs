@@ -10,6 +10,7 @@ use crate::hardware::error::HardwareError;
 use crate::hardware::net::bridge::require_bridge;
 use crate::hardware::net::config::{Offloads, descriptor_config, vhost_config};
 use crate::hardware::net::devices::Device;
+use crate::hardware::net::guard::guard;
 use crate::hardware::net::ports::{grant_access, switched, tap_request, vhost_request};
 use crate::hardware::net::shared_ports::{Answer, SharedPorts};
 use crate::machine::vm::Vm;
@@ -131,7 +132,12 @@ impl<'a> Network<'a> {
     fn confirm_all_taps(&mut self, pending: Option<PendingPorts>) -> Result<(), HardwareError> {
         let Ports::Shared(shared) = &self.ports else { return self.confirm(pending) };
         match shared.answer() {
-            Answer::Created => Ok(()),
+            Answer::Created => {
+                let ports = switched(self.vm)
+                    .filter_map(|net| Some((net.port.clone(), shared.number_of(&net.port)?)));
+                let ports: Vec<_> = ports.collect();
+                self.guard(&ports)
+            }
             Answer::Silent => {
                 let ports: Vec<_> = switched(self.vm).map(|net| net.port.as_str()).collect();
                 let awaited = format!("the new ports {}", ports.join(", "));
@@ -184,15 +190,23 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// Waits until the switch has created the ports, and fails if it couldn't.
+    /// Keeps the guest from speaking as another machine, by these ports and their numbers.
+    fn guard(&self, ports: &[(String, u32)]) -> Result<(), HardwareError> {
+        let Some(bridge) = switched(self.vm).next().map(|net| net.bridge.as_str()) else {
+            return Ok(());
+        };
+        guard(self.vm, bridge, ports, self.timeout).map_err(HardwareError::network(self.vm))
+    }
+
+    /// Waits until the switch has created the ports, and guards them; fails if it couldn't.
     fn confirm(&mut self, pending: Option<PendingPorts>) -> Result<(), HardwareError> {
-        match (&mut self.ports, pending) {
-            (Ports::Own(switch), Some(pending)) => switch
-                .confirm_ports(pending, self.timeout)
-                .map(drop)
-                .map_err(HardwareError::network(self.vm)),
-            _ => Ok(()),
-        }
+        let (Ports::Own(switch), Some(pending)) = (&mut self.ports, pending) else {
+            return Ok(());
+        };
+        let created =
+            switch.confirm_ports(pending, self.timeout).map_err(HardwareError::network(self.vm))?;
+        let ports: Vec<_> = created.into_iter().map(|port| (port.name, port.ofport)).collect();
+        self.guard(&ports)
     }
 }
 

@@ -4,6 +4,8 @@ pub(crate) mod attach;
 pub(crate) mod bridge;
 pub(crate) mod config;
 pub(crate) mod devices;
+pub(crate) mod disconnect;
+pub(crate) mod guard;
 pub(crate) mod ports;
 pub(crate) mod reconnect;
 pub(crate) mod shared_ports;

@@ -1,18 +1,11 @@
-//! The ports of a machine on the switch: what is asked of them, whether they are there, and their end.
+//! The ports of a machine on the switch: what is asked of them.
 
-use std::time::Duration;
-
-use virshle_net::{InterfaceName, Macvtap, NetError, Owner, PortRequest, Switch};
+use virshle_net::{InterfaceName, NetError, Owner, PortRequest, Switch};
 
 use crate::hardware::error::HardwareError;
-use crate::hardware::net::user;
-use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
 use crate::model::port_name::is_port_name;
-
-/// How long the switch may take to remove ports. Nothing waits for it to have done so.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The interfaces of the machine whose other ends are ports of the switch.
 pub(crate) fn switched(vm: &Vm) -> impl Iterator<Item = &NetDefinition> {
@@ -25,7 +18,7 @@ pub(crate) fn check_names(vm: &Vm) -> Result<(), HardwareError> {
     vm.definition().nets.iter().try_for_each(|net| check_name(vm, net))
 }
 
-fn check_name(vm: &Vm, net: &NetDefinition) -> Result<(), HardwareError> {
+pub(crate) fn check_name(vm: &Vm, net: &NetDefinition) -> Result<(), HardwareError> {
     // A user network has none.
     if net.kind == NetKind::User || is_port_name(&net.port, vm.definition().id) {
         return Ok(());
@@ -64,38 +57,4 @@ pub(crate) fn grant_access(vm: &Vm, switch: &Switch, net: &NetDefinition) -> Res
     let Some((uid, gid)) = switch.peer_uid_gid() else { return Ok(()) };
     let (socket, root) = (vm.net_socket(&net.name), vm.node().root());
     virshle_net::grant_socket_access(&socket, root, uid, gid)
-}
-
-/// Removes the machine's ports, devices and passts, if there are any. What can't be removed is logged;
-/// a repair of the node finds it by its mark.
-pub(crate) fn disconnect(vm: &Vm) {
-    if let Err(error) = try_disconnect(vm) {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::warn!(vm = %vm.name(), %error, cause, "its ports are left behind");
-    }
-}
-
-/// The same; the error is that of the first that can't be removed.
-pub(crate) fn try_disconnect(vm: &Vm) -> Result<(), MachineError> {
-    let failed = |source| {
-        let doing = format!("remove the ports of machine {}", vm.name());
-        MachineError::Switch { doing, source }
-    };
-    user::end(vm);
-    let mut result = Ok(());
-    if switched(vm).next().is_some() {
-        result = vm.node().switch(TIMEOUT).and_then(|mut switch| {
-            let uuid = vm.definition().uuid.to_string();
-            switch.remove_ports_of(&uuid, TIMEOUT).map(drop).map_err(failed)
-        });
-    }
-    for net in vm.definition().nets.iter().filter(|net| net.kind == NetKind::Macvtap) {
-        if let Err(error) = check_name(vm, net) {
-            tracing::warn!(%error, "a device of that name is left alone");
-            continue;
-        }
-        let removed = net.port.parse().and_then(|name: InterfaceName| Macvtap::delete(&name));
-        result = result.and(removed.map(drop).map_err(failed));
-    }
-    result
 }

@@ -6,6 +6,7 @@ use virshle_net::{Device, InterfaceName, NetError, OwnedPort, PortRequest, Switc
 
 use crate::hardware::error::HardwareError;
 use crate::hardware::net::bridge::require_bridge;
+use crate::hardware::net::guard::{GuardBook, guard, guard_of, id_of};
 use crate::hardware::net::ports::{grant_access, switched, tap_request, vhost_request};
 use crate::hardware::net::user;
 use crate::machine::vm::Vm;
@@ -18,13 +19,15 @@ pub(crate) enum Lapse {
     Port(String),
     /// Its tap is open to the host's IP stack.
     Tap(String),
+    /// Its port is as it should be, and not guarded, or not wholly: the number that it has.
+    Guard(u32, String),
 }
 
 impl Lapse {
     /// What is wrong, for people.
     pub(crate) fn text(self) -> String {
         match self {
-            Self::Port(text) | Self::Tap(text) => text,
+            Self::Port(text) | Self::Tap(text) | Self::Guard(_, text) => text,
         }
     }
 }
@@ -33,6 +36,7 @@ impl Lapse {
 pub(crate) fn lapses<'a>(
     vm: &'a Vm,
     ports: &[OwnedPort],
+    book: &mut GuardBook<'_>,
 ) -> Result<Vec<(&'a NetDefinition, Lapse)>, NetError> {
     let uuid = vm.definition().uuid.to_string();
     let mut lapses = Vec::new();
@@ -40,6 +44,13 @@ pub(crate) fn lapses<'a>(
         let port = ports.iter().find(|port| port.name == net.port && port.owner.uuid == uuid);
         if let Some(text) = port_lapse(vm, net, port)? {
             lapses.push((net, Lapse::Port(text)));
+        } else if let Some(ofport) = port.and_then(number_of)
+            && let Some(guard) = guard_of(vm, net, ofport)
+            && let Some(state) = book.state(&net.bridge, id_of(vm, net))?
+            && !guard.is(state.as_ref())
+        {
+            let port = &net.port;
+            lapses.push((net, Lapse::Guard(ofport, format!("port {port} is not guarded"))));
         }
         if net.kind == NetKind::Tap {
             let device: InterfaceName = net.port.parse()?;
@@ -66,7 +77,7 @@ fn port_lapse(
         return Ok(Some(format!("port {name} is missing on bridge {bridge}")));
     };
     let vlans = request(vm, net)?.vlans();
-    let broken = port.error.is_some() || port.ofport.is_none_or(|number| number <= 0);
+    let broken = port.error.is_some() || number_of(port).is_none();
     Ok(if port.bridge != *bridge {
         Some(format!("port {name} is on bridge {}, not {bridge}", port.bridge))
     } else if port.vlans != vlans {
@@ -77,6 +88,11 @@ fn port_lapse(
     } else {
         None
     })
+}
+
+/// The number that a working port has on its bridge.
+fn number_of(port: &OwnedPort) -> Option<u32> {
+    port.ofport.and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0)
 }
 
 /// Gives a running machine what is missing of its network, and returns what that was. What works is
@@ -93,7 +109,7 @@ pub(crate) fn reconnect(vm: &Vm, timeout: Duration) -> Result<Vec<String>, Hardw
 
 fn reconnect_by(vm: &Vm, switch: &mut Switch, timeout: Duration) -> Result<Vec<String>, NetError> {
     let ports = switch.owned_ports()?;
-    let lapses = lapses(vm, &ports)?;
+    let lapses = lapses(vm, &ports, &mut GuardBook::new(vm.node(), timeout))?;
     for (net, lapse) in &lapses {
         if net.kind == NetKind::Tap {
             Device::isolate(&net.port.parse()?)?;
@@ -104,7 +120,12 @@ fn reconnect_by(vm: &Vm, switch: &mut Switch, timeout: Duration) -> Result<Vec<S
                 grant_access(vm, switch, net)?;
             }
             // A port of the machine's own that is not as it should be is replaced.
-            switch.add_ports(&net.bridge, &[request(vm, net)?], timeout)?;
+            let added = switch.add_ports(&net.bridge, &[request(vm, net)?], timeout)?;
+            let ports: Vec<_> = added.into_iter().map(|port| (port.name, port.ofport)).collect();
+            guard(vm, &net.bridge, &ports, timeout)?;
+        }
+        if let Lapse::Guard(ofport, _) = lapse {
+            guard(vm, &net.bridge, &[(net.port.clone(), *ofport)], timeout)?;
         }
     }
     Ok(lapses.into_iter().map(|(_, lapse)| lapse.text()).collect())

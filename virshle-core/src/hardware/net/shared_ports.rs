@@ -3,6 +3,7 @@
 //! Each transaction makes `ovs-vswitchd` look at every port that is there: for a hundred taps, one
 //! by one, it works for 800 ms, and for all at once 60.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ struct Asked {
     switch: Switch,
     pending: Option<PendingPorts>,
     answer: Answer,
+    numbers: HashMap<String, u32>,
 }
 
 /// The switch's answer for the ports.
@@ -48,7 +50,8 @@ impl SharedPorts {
         timeout: Duration,
     ) -> Result<Self, NetError> {
         let offloads = Offloads::on(require_bridge(node, &mut switch, bridge, timeout)?.datapath);
-        let asked = Asked { switch, pending: None, answer: Answer::Refused };
+        let asked =
+            Asked { switch, pending: None, answer: Answer::Refused, numbers: HashMap::new() };
         Ok(Self { bridge: bridge.into(), offloads, timeout, asked: Mutex::new(asked) })
     }
 
@@ -71,12 +74,22 @@ impl SharedPorts {
         }
     }
 
+    /// The number that a port was given, once it was created.
+    pub(crate) fn number_of(&self, port: &str) -> Option<u32> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.numbers.get(port).copied()
+    }
+
     /// The answer for them; the first caller waits for all.
     pub(crate) fn answer(&self) -> Answer {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pending) = asked.pending.take() {
             asked.answer = match asked.switch.confirm_ports(pending, self.timeout) {
-                Ok(_) => Answer::Created,
+                Ok(created) => {
+                    let numbers = created.into_iter().map(|port| (port.name, port.ofport));
+                    asked.numbers = numbers.collect();
+                    Answer::Created
+                }
                 Err(NetError::SwitchSilent { .. }) => Answer::Silent,
                 Err(error) => {
                     tracing::debug!(%error, "not created together");

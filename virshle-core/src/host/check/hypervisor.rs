@@ -1,25 +1,23 @@
 //! Checks cloud-hypervisor and its firmware.
 
 use std::fs::File;
+use std::path::Path;
 
 use virshle_hypervisor::Version;
 
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
 
-/// cloud-hypervisor, and its version.
-pub(super) fn check_hypervisor(node: &Node) -> Finding {
+/// cloud-hypervisor, and its version, which is known if it can be used.
+pub(super) fn check_hypervisor(node: &Node) -> (Finding, Option<Version>) {
     let program = &node.config().hypervisor.program;
-    if let Some(script) = virshle_hypervisor::script_without_exec(program) {
-        return Finding::bad(
-            Level::Missing,
-            "cloud-hypervisor",
-            format!("{} is a script that never becomes cloud-hypervisor", script.display()),
-            text("end it with: exec cloud-hypervisor \"$@\""),
-        );
-    }
-    match virshle_hypervisor::version(program, TIMEOUT) {
+    let found = virshle_hypervisor::version(program, TIMEOUT);
+    let version = found.as_ref().ok().copied();
+    let finding = match found {
         Ok(version) if version >= Version::MINIMUM => {
+            if let Some(script) = virshle_hypervisor::script_without_exec(program) {
+                return (never_becomes_it(&script), None);
+            }
             Finding::good("cloud-hypervisor", format!("{} {version}", program.display()))
         }
         Ok(version) => Finding::bad(
@@ -29,7 +27,18 @@ pub(super) fn check_hypervisor(node: &Node) -> Finding {
             text("install a newer release of cloud-hypervisor"),
         ),
         Err(error) => Finding::leaf(Level::Missing, "cloud-hypervisor", &error, error.hint()),
-    }
+    };
+    (finding, version)
+}
+
+/// A script that answers as cloud-hypervisor does, and would stay in its place.
+fn never_becomes_it(script: &Path) -> Finding {
+    Finding::bad(
+        Level::Missing,
+        "cloud-hypervisor",
+        format!("{} is a script that never becomes cloud-hypervisor", script.display()),
+        text("end it with: exec cloud-hypervisor \"$@\""),
+    )
 }
 
 /// The firmware that machines without a kernel boot.

@@ -1,19 +1,23 @@
 //! Checks this host for missing requirements, each with its remedy, and for orphaned resources.
 
+mod cage;
 mod config;
 mod disks;
 pub(crate) mod finding;
 mod hypervisor;
 mod kernel;
+mod leases;
 mod passt;
 mod root;
 mod switch;
 
+use crate::host::check::cage::check_cage;
 use crate::host::check::config::check_config;
-use crate::host::check::disks::check_disks;
+use crate::host::check::disks::{check_disks, check_images};
 use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
-use crate::host::check::kernel::{check_kvm, check_landlock};
+use crate::host::check::kernel::check_kvm;
+use crate::host::check::leases::check_leases;
 use crate::host::check::passt::check_passt_program;
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
@@ -26,7 +30,7 @@ use crate::machine::node::Node;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NodeCheck {
-    /// What was looked at, in the order of a machine's start.
+    /// What was looked at, in an order in which what is missing can be added.
     pub findings: Vec<Finding>,
     /// Orphaned resources, which belong to no machine and can be removed.
     pub orphans: Vec<Orphan>,
@@ -62,20 +66,24 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
         return Ok(NodeCheck { findings, orphans: Vec::new(), disconnected: Vec::new() });
     }
     let mut findings = check_config(node);
-    findings.extend(check_root(node));
     findings.push(check_kvm());
-    findings.push(check_hypervisor(node));
+    let (hypervisor, version) = check_hypervisor(node);
+    findings.push(hypervisor);
     findings.push(check_firmware(node));
-    findings.push(check_landlock());
+    findings.extend(check_cage(node));
     findings.extend(check_passt_program(node));
     let network = check_network(node);
     // A switch that gives no answer is reported there: it hides nothing else.
     let no_switch =
         network.iter().any(|finding| finding.subject == OVSDB && finding.level != Level::Good);
     findings.extend(network);
+    // `node init` needs the switch: what the switch needs is above it.
+    findings.extend(check_root(node));
+    findings.extend(check_leases(node));
     let broken = node.store().find()?.broken;
     findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));
-    findings.extend(check_disks(node)?);
+    findings.extend(check_disks(node, version)?);
+    findings.extend(version.map_or(Vec::new(), |version| check_images(node, version)));
     if no_switch {
         let orphans = orphans_of_host(node)?;
         return Ok(NodeCheck { findings, orphans, disconnected: disconnected(node, false)? });

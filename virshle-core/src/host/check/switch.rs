@@ -1,11 +1,12 @@
 //! Checks Open vSwitch: its database, its daemon, the bridge, DPDK.
 
-use virshle_net::{Bridge, Switch};
+use virshle_net::{Bridge, DPDK_RECIPE, Switch};
 use virshle_template::NetKind;
 
 use crate::failure::Remedy;
 use crate::hardware::net::bridge::lapses;
 use crate::hardware::net::config::datapath;
+use crate::hardware::net::guard;
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
 
@@ -41,6 +42,7 @@ pub(super) fn check_network(node: &Node) -> Vec<Finding> {
         }
     }
     findings.push(check_bridge(node, &mut switch, severe));
+    findings.extend(check_guard(node, &mut switch, severe));
     if kinds.contains(&NetKind::Vhost) {
         findings.extend(check_dpdk(&mut switch));
     }
@@ -90,9 +92,28 @@ fn check_bridge(node: &Node, switch: &mut Switch, severe: Level) -> Finding {
                 bridge.datapath
             )),
         ),
-        Ok(None) => Finding::bad(severe, "bridge", format!("no {name}"), Remedy::InitNode),
+        Ok(None) => match switch.require_free_name(name) {
+            Ok(()) => Finding::bad(severe, "bridge", format!("no {name}"), Remedy::InitNode),
+            Err(error) => {
+                let remedy = text("name another bridge: [network] bridge = \"br-virshle\"");
+                Finding::bad(severe, "bridge", error.to_string(), remedy)
+            }
+        },
         Err(error) => Finding::leaf(severe, "bridge", &error, error.hint()),
     }
+}
+
+/// The socket by which ports are guarded. Without a bridge there is none, and nothing to add to that.
+fn check_guard(node: &Node, switch: &mut Switch, severe: Level) -> Option<Finding> {
+    let bridge = &node.config().network.bridge;
+    switch.bridge(bridge).ok().flatten()?;
+    Some(match guard::connect(node, bridge, TIMEOUT) {
+        Ok(_) => Finding::good("guard", "no machine speaks as another"),
+        Err(error) => {
+            let level = if guard::is_denied(&error) { Level::Warning } else { severe };
+            Finding::leaf(level, "guard", &error, error.hint())
+        }
+    })
 }
 
 /// A bridge of ours is closed to the router advertisements of guests.
@@ -122,27 +143,19 @@ fn check_dpdk(switch: &mut Switch) -> Vec<Finding> {
     if capabilities.can_vhost_user() {
         return vec![Finding::good("dpdk", "vhost-user ports can be created")];
     }
-    let mut findings = vec![Finding::bad(
-        Level::Missing,
-        "dpdk",
-        "ovs-vswitchd runs without DPDK: it can't create vhost-user ports",
-        text(
-            "apt install openvswitch-switch-dpdk, then: update-alternatives --set ovs-vswitchd \
-             /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk; ovs-vsctl set Open_vSwitch . \
-             other_config:dpdk-init=true; systemctl restart openvswitch-switch",
-        ),
-    )];
+    let recipe = DPDK_RECIPE.join("; ");
     let pages = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok())
         .unwrap_or(0);
-    if pages == 0 {
-        findings.push(Finding::bad(
-            Level::Missing,
-            "hugepages",
-            "none of 2 MiB; DPDK needs some for itself",
-            text("sysctl vm.nr_hugepages=512"),
-        ));
-    }
-    findings
+    let without = match pages {
+        0 => " and this host has no hugepages (of 2 MiB) for it",
+        _ => "",
+    };
+    vec![Finding::bad(
+        Level::Missing,
+        "dpdk",
+        format!("ovs-vswitchd runs without DPDK: it can't create vhost-user ports{without}"),
+        text(recipe),
+    )]
 }

@@ -42,6 +42,7 @@ impl Creation<'_> {
             max_memory_bytes: template.memory.max.map(|max| max.bytes()),
             hugepages: template.memory.hugepages,
             autostart: template.autostart,
+            nested: template.nested,
             ssh_user: self.parts.user().filter(|_| has_seed),
             boot: Boot::from(&template.boot),
             disks,

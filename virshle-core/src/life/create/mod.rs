@@ -90,6 +90,9 @@ fn create(
     request: &CreateRequest,
     on_copy: &(dyn Fn(CopyProgress<'_>) + Sync),
 ) -> Result<Vec<Created>, CreateError> {
+    if let Some(name) = request.name.as_ref().filter(|name| !name.is_host_name()) {
+        return Err(CreateError::HostName { name: name.clone() });
+    }
     // Before a file is opened that the configuration names.
     node.store().check_trust()?;
     let template = node.config().template(&request.template)?;

@@ -68,6 +68,7 @@ impl Creation<'_> {
                 port: String::new(),
                 vlan: None,
                 trunk: Vec::new(),
+                trust: false,
                 mtu_bytes: None,
                 addresses: Vec::new(),
                 user: numbers.next().map(UserNet::numbered),
@@ -102,6 +103,7 @@ impl Creation<'_> {
             },
             vlan: net.vlan,
             trunk: net.trunk.clone(),
+            trust: net.trust,
             mtu_bytes: net.mtu,
             addresses: net.addresses.iter().map(InterfaceAddress::from).collect(),
             user: match kind {

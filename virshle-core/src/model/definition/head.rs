@@ -72,6 +72,7 @@ head! {
         max_vcpus = any_number;
         max_memory_bytes = any_number;
         hugepages = flag;
+        nested = flag;
         ssh_user = plain;
     }
 }
@@ -133,6 +134,7 @@ mod tests {
     fn a_head_is_the_same_by_either_way_of_reading() {
         let mut definition = example();
         definition.autostart = true;
+        definition.nested = true;
         definition.max_memory_bytes = Some(4 << 30);
         definition.hugepages = true;
         definition.ssh_user = Some("me".into());

@@ -5,6 +5,7 @@
 mod boot;
 mod disk;
 pub(crate) mod error;
+mod flag;
 pub(crate) mod head;
 pub(crate) mod net;
 pub(crate) mod text;
@@ -26,6 +27,7 @@ pub use user_net::UserNet;
 use crate::fs::error::FileError;
 use crate::fs::file::{open_regular, read_bounded};
 use crate::model::definition::error::DefinitionError;
+use crate::model::definition::flag::is_false;
 use crate::model::name::VmName;
 use crate::model::timestamp::Timestamp;
 
@@ -60,6 +62,9 @@ pub struct Definition {
     /// Started by `v vm start --autostart`, which the host runs when it boots.
     #[serde(default, skip_serializing_if = "is_false")]
     pub autostart: bool,
+    /// The guest may run guests itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub nested: bool,
     /// The account that the machine is entered by, if its seed creates one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<String>,
@@ -146,11 +151,6 @@ pub(crate) fn read_open(file: &File) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::path::PathBuf;
@@ -194,6 +194,7 @@ pub(crate) mod tests {
                     port,
                     vlan,
                     trunk,
+                    trust: false,
                     mtu_bytes,
                     addresses: addresses
                         .into_iter()
@@ -253,6 +254,7 @@ pub(crate) mod tests {
             max_memory_bytes: None,
             hugepages: false,
             autostart: false,
+            nested: false,
             ssh_user: None,
             boot: Boot::Firmware { path: None },
             disks: vec![DiskDefinition {
@@ -272,6 +274,7 @@ pub(crate) mod tests {
                 port: "vm1-main".into(),
                 vlan: Some(12),
                 trunk: Vec::new(),
+                trust: false,
                 mtu_bytes: None,
                 addresses: Vec::new(),
                 user: None,

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use virshle_net::MacAddr;
 
+use crate::model::definition::flag::is_false;
 use crate::model::definition::{UserNet, text};
 
 /// The kind of a network interface.
@@ -78,6 +79,9 @@ pub struct NetDefinition {
     /// without a tag.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trunk: Vec<u16>,
+    /// Its guest is not kept from speaking as another machine: for routers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub trust: bool,
     /// The largest payload of a frame, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu_bytes: Option<u16>,

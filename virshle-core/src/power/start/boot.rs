@@ -1,9 +1,10 @@
 //! The steps of a start, in their order: the VMM, the machine in it, its interfaces, its guest.
 
-use virshle_hypervisor::{Cage, Client, Launch, VmConfig, Vmm};
+use virshle_hypervisor::{Cage, Client, Launch, Version, VmConfig, Vmm};
 
 use crate::fs::deadline::Deadline;
 use crate::fs::socket_watch::SocketWatch;
+use crate::hardware::disk::{check_compressed, has_qcow2};
 use crate::hardware::net::attach::Network;
 use crate::hardware::net::user;
 use crate::machine::logs::bound_logs;
@@ -26,6 +27,7 @@ pub(super) fn launch(
     let user_nets = user::begin(vm, run.ssh_port)?;
     let vmm = spawn(vm, cage)?;
     let client = vmm.client(options.answer_timeout);
+    refuse_faulty(vm, &client)?;
     client.create(config).map_err(|source| vm.vmm_error("start", source))?;
     network.attach(&client)?;
     let taps = network.submit_taps()?;
@@ -35,6 +37,19 @@ pub(super) fn launch(
     // A vhost-user port gets its link from the guest's driver, seconds from now: that the boot
     // was answered shows that the switch is connected.
     Ok(network.confirm_taps(taps)?)
+}
+
+/// Refuses a version of cloud-hypervisor that the machine's disks are not safe with.
+fn refuse_faulty(vm: &Vm, client: &Client) -> Result<(), StartError> {
+    if !has_qcow2(vm) {
+        return Ok(());
+    }
+    let ping = client.ping().map_err(|source| vm.vmm_error("start", source))?;
+    // Of a build that has no number nothing is known.
+    match Version::parse(&ping.version) {
+        Some(version) => Ok(check_compressed(vm, version)?),
+        None => Ok(()),
+    }
 }
 
 /// Starts the VMM, and has the record of the run on the disk by the time it answers.

@@ -8,7 +8,7 @@ use virshle_net::PortRequest;
 use crate::fs::lock::Lock;
 use crate::hardware::error::HardwareError;
 use crate::hardware::net::attach::Network;
-use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::disconnect::disconnect;
 use crate::hardware::net::reconnect::reconnect;
 use crate::hardware::net::shared_ports::SharedPorts;
 use crate::hardware::net::user;

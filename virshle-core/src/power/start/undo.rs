@@ -1,6 +1,6 @@
 //! Undoing a start that failed.
 
-use crate::hardware::net::ports::disconnect;
+use crate::hardware::net::disconnect::disconnect;
 use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 use crate::model::run::Run;
