@@ -250,10 +250,11 @@ struct Disk {
 }
 
 /// What may lie in a machine's directory besides its sockets.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "vm.toml",
     "lock",
     "run.json",
+    "known_hosts",
     "ch.log",
     "ch.log.1",
     "events.json",
