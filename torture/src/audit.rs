@@ -252,6 +252,7 @@ struct Disk {
 /// What may lie in a machine's directory besides its sockets.
 const FILES: [&str; 13] = [
     "vm.toml",
+    "known_hosts",
     "lock",
     "run.json",
     "known_hosts",

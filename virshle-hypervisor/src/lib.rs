@@ -61,6 +61,7 @@
 
 #![deny(missing_docs)]
 
+mod arguments;
 mod boot;
 mod cage;
 mod client;
