@@ -255,7 +255,6 @@ const FILES: [&str; 13] = [
     "known_hosts",
     "lock",
     "run.json",
-    "known_hosts",
     "ch.log",
     "ch.log.1",
     "events.json",
