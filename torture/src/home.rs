@@ -147,9 +147,10 @@ impl Home {
         let directory = self.directory.display();
         let mut text = format!(
             "[node]\nalias = \"torture\"\nroot = \"{}\"\n\
-             [network]\novsdb = \"{}\"\nbridge = \"{bridge}\"\ndatapath = \"netdev\"\n{uplink}\
+             [network]\npasst = {:?}\novsdb = \"{}\"\nbridge = \"{bridge}\"\ndatapath = \"netdev\"\n{uplink}\
              [hypervisor]\nprogram = \"{}\"\n",
             root.display(),
+            virshle_testkit::passt(),
             self.database,
             self.programs.hypervisor.display(),
         );
@@ -166,6 +167,7 @@ impl Home {
         };
         template("bare", "halt", "", &format!("{os}{data}"));
         template("tap", "halt", "", &format!("{os}{}", net("tap")));
+        template("user", "halt", "", &format!("{os}{}", net("user")));
         template("auto", "halt", "autostart = true\n", &format!("{os}{}", net("tap")));
         template("button", "obeys", "", &format!("{os}{}", net("tap")));
         let overlay = format!("{os}clone = \"overlay\"\nsize = \"4M\"\n");
@@ -197,6 +199,9 @@ impl Home {
         for root in &roots {
             for process in audit::hypervisors(root)? {
                 crate::sys::kill(process.pid);
+            }
+            for passt in audit::passts(root)? {
+                crate::sys::kill(passt.pid);
             }
         }
         audit::remove_ports(self)?;
@@ -269,6 +274,9 @@ impl Drop for Home {
         for root in [self.root(), self.init_root()] {
             for process in audit::hypervisors(&root).into_iter().flatten() {
                 crate::sys::kill(process.pid);
+            }
+            for passt in audit::passts(&root).into_iter().flatten() {
+                crate::sys::kill(passt.pid);
             }
         }
     }

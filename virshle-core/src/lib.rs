@@ -88,14 +88,14 @@ pub use model::change::{Change, Force};
 pub use model::definition::error::DefinitionError;
 pub use model::definition::{
     Boot, Definition, DiskDefinition, InterfaceAddress, InvalidInterfaceAddress, NetDefinition,
-    NetKind,
+    NetKind, UserNet,
 };
 pub use model::name::{InvalidName, VmName};
 pub use model::run::LastExit;
 pub use model::selector::{SelectError, Selection, Selector};
 pub use model::state::{UnknownState, VmState};
 pub use model::timestamp::{InvalidTimestamp, Timestamp};
-pub use observe::info::{DiskInfo, NetInfo, VmInfo};
+pub use observe::info::{DiskInfo, NetInfo, UserNetInfo, VmInfo};
 pub use observe::listing::{Listing, VmIdentity, VmSummary};
 pub use power::error::{RestartError, StartError, StopError};
 #[expect(deprecated, reason = "kept for programs that were written against it")]

@@ -6,6 +6,7 @@ mod guest_ends_itself;
 mod neighbours;
 mod power_button;
 mod power_cut;
+mod user_network;
 mod v_goes;
 mod vhost_user;
 mod vsock;
@@ -20,7 +21,7 @@ use crate::machine::Machine;
 use crate::scenario::{SYSTEM_BRIDGE, Scenario, Stage, TINY};
 
 /// All of them, the longest first, so that two at a time end together.
-pub(crate) const ALL: [Scenario; 9] = [
+pub(crate) const ALL: [Scenario; 10] = [
     scenario("power_cut", 240, power_cut::run),
     scenario("cloud_init", 400, cloud_init::run),
     scenario("first_machine", 90, first_machine::run),
@@ -30,6 +31,7 @@ pub(crate) const ALL: [Scenario; 9] = [
     scenario("power_button", 150, power_button::run),
     scenario("guest_ends_itself", 180, guest_ends_itself::run),
     scenario("v_goes", 180, v_goes::run),
+    scenario("user_network", 240, user_network::run),
 ];
 
 const fn scenario(

@@ -57,12 +57,15 @@ pub(crate) struct Run {
     /// How it ended, once that is known for good.
     #[serde(default)]
     pub(crate) ended: Option<LastExit>,
+    /// The port of the host's loopback that leads to the guest's ssh server, by a user network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ssh_port: Option<u16>,
 }
 
 impl Run {
     /// A run that begins, on the host's boot `boot_id`.
     pub(crate) fn starting(boot_id: String) -> Self {
-        Self { boot_id, phase: Phase::Starting, asked: None, ended: None }
+        Self { boot_id, phase: Phase::Starting, asked: None, ended: None, ssh_port: None }
     }
 
     /// The same run, once its start is done.

@@ -29,8 +29,8 @@ pub(crate) fn write(run: &Run, directory: &Path) -> Result<(), StoreError> {
 }
 
 /// Records that a start has begun: for the next process, not yet for a power failure.
-pub(crate) fn begin(directory: &Path) -> Result<Run, StoreError> {
-    let run = Run::starting(boot_id());
+pub(crate) fn begin(directory: &Path, ssh_port: Option<u16>) -> Result<Run, StoreError> {
+    let run = Run { ssh_port, ..Run::starting(boot_id()) };
     replace(&directory.join(RUN_RECORD), &to_json(&run)?, Sync::No)?;
     Ok(run)
 }
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn a_start_is_recorded_in_two_steps() {
         let directory = tempfile::tempdir().unwrap();
-        let run = begin(directory.path()).unwrap();
+        let run = begin(directory.path(), Some(2222)).unwrap();
         assert_eq!(read(directory.path()), Some(run.clone()));
         keep(directory.path()).unwrap();
         end_start(&run, directory.path()).unwrap();

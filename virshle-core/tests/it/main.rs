@@ -12,3 +12,4 @@ mod network;
 mod reach;
 mod seed;
 mod starter;
+mod user_network;

@@ -11,6 +11,7 @@ use crate::hardware::net::attach::Network;
 use crate::hardware::net::disconnect::disconnect;
 use crate::hardware::net::reconnect::reconnect;
 use crate::hardware::net::shared_ports::SharedPorts;
+use crate::hardware::net::user;
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
 use crate::model::run::{Phase, Run};
@@ -56,15 +57,20 @@ impl<'a> Ready<'a> {
     /// Starts it, or leaves everything as it was.
     pub(super) fn start(mut self, options: &StartOptions) -> Result<Change, StartError> {
         let vm = self.network.vm();
+        user::end(vm);
         vm.remove_sockets();
-        let run = match run_record::begin(vm.directory()) {
+        let last_port = self.previous.as_ref().and_then(|run| run.ssh_port);
+        let begun = user::ssh_port(vm, last_port)
+            .map_err(StartError::from)
+            .and_then(|ssh_port| Ok(run_record::begin(vm.directory(), ssh_port)?));
+        let run = match begun {
             Ok(run) => run,
             Err(error) => {
                 self.abandon();
-                return Err(error.into());
+                return Err(error);
             }
         };
-        let started = launch(vm, &self.config, self.cage, &mut self.network, options);
+        let started = launch(vm, &run, &self.config, self.cage, &mut self.network, options);
         match started.and_then(|()| Ok(run_record::end_start(&run, vm.directory())?)) {
             Ok(()) => {
                 tracing::info!(vm = %vm.name(), "started");
@@ -99,7 +105,8 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
             // have run for days since.
             VmState::Running => {
                 reconnect(vm, options.answer_timeout)?;
-                let run = Run::starting(run_record::boot_id()).started();
+                let ssh_port = run_record::read(vm.directory()).and_then(|run| run.ssh_port);
+                let run = Run { ssh_port, ..Run::starting(run_record::boot_id()).started() };
                 run_record::write(&run, vm.directory())?;
                 return Ok(Change::Done);
             }
