@@ -1,7 +1,6 @@
 //! What a guest that has taken over its VMM reaches: each thread of a machine that `v` started, as it
 //! runs, is made to try.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -14,7 +13,9 @@ use virshle_core::template::{Config, UserRange};
 use virshle_core::{
     ConfineError, Force, HardwareError, Node, Selection, StartError, StopRequest, Vm, VmState,
 };
-use virshle_testkit::{Attempt, NetNamespace, OpenVswitch, hijack, hugepages};
+use virshle_testkit::{
+    Attempt, NetNamespace, OpenVswitch, VMM_THREADS, hijack, hugepages, wait_for_threads,
+};
 use virshle_testkit_macros::test_on;
 
 use crate::lab::{DISK, LEAST, Lab, networked, patient};
@@ -111,13 +112,10 @@ fn assert_caged(lab: &Lab, vm: &Vm, database: Option<&OpenVswitch>) {
     let surroundings = Surroundings::of(lab, database);
     for time in ["started", "reset"] {
         let attempts = surroundings.attempts(vm);
-        let threads = hijack(vm.info().pid.unwrap(), &attempts).unwrap();
-        let names: BTreeSet<_> = threads.iter().map(|thread| thread.thread.as_str()).collect();
-        for name in
-            ["cloud-hyperviso", "event-monitor", "http-server", "vmm", "vmm_signal_hand", "vcpu0"]
-        {
-            assert!(names.contains(name), "{name}: {names:?}");
-        }
+        let pid = vm.info().pid.unwrap();
+        assert!(wait_for_threads(pid, &VMM_THREADS, patient().answer_timeout));
+        let threads = hijack(pid, &attempts).unwrap();
+        assert!(threads.len() >= VMM_THREADS.len(), "{threads:#?}");
         for thread in &threads {
             assert!(
                 thread.allowed().is_empty(),
