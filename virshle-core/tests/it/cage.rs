@@ -302,3 +302,31 @@ fn kvm_a_kernel_in_a_home_that_is_closed_to_others_is_booted() {
     assert_eq!(fs::metadata(&home).unwrap().mode() & 0o777, 0o700);
     assert_eq!(fs::metadata(home.join("kernel")).unwrap().mode() & 0o777, 0o600);
 }
+
+#[test_on(Ch, Kvm, Root)]
+fn kvm_a_machine_that_can_have_no_user_is_started_only_as_well_as_it_goes() {
+    let users = "users = \"2100000000-2100000255\"\n";
+    let lab = Lab::new(&format!("{users}{LEAST}"));
+    // Ids are never given twice, and this range has room for 255.
+    fs::create_dir_all(lab.node.root()).unwrap();
+    fs::write(lab.node.root().join("next-id"), "256\n").unwrap();
+    let vm = lab.create("xs");
+    assert_eq!(vm.definition().id, 256);
+    let error = vm.start(&patient()).unwrap_err();
+    let StartError::Hardware(HardwareError::Confine { source, .. }) = &error else {
+        panic!("{error:?}")
+    };
+    assert!(matches!(source, ConfineError::IdBeyond { id: 256, .. }), "{source:?}");
+    assert!(!vm.directory().join("run.json").exists());
+    let node = lab.reconfigured(&format!("{users}confine = \"best-effort\"\n{LEAST}"));
+    let vm = node.vm(vm.definition().uuid).unwrap();
+    vm.start(&patient()).unwrap();
+    let pid = vm.info().pid.unwrap();
+    assert_eq!(uid(pid), 0);
+    // Root without any capability, and landlock and seccomp all the same.
+    let tries =
+        [Attempt::Read("/etc/shadow".into()), Attempt::Connect(vm.api_socket()), Attempt::Unshare];
+    let threads = hijack(pid, &tries).unwrap();
+    assert!(threads.iter().all(|thread| thread.allowed().is_empty()), "{threads:#?}");
+    vm.stop(&StopRequest::force()).unwrap();
+}
