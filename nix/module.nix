@@ -69,46 +69,42 @@ in
     };
     boot.kernel.sysctl."vm.nr_hugepages" = lib.mkIf cfg.dpdk 512;
 
-    # Creates the directory and the bridge, then starts the machines that start with the host.
-    systemd.services.virshle = {
-      description = "Virtual machines that start with the host";
-      wantedBy = [ "multi-user.target" ];
-      wants = [ "network.target" ];
-      after = [
-        "network.target"
-        "ovsdb.service"
-        "ovs-vswitchd.service"
-      ];
-      path = [
-        pkgs.cloud-hypervisor
-        config.virtualisation.vswitch.package
-      ];
-      preStart = ''
-        ${lib.optionalString cfg.dpdk ''
-          ovs-vsctl --timeout=30 set Open_vSwitch . \
-            other_config:dpdk-init=true other_config:pmd-maxsleep=1000
-        ''}
-        ${cfg.package}/bin/v node init
-      '';
-      serviceConfig = {
-        Type = "oneshot";
-        RemainAfterExit = true;
-        ExecStart = "${cfg.package}/bin/v vm start --autostart";
-        # The machines outlive `v`.
-        KillMode = "process";
-        SendSIGKILL = false;
+    # The units of the package, with what they need beside `v`: virshle.service starts machines when the host
+    # boots and shuts all of them down before it goes down, the others look after a machine that has ended.
+    systemd.packages = [ cfg.package ];
+    systemd.services =
+      let
+        path = [
+          pkgs.cloud-hypervisor
+          config.virtualisation.vswitch.package
+        ];
+      in
+      {
+        virshle = {
+          inherit path;
+          # Packages don't enable their units here.
+          wantedBy = [ "multi-user.target" ];
+          after = [
+            "ovsdb.service"
+            "ovs-vswitchd.service"
+          ];
+          # An upgrade must not shut machines down.
+          restartIfChanged = false;
+          stopIfChanged = false;
+          preStart = lib.mkIf cfg.dpdk ''
+            ovs-vsctl --timeout=30 set Open_vSwitch . \
+              other_config:dpdk-init=true other_config:pmd-maxsleep=1000
+          '';
+        };
+        "virshle-ended@" = {
+          inherit path;
+        };
+        "virshle-restart@" = {
+          inherit path;
+          restartIfChanged = false;
+        };
+        virshle-logs = { };
       };
-    };
-
-    # Whoever looks at the machines cuts their logs: no guest fills the disk by its console.
-    systemd.services.virshle-logs = {
-      description = "Logs of the virtual machines";
-      startAt = "minutely";
-      serviceConfig = {
-        Type = "oneshot";
-        ExecStart = "${cfg.package}/bin/v vm ls";
-        StandardOutput = "null";
-      };
-    };
+    systemd.timers.virshle-logs.wantedBy = [ "timers.target" ];
   };
 }

@@ -24,6 +24,9 @@ rustPlatform.buildRustPackage {
   postInstall = ''
     $out/bin/v man --dir man
     installManPage man/man1/*
+    install -Dm644 -t $out/lib/systemd/system packaging/systemd/*.service packaging/systemd/*.timer
+    install -Dm644 -t $out/lib/systemd/user packaging/systemd/user/*.service
+    substituteInPlace $out/lib/systemd/*/*.service --replace-fail /usr/bin/v $out/bin/v
     installShellCompletion --cmd v \
       --bash <($out/bin/v completions bash) \
       --fish <($out/bin/v completions fish) \

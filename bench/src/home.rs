@@ -33,7 +33,8 @@ impl Home {
         let shown = directory.display();
         fs::create_dir_all(directory.join("home")).doing(failed)?;
         let kernel = TestKernel::halt().write(directory).doing(failed)?;
-        let mut text = format!("[node]\nalias = \"bench\"\nroot = \"{shown}/n\"\n");
+        let mut text =
+            format!("[node]\nalias = \"bench\"\nsystemd = \"off\"\nroot = \"{shown}/n\"\n");
         text.push_str(&format!("[network]\npasst = {:?}\n", virshle_testkit::passt()));
         if let Some(database) = database {
             text.push_str(&format!("ovsdb = \"{database}\"\n"));

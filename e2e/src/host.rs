@@ -155,7 +155,12 @@ impl Host {
 
     /// Writes the configuration file of `v`.
     pub(crate) fn configure(&self, toml: &str) -> Result<(), Failure> {
-        let script = format!("cat >/etc/virshle/config.toml <<'END'\n{toml}\nEND");
+        // The kernel of the nested host has no landlock that would do.
+        let confine = match toml.contains("[hypervisor]") {
+            true => "",
+            false => "\n[hypervisor]\nconfine = \"best-effort\"\n",
+        };
+        let script = format!("cat >/etc/virshle/config.toml <<'END'\n{toml}{confine}\nEND");
         self.ok(&script, COMMAND).map(drop)
     }
 
@@ -227,6 +232,11 @@ impl Host {
         let arguments = leave.into_iter().chain(self.ssh_arguments());
         run_ok("ssh", arguments, COMMAND)?;
         self.qemu.save(state)
+    }
+
+    /// Waits until the host has gone down by itself.
+    pub(crate) fn wait_for_end(self, deadline: Duration) -> Result<(), Failure> {
+        self.qemu.wait_for_end(deadline)
     }
 
     /// Cuts the power.

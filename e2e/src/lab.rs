@@ -267,7 +267,7 @@ fn programs_disk(disk: &Path, programs: &Programs, run: &Path) -> Result<(), Fai
         fs::copy(program, bin.join(name)).doing(|| format!("cannot copy {}", program.display()))?;
     }
     symlink("v", bin.join("virshle")).doing(|| "cannot link virshle".to_owned())?;
-    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/systemd");
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
     run_ok("cp", [&"-r".into(), &units, &content.join("systemd")], SHORT)?;
     payload_disk(disk, &content)
 }

@@ -138,6 +138,21 @@ impl Qemu {
         self.qmp.ask("cont", &json!({}), ANSWER).map(drop)
     }
 
+    /// Waits until the machine has powered itself off.
+    pub(crate) fn wait_for_end(mut self, deadline: Duration) -> Result<(), Failure> {
+        let end = Instant::now() + deadline;
+        loop {
+            match self.child.try_wait().doing(|| "cannot wait for QEMU".to_owned())? {
+                Some(_) => return Ok(()),
+                None if Instant::now() < end => std::thread::sleep(Duration::from_millis(50)),
+                None => {
+                    let seconds = deadline.as_secs();
+                    return Err(Failure::new(format!("the host is not off after {seconds} s")));
+                }
+            }
+        }
+    }
+
     /// Stops the machine for good and writes its devices' state; its memory is in its file already.
     pub(crate) fn save(mut self, state: &Path) -> Result<(), Failure> {
         let saved = self.write_state(state);

@@ -250,11 +250,13 @@ struct Disk {
 }
 
 /// What may lie in a machine's directory besides its sockets.
-const FILES: [&str; 13] = [
+const FILES: [&str; 15] = [
     "vm.toml",
     "known_hosts",
     "lock",
     "run.json",
+    "history.json",
+    "restart.json",
     "ch.log",
     "ch.log.1",
     "events.json",

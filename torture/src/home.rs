@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use virshle_testkit::{LoopFilesystem, TestKernel};
+use virshle_testkit::{FakeSystemd, LoopFilesystem, TestKernel};
 
 use crate::audit;
 use crate::machine::{Machines, named};
@@ -53,6 +53,8 @@ pub(crate) struct Home {
     vhost: bool,
     image: Vec<u8>,
     first_id: u64,
+    /// Takes what it is asked for, and does nothing: no machine is moved.
+    systemd: FakeSystemd,
     // Dropped last: the filesystem.
     _ground: Kept,
 }
@@ -89,6 +91,7 @@ impl Home {
             vhost,
             image: image(),
             first_id: if ground == Ground::Xfs { 1 } else { OTHER_IDS },
+            systemd: FakeSystemd::willing().doing(|| "cannot make a bus".to_owned())?,
             _ground: kept,
         };
         home.populate()?;
@@ -146,9 +149,10 @@ impl Home {
     fn configuration(&self, root: &Path, bridge: &str, uplink: &str) -> String {
         let directory = self.directory.display();
         let mut text = format!(
-            "[node]\nalias = \"torture\"\nroot = \"{}\"\n\
+            "[node]\nalias = \"torture\"\nsystemd = {:?}\nroot = \"{}\"\n\
              [network]\npasst = {:?}\novsdb = \"{}\"\nbridge = \"{bridge}\"\ndatapath = \"netdev\"\n{uplink}\
              [hypervisor]\nprogram = \"{}\"\n",
+            self.systemd.socket(),
             root.display(),
             virshle_testkit::passt(),
             self.database,
@@ -169,6 +173,7 @@ impl Home {
         template("tap", "halt", "", &format!("{os}{}", net("tap")));
         template("user", "halt", "", &format!("{os}{}", net("user")));
         template("auto", "halt", "autostart = true\n", &format!("{os}{}", net("tap")));
+        template("again", "halt", "restart = \"on-failure\"\n", &format!("{os}{}", net("tap")));
         template("button", "obeys", "", &format!("{os}{}", net("tap")));
         let overlay = format!("{os}clone = \"overlay\"\nsize = \"4M\"\n");
         template("seeded", "halt", &format!("user_data = \"{directory}/user-data\"\n"), &overlay);
@@ -214,6 +219,16 @@ impl Home {
             }
         }
         self.settle()
+    }
+
+    /// The directory of the machine `name`, whatever state it is in.
+    pub(crate) fn directory_of(&self, name: &str) -> Option<PathBuf> {
+        let name = format!("name = \"{name}\"");
+        let entries = fs::read_dir(self.root().join("vm")).ok()?;
+        entries.flatten().map(|entry| entry.path()).find(|directory| {
+            let text = fs::read_to_string(directory.join("vm.toml")).unwrap_or_default();
+            text.lines().any(|line| line == name)
+        })
     }
 
     /// Removes every machine, the two as well.

@@ -1,6 +1,7 @@
 //! A machine as `v` shows it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -13,6 +14,7 @@ pub(crate) struct Machine {
     pub(crate) template: String,
     pub(crate) state: String,
     pub(crate) pid: Option<u32>,
+    pub(crate) dir: PathBuf,
     pub(crate) nets: Vec<Net>,
 }
 

@@ -1,11 +1,12 @@
 //! The commands that change something, each with what has to be there before and after.
 
 use std::process::Command;
+use std::time::Instant;
 
 use virshle_testkit::Part;
 
 use crate::audit;
-use crate::home::{Ground, Home, INIT_BRIDGE, KEEPER, RUNNER, SUBJECT, UPLINK};
+use crate::home::{Ground, Home, INIT_BRIDGE, KEEPER, LIMIT, RUNNER, SUBJECT, UPLINK};
 use crate::machine::{Machine, Machines, named};
 use crate::program::{Outcome, tool};
 use virshle_testkit::{Failure, ensure};
@@ -33,6 +34,8 @@ enum Before {
     Nothing,
     Stopped(&'static str),
     Running(&'static str),
+    /// It runs no more: its process was killed.
+    Crashed(&'static str),
     /// There is no node.
     NoNode,
 }
@@ -48,13 +51,15 @@ pub(crate) enum Effect {
     State(&'static str),
     /// The subject runs, and not in the process from before.
     Restarted,
+    /// The end of the subject is recorded, and nothing of its run is left.
+    Ended,
     /// The subject is no more.
     Removed,
     /// The node is set up.
     Node,
 }
 
-use Before::{NoNode, Nothing, Running, Stopped};
+use Before::{Crashed, NoNode, Nothing, Running, Stopped};
 use Ground::{Memory, Xfs};
 
 const fn scenario(
@@ -89,6 +94,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { short: false, ..scenario("restart", &["vm", "restart", SUBJECT], Running("button"), Effect::Restarted) },
     scenario("restart-force", &["vm", "restart", "--force", SUBJECT], Running("tap"), Effect::Restarted),
     Scenario { short: false, ..scenario("pause", &["vm", "pause", SUBJECT], Running("tap"), Effect::State("paused")) },
+    scenario("ended", &["node", "ended"], Crashed("again"), Effect::Ended),
     scenario("rm", &["vm", "rm", SUBJECT], Stopped("bare"), Effect::Removed),
     Scenario { short: false, ..scenario("rm-force", &["vm", "rm", "--force", SUBJECT], Running("tap"), Effect::Removed) },
 ];
@@ -125,6 +131,12 @@ impl Scenario {
     /// The command that is tried.
     pub(crate) fn command(&self, home: &Home) -> Command {
         let mut command = home.command(self.args);
+        if self.effect == Effect::Ended
+            && let Some(directory) = home.directory_of(SUBJECT)
+        {
+            // As the unit of systemd names it.
+            command.arg(directory);
+        }
         if self.effect == Effect::Node {
             command.env("VIRSHLE_CONFIG", home.init_config());
         }
@@ -141,6 +153,21 @@ impl Scenario {
             }
             Running(template) => {
                 home.must(&["vm", "create", "-t", template, "--name", SUBJECT, "--start"])?;
+            }
+            Crashed(template) => {
+                home.must(&["vm", "create", "-t", template, "--name", SUBJECT, "--start"])?;
+                let machines = home.machines()?;
+                let pid = named(&machines, SUBJECT).and_then(|machine| machine.pid);
+                let pid = pid.and_then(|pid| pid.try_into().ok());
+                crate::sys::kill(pid.ok_or_else(|| Failure::new("it does not run"))?);
+                let deadline = Instant::now() + LIMIT;
+                loop {
+                    let machines = home.machines()?;
+                    if named(&machines, SUBJECT).is_some_and(|vm| vm.state == "stopped") {
+                        break;
+                    }
+                    ensure!(Instant::now() < deadline, "its process does not end");
+                }
             }
             NoNode => {
                 match std::fs::remove_dir_all(home.init_root()) {
@@ -217,6 +244,11 @@ impl Scenario {
                     }
                 }
                 _ => Progress::Some,
+            },
+            Effect::Ended => match new {
+                Some(new) if new.state != "stopped" => Progress::Some,
+                Some(new) if new.dir.join("ch.sock").exists() => Progress::None,
+                _ => Progress::All,
             },
             Effect::Removed => match (old, new) {
                 (_, None) => Progress::All,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use virshle_core::Node;
-use virshle_core::template::{Config, TemplateError};
+use virshle_core::template::{Config, Systemd, TemplateError};
 
 use crate::error::CliError;
 use crate::globals::Globals;
@@ -18,6 +18,9 @@ const ROOT: &str = "VIRSHLE_ROOT";
 
 /// The environment variable that names the configuration.
 const CONFIG: &str = "VIRSHLE_CONFIG";
+
+/// The environment variable that says which systemd supervises the machines, as [node] systemd does.
+const SYSTEMD: &str = "VIRSHLE_SYSTEMD";
 
 /// The path in an environment variable, unless it is unset or empty.
 fn path_in(variable: &str) -> Option<PathBuf> {
@@ -36,14 +39,14 @@ pub(crate) fn root() -> Option<PathBuf> {
 /// If there is a configuration, and it is invalid or can't be read.
 pub(crate) fn open(config: Option<&Path>, root: Option<&Path>) -> Result<Node, TemplateError> {
     let config = match load(config) {
-        Err(TemplateError::NoFile { .. }) => Config::default(),
+        Err(TemplateError::NoFile { .. }) => supervised(Config::default()),
         other => other?,
     };
     Ok(Node::new(config, root))
 }
 
 fn load(config: Option<&Path>) -> Result<Config, TemplateError> {
-    Config::load(&Config::locate(config)?)
+    Ok(supervised(Config::load(&Config::locate(config)?)?))
 }
 
 /// What every command is given.
@@ -95,6 +98,19 @@ impl Context {
         Ok(Node::new(load(self.config.as_deref())?, self.root.as_deref()))
     }
 
+    /// The node at `root` with the configuration `config`, each if given: for machines that systemd calls.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::node`].
+    pub(crate) fn node_at(
+        &self,
+        root: Option<&Path>,
+        config: Option<&Path>,
+    ) -> Result<Node, CliError> {
+        Ok(open(config.or(self.config.as_deref()), root.or(self.root.as_deref()))?)
+    }
+
     /// The path of the configuration that this command reads.
     ///
     /// # Errors
@@ -130,4 +146,16 @@ impl Context {
         }
         Ok(arguments)
     }
+}
+
+/// The configuration with the systemd that the environment names, if it names one.
+fn supervised(mut config: Config) -> Config {
+    if let Some(systemd) = path_in(SYSTEMD) {
+        config.node.systemd = match systemd.to_str() {
+            Some("auto") => Systemd::Auto,
+            Some("off") => Systemd::Off,
+            _ => Systemd::Socket(systemd),
+        };
+    }
+    config
 }

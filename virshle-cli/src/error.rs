@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use virshle_core::template::{Mistake, TemplateError};
 use virshle_core::{
     CoreError, CreateError, DefinitionError, FileError, GuestError, HardwareError, ImageError,
-    ImagesError, MachineError, ProvisionError, QuoteError, RemoveError, RestartError, StartError,
-    StopError, StoreError,
+    ImagesError, InvalidSetting, MachineError, ProvisionError, QuoteError, RemoveError,
+    RestartError, StartError, StopError, StoreError, SuperviseError,
 };
 
 use crate::{exit_code, remedy};
@@ -42,6 +42,15 @@ pub(crate) enum CliError {
     /// The command line selects several machines, and the command takes one.
     #[error("more than one machine specified")]
     SeveralNamed,
+    /// The command line has no setting.
+    #[error("no setting specified")]
+    NoSetting,
+    /// A setting is none.
+    #[error("cannot change a setting")]
+    Setting { source: InvalidSetting },
+    /// A unit of systemd names no machine.
+    #[error("{text:?} is neither a machine's uuid nor its directory")]
+    MachineId { text: String },
     /// The host lacks requirements, which are reported already.
     #[error("this host lacks {}", counted(*.count, "requirement"))]
     Lacking { count: usize },
@@ -113,7 +122,8 @@ from_core!(
     RestartError,
     StartError,
     StopError,
-    StoreError
+    StoreError,
+    SuperviseError
 );
 
 impl CliError {
@@ -123,9 +133,13 @@ impl CliError {
             Self::Core(error) => exit_code::of(error.kind()),
             Self::Session { .. } => exit_code::SSH_FAILED,
             Self::Configuration { .. } | Self::File { .. } => exit_code::CONFIG,
-            Self::NoneNamed | Self::SeveralNamed | Self::TextOnly { .. } | Self::NoPage { .. } => {
-                exit_code::USAGE
-            }
+            Self::NoneNamed
+            | Self::SeveralNamed
+            | Self::NoSetting
+            | Self::Setting { .. }
+            | Self::MachineId { .. }
+            | Self::TextOnly { .. }
+            | Self::NoPage { .. } => exit_code::USAGE,
             Self::InDocument(error) => error.exit_code(),
             Self::Lacking { .. } | Self::Ssh { .. } | Self::NoHome | Self::SshConfig { .. } => {
                 exit_code::HOST
@@ -143,9 +157,13 @@ impl CliError {
             Self::InDocument(error) => error.code(),
             Self::Several { .. } => "machines-failed",
             Self::Unreadable { .. } => "machines-unreadable",
-            Self::NoneNamed | Self::SeveralNamed | Self::TextOnly { .. } | Self::NoPage { .. } => {
-                "usage"
-            }
+            Self::NoneNamed
+            | Self::SeveralNamed
+            | Self::NoSetting
+            | Self::Setting { .. }
+            | Self::MachineId { .. }
+            | Self::TextOnly { .. }
+            | Self::NoPage { .. } => "usage",
             Self::Lacking { .. } => "host-lacking",
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",
@@ -177,6 +195,9 @@ impl CliError {
             },
             Self::NoneNamed => {
                 Some("give ids, names or uuids, or select with --state, --template or --all".into())
+            }
+            Self::NoSetting => {
+                Some("give settings as KEY=VALUE, such as restart=on-failure".into())
             }
             Self::SeveralNamed => Some("this command takes exactly one machine".into()),
             Self::SshConfig { is_config: true, .. } => Some(

@@ -34,6 +34,7 @@ mod exit_code;
 mod follow;
 mod globals;
 mod habits;
+mod limits;
 mod live_text;
 mod logging;
 mod machines;

@@ -127,6 +127,16 @@ impl Machines {
         Ok(self.into_selection())
     }
 
+    /// Takes out the words that are no machines: settings, and the like.
+    pub(crate) fn take_words(&mut self, is_other: impl Fn(&str) -> bool) -> Vec<String> {
+        self.machines.extract_if(.., |word| is_other(word)).collect()
+    }
+
+    /// Takes out the last word, if it is no machine.
+    pub(crate) fn take_last(&mut self, is_other: impl Fn(&str) -> bool) -> Option<String> {
+        self.machines.pop_if(|word| is_other(word))
+    }
+
     /// The selection, if there is any argument or `autostart`, which narrows it further.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::model::selector::SelectError;
 use crate::power::error::{RestartError, StartError, StopError};
 use crate::provision::error::{ProvisionError, template_verdict};
 use crate::store::error::StoreError;
+use crate::supervise::error::SuperviseError;
 
 /// Declares the error of any room: a variant for each, and the way of one failure to its one shape,
 /// however many rooms it came through.
@@ -92,6 +93,7 @@ passed_on! {
     ProvisionError: File | Template;
     ImagesError: Image | Store;
     RestartError: Stop | Start;
+    SuperviseError: Machine | Start;
 }
 
 impl CoreError {

@@ -220,3 +220,15 @@ pub(crate) fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String>
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, other)| other)
 }
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -52,6 +52,7 @@ mod observe;
 mod power;
 mod provision;
 mod store;
+mod supervise;
 
 pub use address::host_addresses::HostAddresses;
 pub use address::{Address, AddressSource};
@@ -79,6 +80,7 @@ pub use images::ImagesError;
 pub use life::create::progress::CopyProgress;
 pub use life::create::{CreateRequest, Created};
 pub use life::error::{CreateError, RemoveError};
+pub use life::settings::{InvalidSetting, Setting};
 pub use machine::capacity::{Oversize, oversize};
 pub use machine::error::MachineError;
 pub use machine::logs::LOG_CUT;
@@ -87,16 +89,19 @@ pub use machine::vm::Vm;
 pub use model::change::{Change, Force};
 pub use model::definition::error::DefinitionError;
 pub use model::definition::{
-    Boot, Definition, DiskDefinition, InterfaceAddress, InvalidInterfaceAddress, NetDefinition,
-    NetKind, UserNet,
+    Boot, Definition, DiskDefinition, InterfaceAddress, InvalidInterfaceAddress, LimitsDefinition,
+    NetDefinition, NetKind, UserNet,
 };
 pub use model::name::{InvalidName, VmName};
+pub use model::past_run::PastRun;
+pub use model::restart_state::RestartInfo;
 pub use model::run::LastExit;
 pub use model::selector::{SelectError, Selection, Selector};
 pub use model::state::{UnknownState, VmState};
 pub use model::timestamp::{InvalidTimestamp, Timestamp};
 pub use observe::info::{DiskInfo, NetInfo, UserNetInfo, VmInfo};
 pub use observe::listing::{Listing, VmIdentity, VmSummary};
+pub use observe::usage::Usage;
 pub use power::error::{RestartError, StartError, StopError};
 #[expect(deprecated, reason = "kept for programs that were written against it")]
 pub use power::start::Starter;
@@ -106,6 +111,11 @@ pub use provision::caller_keys::caller_user_data;
 pub use provision::error::ProvisionError;
 pub use provision::{Provision, read_user_data};
 pub use store::error::StoreError;
+pub use supervise::boot::BootTurn;
+pub use supervise::ended::{EndedOutcome, recorded_config};
+pub use supervise::error::SuperviseError;
+pub use supervise::restart::RestartOutcome;
+pub use supervise::shutdown::ShutdownOutcome;
 
 /// The snapshot of leases and neighbours that this host knows.
 #[deprecated(since = "0.1.0", note = "is called `HostAddresses`")]

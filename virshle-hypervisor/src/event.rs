@@ -133,7 +133,11 @@ pub fn read_events(path: &Path) -> Result<Vec<Event>, HypervisorError> {
 
 /// Reads the events at the end of a file, however long it is: those of its last 64 KiB. Of a file whose
 /// beginning was cut away, the first whole event is the first.
-pub(crate) fn last_events(path: &Path) -> Result<Vec<Event>, HypervisorError> {
+///
+/// # Errors
+///
+/// As [`read_events`].
+pub fn last_events(path: &Path) -> Result<Vec<Event>, HypervisorError> {
     let failed = |source| HypervisorError::Events { path: path.to_owned(), source };
     let text = crate::log::read_end(path).map_err(failed)?;
     let parse = |text: &str| {

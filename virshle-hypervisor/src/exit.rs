@@ -97,6 +97,17 @@ fn reason(event_file: &Path, log_file: &Path, vsock: Option<bool>) -> ExitReason
     }
 }
 
+/// Returns whether the guest's kernel has reported a panic since its last boot, by its pvpanic device.
+///
+/// cloud-hypervisor runs on then; the guest reboots if it is configured to.
+pub fn guest_panicked(event_file: &Path) -> bool {
+    let events = last_events(event_file).unwrap_or_default();
+    let last = events.iter().rev().find(|event| {
+        event.is("guest", "panic") || event.is("vm", "booting") || event.is("vm", "rebooting")
+    });
+    last.is_some_and(|event| event.is("guest", "panic"))
+}
+
 /// Whether the events lead to the end of the process. The very last of them may be missing: the process
 /// ends without waiting for the thread that writes them.
 fn is_orderly(events: &[Event]) -> bool {
@@ -210,6 +221,26 @@ mod tests {
         assert_eq!(reason(&again, &line("2.500000")), ExitReason::Crashed);
         let verbose = format!("{}VM exit event", line("1.500000"));
         assert_eq!(reason(&again, &verbose), ExitReason::HostShutdown);
+    }
+
+    #[test]
+    fn a_panic_is_one_until_the_guest_boots_again() {
+        let panicked = |events: &[&str]| {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("events");
+            let event = |words: &&str| {
+                let (source, event) = words.split_once(' ').unwrap();
+                format!(
+                    r#"{{"timestamp":{{"secs":0,"nanos":0}},"source":"{source}","event":"{event}"}}"#
+                )
+            };
+            std::fs::write(&path, events.iter().map(event).collect::<String>()).unwrap();
+            guest_panicked(&path)
+        };
+        assert!(!panicked(&["vm booting", "vm booted"]));
+        assert!(panicked(&["vm booting", "vm booted", "guest panic", "vm shutdown"]));
+        assert!(!panicked(&["vm booted", "guest panic", "vm rebooting", "vm rebooted"]));
+        assert!(!guest_panicked(Path::new("/nowhere/file")));
     }
 
     #[test]

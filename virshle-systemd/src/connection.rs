@@ -126,17 +126,27 @@ impl Connection {
         })
     }
 
-    /// Asks for the end of a unit. Returns before there is an answer.
+    /// Asks for the start of a unit that has a file. Returns before there is an answer.
     ///
     /// # Errors
     ///
     /// As [`start_transient_unit`](Self::start_transient_unit).
-    pub fn stop_unit(&mut self, name: &UnitName) -> Result<Call, SystemdError> {
-        let method = Method { member: "StopUnit", signature: "ss", ..MANAGER };
-        self.call("StopUnit", method, |writer| {
+    pub fn start_unit(&mut self, name: &UnitName) -> Result<Call, SystemdError> {
+        let method = Method { member: "StartUnit", signature: "ss", ..MANAGER };
+        self.call("StartUnit", method, |writer| {
             writer.text(name.as_str());
-            writer.text("fail");
+            writer.text("replace");
         })
+    }
+
+    /// Asks whether the unit has a file, and is enabled: `enabled`, `static`, … is the answer's text.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_transient_unit`](Self::start_transient_unit).
+    pub fn unit_file_state(&mut self, name: &str) -> Result<Call, SystemdError> {
+        let method = Method { member: "GetUnitFileState", signature: "s", ..MANAGER };
+        self.call("GetUnitFileState", method, |writer| writer.text(name))
     }
 
     /// Asks for a property of the manager that is a text, such as `SystemState` or `Version`. Its value

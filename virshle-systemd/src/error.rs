@@ -55,6 +55,8 @@ impl SystemdError {
             if name == "org.freedesktop.systemd1.NoSuchUnit"
             || name == "org.freedesktop.DBus.Error.UnixProcessIdUnknown"
             || name == "org.freedesktop.systemd1.NoSuchProcess"
+            || name == "org.freedesktop.DBus.Error.FileNotFound"
+            || name == "org.freedesktop.systemd1.NoSuchUnitFile"
             || name == "System.Error.ESRCH")
     }
 }

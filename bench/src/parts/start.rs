@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use virshle_core::net::ovsdb::{Row, Value};
-use virshle_testkit::{OpenVswitch, Part, has};
+use virshle_testkit::{FakeSystemd, OpenVswitch, Part, has};
 
 use crate::floor::{self, BareVmm, Wait};
 use crate::home::Home;
@@ -21,6 +21,7 @@ pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
     }
     let alone = node(options)?;
     one(&alone.home, "bare", "no network", Budget::Times(1.25), options, report)?;
+    supervised(&alone.home, options, report)?;
     drop(alone);
     if needs(report, "v vm start, one tap", &[(Part::Ovs, "Open vSwitch, root")]) {
         let networked = networked(options, false)?;
@@ -52,6 +53,25 @@ fn one(
     )?;
     let what = format!("v vm start, {kind}; cloud-hypervisor alone");
     report.line(&what, &samples[0], &samples[1], budget);
+    Ok(())
+}
+
+/// The same machine with a scope and without one: it is asked for while the guest boots.
+fn supervised(home: &Home, options: &Options, report: &Report) -> Result<(), Failure> {
+    let systemd = FakeSystemd::willing().doing(|| "a bus".to_owned())?;
+    let with_scope = || {
+        let mut command = home.command(&["vm", "start", "one"]);
+        let took = program::time(command.env("VIRSHLE_SYSTEMD", systemd.socket()))?;
+        home.v(&["vm", "stop", "--force", "one"])?;
+        Ok(took)
+    };
+    let samples = side_by_side(
+        options.rounds(20),
+        &mut [Box::new(|_| with_scope()), Box::new(|_| start(home))],
+    )?;
+    let what = "v vm start, with a scope of systemd's; without";
+    report.line(what, &samples[0], &samples[1], Budget::Plus(1.0));
+    ensure!(!systemd.calls().is_empty(), "no scope was asked for");
     Ok(())
 }
 

@@ -3,9 +3,11 @@
 mod cloud_init;
 mod first_machine;
 mod guest_ends_itself;
+mod host_goes_down;
 mod neighbours;
 mod power_button;
 mod power_cut;
+mod supervised;
 mod user_network;
 mod v_goes;
 mod vhost_user;
@@ -21,7 +23,7 @@ use crate::machine::Machine;
 use crate::scenario::{SYSTEM_BRIDGE, Scenario, Stage, TINY};
 
 /// All of them, the longest first, so that two at a time end together.
-pub(crate) const ALL: [Scenario; 10] = [
+pub(crate) const ALL: [Scenario; 12] = [
     scenario("power_cut", 240, power_cut::run),
     scenario("cloud_init", 400, cloud_init::run),
     scenario("first_machine", 90, first_machine::run),
@@ -32,6 +34,8 @@ pub(crate) const ALL: [Scenario; 10] = [
     scenario("guest_ends_itself", 180, guest_ends_itself::run),
     scenario("v_goes", 180, v_goes::run),
     scenario("user_network", 240, user_network::run),
+    scenario("supervised", 300, supervised::run),
+    scenario("host_goes_down", 400, host_goes_down::run),
 ];
 
 const fn scenario(
@@ -74,6 +78,22 @@ fn wait_until_ready(host: &Host, machine: &Machine) -> Result<(), Failure> {
 fn make_lan(host: &Host) -> Result<(), Failure> {
     host.v("node init")?;
     host.ok("e2e-lan br0", COMMAND).map(drop)
+}
+
+/// Installs the units of the packages, and enables that of the host.
+fn install_units(host: &Host) -> Result<(), Failure> {
+    host.ok(
+        "set -e
+        cp /opt/e2e/systemd/*.service /etc/systemd/system/
+        sed -i 's,/usr/bin/v,/usr/local/bin/v,' /etc/systemd/system/virshle*.service
+        mkdir -p /etc/systemd/system/virshle.service.d
+        printf '[Unit]\nAfter=e2e-payload.service\n' >/etc/systemd/system/virshle.service.d/e2e.conf
+        systemctl daemon-reload
+        systemctl --quiet enable virshle
+        sync",
+        COMMAND,
+    )
+    .map(drop)
 }
 
 /// Removes every machine and looks for whatever they might have left.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use super::{expect_state, make_lan, no_orphans, port_works};
+use super::{expect_state, install_units, make_lan, no_orphans, port_works};
 use crate::failure::{Failure, While, ensure};
 use crate::host::{COMMAND, Host};
 use crate::machine::Machine;
@@ -212,13 +212,12 @@ impl Promises {
 fn prepare(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
     host.configure(&format!("{SYSTEM_BRIDGE}{TEMPLATES}"))?;
     make_lan(host)?;
+    install_units(host)?;
     host.ok(
         "set -e
         ovs-vsctl --timeout=10 add-br other -- add-port other other1 -- \
             set Interface other1 type=internal -- set Port other1 external_ids:owner=other
         ovs-vsctl --timeout=10 add-port br0 other2 -- set Interface other2 type=internal
-        cp /opt/e2e/systemd/virshle-autostart.service /etc/systemd/system/
-        systemctl --quiet enable virshle-autostart
         cd /var/lib/virshle/cache
         sha256sum boots.raw tiny.img vmlinuz >/root/sums
         stat -c '%n %Y' boots.raw tiny.img vmlinuz >/root/times
@@ -237,7 +236,7 @@ fn prepare(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
 /// Looks at everything that has to hold after a cut, and that everything works.
 fn inspect(host: &Host, promises: &mut Promises) -> Result<(), Failure> {
     // Waits for the job of the boot, and fails if that has failed.
-    host.ok("systemctl start virshle-autostart", COMMAND)
+    host.ok("systemctl start virshle", COMMAND)
         .doing(|| "the machines of the host did not start with it".to_owned())?;
     let machines = host.machines()?;
     let by_uuid: BTreeMap<_, _> =

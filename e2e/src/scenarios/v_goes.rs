@@ -84,7 +84,7 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
 }
 
 /// A machine started by a systemd unit, which has ended since: it runs on if the unit leaves it alone,
-/// as docs/systemd does.
+/// as packaging/systemd does.
 fn unit_goes(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
     let start = |property: &str| -> Result<Machine, Failure> {
         host.ok(
@@ -101,7 +101,7 @@ fn unit_goes(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
         no_orphans(host)?;
         stage.note(
             "a systemd unit with its default KillMode takes the machines it started along when it \
-             ends: docs/systemd says KillMode=process",
+             ends: packaging/systemd says KillMode=process",
         );
     }
     Ok(())

@@ -10,7 +10,15 @@ use crate::home::Home;
 const HELPS: [(&str, &str); 2] = [("-h", "short"), ("--help", "long")];
 
 /// The commands that no help lists.
-const HIDDEN: [&str; 3] = ["vm proxy", "vm known-hosts", "vm hosts"];
+const HIDDEN: [&str; 7] = [
+    "vm proxy",
+    "vm known-hosts",
+    "vm hosts",
+    "node boot",
+    "node shutdown",
+    "node ended",
+    "node restart",
+];
 
 /// The widest line of short help, in columns: what a terminal has at least.
 const WIDTH: usize = 100;

@@ -101,6 +101,8 @@ impl Home {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.bare_command(arguments);
         command.env("VIRSHLE_CONFIG", self.config()).env("VIRSHLE_ROOT", self.root());
+        // The host's own is none of a test's business.
+        command.env("VIRSHLE_SYSTEMD", "off");
         command
     }
 

@@ -25,4 +25,5 @@ mod selection;
 mod ssh;
 mod ssh_words;
 mod table;
+mod units;
 mod unprivileged;

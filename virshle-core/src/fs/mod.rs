@@ -9,4 +9,5 @@ pub(crate) mod remove;
 pub(crate) mod socket_watch;
 pub(crate) mod source_file;
 pub(crate) mod trust;
+pub(crate) mod uptime;
 pub(crate) mod watch;

@@ -1,5 +1,6 @@
 //! A machine's memory.
 
+use serde_json::{Value, json};
 use virshle_hypervisor::{HotplugMethod, MemoryConfig};
 
 use crate::model::definition::Definition;
@@ -17,4 +18,11 @@ pub(crate) fn memory_config(definition: &Definition) -> MemoryConfig {
         }
         _ => memory,
     }
+}
+
+/// The balloon by which memory that the guest has freed comes back to the host. Itself it takes nothing.
+/// Of hugepages nothing would come back: what a guest frees are pages of 4 KiB.
+pub(crate) fn balloon_config(definition: &Definition) -> Option<Value> {
+    let balloon = json!({"size": 0, "deflate_on_oom": true, "free_page_reporting": true});
+    (!definition.hugepages).then_some(balloon)
 }

@@ -5,6 +5,8 @@ pub(crate) mod confine;
 pub(crate) mod cpu;
 pub(crate) mod disk;
 pub(crate) mod error;
+pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod net;
+pub(crate) mod scope;
 pub(crate) mod vmm_config;

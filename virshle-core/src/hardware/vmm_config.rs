@@ -10,7 +10,7 @@ use crate::hardware::confine::landlock::confined;
 use crate::hardware::cpu::cpus_config;
 use crate::hardware::disk::disk_config;
 use crate::hardware::error::HardwareError;
-use crate::hardware::memory::memory_config;
+use crate::hardware::memory::{balloon_config, memory_config};
 use crate::hardware::net::config::net_config;
 use crate::machine::vm::Vm;
 
@@ -55,7 +55,15 @@ pub(crate) fn without_nets(vm: &Vm) -> Result<VmConfig, HardwareError> {
         .serial(ConsoleConfig::tty())
         .console(ConsoleConfig::default())
         .vsock(VsockConfig::new(GUEST_CID, vm.vsock()))
-        .platform(PlatformConfig::default().system_uuid(definition.uuid.to_string()));
+        .platform(PlatformConfig::default().system_uuid(definition.uuid.to_string()))
+        // A guest's panic is known as one.
+        .extra("pvpanic", true.into());
+    if definition.watchdog {
+        config = config.extra("watchdog", true.into());
+    }
+    if let Some(balloon) = balloon_config(definition) {
+        config = config.extra("balloon", balloon);
+    }
     for disk in &definition.disks {
         config = config.disk(disk_config(vm, disk));
     }

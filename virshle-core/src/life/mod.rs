@@ -3,3 +3,4 @@
 pub(crate) mod create;
 pub(crate) mod error;
 pub(crate) mod remove;
+pub(crate) mod settings;

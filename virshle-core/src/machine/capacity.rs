@@ -119,6 +119,11 @@ impl Capacity {
     }
 }
 
+/// The host's memory, in bytes; 0 if it is unknown.
+pub(crate) fn host_memory_bytes() -> u64 {
+    meminfo_bytes(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal")
+}
+
 /// A line of `/proc/meminfo` (proc_meminfo(5)), which counts in KiB.
 pub(crate) fn meminfo_bytes(text: &str, key: &str) -> u64 {
     text.lines()
@@ -128,7 +133,7 @@ pub(crate) fn meminfo_bytes(text: &str, key: &str) -> u64 {
 }
 
 /// A size to a tenth of a unit: what a host has is no round number.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const GIB: u64 = 1 << 30;
     if bytes < GIB || bytes.is_multiple_of(GIB) {
         return ByteSize::from_bytes(bytes).to_string();

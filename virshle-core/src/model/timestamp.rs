@@ -27,6 +27,11 @@ impl Timestamp {
         Self::of(SystemTime::now())
     }
 
+    /// The moment so long after now.
+    pub(crate) fn after(time: Duration) -> Self {
+        Self::of(SystemTime::now().checked_add(time).unwrap_or(UNIX_EPOCH))
+    }
+
     /// The moment, for arithmetic.
     pub fn time(self) -> SystemTime {
         UNIX_EPOCH + self.since_1970

@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 use virshle_disk::{CloneMethod, Format};
 use virshle_net::MacAddr;
+use virshle_template::RestartPolicy;
 
 use crate::address::host_addresses::HostAddresses;
 use crate::address::{Address, addresses_among};
@@ -14,12 +15,14 @@ use crate::hardware::net::user;
 use crate::machine::last_exit;
 use crate::machine::status::Status;
 use crate::machine::vm::Vm;
-use crate::model::definition::{NetDefinition, NetKind, UserNet, text};
+use crate::model::definition::{LimitsDefinition, NetDefinition, NetKind, UserNet, text};
 use crate::model::name::VmName;
+use crate::model::restart_state::{MAX_ATTEMPTS, RestartInfo, RestartState};
 use crate::model::run::LastExit;
 use crate::model::state::VmState;
 use crate::model::timestamp::Timestamp;
-use crate::store::run_record;
+use crate::observe::usage::{Usage, usage_of};
+use crate::store::{restart_state, run_record};
 
 /// A machine, whole: its definition, and what it is doing right now.
 #[derive(Clone, Debug, Serialize)]
@@ -43,6 +46,18 @@ pub struct VmInfo {
     pub created: Timestamp,
     /// Started when the host boots.
     pub autostart: bool,
+    /// Its place among those that start with the host; null: after those that have one.
+    pub order: Option<u32>,
+    /// How long those of later places wait once it runs, in seconds.
+    pub delay: u64,
+    /// Its policy of restarts, and where it stands with them.
+    pub restart: RestartInfo,
+    /// It has a watchdog.
+    pub watchdog: bool,
+    /// How much of the host it may take; what is not limited is absent.
+    pub limits: LimitsDefinition,
+    /// What it takes of the host; null unless it runs in a scope of systemd's.
+    pub usage: Option<Usage>,
     /// Whether the guest may run guests itself.
     pub nested: bool,
     /// cloud-hypervisor's process.
@@ -172,7 +187,7 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
     let definition = vm.definition();
     let last_exit = match status.state {
         VmState::Stopped => run_record::read(vm.directory())
-            .map(|run| run_record::exit(&run, || last_exit::deduce(vm))),
+            .map(|run| run_record::exit(&run, || last_exit::deduce(vm, &run))),
         _ => None,
     };
     let disks = definition
@@ -222,6 +237,12 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
         vram: definition.memory_bytes,
         created: definition.created,
         autostart: definition.autostart,
+        order: definition.order,
+        delay: definition.delay_seconds,
+        restart: restart_info(vm, status.state),
+        watchdog: definition.watchdog,
+        limits: definition.limits.clone(),
+        usage: status.pid.and_then(usage_of),
         nested: definition.nested,
         pid: status.pid,
         last_exit,
@@ -230,5 +251,24 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
         vsock: vm.vsock(),
         disks,
         nets,
+    }
+}
+
+/// Where the machine stands with its restarts.
+fn restart_info(vm: &Vm, state: VmState) -> RestartInfo {
+    let policy = vm.definition().restart;
+    // Most have none: nothing is read.
+    let found = match policy {
+        RestartPolicy::No => RestartState::default(),
+        _ => restart_state::read(vm.directory()),
+    };
+    let is_off = state == VmState::Stopped;
+    let next = found.next.filter(|next| is_off && next.boot_id == run_record::boot_id());
+    RestartInfo {
+        policy: policy.name(),
+        attempts: found.attempts,
+        max_attempts: MAX_ATTEMPTS,
+        next: next.map(|next| next.at),
+        held_back: found.held_back.filter(|_| is_off),
     }
 }

@@ -2,3 +2,5 @@
 
 pub(crate) mod info;
 pub(crate) mod listing;
+pub(crate) mod usage;
+pub(crate) mod why;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
 use crate::fs::error::FileError;
 use crate::hardware::error::HardwareError;
-use crate::machine::capacity::Oversize;
+use crate::machine::capacity::{Oversize, size};
 use crate::machine::error::MachineError;
 use crate::model::name::VmName;
 use crate::store::error::StoreError;
@@ -29,6 +29,21 @@ pub enum StartError {
         vm: VmName,
         /// What is too large.
         source: Oversize,
+    },
+    /// The machines that run have too much memory together for this one.
+    #[error(
+        "cannot start machine {vm}: it has {}, those that run have {}, and this host has {}",
+        size(*.own_bytes), size(*.running_bytes), size(*.host_bytes)
+    )]
+    Overcommit {
+        /// The machine.
+        vm: VmName,
+        /// Its memory.
+        own_bytes: u64,
+        /// The memory of those that run, together.
+        running_bytes: u64,
+        /// The memory of the host.
+        host_bytes: u64,
     },
     /// A file that the machine needs is missing, or can't be read.
     #[error("cannot start machine {vm}: its {what} {} cannot be opened", .path.display())]
@@ -106,6 +121,10 @@ impl Failure for StartError {
                     "choose a smaller vram or vcpu in the template, and create the machine again",
                 )
             }
+            Self::Overcommit { .. } => Verdict::new(ErrorKind::Host, "memory-overcommitted").text(
+                "stop another machine, or set [node] overcommit_memory = true: they may never want \
+                 all of it at once",
+            ),
             Self::MissingFile { .. } => {
                 Verdict::failed("file-missing").text("put it back: the machine is as it was")
             }

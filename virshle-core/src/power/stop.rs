@@ -12,13 +12,14 @@ use crate::model::run::LastExit;
 use crate::model::state::VmState;
 use crate::power::ended::{clear_run, record_asked};
 use crate::power::error::StopError;
-use crate::store::run_record;
+use crate::store::{restart_state, run_record};
 
 /// How a machine is stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "`Vm::stop` executes it"]
 pub struct StopRequest {
     how: How,
+    for_host: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +32,26 @@ impl StopRequest {
     /// Shuts the guest down by its ACPI power button, and waits up to `timeout` for it to power
     /// itself off.
     pub fn power_button(timeout: Duration) -> Self {
-        Self { how: How::PowerButton { timeout } }
+        Self { how: How::PowerButton { timeout }, for_host: false }
     }
 
     /// Cuts the power: the guest is not asked.
     pub fn force() -> Self {
-        Self { how: How::Force }
+        Self { how: How::Force, for_host: false }
+    }
+
+    /// The same because the host goes down: that is how the run has ended then.
+    pub(crate) fn for_host(self) -> Self {
+        Self { for_host: true, ..self }
+    }
+
+    /// What is recorded as asked for.
+    fn asked(&self) -> LastExit {
+        match self.how {
+            _ if self.for_host => LastExit::Host,
+            How::PowerButton { .. } => LastExit::Stopped,
+            How::Force => LastExit::Forced,
+        }
     }
 }
 
@@ -65,28 +80,40 @@ pub(crate) fn stop(vm: &Vm, request: &StopRequest) -> Result<Change, StopError> 
     let _lock = match (&running, &request.how) {
         (None, _) => lock,
         (Some(vmm), How::Force) => {
-            cut_power(vm, vmm)?;
+            cut_power(vm, vmm, request.asked())?;
             lock
         }
-        (Some(vmm), How::PowerButton { timeout }) => shut_down(vm, vmm, *timeout, lock)?,
+        (Some(vmm), How::PowerButton { timeout }) => {
+            shut_down(vm, vmm, *timeout, request.asked(), lock)?
+        }
     };
     clear_run(vm);
+    // Nor is it started again by itself.
+    if let Err(error) = restart_state::forget(vm.directory()) {
+        tracing::warn!(vm = %vm.name(), %error, "it may be started again");
+    }
     Ok(if running.is_some() { Change::Done } else { Change::Unchanged })
 }
 
 /// Presses the button, releases the lock while the guest takes its time, and gives a new lock when
 /// the VMM has ended.
-fn shut_down(vm: &Vm, vmm: &Vmm, timeout: Duration, lock: Lock) -> Result<Lock, StopError> {
+fn shut_down(
+    vm: &Vm,
+    vmm: &Vmm,
+    timeout: Duration,
+    asked: LastExit,
+    lock: Lock,
+) -> Result<Lock, StopError> {
     match vm.state() {
         VmState::Running => {}
         // There is no guest that could be asked.
         VmState::Created => {
-            cut_power(vm, vmm)?;
+            cut_power(vm, vmm, asked)?;
             return Ok(lock);
         }
         state => return Err(vm.wrong_state("stop", state).into()),
     }
-    record_asked(vm, Some(LastExit::Stopped));
+    record_asked(vm, Some(asked));
     if let Err(error) = press(vm, vmm) {
         record_asked(vm, None);
         return Err(error.into());
@@ -122,8 +149,8 @@ fn press(vm: &Vm, vmm: &Vmm) -> Result<(), MachineError> {
     }
 }
 
-fn cut_power(vm: &Vm, vmm: &Vmm) -> Result<(), MachineError> {
-    record_asked(vm, Some(LastExit::Forced));
+fn cut_power(vm: &Vm, vmm: &Vmm, asked: LastExit) -> Result<(), MachineError> {
+    record_asked(vm, Some(asked));
     // Asked to end, it closes its disks in order. One that hangs is not asked twice.
     let ended = vmm.terminate(TERM_TIMEOUT).unwrap_or(false);
     let cut = if ended { Ok(()) } else { vm.kill(vmm) };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::fs::error::FileError;
-use crate::fs::file::{Sync, sync, write_new};
+use crate::fs::file::{Sync, replace, sync, write_new};
 use crate::model::definition::Definition;
 use crate::store::claim::Staged;
 use crate::store::error::StoreError;
@@ -31,6 +31,15 @@ impl Store {
         let claim = staged.directory.join(CLAIM);
         std::fs::remove_file(&claim).map_err(|source| FileError::Write { path: claim, source })?;
         Ok(self.rename(&staged.directory, &self.directory(staged.uuid))?)
+    }
+
+    /// Replaces the definition of a machine, whose lock the caller holds. After a power failure it is this
+    /// one or the one before.
+    pub(crate) fn rewrite(&self, definition: &Definition) -> Result<(), StoreError> {
+        let directory = self.directory(definition.uuid);
+        let path = directory.join(DEFINITION);
+        replace(&path, definition.to_toml()?.as_bytes(), Sync::Yes)?;
+        Ok(sync(&directory).map_err(FileError::writing(&path))?)
     }
 
     /// Takes back what was staged. Its directory's lock is held, so no other process sweeps it meanwhile.

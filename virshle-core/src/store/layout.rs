@@ -18,6 +18,14 @@ pub(crate) const NEXT_ID: &str = "next-id";
 pub(crate) const CLAIM: &str = "claim";
 /// The record of a machine's run.
 pub(crate) const RUN_RECORD: &str = "run.json";
+/// The lock of those who share out the host's memory.
+pub(crate) const MEMORY_LOCK: &str = "memory.lock";
+/// Shows that it was said that systemd does not supervise the machines.
+pub(crate) const UNSUPERVISED: &str = "unsupervised";
+/// The machine's last runs.
+pub(crate) const HISTORY: &str = "history.json";
+/// Where the machine stands with its restarts.
+pub(crate) const RESTART: &str = "restart.json";
 /// cloud-hypervisor's API socket.
 pub(crate) const API_SOCKET: &str = "ch.sock";
 /// What the guest writes to its first serial port.

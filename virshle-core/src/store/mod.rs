@@ -9,8 +9,10 @@ pub(crate) mod claim;
 pub(crate) mod commit;
 pub(crate) mod dir;
 pub(crate) mod error;
+pub(crate) mod history;
 pub(crate) mod layout;
 pub(crate) mod next_id;
+pub(crate) mod restart_state;
 pub(crate) mod run_record;
 pub(crate) mod sweep;
 

@@ -6,7 +6,7 @@ use crate::fs::error::FileError;
 use crate::fs::file::temp_path;
 use crate::fs::lock::Lock;
 use crate::fs::remove::{remove_locked, remove_tree};
-use crate::store::layout::{GONE, LOCK, NEW, NEXT_ID, RUN_RECORD};
+use crate::store::layout::{DEFINITION, GONE, HISTORY, LOCK, NEW, NEXT_ID, RESTART, RUN_RECORD};
 use crate::store::{CLAIM_TIMEOUT, Store};
 
 impl Store {
@@ -30,10 +30,11 @@ impl Store {
     /// written; none whose lock is held.
     pub(crate) fn temporaries(&self) -> Result<Vec<(PathBuf, PathBuf)>, FileError> {
         let mut places = vec![(self.root().join(NEXT_ID), self.root().join(LOCK))];
-        places.extend(self.uuids()?.into_iter().map(|uuid| {
+        for uuid in self.uuids()? {
             let directory = self.directory(uuid);
-            (directory.join(RUN_RECORD), directory.join(LOCK))
-        }));
+            let files = [RUN_RECORD, HISTORY, RESTART, DEFINITION];
+            places.extend(files.map(|file| (directory.join(file), directory.join(LOCK))));
+        }
         let mut found = Vec::new();
         for (path, lock) in places {
             let path = temp_path(&path);

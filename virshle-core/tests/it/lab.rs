@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use virshle_core::template::Config;
+use virshle_core::template::{Config, Systemd};
 use virshle_core::{CreateRequest, Force, InitMode, Node, Selection, StartOptions, Vm};
 use virshle_testkit::{OpenVswitch, TestKernel};
 
@@ -38,8 +38,12 @@ impl Lab {
         let program = std::env::var("CLOUD_HYPERVISOR").unwrap_or("cloud-hypervisor".into());
         let text = format!("[hypervisor]\nprogram = {program:?}\n{text}")
             .replace("{folder}", folder.to_str().unwrap());
-        let config = Config::from_toml(&text, &folder.join("config.toml"))
+        let mut config = Config::from_toml(&text, &folder.join("config.toml"))
             .unwrap_or_else(|error| panic!("{error}\n{text}"));
+        // The host's own systemd is none of a test's business.
+        if config.node.systemd == Systemd::Auto {
+            config.node.systemd = Systemd::Off;
+        }
         Node::new(config, Some(&folder.join("root")))
     }
 

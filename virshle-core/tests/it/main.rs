@@ -12,4 +12,5 @@ mod network;
 mod reach;
 mod seed;
 mod starter;
+mod supervise;
 mod user_network;

@@ -218,7 +218,6 @@ fn what_is_read_is_shown_as_json_with_sizes_in_bytes() {
         "vram": { "size": 1_u64 << 30, "max": 4_u64 << 30, "hugepages": true },
         "boot": { "firmware": "/etc/virshle/fw/CLOUDHV.fd" },
         "autostart": true,
-        "nested": false,
         "order": 3,
         "delay": 90,
         "restart": "on-failure",

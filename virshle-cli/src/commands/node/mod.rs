@@ -1,8 +1,12 @@
 //! `v node`: the commands for this host.
 
+mod boot;
 mod check;
+mod ended;
 mod info;
 mod init;
+mod restart;
+mod shutdown;
 mod ssh_config;
 mod steps;
 
@@ -31,6 +35,28 @@ pub(crate) enum Command {
     /// With these lines in ~/.ssh/config, `ssh vm/NAME` opens a session in a machine; scp and rsync
     /// reach it as vm+NAME
     SshConfig(ssh_config::Args),
+    /// Start the machines that start with the host
+    ///
+    /// virshle.service runs it when the host boots: those of a lower order first, and after a delay where
+    /// one is set. What the node needs is created before, as by `v node init`
+    #[command(hide = true)]
+    Boot(boot::Args),
+    /// Shut down all machines
+    ///
+    /// virshle.service runs it before the host goes down. All guests are sent an ACPI power button event
+    /// at once; those that have not shut down in time lose their power
+    #[command(hide = true)]
+    Shutdown(shutdown::Args),
+    /// Record the end of a machine, free its ports, and arrange for its restart
+    ///
+    /// virshle-ended@.service runs it when a machine has ended
+    #[command(hide = true)]
+    Ended(ended::Args),
+    /// Start a machine again that has ended
+    ///
+    /// virshle-restart@.service runs it when a restart is due
+    #[command(hide = true)]
+    Restart(restart::Args),
 }
 
 impl Command {
@@ -40,6 +66,10 @@ impl Command {
             Self::Check(args) => check::run(&args, context),
             Self::Info(args) => info::run(&args, context),
             Self::SshConfig(args) => ssh_config::run(&args, context),
+            Self::Boot(args) => boot::run(&args, context),
+            Self::Shutdown(args) => shutdown::run(&args, context),
+            Self::Ended(args) => ended::run(&args, context),
+            Self::Restart(args) => restart::run(&args, context),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! `v template show`: shows a template, defaults included.
 
+use virshle_core::LimitsDefinition;
 use virshle_core::template::{Boot, DiskTemplate, NetTemplate, VmTemplate};
 
 use super::keyword::{clone_mode, net_kind};
 use crate::candidates;
 use crate::context::Context;
 use crate::error::CliError;
+use crate::limits;
 use crate::sheet::{Sheet, trunk};
 
 #[derive(clap::Args, Debug)]
@@ -47,6 +49,14 @@ fn sheet(template: &VmTemplate, mut sheet: Sheet) -> Sheet {
         }
     }
     sheet.line("autostart", if template.autostart { "yes" } else { "no" });
+    sheet.maybe("order", template.order.map(|order| order.to_string()));
+    sheet.maybe(
+        "delay",
+        (template.delay_seconds > 0).then(|| format!("{} s", template.delay_seconds)),
+    );
+    sheet.line("restart", template.restart.name());
+    sheet.maybe("watchdog", template.watchdog.then_some("yes"));
+    sheet.maybe("limits", limits::line(&LimitsDefinition::from(&template.limits)));
     sheet.maybe("nested", template.nested.then_some("yes"));
     for disk in &template.disks {
         sheet.line("disk", disk_line(disk));

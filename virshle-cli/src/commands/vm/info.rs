@@ -1,10 +1,11 @@
 //! `v vm info`: shows details of a machine.
 
 use virshle_core::template::ByteSize;
-use virshle_core::{Address, DiskInfo, NetInfo, UserNetInfo, VmInfo};
+use virshle_core::{Address, DiskInfo, NetInfo, RestartInfo, Usage, UserNetInfo, VmInfo};
 
 use crate::context::Context;
 use crate::error::CliError;
+use crate::limits;
 use crate::machines::Machine;
 use crate::paint;
 use crate::sheet::{Sheet, trunk};
@@ -38,7 +39,12 @@ fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
     sheet.line("created", info.created.to_string());
     sheet.line("vcpu", info.vcpu.to_string());
     sheet.line("vram", ByteSize::from_bytes(info.vram).to_string());
-    sheet.line("autostart", if info.autostart { "yes" } else { "no" });
+    sheet.line("autostart", autostart_line(info));
+    sheet.line("restart", restart_line(&info.restart));
+    sheet.maybe("not restarted", info.restart.held_back.as_deref());
+    sheet.maybe("watchdog", info.watchdog.then_some("yes"));
+    sheet.maybe("limits", limits::line(&info.limits));
+    sheet.maybe("usage", info.usage.as_ref().map(usage_line));
     sheet.maybe("nested", info.nested.then_some("yes"));
     sheet.line("directory", info.dir.display().to_string());
     for disk in &info.disks {
@@ -54,6 +60,38 @@ fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
         }
     }
     sheet
+}
+
+fn autostart_line(info: &VmInfo) -> String {
+    let mut line = if info.autostart { "yes" } else { "no" }.to_owned();
+    line.push_str(&info.order.map(|order| format!(", order {order}")).unwrap_or_default());
+    if info.delay > 0 {
+        line.push_str(&format!(", those of later places {} s after it", info.delay));
+    }
+    line
+}
+
+fn restart_line(restart: &RestartInfo) -> String {
+    let mut line = restart.policy.to_owned();
+    if restart.attempts > 0 || restart.next.is_some() {
+        line.push_str(&format!(", {} of {} in a row", restart.attempts, restart.max_attempts));
+    }
+    line.push_str(&restart.next.map(|next| format!(", next at {next}")).unwrap_or_default());
+    line
+}
+
+fn usage_line(usage: &Usage) -> String {
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let parts = [
+        usage.cpu_usec.map(|time| format!("cpu {}.{:03} s", time / 1_000_000, time / 1000 % 1000)),
+        usage.memory.map(|bytes| {
+            let most = usage.memory_max.map(|most| format!(" of {}", mib(most)));
+            format!("memory {}{}", mib(bytes), most.unwrap_or_default())
+        }),
+        usage.io_read.map(|bytes| format!("read {}", mib(bytes))),
+        usage.io_written.map(|bytes| format!("written {}", mib(bytes))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn disk_line(disk: &DiskInfo) -> String {

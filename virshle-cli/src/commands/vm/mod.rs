@@ -1,5 +1,6 @@
 //! `v vm`: the commands for machines.
 
+mod autostart;
 mod config;
 mod console;
 mod create;
@@ -14,10 +15,12 @@ mod proxy;
 mod restart;
 mod resume;
 mod rm;
+mod set;
 mod ssh;
 mod start;
 mod stop;
 mod wait;
+mod why;
 
 use clap::Subcommand;
 
@@ -58,6 +61,18 @@ pub(crate) enum Command {
     /// Show details of a machine
     #[command(aliases = ["show", "inspect"])]
     Info(info::Args),
+    /// Show how the last runs of a machine ended, by whom, and what shows it
+    ///
+    /// The newest first. How a run ended: guest (it powered itself off), stopped, forced, crashed, panic,
+    /// oom (killed for want of memory), host (it went down), unknown
+    Why(why::Args),
+    /// Change settings of machines, running or not
+    ///
+    /// Settings: autostart=on|off, order=N and delay=SECONDS (among those that start with the host),
+    /// restart=no|on-failure|always, watchdog=on|off (from the next start on)
+    Set(set::Args),
+    /// Show or set whether machines start with the host
+    Autostart(autostart::Args),
     /// Print a machine's definition
     ///
     /// As it is stored in its directory (vm.toml); or, with an option, as it is passed to
@@ -107,6 +122,9 @@ impl Command {
             Self::Resume(args) => resume::run(args, context),
             Self::Rm(args) => rm::run(args, context),
             Self::Info(args) => info::run(args, context),
+            Self::Why(args) => why::run(args, context),
+            Self::Set(args) => set::run(args, context),
+            Self::Autostart(args) => autostart::run(args, context),
             Self::Config(args) => config::run(args, context),
             Self::Ssh(args) => {
                 context.text_only("v vm ssh")?;

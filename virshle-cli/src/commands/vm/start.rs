@@ -17,7 +17,7 @@ pub(crate) struct Args {
     attach: bool,
     /// Select only machines whose template sets autostart
     ///
-    /// virshle-autostart.service runs `v vm start --autostart` when the host boots
+    /// virshle.service starts these when the host boots, in their order
     #[arg(long, help_heading = MACHINES)]
     autostart: bool,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! Checks the configuration, and the images that its templates name.
 
-use crate::failure::Remedy;
-use crate::host::check::finding::{Finding, Level, chain, text};
+use crate::failure::{Remedy, chain};
+use crate::host::check::finding::{Finding, Level, text};
 use crate::life::create::disks::source;
 use crate::machine::capacity::oversize;
 use crate::machine::node::Node;

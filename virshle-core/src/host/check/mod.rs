@@ -10,6 +10,7 @@ mod leases;
 mod passt;
 mod root;
 mod switch;
+mod systemd;
 
 use crate::host::check::cage::check_cage;
 use crate::host::check::config::check_config;
@@ -21,6 +22,7 @@ use crate::host::check::leases::check_leases;
 use crate::host::check::passt::check_passt_program;
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
+use crate::host::check::systemd::check_systemd;
 use crate::host::disconnected::{Disconnected, disconnected};
 use crate::host::repair::{Orphan, orphans, orphans_of_host};
 use crate::machine::error::MachineError;
@@ -72,6 +74,7 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.push(check_firmware(node));
     findings.extend(check_cage(node));
     findings.extend(check_passt_program(node));
+    findings.extend(check_systemd(node));
     let network = check_network(node);
     // A switch that gives no answer is reported there: it hides nothing else.
     let no_switch =

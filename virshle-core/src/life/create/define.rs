@@ -5,7 +5,7 @@ use virshle_template::VmTemplate;
 use crate::life::create::progress::CopyProgress;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
-use crate::model::definition::{Boot, Definition};
+use crate::model::definition::{Boot, Definition, LimitsDefinition};
 use crate::model::timestamp::Timestamp;
 use crate::provision::Parts;
 use crate::store::claim::Staged;
@@ -42,9 +42,14 @@ impl Creation<'_> {
             max_memory_bytes: template.memory.max.map(|max| max.bytes()),
             hugepages: template.memory.hugepages,
             autostart: template.autostart,
+            order: template.order,
+            delay_seconds: template.delay_seconds,
+            restart: template.restart,
+            watchdog: template.watchdog,
             nested: template.nested,
             ssh_user: self.parts.user().filter(|_| has_seed),
             boot: Boot::from(&template.boot),
+            limits: LimitsDefinition::from(&template.limits),
             disks,
             nets,
         })

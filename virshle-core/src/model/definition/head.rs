@@ -72,6 +72,10 @@ head! {
         max_vcpus = any_number;
         max_memory_bytes = any_number;
         hugepages = flag;
+        order = any_number;
+        delay_seconds = any_number;
+        restart = plain;
+        watchdog = flag;
         nested = flag;
         ssh_user = plain;
     }
@@ -137,6 +141,10 @@ mod tests {
         definition.nested = true;
         definition.max_memory_bytes = Some(4 << 30);
         definition.hugepages = true;
+        definition.order = Some(3);
+        definition.delay_seconds = 90;
+        definition.restart = virshle_template::RestartPolicy::Always;
+        definition.watchdog = true;
         definition.ssh_user = Some("me".into());
         let text = definition.to_toml().unwrap();
         let head = &text[..text.find("\n[").unwrap()];

@@ -7,6 +7,7 @@ mod disk;
 pub(crate) mod error;
 mod flag;
 pub(crate) mod head;
+mod limits;
 pub(crate) mod net;
 pub(crate) mod text;
 mod user_net;
@@ -17,10 +18,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use virshle_template::Mistake;
+use virshle_template::{Mistake, RestartPolicy};
 
 pub use boot::Boot;
 pub use disk::DiskDefinition;
+pub use limits::LimitsDefinition;
 pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind};
 pub use user_net::UserNet;
 
@@ -62,6 +64,19 @@ pub struct Definition {
     /// Started by `v vm start --autostart`, which the host runs when it boots.
     #[serde(default, skip_serializing_if = "is_false")]
     pub autostart: bool,
+    /// Its place among those that start with the host: lower ones come first, those without a number
+    /// last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<u32>,
+    /// How long those of later places wait once it runs, in seconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub delay_seconds: u64,
+    /// What happens when it has ended without being asked to.
+    #[serde(default, skip_serializing_if = "is_no_restart", with = "text")]
+    pub restart: RestartPolicy,
+    /// The guest is reset when it does not feed its watchdog any longer.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub watchdog: bool,
     /// The guest may run guests itself.
     #[serde(default, skip_serializing_if = "is_false")]
     pub nested: bool,
@@ -70,6 +85,9 @@ pub struct Definition {
     pub ssh_user: Option<String>,
     /// What the machine boots.
     pub boot: Boot,
+    /// How much of the host it may take.
+    #[serde(default, skip_serializing_if = "LimitsDefinition::is_default")]
+    pub limits: LimitsDefinition,
     /// The disks, in the order in which the guest sees them.
     #[serde(default, rename = "disk", skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<DiskDefinition>,
@@ -151,6 +169,16 @@ pub(crate) fn read_open(file: &File) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_no_restart(policy: &RestartPolicy) -> bool {
+    *policy == RestartPolicy::No
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::path::PathBuf;
@@ -212,6 +240,30 @@ pub(crate) mod tests {
         )
     }
 
+    fn policies() -> impl Strategy<Value = RestartPolicy> {
+        let policies = [RestartPolicy::No, RestartPolicy::OnFailure, RestartPolicy::Always];
+        proptest::sample::select(policies.to_vec())
+    }
+
+    fn limits() -> impl Strategy<Value = LimitsDefinition> {
+        let weights = (option::of(any::<u16>()), option::of(any::<u16>()));
+        let numbers =
+            (option::of(any::<u32>()), option::of(0..1_u64 << 60), option::of(any::<u32>()));
+        let cpus = option::of(proptest::sample::select(vec!["0", "0-3,8", "8191"]));
+        (weights, numbers, cpus).prop_map(|((cpu_weight, io_weight), numbers, cpus)| {
+            let (cpu_limit_percent, memory_overhead_bytes, pids) = numbers;
+            let cpu_affinity = cpus.map(|cpus| cpus.parse().unwrap());
+            LimitsDefinition {
+                cpu_weight,
+                cpu_limit_percent,
+                cpu_affinity,
+                memory_overhead_bytes,
+                io_weight,
+                pids,
+            }
+        })
+    }
+
     proptest! {
         #[test]
         fn any_definition_comes_back_through_the_file(
@@ -221,6 +273,8 @@ pub(crate) mod tests {
             (vcpus, autostart) in (any::<u32>(), any::<bool>()),
             (max_memory_bytes, ssh_user) in (option::of(0..1_u64 << 60), option::of(any::<String>())),
             (boot, net) in (boots(), nets()),
+            (order, delay_seconds, watchdog) in (option::of(any::<u32>()), 0..=3600_u64, any::<bool>()),
+            (restart, limits) in (policies(), limits()),
         ) {
             let created = humantime::format_rfc3339_seconds(
                 std::time::UNIX_EPOCH + std::time::Duration::from_secs(created),
@@ -228,7 +282,7 @@ pub(crate) mod tests {
             let created: Timestamp = created.to_string().parse().unwrap();
             let definition = Definition {
                 id, memory_bytes, max_memory_bytes, template, created, vcpus, autostart, ssh_user,
-                boot, nets: vec![net.clone(), net], ..example()
+                boot, order, delay_seconds, watchdog, restart, limits, nets: vec![net.clone(), net], ..example()
             };
             let text = definition.to_toml().unwrap();
             let path = Path::new("vm.toml");
@@ -254,9 +308,14 @@ pub(crate) mod tests {
             max_memory_bytes: None,
             hugepages: false,
             autostart: false,
+            order: None,
+            delay_seconds: 0,
+            restart: RestartPolicy::No,
+            watchdog: false,
             nested: false,
             ssh_user: None,
             boot: Boot::Firmware { path: None },
+            limits: LimitsDefinition::default(),
             disks: vec![DiskDefinition {
                 name: "os".into(),
                 format: Format::Raw,

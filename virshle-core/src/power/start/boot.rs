@@ -7,14 +7,16 @@ use crate::fs::socket_watch::SocketWatch;
 use crate::hardware::disk::{check_compressed, has_qcow2};
 use crate::hardware::net::attach::Network;
 use crate::hardware::net::user;
+use crate::hardware::{limits, scope};
 use crate::machine::logs::bound_logs;
 use crate::machine::vm::Vm;
 use crate::model::run::Run;
 use crate::power::error::StartError;
 use crate::power::start::StartOptions;
+use crate::power::start::overcommit::reserve;
 use crate::store::{layout, run_record};
 
-/// Takes the steps of a start. The caller undoes them.
+/// Takes the steps of a start, and returns the VMM's process. The caller undoes them.
 pub(super) fn launch(
     vm: &Vm,
     run: &Run,
@@ -22,10 +24,16 @@ pub(super) fn launch(
     cage: Cage,
     network: &mut Network<'_>,
     options: &StartOptions,
-) -> Result<(), StartError> {
+) -> Result<u32, StartError> {
+    let room = reserve(vm)?;
     // They come up while the VMM does.
     let user_nets = user::begin(vm, run.ssh_port)?;
     let vmm = spawn(vm, cage)?;
+    // Its socket is there: others count it.
+    drop(room);
+    limits::even_oom_score(vmm.pid());
+    // Its answer comes while the guest boots.
+    let scope = scope::ask(vm, vmm.pid());
     let client = vmm.client(options.answer_timeout);
     refuse_faulty(vm, &client)?;
     client.create(config).map_err(|source| vm.vmm_error("start", source))?;
@@ -36,7 +44,9 @@ pub(super) fn launch(
     boot(vm, &client, network, options)?;
     // A vhost-user port gets its link from the guest's driver, seconds from now: that the boot
     // was answered shows that the switch is connected.
-    Ok(network.confirm_taps(taps)?)
+    network.confirm_taps(taps)?;
+    scope::settle(vm, vmm.pid(), scope);
+    Ok(vmm.pid())
 }
 
 /// Refuses a version of cloud-hypervisor that the machine's disks are not safe with.

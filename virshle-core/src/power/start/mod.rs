@@ -5,6 +5,7 @@
 mod boot;
 mod many;
 mod one;
+mod overcommit;
 mod preflight;
 mod undo;
 

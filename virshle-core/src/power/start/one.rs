@@ -12,10 +12,12 @@ use crate::hardware::net::disconnect::disconnect;
 use crate::hardware::net::reconnect::reconnect;
 use crate::hardware::net::shared_ports::SharedPorts;
 use crate::hardware::net::user;
+use crate::hardware::scope;
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
 use crate::model::run::{Phase, Run};
 use crate::model::state::VmState;
+use crate::power::ended::record_end;
 use crate::power::error::StartError;
 use crate::power::start::StartOptions;
 use crate::power::start::boot::launch;
@@ -57,12 +59,16 @@ impl<'a> Ready<'a> {
     /// Starts it, or leaves everything as it was.
     pub(super) fn start(mut self, options: &StartOptions) -> Result<Change, StartError> {
         let vm = self.network.vm();
+        // Its logs are the next run's soon, and its sockets go.
+        record_end(vm);
         user::end(vm);
         vm.remove_sockets();
+        self.previous = run_record::read(vm.directory());
         let last_port = self.previous.as_ref().and_then(|run| run.ssh_port);
+        let config = vm.node().config().origin();
         let begun = user::ssh_port(vm, last_port)
             .map_err(StartError::from)
-            .and_then(|ssh_port| Ok(run_record::begin(vm.directory(), ssh_port)?));
+            .and_then(|ssh_port| Ok(run_record::begin(vm.directory(), config, ssh_port)?));
         let run = match begun {
             Ok(run) => run,
             Err(error) => {
@@ -71,7 +77,7 @@ impl<'a> Ready<'a> {
             }
         };
         let started = launch(vm, &run, &self.config, self.cage, &mut self.network, options);
-        match started.and_then(|()| Ok(run_record::end_start(&run, vm.directory())?)) {
+        match started.and_then(|pid| Ok(run_record::end_start(&run, pid, vm.directory())?)) {
             Ok(()) => {
                 tracing::info!(vm = %vm.name(), "started");
                 Ok(Change::Done)
@@ -100,14 +106,18 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
         let state = vm.state();
         let finished = previous.as_ref().is_some_and(|run| run.phase == Phase::Started);
         match state {
-            VmState::Running if finished => return reconnected(vm, options),
+            VmState::Running if finished => {
+                scope::adopt(vm, vmm.pid());
+                return reconnected(vm, options);
+            }
             // The process that started it died when all but this record was done. The guest may
             // have run for days since.
             VmState::Running => {
                 reconnect(vm, options.answer_timeout)?;
-                let ssh_port = run_record::read(vm.directory()).and_then(|run| run.ssh_port);
-                let run = Run { ssh_port, ..Run::starting(run_record::boot_id()).started() };
+                let run = previous.unwrap_or_else(|| Run::starting(run_record::boot_id()));
+                let run = Run { pid: Some(vmm.pid()), ..run.started() };
                 run_record::write(&run, vm.directory())?;
+                scope::adopt(vm, vmm.pid());
                 return Ok(Change::Done);
             }
             VmState::Paused => return Err(vm.wrong_state("start", state).into()),

@@ -1,0 +1,103 @@
+//! How much of the host a machine may take, as its scope's settings.
+
+use virshle_systemd::Property;
+
+use crate::model::definition::Definition;
+
+/// What a VMM takes beside the guest's memory, whatever the guest has: its program, its buffers, the
+/// kernel's structures. Measured: 30 to 60 MiB; page cache is given back when it is wanted.
+const OVERHEAD: u64 = 256 << 20;
+/// What each vCPU takes beside.
+const OVERHEAD_OF_VCPU: u64 = 8 << 20;
+/// What the page tables of the guest's memory take of it: 1/512 on either side of the guest's border.
+const TABLES: u64 = 128;
+
+/// The machine's limits, each as a setting of its scope.
+pub(crate) fn properties(definition: &Definition) -> Vec<Property> {
+    let limits = &definition.limits;
+    let mut properties = vec![Property::number("MemoryMax", memory_max_bytes(definition))];
+    if let Some(weight) = limits.cpu_weight {
+        properties.push(Property::number("CPUWeight", weight.into()));
+    }
+    if let Some(percent) = limits.cpu_limit_percent {
+        // In microseconds for each second.
+        properties.push(Property::number("CPUQuotaPerSecUSec", u64::from(percent) * 10_000));
+    }
+    if let Some(cpus) = &limits.cpu_affinity {
+        properties.push(Property::set("AllowedCPUs", cpus.numbers()));
+    }
+    if let Some(weight) = limits.io_weight {
+        properties.push(Property::number("IOWeight", weight.into()));
+    }
+    if let Some(pids) = limits.pids {
+        properties.push(Property::number("TasksMax", pids.into()));
+    }
+    properties
+}
+
+/// The most memory of the VMM, in bytes: all that the guest can come to have, and the overhead. Hugepages
+/// are not counted among it.
+pub(crate) fn memory_max_bytes(definition: &Definition) -> u64 {
+    let most = definition.max_memory_bytes.unwrap_or_default().max(definition.memory_bytes);
+    let guest = if definition.hugepages { 0 } else { most };
+    let overhead = definition.limits.memory_overhead_bytes.unwrap_or_else(|| {
+        let vcpus = u64::from(definition.max_vcpus.max(definition.vcpus));
+        OVERHEAD
+            .saturating_add(vcpus.saturating_mul(OVERHEAD_OF_VCPU))
+            .saturating_add(most / TABLES)
+    });
+    guest.saturating_add(overhead)
+}
+
+/// Makes a VMM no likelier a victim of the kernel than any other process of its size, nor less likely,
+/// as libvirt does: what the session that it was started from is worth is none of the machine's.
+pub(crate) fn even_oom_score(pid: u32) {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    let is_even = std::fs::read_to_string(&path).is_ok_and(|score| score.trim() == "0");
+    if !is_even && let Err(error) = std::fs::write(&path, "0") {
+        // Who is not root may only make it likelier.
+        tracing::debug!(pid, %error, "its oom_score_adj stays");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::definition::tests::example;
+
+    #[test]
+    fn the_memory_is_the_guests_and_an_overhead() {
+        let mut definition = example();
+        let overhead = (256 << 20) + (8 << 20);
+        assert_eq!(memory_max_bytes(&definition), (2 << 30) + (16 << 20) + overhead);
+        definition.max_memory_bytes = Some(4 << 30);
+        assert_eq!(memory_max_bytes(&definition), (4 << 30) + (32 << 20) + overhead);
+        definition.hugepages = true;
+        assert_eq!(memory_max_bytes(&definition), (32 << 20) + overhead);
+        definition.limits.memory_overhead_bytes = Some(1);
+        assert_eq!(memory_max_bytes(&definition), 1);
+        definition.hugepages = false;
+        definition.memory_bytes = u64::MAX;
+        assert_eq!(memory_max_bytes(&definition), u64::MAX);
+    }
+
+    #[test]
+    fn each_limit_is_a_setting() {
+        let mut definition = example();
+        assert_eq!(properties(&definition).len(), 1);
+        definition.limits.cpu_weight = Some(200);
+        definition.limits.cpu_limit_percent = Some(150);
+        definition.limits.cpu_affinity = Some("0-1".parse().unwrap());
+        definition.limits.io_weight = Some(10);
+        definition.limits.pids = Some(100);
+        let expected = [
+            Property::number("MemoryMax", memory_max_bytes(&definition)),
+            Property::number("CPUWeight", 200),
+            Property::number("CPUQuotaPerSecUSec", 1_500_000),
+            Property::set("AllowedCPUs", [0, 1]),
+            Property::number("IOWeight", 10),
+            Property::number("TasksMax", 100),
+        ];
+        assert_eq!(properties(&definition), expected);
+    }
+}

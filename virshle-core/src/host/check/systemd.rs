@@ -1,0 +1,98 @@
+//! Checks who supervises the machines: systemd, and the units that it needs for that.
+
+use std::path::Path;
+
+use virshle_systemd::{Connection, Manager, SystemdError};
+use virshle_template::Systemd;
+
+use crate::failure::{Remedy, chain};
+use crate::hardware::scope::{ENDED_UNIT, HOST_UNIT, RESTART_UNIT, is_in_scope, manager};
+use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
+use crate::machine::node::Node;
+
+/// What nobody does without it.
+const WITHOUT: &str = "machines are not shut down with the host, not restarted, and not limited";
+/// Where the units are.
+const UNITS: &str = "install the units of packaging/systemd, then: systemctl daemon-reload";
+
+/// Who supervises the machines, and which of them it does not.
+pub(super) fn check_systemd(node: &Node) -> Vec<Finding> {
+    let warning = |message: String, remedy: Option<Remedy>| {
+        vec![Finding::bad(Level::Warning, "systemd", message, remedy)]
+    };
+    if node.config().node.systemd == Systemd::Off {
+        return vec![Finding::good("systemd", format!("off, as configured: {WITHOUT}"))];
+    }
+    let Some(manager) = manager(node) else {
+        return warning(format!("it does not run this host: {WITHOUT}"), None);
+    };
+    let mut findings = match look(&manager) {
+        Ok(findings) => findings,
+        Err(error) => return warning(format!("{}: {WITHOUT}", chain(&error)), None),
+    };
+    findings.extend(lingering());
+    findings.extend(outside(node));
+    findings
+}
+
+fn look(manager: &Manager) -> Result<Vec<Finding>, SystemdError> {
+    let mut connection = manager.connect(TIMEOUT)?;
+    let call = connection.get_property("Version")?;
+    let version = connection.wait(call, TIMEOUT)?.unwrap_or_default();
+    let mut findings = vec![Finding::good("systemd", format!("{version} supervises the machines"))];
+    let mut state = |name: &str| state_of(&mut connection, name);
+    for unit in [ENDED_UNIT, RESTART_UNIT] {
+        let unit = format!("{unit}@.service");
+        if state(&unit)?.is_none() {
+            let message = format!("{unit} is not installed: the end of a machine is not noticed");
+            findings.push(Finding::bad(Level::Warning, "units", message, text(UNITS)));
+        }
+    }
+    let (message, remedy) = match state(HOST_UNIT)?.as_deref() {
+        Some("enabled" | "enabled-runtime" | "linked" | "static" | "generated") => {
+            return Ok(findings);
+        }
+        Some(_) => ("is not enabled", format!("systemctl enable --now {HOST_UNIT}")),
+        None => ("is not installed", UNITS.to_owned()),
+    };
+    let message =
+        format!("{HOST_UNIT} {message}: machines neither start nor shut down with the host");
+    findings.push(Finding::bad(Level::Warning, "units", message, text(remedy)));
+    Ok(findings)
+}
+
+fn state_of(connection: &mut Connection, name: &str) -> Result<Option<String>, SystemdError> {
+    let call = connection.unit_file_state(name)?;
+    match connection.wait(call, TIMEOUT) {
+        Err(SystemdError::Refused { .. }) => Ok(None),
+        answer => answer,
+    }
+}
+
+/// The manager of a user ends with the user's last session, and the machines with it.
+fn lingering() -> Option<Finding> {
+    if rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let user = crate::machine::caller::user();
+    if Path::new("/var/lib/systemd/linger").join(&user).exists() {
+        return None;
+    }
+    let message = format!("the machines end when {user} logs out");
+    let remedy = text(format!("loginctl enable-linger {user}"));
+    Some(Finding::bad(Level::Warning, "lingering", message, remedy))
+}
+
+/// Machines that run outside of a scope: their start was cut short, or systemd gave no answer then.
+fn outside(node: &Node) -> Vec<Finding> {
+    let vms =
+        node.store().uuids().unwrap_or_default().into_iter().filter_map(|uuid| node.vm(uuid).ok());
+    vms.filter_map(|vm| {
+        let pid = vm.status().pid?;
+        let message =
+            format!("machine {} runs outside of a scope: it is not supervised", vm.name());
+        let remedy = Remedy::StartVm { vm: vm.name().to_string() };
+        (!is_in_scope(pid)).then(|| Finding::bad(Level::Warning, "scope", message, remedy))
+    })
+    .collect()
+}
