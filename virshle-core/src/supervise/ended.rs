@@ -74,10 +74,12 @@ fn ended(node: &Node, uuid: Uuid) -> Result<EndedOutcome, SuperviseError> {
     if vm.vmm()?.is_some() {
         return Ok(EndedOutcome::NotEnded);
     }
-    let Some(before) = run_record::read(vm.directory()) else { return Ok(EndedOutcome::NotEnded) };
+    let before = run_record::read(vm.directory());
+    clear_run(&vm);
+    // It never ran, or its record can't be read: what it left is cleared all the same.
+    let Some(before) = before else { return Ok(EndedOutcome::NotEnded) };
     // A start that was cut short: nothing ran, and nobody waits for a restart.
     let ran = before.phase == Phase::Started;
-    clear_run(&vm);
     let run = run_record::read(vm.directory()).unwrap_or(before);
     let exit = run.ended.unwrap_or(LastExit::Unknown);
     let state = restart_state::read(vm.directory());
