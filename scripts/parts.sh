@@ -79,19 +79,26 @@ get_current_cloud_init() {
   has cloud-init-current || unpack_of sid "$home" cloud-init || true
 }
 
-# Unpacks a newer Debian's passt, one that knows vhost-user, beside the C library that it needs.
+# Has a passt that knows vhost-user, if only in the cache.
 get_passt() {
-  local home=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/virshle/passt
-  [ ! -x "$home/passt" ] || export PASST=$home/passt
-  if has passt || ! unpack_of trixie "$home" passt libc6; then return 0; fi
-  cat >"$home/passt" <<'END'
+  ! has passt || return 0
+  ! cache_passt || export PASST=$passt_home/passt
+}
+
+# Unpacks a newer Debian's passt beside the C library that it needs, as passt_home, whatever this host has:
+# for a host of another suite, too.
+cache_passt() {
+  passt_home=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/virshle/passt
+  [ ! -x "$passt_home/passt" ] || return 0
+  unpack_of trixie "$passt_home" passt libc6 || return 1
+  cat >"$passt_home/passt" <<'END'
 #!/bin/sh
 tree=$(dirname "$(readlink -f "$0")")
 for loader in "$tree"/usr/lib/*/ld-linux-*.so.*; do :; done
 exec "$loader" --library-path "${loader%/*}" "$tree/usr/bin/passt" "$@"
 END
-  chmod 755 "$home/passt"
-  "$home/passt" --version >/dev/null && export PASST=$home/passt
+  chmod 755 "$passt_home/passt"
+  "$passt_home/passt" --version >/dev/null
 }
 
 # unpack_of SUITE DIRECTORY PACKAGE…: unpacks packages of another suite of Debian, and installs nothing: what

@@ -22,7 +22,7 @@ impl Home {
     /// Makes one in `directory`, with templates of small machines whose guest halts at once; `database`
     /// is the address of Open vSwitch's, if there is one.
     ///
-    /// The templates: `bare`; `tap` and `vhost`, with one network; and with one disk of
+    /// The templates: `bare`; `user`, `tap` and `vhost`, with one network; and with one disk of
     /// `image.raw`, which need not be there, `image`, `copy` and `overlay`.
     pub(crate) fn make(
         directory: &Path,
@@ -35,8 +35,9 @@ impl Home {
         let kernel = TestKernel::halt().write(directory).doing(failed)?;
         let mut text =
             format!("[node]\nalias = \"bench\"\nsystemd = \"off\"\nroot = \"{shown}/n\"\n");
+        text.push_str(&format!("[network]\npasst = {:?}\n", virshle_testkit::passt()));
         if let Some(database) = database {
-            text.push_str(&format!("[network]\novsdb = \"{database}\"\n"));
+            text.push_str(&format!("ovsdb = \"{database}\"\n"));
         }
         let disk = format!("[[template.vm.disk]]\nname = \"os\"\npath = \"{shown}/image.raw\"\n");
         let net = |kind: &str| {
@@ -44,6 +45,7 @@ impl Home {
         };
         for (name, more) in [
             ("bare", String::new()),
+            ("user", net("user")),
             ("tap", net("tap")),
             ("vhost", net("vhost")),
             ("image", disk.clone()),

@@ -13,6 +13,7 @@ Parts, all of them unless some are named:
   ls         v vm ls of stopped and running machines; how it grows
   create     v vm create without a disk, by reflink, copy and overlay; how it grows
   start      v vm start without a network, with a tap, with vhost-user
+  user       v vm start with a user network, beside one without a network
   cage       what the cage of a VMM costs its start
   ports      a port of Open vSwitch, with 10 and 500 ports there
   many       100 machines at once

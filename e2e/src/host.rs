@@ -119,6 +119,30 @@ impl Host {
         Ok(Background { child, output })
     }
 
+    /// Copies a folder of this machine onto the host.
+    pub(crate) fn copy(&self, folder: &Path, to: &str) -> Result<(), Failure> {
+        let failed = || format!("cannot copy {} onto the nested host", folder.display());
+        let mut pack = Command::new("tar")
+            .arg("-C")
+            .arg(folder)
+            .args(["-c", "."])
+            .stdout(Stdio::piped())
+            .spawn()
+            .doing(failed)?;
+        let packed = pack.stdout.take().ok_or_else(|| Failure::new("tar has no output"))?;
+        let unpacked = Command::new("timeout")
+            .arg(COMMAND.as_secs().to_string())
+            .arg("ssh")
+            .args(self.ssh_arguments())
+            .arg(format!("mkdir -p {to} && tar -C {to} -x"))
+            .stdin(packed)
+            .status()
+            .doing(failed)?;
+        let packed = pack.wait().doing(failed)?;
+        ensure!(packed.success() && unpacked.success(), "{}: {packed}, {unpacked}", failed());
+        Ok(())
+    }
+
     /// A shell on the host for a person.
     pub(crate) fn interactive(&self) -> Result<(), Failure> {
         Command::new("ssh")

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 use virshle_core::{CreateRequest, Definition, Node, Selection, Selector, VmName, VmState};
 use virshle_net::{InterfaceName, MacAddr, ovsdb::Address};
-use virshle_template::{ByteSize, Config, UserData, is_public_key};
+use virshle_template::{ByteSize, Config, Publish, UserData, is_public_key};
 
 /// Templates and settings: every mistake has its place, and every template can be had.
 pub fn template(bytes: &[u8]) {
@@ -75,6 +75,7 @@ pub fn values(bytes: &[u8]) {
     comes_back::<VmState>(text);
     comes_back::<InterfaceName>(text);
     comes_back::<MacAddr>(text);
+    comes_back::<Publish>(text);
     comes_back::<Address>(text);
     comes_back::<virshle_disk::Format>(text);
     if let Ok(name) = text.parse::<VmName>() {

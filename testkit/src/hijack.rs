@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::sys::tracing::{Registers, Stopped};
 
@@ -77,6 +78,28 @@ impl Hijacked {
     pub fn allowed(&self) -> Vec<&Attempt> {
         let allowed = self.outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Allowed);
         allowed.map(|(attempt, _)| attempt).collect()
+    }
+}
+
+/// The threads that cloud-hypervisor has once its machine runs, whatever the machine is made of.
+pub const VMM_THREADS: [&str; 6] =
+    ["cloud-hyperviso", "http-server", "event-monitor", "vmm_signal_hand", "vmm", "vcpu0"];
+
+/// Waits until the process `pid` has threads of all these names: a new one has its parent's for a
+/// moment. Returns whether it has them within the time.
+pub fn wait_for_threads(pid: u32, names: &[&str], timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let comm = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
+        let found: Vec<String> = tasks.flat_map(comm).collect();
+        if names.iter().all(|name| found.iter().any(|comm| comm.trim_end() == *name)) {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::yield_now();
     }
 }
 

@@ -37,7 +37,7 @@ pub use fake_vsock::FakeVsock;
 pub use filesystem::{FuseFilesystem, LoopFilesystem};
 pub use frame::{BROADCAST, Frame};
 pub use guest_nic::GuestNic;
-pub use hijack::{Attempt, Hijacked, Outcome, hijack};
+pub use hijack::{Attempt, Hijacked, Outcome, VMM_THREADS, hijack, wait_for_threads};
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::{MountNamespace, NetNamespace};

@@ -172,7 +172,13 @@ pub fn need(parts: &[Part]) -> bool {
 
 /// The program passt: what `PASST` names, or the one in `PATH`.
 pub fn passt() -> PathBuf {
-    std::env::var_os("PASST").map_or_else(|| "passt".into(), PathBuf::from)
+    let in_path = || {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let mut all = std::env::split_paths(&folders).map(|folder| folder.join("passt"));
+        all.find(|path| path.is_file())
+    };
+    let named = std::env::var_os("PASST").map(PathBuf::from);
+    named.or_else(in_path).unwrap_or_else(|| "passt".into())
 }
 
 /// Kea's library for commands about its leases, where Debian has it.

@@ -202,8 +202,9 @@ impl Attempt {
             // That the command failed reports nothing of what it left.
             let reported = outcome.stderr.lines().any(|line| {
                 line.trim_start().starts_with("WARN")
-                    // A removal whose error is what remains.
-                    || (line.starts_with("error: ") && line.contains("not all of its files"))
+                    // Whose error is what remains: a removal, an end that was looked after.
+                    || (line.starts_with("error: ")
+                        && (line.contains("not all of its files") || line.contains("cannot remove")))
             });
             ensure!(reported, "left behind unreported:\n  {}", left.join("\n  "));
             repair(home)?;
@@ -240,10 +241,12 @@ pub(crate) fn survey(scenario: &Scenario, home: &Home) -> Result<Vec<Call>, Fail
     result
 }
 
-/// No command runs a shell, or any program but the VMM.
+/// No command runs a shell, or any program but the VMM and passt.
 fn runs_nothing_else(calls: &[Call]) -> Result<(), Failure> {
     let mut run = calls.iter().filter(|call| call.name.starts_with("exec"));
-    match run.find(|call| !call.object.ends_with("/cloud-hypervisor")) {
+    match run
+        .find(|call| !["/cloud-hypervisor", "/passt"].iter().any(|own| call.object.ends_with(own)))
+    {
         Some(call) => Err(Failure::new(format!("it runs {}", call.object))),
         None => Ok(()),
     }

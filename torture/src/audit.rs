@@ -3,9 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,10 @@ use serde_json::Value;
 
 use crate::home::{BRIDGE, Home};
 use crate::machine::Machines;
+use crate::processes::{MachineProcess, look_at_processes};
+pub(crate) use crate::processes::{hypervisors, passts};
+
 use crate::program::tool;
-use crate::sys::Tid;
 use virshle_testkit::{Failure, While};
 
 /// How long the kernel may take to finish what was begun: the end of a process, of its tap.
@@ -24,41 +25,6 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// The least flows of a guard.
 const WHOLE_GUARD: usize = 16;
 
-/// A cloud-hypervisor process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hypervisor {
-    pub(crate) pid: Tid,
-    /// The directory of its machine, by its arguments.
-    pub(crate) directory: PathBuf,
-}
-
-/// The cloud-hypervisor processes that were started for a machine below `root`.
-pub(crate) fn hypervisors(root: &Path) -> Result<Vec<Hypervisor>, Failure> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").doing(|| "cannot read /proc".into())? {
-        let Ok(entry) = entry else { continue };
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // Empty for kernel threads and for what has ended; absent for what has gone meanwhile.
-        let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
-        let mut args = line.split(|byte| *byte == 0);
-        let program = args.next().unwrap_or_default();
-        if !program.ends_with(b"cloud-hypervisor") {
-            continue;
-        }
-        let directory = args
-            .flat_map(|arg| arg.split(|byte| matches!(byte, b',' | b'=')))
-            .map(|part| Path::new(std::ffi::OsStr::from_bytes(part)))
-            .find(|path| path.starts_with(root))
-            .and_then(Path::parent);
-        if let Some(directory) = directory {
-            found.push(Hypervisor { pid, directory: directory.to_owned() });
-        }
-    }
-    Ok(found)
-}
-
 /// How long a guest may take to obey its power button.
 const OBEYING: Duration = Duration::from_secs(3);
 
@@ -66,7 +32,7 @@ const OBEYING: Duration = Duration::from_secs(3);
 /// repair leaves its port to the next one.
 pub(crate) fn wait_for_guests_that_obey(home: &Home) -> Result<(), Failure> {
     let deadline = Instant::now() + OBEYING;
-    let is_asked = |process: &Hypervisor| {
+    let is_asked = |process: &MachineProcess| {
         fs::read(process.directory.join("run.json"))
             .ok()
             .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
@@ -185,36 +151,6 @@ fn look(home: &Home, machines: &Machines) -> Result<Vec<String>, Failure> {
     Ok(found)
 }
 
-fn look_at_processes(
-    home: &Home,
-    machines: &Machines,
-    found: &mut Vec<String>,
-) -> Result<(), Failure> {
-    let mut seen: BTreeMap<String, Tid> = BTreeMap::new();
-    for Hypervisor { pid, directory } in hypervisors(&home.root())? {
-        let uuid = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some(other) = seen.insert(uuid.clone(), pid) {
-            found.push(format!("two processes of machine {uuid}: {other} and {pid}"));
-        }
-        match machines.get(&uuid) {
-            None => found.push(format!("process {pid} of machine {uuid}, which is not there")),
-            Some(machine) if machine.state == "stopped" => {
-                found.push(format!("process {pid} of machine {}, which is stopped", machine.name));
-            }
-            Some(machine) if machine.pid.and_then(|pid| Tid::try_from(pid).ok()) != Some(pid) => {
-                found.push(format!("process {pid} is not that of {machine:?}"));
-            }
-            Some(_) => {}
-        }
-    }
-    for machine in machines.values() {
-        if machine.state != "stopped" && !seen.contains_key(&machine.uuid) {
-            found.push(format!("{} is {} without a process", machine.name, machine.state));
-        }
-    }
-    Ok(())
-}
-
 /// The numbers of ports for which there are flows of `v`'s, each with how many.
 fn guarded(database: &str) -> Result<BTreeMap<i64, usize>, Failure> {
     let socket =
@@ -264,13 +200,15 @@ fn look_at_ports(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
                 let is = if device { "is there" } else { "is gone" };
                 found.push(format!("tap {} {is}: {} is {}", net.port, machine.name, machine.state));
             }
-            if on && !marked.iter().any(|row| row.uuid == machine.uuid && row.port == net.port) {
+            let is_switched = ["tap", "vhost"].contains(&net.kind.as_str());
+            let is_there = |row: &Marked| row.uuid == machine.uuid && row.port == net.port;
+            if on && is_switched && !marked.iter().any(is_there) {
                 found.push(format!("{} is {} without its port", machine.name, machine.state));
             }
             let number = |row: &&Marked| row.uuid == machine.uuid && row.port == net.port;
             let number = marked.iter().filter(number).find_map(|row| row.number);
             let flows = number.and_then(|number| guarded.get(&number)).copied().unwrap_or(0);
-            if on && flows < WHOLE_GUARD {
+            if on && is_switched && flows < WHOLE_GUARD {
                 found
                     .push(format!("{} has {flows} flows of a guard on {}", machine.name, net.port));
             }
@@ -314,8 +252,8 @@ struct Disk {
 /// What may lie in a machine's directory besides its sockets.
 const FILES: [&str; 15] = [
     "vm.toml",
-    "lock",
     "known_hosts",
+    "lock",
     "run.json",
     "history.json",
     "restart.json",
@@ -393,6 +331,10 @@ fn look_at_machine(
             .is_ok_and(|metadata| metadata.file_type().is_socket());
         if is_socket && !on {
             found.push(format!("socket {file} of {name}, which is stopped"));
+        } else if file == "passt-main.pid" {
+            if !on {
+                found.push(format!("{file} of {name}, which is stopped"));
+            }
         } else if !is_socket && !FILES.contains(&file.as_str()) {
             found.push(format!("{file} in the directory of {name}"));
         }

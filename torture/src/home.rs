@@ -150,10 +150,11 @@ impl Home {
         let directory = self.directory.display();
         let mut text = format!(
             "[node]\nalias = \"torture\"\nsystemd = {:?}\nroot = \"{}\"\n\
-             [network]\novsdb = \"{}\"\nbridge = \"{bridge}\"\ndatapath = \"netdev\"\n{uplink}\
+             [network]\npasst = {:?}\novsdb = \"{}\"\nbridge = \"{bridge}\"\ndatapath = \"netdev\"\n{uplink}\
              [hypervisor]\nprogram = \"{}\"\n",
             self.systemd.socket(),
             root.display(),
+            virshle_testkit::passt(),
             self.database,
             self.programs.hypervisor.display(),
         );
@@ -170,6 +171,7 @@ impl Home {
         };
         template("bare", "halt", "", &format!("{os}{data}"));
         template("tap", "halt", "", &format!("{os}{}", net("tap")));
+        template("user", "halt", "", &format!("{os}{}", net("user")));
         template("auto", "halt", "autostart = true\n", &format!("{os}{}", net("tap")));
         template("again", "halt", "restart = \"on-failure\"\n", &format!("{os}{}", net("tap")));
         template("button", "obeys", "", &format!("{os}{}", net("tap")));
@@ -202,6 +204,9 @@ impl Home {
         for root in &roots {
             for process in audit::hypervisors(root)? {
                 crate::sys::kill(process.pid);
+            }
+            for passt in audit::passts(root)? {
+                crate::sys::kill(passt.pid);
             }
         }
         audit::remove_ports(self)?;
@@ -284,6 +289,9 @@ impl Drop for Home {
         for root in [self.root(), self.init_root()] {
             for process in audit::hypervisors(&root).into_iter().flatten() {
                 crate::sys::kill(process.pid);
+            }
+            for passt in audit::passts(&root).into_iter().flatten() {
+                crate::sys::kill(passt.pid);
             }
         }
     }

@@ -15,6 +15,7 @@ mod impostor;
 mod lane;
 mod machine;
 mod options;
+mod processes;
 mod program;
 mod race;
 mod report;
@@ -80,8 +81,13 @@ fn run(options: &Options) -> ExitCode {
     if !dpdk {
         report.print("no Open vSwitch with DPDK: vhost-user is left out");
     }
+    let passt = has(Part::Passt);
+    if !passt {
+        report.print("no passt that knows vhost-user: user networks are left out");
+    }
     let minutes = options.minutes.unwrap_or(if options.short { 1.0 } else { 23.0 });
-    let plan = Plan { options, dpdk, started, limit: Duration::from_secs_f64(minutes * 60.0) };
+    let plan =
+        Plan { options, dpdk, passt, started, limit: Duration::from_secs_f64(minutes * 60.0) };
 
     let board = Board::default();
     std::thread::scope(|scope| {
@@ -108,6 +114,7 @@ const ROUNDS: usize = 25;
 struct Plan<'a> {
     options: &'a Options,
     dpdk: bool,
+    passt: bool,
     started: Instant,
     limit: Duration,
 }
@@ -162,6 +169,7 @@ impl Plan<'_> {
         let wanted = |scenario: &&Scenario| {
             self.options.wants(scenario.name)
                 && (self.dpdk || !scenario.needs_dpdk())
+                && (self.passt || scenario.part != Some(Part::Passt))
                 && (scenario.short || !self.options.short)
         };
         let mut surveys = BTreeMap::new();

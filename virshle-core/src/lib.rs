@@ -90,7 +90,7 @@ pub use model::change::{Change, Force};
 pub use model::definition::error::DefinitionError;
 pub use model::definition::{
     Boot, Definition, DiskDefinition, InterfaceAddress, InvalidInterfaceAddress, LimitsDefinition,
-    NetDefinition, NetKind,
+    NetDefinition, NetKind, UserNet,
 };
 pub use model::name::{InvalidName, VmName};
 pub use model::past_run::PastRun;
@@ -99,7 +99,7 @@ pub use model::run::LastExit;
 pub use model::selector::{SelectError, Selection, Selector};
 pub use model::state::{UnknownState, VmState};
 pub use model::timestamp::{InvalidTimestamp, Timestamp};
-pub use observe::info::{DiskInfo, NetInfo, VmInfo};
+pub use observe::info::{DiskInfo, NetInfo, UserNetInfo, VmInfo};
 pub use observe::listing::{Listing, VmIdentity, VmSummary};
 pub use observe::usage::Usage;
 pub use power::error::{RestartError, StartError, StopError};

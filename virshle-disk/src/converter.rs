@@ -125,16 +125,15 @@ impl<'c, 'a> Converter<'c, 'a> {
         let unpacked = flatten.then(begin).transpose()?;
         let target = unpacked.as_ref().unwrap_or(self.destination);
         self.progress.begin(metadata.len());
-        let (mut written, mut looked_at) = (0, 0);
+        let (mut written, mut next_look) = (0, 0);
         let mut buffer = head;
         loop {
             write_sparse(target.file(), &buffer, written).map_err(|error| target.failed(error))?;
             written += buffer.len() as u64;
             self.wanted.accept_size(self.source, written)?;
             // Zeros take no room, and nothing else fills a filesystem unseen between two looks.
-            if written - looked_at >= REPORT {
-                looked_at = written;
-                target.still_has_room(written)?;
+            if written >= next_look {
+                next_look = target.still_has_room(written)?;
             }
             self.progress.reach(counted.at.get());
             buffer.resize(CHUNK, 0);

@@ -108,13 +108,16 @@ impl Destination {
     }
 
     /// Ensures that it does not fill its filesystem, after `written_bytes` of who knows how many.
-    pub(crate) fn still_has_room(&self, written_bytes: u64) -> Result<(), DiskError> {
+    /// Returns how many it may be before the next look.
+    pub(crate) fn still_has_room(&self, written_bytes: u64) -> Result<u64, DiskError> {
         let free_bytes = self.free_bytes()?;
-        if free_bytes < self.leave_free {
-            let path = self.path.clone();
-            return Err(DiskError::AlmostFull { path, written_bytes, free_bytes });
+        match free_bytes.checked_sub(self.leave_free) {
+            Some(left_bytes) => Ok(written_bytes.saturating_add(unwatched_bytes(left_bytes))),
+            None => {
+                let path = self.path.clone();
+                Err(DiskError::AlmostFull { path, written_bytes, free_bytes })
+            }
         }
-        Ok(())
     }
 
     fn free_bytes(&self) -> Result<u64, DiskError> {
@@ -150,6 +153,12 @@ impl Destination {
             }
         }
     }
+}
+
+/// Returns how many bytes may be written to a filesystem, on which `left_bytes` may be taken, before
+/// that is asked again: half of them, between 256 KiB and 16 MiB.
+pub fn unwatched_bytes(left_bytes: u64) -> u64 {
+    (left_bytes / 2).clamp(256 << 10, 16 << 20)
 }
 
 /// The directory that `path` is in.

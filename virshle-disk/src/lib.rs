@@ -75,6 +75,7 @@ pub use backing_file::BackingFile;
 pub use clone::CloneRequest;
 pub use compression::Compression;
 pub use convert::{ConvertRequest, check, has_compressed_clusters};
+pub use destination::unwatched_bytes;
 pub use disk::{Disk, create_empty, grow};
 pub use error::DiskError;
 pub use extents::Progress;

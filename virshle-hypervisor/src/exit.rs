@@ -47,7 +47,7 @@ impl fmt::Display for ExitReason {
 /// want of memory, or by a power cut, reads as [`Crashed`](ExitReason::Crashed). In each case the
 /// caller who did it knows better.
 pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
-    reason(event_file, log_file, false)
+    reason(event_file, log_file, None)
 }
 
 /// Returns how the run of a machine ended whose vsock has the socket `vsock`, as [`exit_reason`] does.
@@ -56,11 +56,16 @@ pub fn exit_reason(event_file: &Path, log_file: &Path) -> ExitReason {
 /// of them are lost. It has removed that socket by then, if it took the machine down in order; one that was
 /// killed leaves it there. Nothing else may have removed it.
 pub fn exit_reason_of_machine(event_file: &Path, log_file: &Path, vsock: &Path) -> ExitReason {
-    let gone = vsock.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
-    reason(event_file, log_file, gone)
+    let there = match vsock.symlink_metadata() {
+        Ok(_) => Some(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Some(false),
+        Err(_) => None,
+    };
+    reason(event_file, log_file, there)
 }
 
-fn reason(event_file: &Path, log_file: &Path, is_taken_down: bool) -> ExitReason {
+/// How a run ended, given whether the socket of its machine's vsock is there, if that is known.
+fn reason(event_file: &Path, log_file: &Path, vsock: Option<bool>) -> ExitReason {
     let log = read_end(log_file).unwrap_or_default();
     let events = match last_events(event_file) {
         Ok(events) => events,
@@ -69,14 +74,15 @@ fn reason(event_file: &Path, log_file: &Path, is_taken_down: bool) -> ExitReason
             Vec::new()
         }
     };
-    if events.is_empty() && log.trim().is_empty() {
+    if events.is_empty() && log.trim().is_empty() && vsock != Some(true) {
         return ExitReason::Unknown;
     }
     let last = |words: &str| log.rfind(words);
     let orderly = is_orderly(&events)
         || last("source = vmm event = shutdown").is_some()
-        || is_taken_down && events.iter().any(|event| event.is("vm", "booted"));
-    let has_machine = events.iter().any(|event| event.source == "vm");
+        || vsock == Some(false) && events.iter().any(|event| event.is("vm", "booted"));
+    // One that was killed early may have had no time for any of its events.
+    let has_machine = vsock == Some(true) || events.iter().any(|event| event.source == "vm");
     match (last("VM guest exit event"), last("VM exit event")) {
         // Without a machine nothing but the events could show an orderly end, and they may be lost.
         _ if !orderly && !has_machine && !failed(&events, &log) => ExitReason::Unknown,
@@ -172,7 +178,9 @@ mod tests {
         assert_eq!(of(&event("booting")), ExitReason::Crashed);
         std::fs::write(at("vsock"), "").unwrap();
         assert_eq!(of(&booted), ExitReason::Crashed);
+        assert_eq!(of(""), ExitReason::Crashed, "killed before any event was written");
         std::fs::remove_file(at("vsock")).unwrap();
+        assert_eq!(of(""), ExitReason::Unknown);
         std::fs::write(
             at("log"),
             "cloud-hypervisor: 2.0s: <vcpu0> ERROR:x -- VCPU generated error: y",

@@ -1,10 +1,10 @@
 //! Starts a cloud-hypervisor process.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -17,51 +17,18 @@ use crate::cage::{Cage, CageError, PreparedCage};
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::Cause;
-use crate::log::{is_routine, last_lines, rotate};
+use crate::log::{is_routine, last_lines, open_log};
 use crate::program::find_program;
 use crate::program_version::version;
 use crate::sys::{self, Handover};
 use crate::terminal::Terminal;
-use crate::untrusted_file::open_untrusted_with;
+use crate::verbosity::{Seccomp, Verbosity};
 use crate::version::Version;
 use crate::vmm::Vmm;
 use crate::watcher::{Ended, Watcher, failed_step, pipe};
 
 /// How long one that ended too early may take to print its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How much cloud-hypervisor writes to its log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Verbosity {
-    /// What went wrong, which [`exit_reason`](crate::exit_reason) needs.
-    #[default]
-    Warn,
-    /// Also what happened: a line for each access of the guest's to a port or address at which nothing
-    /// is, without end. The configuration, with its
-    /// [`oem_strings`](crate::PlatformConfig::oem_strings), is part of it.
-    Info,
-    /// Also how.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-/// What becomes of a thread that makes a system call which cloud-hypervisor's authors didn't
-/// foresee.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Seccomp {
-    /// The process ends.
-    #[default]
-    Enforce,
-    /// The call fails.
-    Errno,
-    /// The kernel logs it.
-    Log,
-    /// Nothing.
-    Off,
-}
 
 /// A cloud-hypervisor process to be started.
 ///
@@ -254,18 +221,7 @@ impl Launch {
             command.arg("--event-monitor").arg(format!("fd={}", events.as_raw_fd()));
             kept.push(events);
         }
-        match self.verbosity {
-            Verbosity::Warn => &mut command,
-            Verbosity::Info => command.arg("-v"),
-            Verbosity::Debug => command.arg("-vv"),
-            Verbosity::Trace => command.arg("-vvv"),
-        };
-        match self.seccomp {
-            Seccomp::Enforce => &mut command,
-            Seccomp::Errno => command.args(["--seccomp", "errno"]),
-            Seccomp::Log => command.args(["--seccomp", "log"]),
-            Seccomp::Off => command.args(["--seccomp", "false"]),
-        };
+        command.args(self.verbosity.arguments()).args(self.seccomp.arguments());
         command.args(&self.arguments).current_dir(&self.working_folder).stdin(Stdio::null());
         command.stdout(log.try_clone().map_err(cannot_run)?);
         command.stderr(log.try_clone().map_err(cannot_run)?);
@@ -429,24 +385,6 @@ struct Files {
 fn telling(lines: Vec<String>) -> Vec<String> {
     let telling: Vec<String> = lines.iter().filter(|line| !is_routine(line)).cloned().collect();
     if telling.is_empty() { lines } else { telling }
-}
-
-/// Begins a log, and keeps the one before it.
-fn open_log(path: &Path) -> Result<File, HypervisorError> {
-    // Appending, because output and errors come through descriptors of their own.
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
-    let failed = |source| HypervisorError::Log { path: path.to_owned(), source };
-    if path == Path::new("/dev/null") {
-        return options.open(path).map_err(failed);
-    }
-    rotate(path)?;
-    let opened = open_untrusted_with(path, &options).and_then(|file| {
-        // Whatever the umask says.
-        fchmod(&file, Mode::RUSR | Mode::WUSR)?;
-        Ok(file)
-    });
-    opened.map_err(failed)
 }
 
 /// The option of the API socket. cloud-hypervisor takes the descriptor; the path is there for

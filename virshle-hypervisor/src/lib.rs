@@ -61,6 +61,7 @@
 
 #![deny(missing_docs)]
 
+mod arguments;
 mod boot;
 mod cage;
 mod client;
@@ -96,6 +97,7 @@ mod snapshot;
 mod sys;
 mod terminal;
 mod untrusted_file;
+mod verbosity;
 mod version;
 mod vm_config;
 mod vm_info;
@@ -124,7 +126,7 @@ pub use kvm::max_vcpus;
 pub use landlock::{
     LANDLOCK_MIN_ABI, LandlockAccess, LandlockRule, landlock_abi, landlock_available,
 };
-pub use launch::{Launch, Seccomp, Verbosity};
+pub use launch::Launch;
 pub use log::{failure_lines, is_routine, last_lines};
 pub use memory::{HotplugMethod, MemoryConfig};
 pub use migration::{MigrationMode, ReceiveMigration, SendMigration, TimeoutStrategy};
@@ -137,6 +139,7 @@ pub use qcow2_fault::Qcow2Fault;
 pub use rng::RngConfig;
 pub use snapshot::{MemoryRestoreMode, Restore, RestoredNet};
 pub use untrusted_file::{open_untrusted, open_untrusted_of, open_untrusted_with};
+pub use verbosity::{Seccomp, Verbosity};
 pub use version::Version;
 pub use vm_config::VmConfig;
 pub use vm_info::{Counters, Device, PciDevice, Ping, VmInfo, VmState};

@@ -1,11 +1,14 @@
 //! cloud-hypervisor's log file.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::{Mode, fchmod};
+
 use crate::HypervisorError;
-use crate::untrusted_file::open_untrusted;
+use crate::untrusted_file::{open_untrusted, open_untrusted_with};
 
 /// The most that is read of a log.
 const MAX_TAIL: u64 = 64 << 10;
@@ -80,6 +83,24 @@ pub(crate) fn rotate(path: &Path) -> Result<(), HypervisorError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Begins a log, and keeps the one before it.
+pub(crate) fn open_log(path: &Path) -> Result<File, HypervisorError> {
+    // Appending, because output and errors come through descriptors of their own.
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let failed = |source| HypervisorError::Log { path: path.to_owned(), source };
+    if path == Path::new("/dev/null") {
+        return options.open(path).map_err(failed);
+    }
+    rotate(path)?;
+    let opened = open_untrusted_with(path, &options).and_then(|file| {
+        // Whatever the umask says.
+        fchmod(&file, Mode::RUSR | Mode::WUSR)?;
+        Ok(file)
+    });
+    opened.map_err(failed)
 }
 
 #[cfg(test)]

@@ -3,13 +3,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use virshle_disk::DiskError;
+use virshle_disk::{DiskError, unwatched_bytes};
 
 /// The most that is left free of a filesystem, in bytes.
 const MOST_SPARED: u64 = 1 << 30;
-/// So much is written between two looks at what is free, in bytes.
-const LOOK: u64 = 16 << 20;
-
 /// What an import leaves free on the filesystem of `directory`, in bytes: a twentieth of it, at most a
 /// GiB. The disks of machines that run may be there, and grow.
 pub(crate) fn spare_bytes(directory: &Path) -> u64 {
@@ -25,14 +22,14 @@ pub(crate) struct Room<'a> {
     file: &'a File,
     most_bytes: Option<u64>,
     spared: u64,
-    looked_at: u64,
+    next_look: u64,
 }
 
 impl<'a> Room<'a> {
     /// The room for `file`, which is called `path` and may have `most_bytes`.
     pub(crate) fn new(path: &Path, file: &'a File, most_bytes: Option<u64>) -> Self {
         let spared = spare_bytes(path.parent().unwrap_or(path));
-        Self { path: path.to_owned(), file, most_bytes, spared, looked_at: 0 }
+        Self { path: path.to_owned(), file, most_bytes, spared, next_look: 0 }
     }
 
     /// Refuses a file that is going to have `bytes` more, of which `data` are no zeros, before they come.
@@ -48,12 +45,12 @@ impl<'a> Room<'a> {
     /// Refuses a file that has `bytes` by now, if that is too much.
     pub(crate) fn reach(&mut self, bytes: u64) -> Result<(), DiskError> {
         self.refuse_size(bytes)?;
-        if bytes.saturating_sub(self.looked_at) < LOOK {
+        if bytes < self.next_look {
             return Ok(());
         }
-        self.looked_at = bytes;
         let free_bytes = self.free_bytes()?;
-        if free_bytes >= self.spared {
+        if let Some(left) = free_bytes.checked_sub(self.spared) {
+            self.next_look = bytes.saturating_add(unwatched_bytes(left));
             return Ok(());
         }
         Err(DiskError::AlmostFull { path: self.path.clone(), written_bytes: bytes, free_bytes })

@@ -1,5 +1,7 @@
 //! What can go wrong, by the operation that failed. Names and addresses are plain text here: the
 //! types that check them report their own failures by this one.
+//!
+//! It is longer than other files: a crate has one enum of errors, and each its hint beside it.
 
 use std::io;
 use std::path::PathBuf;

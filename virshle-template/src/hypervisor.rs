@@ -50,7 +50,7 @@ impl HypervisorSettings {
     pub(crate) fn read(section: Option<Section<'_>>) -> Self {
         let default = Self::default();
         let Some(section) = section else { return default };
-        let program = program(&section).unwrap_or(default.program);
+        let program = section.program("program").unwrap_or(default.program);
         let words = [("required", Confine::Required), ("best-effort", Confine::BestEffort)];
         let settings = Self {
             program,
@@ -61,16 +61,6 @@ impl HypervisorSettings {
         section.finish();
         settings
     }
-}
-
-/// A name without a slash is looked up in `PATH`, as a shell does.
-fn program(section: &Section<'_>) -> Option<PathBuf> {
-    let text = section.string("program")?;
-    let is_name = !text.value.is_empty() && !text.value.contains(['/', '\0']);
-    if is_name && !text.value.starts_with('~') && text.value != "." && text.value != ".." {
-        return Some(text.value.into());
-    }
-    section.path_in(text.value, text.span)
 }
 
 #[cfg(test)]
@@ -93,6 +83,7 @@ mod tests {
 
     #[test]
     fn a_program_is_a_name_or_a_path() {
+        let program = |section: &Section<'_>| section.program("program");
         for (text, path) in [
             ("cloud-hypervisor", "cloud-hypervisor"),
             ("./ch", "/etc/virshle/ch"),

@@ -80,6 +80,7 @@ mod network;
 mod node;
 mod path;
 mod public_key;
+mod publish;
 mod restart;
 #[cfg(test)]
 #[path = "../tests/schema/mod.rs"]
@@ -115,6 +116,7 @@ pub use net::{NetKind, NetTemplate};
 pub use network::{Datapath, NetworkSettings};
 pub use node::{NodeSettings, Systemd};
 pub use public_key::is_public_key;
+pub use publish::{InvalidPublish, Protocol, Publish};
 pub use restart::{InvalidRestartPolicy, RestartPolicy};
 pub use size::{ByteSize, InvalidSize};
 pub use static_address::StaticAddress;

@@ -10,6 +10,7 @@ use crate::device;
 use crate::guest_network::GuestNetwork;
 use crate::mac;
 use crate::name::{self, Names};
+use crate::publish::Publish;
 use crate::section::{Placed, Section};
 use crate::static_address::{StaticAddress, hosts, placed_hosts};
 
@@ -45,6 +46,11 @@ pub struct NetTemplate {
     pub gateways: Vec<IpAddr>,
     /// The guest's name servers.
     pub dns: Vec<IpAddr>,
+    /// The ports of the host that lead to the guest's; only a user network has them.
+    pub publish: Vec<Publish>,
+    /// The gateway of a user network stands for the host's loopback, so that the guest reaches the
+    /// services that listen there.
+    pub host_loopback: bool,
 }
 
 /// What a network interface is plugged into.
@@ -54,6 +60,8 @@ pub struct NetTemplate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetKind {
+    /// A network in user space, by passt: it needs neither root nor a switch.
+    User,
     /// A vhost-user port of Open vSwitch: the packets never enter the host's kernel.
     Vhost,
     /// A tap device, which is a port of Open vSwitch.
@@ -62,8 +70,12 @@ pub enum NetKind {
     Macvtap,
 }
 
-const KINDS: [(&str, NetKind); 3] =
-    [("vhost", NetKind::Vhost), ("tap", NetKind::Tap), ("macvtap", NetKind::Macvtap)];
+const KINDS: [(&str, NetKind); 4] = [
+    ("user", NetKind::User),
+    ("vhost", NetKind::Vhost),
+    ("tap", NetKind::Tap),
+    ("macvtap", NetKind::Macvtap),
+];
 
 /// The least and the largest MTU, in bytes: what IPv6 needs (RFC 8200, 5), below which
 /// cloud-hypervisor refuses it, and a jumbo frame, beyond which switches drop it.
@@ -79,9 +91,10 @@ impl NetTemplate {
         let mut names = Names::default();
         let mut macs = HashMap::new();
         let mut network = GuestNetwork::default();
+        let mut published = Vec::new();
         let mut nets = Vec::new();
         for section in template.sections("net", "template.vm.net") {
-            nets.push(Self::read(section, &mut names, &mut macs, &mut network));
+            nets.push(Self::read(section, &mut names, &mut macs, &mut network, &mut published));
         }
         nets
     }
@@ -91,6 +104,7 @@ impl NetTemplate {
         names: &mut Names,
         macs: &mut HashMap<String, usize>,
         network: &mut GuestNetwork,
+        published: &mut Vec<Publish>,
     ) -> Self {
         let name = name::read(&section, "name = \"main\"");
         names.add(&section, "net", &name);
@@ -103,12 +117,15 @@ impl NetTemplate {
                 section.wrong(mac.span.clone(), message, &format!("line {first} has the first"));
             }
         }
+        let publish = Publish::read_all(&section, "publish");
+        Publish::refuse_duplicates(&section, &publish, published);
         let addresses = StaticAddress::read_all(&section, "address");
         let gateways = placed_hosts(&section, "gateway");
         network.check(&section, &addresses, &gateways);
         let net = Self {
             name: name.value,
-            kind: kind.unwrap_or(NetKind::Vhost),
+            // What needs nothing set up on the host works everywhere.
+            kind: kind.unwrap_or(NetKind::User),
             vlan: narrow(section.integer("vlan", VLAN.0, VLAN.1)),
             trunk: section
                 .integers("trunk", TRUNK.0, TRUNK.1)
@@ -122,7 +139,10 @@ impl NetTemplate {
             addresses: addresses.into_iter().map(|address| address.value).collect(),
             gateways: gateways.into_iter().map(|gateway| gateway.value).collect(),
             dns: hosts(&section, "dns"),
+            publish: publish.into_iter().map(|publish| publish.value).collect(),
+            host_loopback: section.boolean("host_loopback").unwrap_or(false),
         };
+        refuse_misplaced(&section, kind);
         if section.has("vlan") && section.has("trunk") {
             section.wrong(
                 section.span_of("trunk"),
@@ -153,13 +173,43 @@ impl NetTemplate {
     }
 }
 
+/// Notes the keys that a net of that kind has not.
+fn refuse_misplaced(section: &Section<'_>, kind: Option<NetKind>) {
+    // A kind that is not known may well have them.
+    if section.has("type") && kind.is_none() {
+        return;
+    }
+    let is_user = kind.is_none_or(|kind| kind == NetKind::User);
+    let refuse = |key: &str, message: &str, help: &str| {
+        if section.has(key) {
+            section.wrong(section.span_of(key), message, help);
+        }
+    };
+    if is_user {
+        let message = "a user network has no VLAN";
+        refuse("vlan", message, "machines that share a VLAN are plugged into a bridge");
+        refuse(
+            "trust",
+            "a user network has no guard",
+            "leave it away: its frames reach passt alone",
+        );
+        let help = "it goes out by the host's own routes; a macvtap has a link";
+        refuse("link", "a user network has no link below it", help);
+    } else {
+        let help = "publish ports on a net of type user";
+        refuse("publish", "only a user network publishes ports", help);
+        let help = "a machine on a bridge reaches the host by the bridge's address";
+        refuse("host_loopback", "only a user network leads to the host's loopback", help);
+    }
+}
+
 fn narrow(number: Option<Placed<u64>>) -> Option<u16> {
     u16::try_from(number?.value).ok()
 }
 
 /// The kind: a table `[template.vm.net.type.tap]`, which is empty, or short `type = "tap"`.
 fn kind(section: &Section<'_>) -> Option<NetKind> {
-    let value = section.require("type", "[template.vm.net.type.vhost] below it")?;
+    let value = section.get("type")?;
     match value.get_ref() {
         DeValue::String(_) => section.word("type", &KINDS),
         DeValue::Table(table) => {
@@ -220,6 +270,9 @@ mod tests {
     #[test]
     fn each_spelling_of_the_type_is_understood() {
         for (text, kind) in [
+            ("", NetKind::User),
+            ("type = 'user'\npublish = '8080:80'\nhost_loopback = true", NetKind::User),
+            ("[net.type.user]", NetKind::User),
             ("type = 'tap'", NetKind::Tap),
             ("type.vhost = {}", NetKind::Vhost),
             ("type = { macvtap = {} }", NetKind::Macvtap),
@@ -234,7 +287,6 @@ mod tests {
     #[test]
     fn what_is_no_net_is_refused() {
         for (text, message) in [
-            ("", "[template.vm.net] has no \"type\""),
             ("typ = 'tap'", "unknown key \"typ\", did you mean \"type\"?"),
             ("type = {}", "a net without a type"),
             ("type = 3", "\"type\" is a whole number"),
@@ -256,6 +308,26 @@ mod tests {
                 "\"enp0s31f6.1234567\" cannot be a network device: it has 17 bytes, and 15 is the most",
             ),
             ("type = 'macvtap'\nvlan = 12", "a macvtap has no VLAN"),
+            ("type = 'user'\nvlan = 12", "a user network has no VLAN"),
+            ("link = 'eth0'", "a user network has no link below it"),
+            ("type = 'tap'\npublish = '1:1'", "only a user network publishes ports"),
+            (
+                "type = 'vhost'\nhost_loopback = true",
+                "only a user network leads to the host's loopback",
+            ),
+            (
+                "publish = ['80']",
+                "\"80\" does not publish a port: it needs the host's port and the guest's",
+            ),
+            ("publish = [80]", "\"publish\" is a whole number"),
+            (
+                "publish = ['8080:80', '127.0.0.1:8080:80']",
+                "the host's port 127.0.0.1:8080 is published twice",
+            ),
+            (
+                "publish = ['127.0.0.2:8080:80', '127.0.0.1:8080:81']",
+                "the host's port 8080 leads to two ports",
+            ),
             ("type = 'macvtap'\ntrunk = [12]", "a macvtap has no VLAN"),
             (
                 "type = 'macvtap'\ntrust = true",
@@ -272,6 +344,8 @@ mod tests {
         }
         let twice = "net = [{name = 'a', type = 'tap'}, {name = 'a', type = 'tap'}]";
         assert_eq!(mistakes(twice, all), ["a second net with the name \"a\""]);
+        let twice = "net = [{name = 'a', publish = '1:1'}, {name = 'b', publish = '1:2'}]";
+        assert_eq!(mistakes(twice, all), ["the host's port 1 is published twice"]);
         let twice = "net = [{name = 'a', type = 'tap', mac = '52:54:00:00:00:0a'},\n\
                      {name = 'b', type = 'tap', mac = '52:54:00:00:00:0A'}]";
         assert_eq!(

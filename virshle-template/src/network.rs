@@ -25,6 +25,8 @@ pub struct NetworkSettings {
     /// Where this host's DHCP servers keep their leases, files and directories of them: each
     /// absolute. Empty: the usual places.
     pub leases: Vec<PathBuf>,
+    /// The program of user networks: a path, or a name that is looked up in `PATH`.
+    pub passt: PathBuf,
 }
 
 /// Where a bridge forwards frames.
@@ -58,6 +60,7 @@ impl Default for NetworkSettings {
             datapath: Datapath::Netdev,
             uplink: None,
             leases: Vec::new(),
+            passt: "passt".into(),
         }
     }
 }
@@ -77,6 +80,7 @@ impl NetworkSettings {
                 .into_iter()
                 .filter_map(|text| section.path_in(text.value, text.span))
                 .collect(),
+            passt: section.program("passt").unwrap_or(default.passt),
         };
         if settings.uplink.as_ref() == Some(&settings.bridge) {
             let message = format!("{:?} cannot be linked to itself", settings.bridge);

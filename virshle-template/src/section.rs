@@ -220,6 +220,16 @@ impl<'a> Section<'a> {
         self.path_in(text.value, text.span)
     }
 
+    /// A program: a path, or a name without a slash, which is looked up in `PATH` as a shell does.
+    pub(crate) fn program(&self, key: &'static str) -> Option<PathBuf> {
+        let text = self.string(key)?;
+        let is_name = !text.value.is_empty() && !text.value.contains(['/', '\0']);
+        if is_name && !text.value.starts_with('~') && text.value != "." && text.value != ".." {
+            return Some(text.value.into());
+        }
+        self.path_in(text.value, text.span)
+    }
+
     pub(crate) fn path_in(&self, text: &str, span: Range<usize>) -> Option<PathBuf> {
         match crate::path::expand(text, self.source.path, self.source.home.as_deref()) {
             Ok(path) => Some(path),

@@ -54,6 +54,9 @@ pub struct VmTemplate {
     /// The network interfaces, in the guest's order.
     #[serde(rename = "net")]
     pub nets: Vec<NetTemplate>,
+    /// It says something of networks, if only that there are none: `net = []`.
+    #[serde(skip)]
+    pub has_nets: bool,
     /// The file with what the guest is given at its first boot, unless another is named then.
     pub user_data: Option<PathBuf>,
 }
@@ -80,6 +83,7 @@ impl VmTemplate {
         let nested = section.boolean("nested").unwrap_or(false);
         let disks = DiskTemplate::read_all(&section);
         let nets = NetTemplate::read_all(&section);
+        let has_nets = section.has("net");
         let user_data = section.path("user_data");
         section.finish();
         let name = name.value;
@@ -98,6 +102,7 @@ impl VmTemplate {
                 nested,
                 disks,
                 nets,
+                has_nets,
                 user_data,
             }),
             _ => None,

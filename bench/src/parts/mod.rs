@@ -9,6 +9,7 @@ mod many;
 mod ports;
 mod process;
 mod start;
+mod user;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,11 +27,12 @@ use virshle_testkit::{Failure, While};
 /// A part: measures, and tells.
 pub(crate) type Run = fn(&Options, &Report) -> Result<(), Failure>;
 
-pub(crate) const ALL: [(&str, Run); 9] = [
+pub(crate) const ALL: [(&str, Run); 10] = [
     ("process", process::run),
     ("ls", ls::run),
     ("create", create::run),
     ("start", start::run),
+    ("user", user::run),
     ("cage", cage::run),
     ("ports", ports::run),
     ("many", many::run),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
-use virshle_testkit::{Attempt, NetNamespace, OpenVswitch, TestKernel, hijack};
+use virshle_testkit::{Attempt, NetNamespace, OpenVswitch, TestKernel, hijack, passt};
 use virshle_testkit_macros::test_on;
 
 use crate::access::assert_private;
@@ -22,7 +22,7 @@ const GROUP: u32 = 60123;
 struct Host {
     home: Home,
     /// Dropped after the machines are gone.
-    ovs: OpenVswitch,
+    ovs: Option<OpenVswitch>,
     _namespace: NetNamespace,
 }
 
@@ -32,6 +32,16 @@ impl Host {
         let ovs = start();
         let bridge = ["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"];
         ovs.vsctl(&bridge);
+        let net = format!("[{{ name = \"main\", type = \"{kind}\" }}]");
+        Self::with(&net, Some(ovs), namespace)
+    }
+
+    /// One that has no switch.
+    fn without_switch(net: &str) -> Self {
+        Self::with(net, None, NetNamespace::enter().unwrap())
+    }
+
+    fn with(net: &str, ovs: Option<OpenVswitch>, namespace: NetNamespace) -> Self {
         let home = Home::new();
         let open = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -42,9 +52,13 @@ impl Host {
         let written = TestKernel::halt().write(&home.path("")).unwrap();
         fs::rename(written, home.path("kernel")).unwrap();
         // The group's: the database, /dev/kvm, and the program.
-        let socket = PathBuf::from(ovs.address().strip_prefix("unix:").unwrap());
-        open(socket.parent().unwrap(), 0o755);
-        open(&socket, 0o770);
+        let address = ovs.as_ref().map_or("unix:/nowhere".into(), |ovs| ovs.address().to_string());
+        let socket = PathBuf::from(address.strip_prefix("unix:").unwrap());
+        if ovs.is_some() {
+            open(socket.parent().unwrap(), 0o755);
+            open(&socket, 0o770);
+            chown(&socket, None, Some(GROUP)).unwrap();
+        }
         fs::copy(env!("CARGO_BIN_EXE_v"), home.path("v")).unwrap();
         open(&home.path("v"), 0o750);
         for (name, minor, mode) in [("kvm", 232, 0o660), ("tun", 200, 0o666)] {
@@ -53,19 +67,23 @@ impl Host {
             mknodat(CWD, home.path(name), kind, Mode::empty(), device).unwrap();
             open(&home.path(name), mode);
         }
-        for path in [socket, home.path("v"), home.path("kvm")] {
+        for path in [home.path("v"), home.path("kvm")] {
             chown(path, None, Some(GROUP)).unwrap();
         }
         let program = std::env::var("CLOUD_HYPERVISOR").unwrap_or("cloud-hypervisor".into());
         home.write_config(&format!(
-            "[network]\novsdb = \"{}\"\n[hypervisor]\nprogram = {program:?}\n\
+            "[network]\novsdb = \"{address}\"\npasst = {:?}\n[hypervisor]\nprogram = {program:?}\n\
              [[template.vm]]\nname = \"bare\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
              disk = [{{ name = \"os\", path = \"HOME/image.raw\" }}]\n\
              [[template.vm]]\nname = \"net\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
-             net = [{{ name = \"main\", type = \"{kind}\" }}]\n",
-            ovs.address()
+             net = {net}\n",
+            passt()
         ));
         Self { home, ovs, _namespace: namespace }
+    }
+
+    fn vsctl(&self, arguments: &[&str]) -> String {
+        self.ovs.as_ref().unwrap().vsctl(arguments)
     }
 
     /// A command as that user, with these arguments for setpriv(1), before devices of the host's own.
@@ -106,6 +124,13 @@ impl Host {
     fn member_can(&self, arguments: &str) -> serde_json::Value {
         let ran = self.member(&format!("{arguments} --json"));
         assert_eq!(ran.code, 0, "v {arguments}: {ran:?}");
+        serde_json::from_str(&ran.stdout).unwrap()
+    }
+
+    /// A check, which may find that the host lacks something else.
+    fn checked(&self, arguments: &str) -> serde_json::Value {
+        let ran = self.member(&format!("{arguments} --json"));
+        assert!([0, 5].contains(&ran.code), "v {arguments}: {ran:?}");
         serde_json::from_str(&ran.stdout).unwrap()
     }
 
@@ -167,7 +192,7 @@ fn root_unprivileged_user_gets_the_missing_requirements_reported() {
     host.member_can("vm create -t net --name db");
     let start = host.member("vm start db");
     start.fails_with(5, &["cannot create tap vm2-", "CAP_NET_ADMIN", "a vhost network"]);
-    assert_eq!(host.ovs.vsctl(&["list-ports", "br0"]), "");
+    assert_eq!(host.vsctl(&["list-ports", "br0"]), "");
 }
 
 /// Regression: who may not read an image was sent to the template (516caab).
@@ -237,7 +262,7 @@ fn root_unprivileged_hijacked_vmm_reaches_its_machine_alone() {
     for name in ["", ".ssh", ".ssh/id_ed25519", "bus"] {
         chown(user.join(name), Some(USER), Some(USER)).unwrap();
     }
-    let database = host.ovs.address().strip_prefix("unix:").unwrap().into();
+    let database = host.ovs.as_ref().unwrap().address().strip_prefix("unix:").unwrap().into();
     chown(&database, Some(USER), None).unwrap();
     let mut attempts = vec![
         Attempt::Read(user.join(".ssh/id_ed25519")),
@@ -285,9 +310,9 @@ fn tap_machine(host: &Host, privileges: &[&str]) {
         assert_eq!(status(pid, line), "0000000000000000", "{line}");
     }
     let port = made[0]["nets"][0]["port"].as_str().unwrap();
-    assert!(host.ovs.vsctl(&["get", "Interface", port, "ofport"]).trim().parse::<u32>().is_ok());
+    assert!(host.vsctl(&["get", "Interface", port, "ofport"]).trim().parse::<u32>().is_ok());
     user("vm stop --force web");
-    assert_eq!(host.ovs.vsctl(&["list-ports", "br0"]), "");
+    assert_eq!(host.vsctl(&["list-ports", "br0"]), "");
     assert_eq!(user("node check --repair")["orphans"], serde_json::json!([]));
     user("vm rm web");
 }
@@ -313,6 +338,50 @@ fn dpdk_unprivileged_vhost_takes_no_capability() {
     assert_eq!(made[0]["state"], "running");
     assert_private(&host.root());
     host.member_can("vm stop --force web");
-    assert_eq!(host.ovs.vsctl(&["list-ports", "br0"]), "");
+    assert_eq!(host.vsctl(&["list-ports", "br0"]), "");
     host.member_can("vm rm web");
+}
+
+#[test_on(Passt, Ch, Kvm, Root)]
+fn passt_unprivileged_user_needs_nothing_else() {
+    let host = Host::without_switch("[{ name = \"main\", publish = \"8080:80\" }]");
+    host.member_can("node init");
+    // The template says nothing of nets, and this user can have no other.
+    let made = host.member_can("vm create -t bare --name web --start");
+    let net = &made[0]["nets"][0];
+    assert_eq!((&net["name"], &net["type"]), (&"main".into(), &"user".into()));
+    let passt = net["user"]["passt_pid"].as_u64().unwrap();
+    assert_eq!(status(passt, "Uid").split_whitespace().next(), Some("65534"));
+    assert_eq!(status(passt, "CapEff"), "0000000000000000");
+    assert_private(&host.root());
+    let dir = PathBuf::from(made[0]["dir"].as_str().unwrap());
+    assert!(dir.join("passt-main.sock").exists());
+    let info = host.member("vm info web").stdout;
+    for line in ["user network", ".2, ", ".15, dhcp", "main, 127.0.0.1:"] {
+        assert!(info.contains(line), "{line}: {info}");
+    }
+
+    // Another one, with a port that is then taken.
+    let other = host.member("vm create -t net -n 2 --start --json");
+    assert_eq!(other.code, 1, "{other:?}");
+    let other: serde_json::Value = serde_json::from_str(&other.stdout).unwrap();
+    let errors: Vec<_> = other.as_array().unwrap().iter().map(|vm| &vm["error"]["code"]).collect();
+    assert_eq!(errors.iter().filter(|code| **code == "port-taken").count(), 1, "{other}");
+
+    // What was killed is found, and replaced.
+    let pid = rustix::process::Pid::from_raw(i32::try_from(passt).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let check = host.member("node check");
+    assert_eq!(check.code, 5, "{check:?}");
+    let lapse = "machine web: no passt serves the user network main";
+    assert!(check.stdout.contains(lapse), "{check:?}");
+    let repaired = host.checked("node check --repair");
+    let what = "no passt serves the user network main";
+    assert_eq!(repaired["reconnected"], serde_json::json!([{ "vm": "web", "what": what }]));
+    host.member_can("vm stop --force --all");
+    assert!(!dir.join("passt-main.sock").exists());
+    assert_private(&host.root());
+    let check = host.checked("node check");
+    assert_eq!(check["orphans"], serde_json::json!([]));
+    assert_eq!(check["disconnected"], serde_json::json!([]));
 }

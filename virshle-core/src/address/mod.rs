@@ -155,7 +155,15 @@ pub(crate) fn addresses_among(vm: &Vm, known: &HostAddresses) -> Vec<Address> {
 /// The addresses at which nothing but the machine can be: a claim of the guest is not enough, as it
 /// could lead its user into another machine, or into this host.
 pub(crate) fn vouched_addresses(vm: &Vm) -> Vec<Address> {
-    addresses_with(vm, &[], &vm.node().host_addresses())
+    let mut addresses = addresses_with(vm, &[], &vm.node().host_addresses());
+    // In a user network's address may as well be a machine of another network: this host has no way
+    // to the guest but the ports it publishes.
+    let is_user = |name: &str| {
+        let mut nets = vm.definition().nets.iter();
+        nets.any(|net| net.name == name && net.kind == NetKind::User)
+    };
+    addresses.retain(|address| !is_user(&address.net));
+    addresses
 }
 
 fn addresses_with(vm: &Vm, logged: &[GuestAddress], known: &HostAddresses) -> Vec<Address> {
@@ -183,6 +191,10 @@ fn of_net(net: &NetDefinition, logged: &[GuestAddress], known: &HostAddresses) -
     };
     let bridge = zone(net);
     let mut found: Vec<Address> = Vec::new();
+    if let Some(user) = net.user.as_ref().filter(|_| net.addresses.is_empty()) {
+        let ip = user.address.into();
+        found.push(address(ip, Some(user.prefix_len), None, AddressSource::Dhcp));
+    }
     for own in &net.addresses {
         found.push(address(own.ip, Some(own.prefix_len), bridge, AddressSource::Static));
     }
@@ -203,9 +215,9 @@ fn of_net(net: &NetDefinition, logged: &[GuestAddress], known: &HostAddresses) -
 }
 
 /// The host's interface on the same link as `net`, if it has one: the bridge's own. Behind a VLAN
-/// it isn't on the same link, and a macvtap keeps its host out.
+/// it isn't on the same link, a macvtap keeps its host out, and a user network is no link.
 fn zone(net: &NetDefinition) -> Option<&str> {
-    (net.kind != NetKind::Macvtap && net.vlan.is_none()).then_some(net.bridge.as_str())
+    (net.kind.is_switched() && net.vlan.is_none()).then_some(net.bridge.as_str())
 }
 
 /// The link-local address that follows from a MAC address.

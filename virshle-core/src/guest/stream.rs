@@ -17,9 +17,11 @@ use crate::address::{Address, vouched_addresses};
 use crate::fs::deadline::Deadline;
 use crate::guest::error::GuestError;
 use crate::guest::tcp_race::connect_first;
+use crate::hardware::net::user;
 use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 use crate::model::state::VmState;
+use crate::store::run_record;
 
 /// How long a guest may take to answer on its vsock before its network is tried. One that has the
 /// driver answers within a millisecond, if only with a refusal.
@@ -33,6 +35,8 @@ pub enum Route {
     Vsock,
     /// A network.
     Network(Address),
+    /// A port of this host that leads to the guest's, by a user network.
+    Published(SocketAddr),
 }
 
 impl fmt::Display for Route {
@@ -40,6 +44,7 @@ impl fmt::Display for Route {
         match self {
             Self::Vsock => formatter.pad("vsock"),
             Self::Network(address) => address.fmt(formatter),
+            Self::Published(socket) => socket.fmt(formatter),
         }
     }
 }
@@ -167,7 +172,7 @@ pub(crate) fn connect(vm: &Vm, port: u16, timeout: Duration) -> Result<GuestStre
         // A process listens, so it is on; but paused, it never answers.
         must_not_be_paused(vm)?;
     }
-    let network = match connect_network(&vouched_addresses(vm), port, deadline) {
+    let network = match connect_network(vm, port, deadline) {
         Ok(stream) => {
             let route = stream.route();
             tracing::debug!(vm = %vm.name(), %route, port, "connected to the guest");
@@ -193,32 +198,45 @@ fn connect_vsock(vm: &Vm, port: u16, timeout: Duration) -> Result<GuestStream, H
     Ok(GuestStream::new(Route::Vsock, stream.into()))
 }
 
-/// Connects to the first of the addresses that answers.
+/// Connects to the first of the machine's addresses that answers, or by a port that it publishes:
+/// at that passt answers, whatever its guest does.
 ///
 /// # Errors
 ///
-/// Each address with the reason why it failed.
-fn connect_network(
-    addresses: &[Address],
-    port: u16,
-    deadline: Deadline,
-) -> Result<GuestStream, Vec<String>> {
-    if addresses.is_empty() {
+/// Each way with the reason why it failed.
+fn connect_network(vm: &Vm, port: u16, deadline: Deadline) -> Result<GuestStream, Vec<String>> {
+    let ssh_port = run_record::read(vm.directory()).and_then(|run| run.ssh_port);
+    let published = user::published(vm, port, ssh_port).into_iter();
+    let found: Vec<(Route, SocketAddr)> = vouched_addresses(vm)
+        .into_iter()
+        .filter_map(|address| {
+            let socket = address.socket_address(port)?;
+            Some((Route::Network(address), socket))
+        })
+        .chain(published.map(|socket| (Route::Published(socket), socket)))
+        .collect();
+    if found.is_empty() {
         return Err(vec!["no address of it is known".into()]);
     }
-    let found: Vec<(&Address, SocketAddr)> = addresses
-        .iter()
-        .filter_map(|address| Some((address, address.socket_address(port)?)))
-        .collect();
     let candidates: Vec<SocketAddr> = found.iter().map(|(_, socket)| *socket).collect();
     match connect_first(&candidates, deadline) {
         Ok((place, stream)) => {
-            Ok(GuestStream::new(Route::Network(found[place].0.clone()), stream.into()))
+            let route = found[place].0.clone();
+            // One that has died meanwhile may have left its port to another process.
+            if let Route::Published(socket) = &route
+                && !user::published(vm, port, ssh_port).contains(socket)
+            {
+                return Err(vec![format!("{route} (published): its passt has ended")]);
+            }
+            Ok(GuestStream::new(route, stream.into()))
         }
         Err(failures) => Err(found
             .iter()
             .zip(failures)
-            .map(|((address, _), failure)| format!("{address} ({}): {failure}", address.source))
+            .map(|((route, _), failure)| match route {
+                Route::Network(address) => format!("{address} ({}): {failure}", address.source),
+                other => format!("{other} (published): {failure}"),
+            })
             .collect()),
     }
 }

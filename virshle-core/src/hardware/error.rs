@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use virshle_disk::DiskError;
 use virshle_hypervisor::{Qcow2Fault, Version};
-use virshle_net::NetError;
+use virshle_net::{NetError, PasstError};
 
-use crate::failure::{ErrorKind, Failure, Verdict};
+use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
 use crate::hardware::confine::error::ConfineError;
 use crate::machine::error::{MachineError, network_verdict};
 use crate::machine::vm::Vm;
@@ -26,6 +26,30 @@ pub enum HardwareError {
         vm: VmName,
         /// Why.
         source: NetError,
+    },
+    /// A machine's user network can't be set up.
+    #[error("cannot connect machine {vm} to its user network {net:?}")]
+    UserNetwork {
+        /// The machine.
+        vm: VmName,
+        /// The network.
+        net: String,
+        /// Why.
+        source: PasstError,
+    },
+    /// A port of the host that the machine publishes is published by another machine.
+    #[error(
+        "cannot connect machine {vm} to its user network {net:?}: {port} is published by machine {holder}"
+    )]
+    PortOfMachine {
+        /// The machine.
+        vm: VmName,
+        /// The network.
+        net: String,
+        /// The port, as `TCP port 8080`.
+        port: String,
+        /// The machine that has it.
+        holder: VmName,
     },
     /// No firmware is configured, and none is in the usual places.
     #[error("cannot start machine {vm}: no firmware found")]
@@ -112,6 +136,9 @@ impl Failure for HardwareError {
         match self {
             Self::Machine(error) => error.verdict(),
             Self::Network { source, .. } => network_verdict(source),
+            Self::UserNetwork { source, .. } => passt_verdict(source),
+            Self::PortOfMachine { holder, .. } => Verdict::new(ErrorKind::State, "port-taken")
+                .remedy(Remedy::StopVm { vm: holder.to_string(), force: false }),
             Self::NoFirmware { places, .. } => {
                 let place = places.first().map(|place| place.display().to_string());
                 Verdict::new(ErrorKind::Host, "firmware-missing").text(format!(
@@ -135,6 +162,19 @@ impl Failure for HardwareError {
                 )),
         }
     }
+}
+
+/// A failure of passt: the host's, if the program or a right is what is missing.
+fn passt_verdict(error: &PasstError) -> Verdict<'static> {
+    let (kind, code) = match error {
+        PasstError::Run { .. } => (ErrorKind::Host, "passt-missing"),
+        PasstError::TooOld { .. } => (ErrorKind::Host, "passt-too-old"),
+        PasstError::PortForbidden { .. } => (ErrorKind::Host, "port-forbidden"),
+        PasstError::PortTaken { .. } => (ErrorKind::State, "port-taken"),
+        PasstError::Died { .. } => (ErrorKind::Host, "passt-failed"),
+        _ => (ErrorKind::Failed, "passt-failed"),
+    };
+    Verdict::new(kind, code).hint(error.hint())
 }
 
 /// What to do about a qcow2 that a version of cloud-hypervisor does wrong with.

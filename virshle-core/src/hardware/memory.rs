@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use virshle_hypervisor::{HotplugMethod, MemoryConfig};
 
-use crate::model::definition::{Definition, NetKind};
+use crate::model::definition::Definition;
 
 /// The memory as cloud-hypervisor takes it.
 pub(crate) fn memory_config(definition: &Definition) -> MemoryConfig {
-    let vhost = definition.nets.iter().any(|net| net.kind == NetKind::Vhost);
+    let vhost = definition.nets.iter().any(|net| net.kind.is_vhost_user());
     let memory = MemoryConfig::new(definition.memory_bytes)
-        // The switch reads and writes the guest's frames where they are.
+        // The switch, or passt, reads and writes the guest's frames where they are.
         .shared(vhost || definition.hugepages)
         .hugepages(definition.hugepages);
     match definition.max_memory_bytes {

@@ -9,6 +9,7 @@ use crate::hardware::error::HardwareError;
 use crate::hardware::net::guard::GuardBook;
 use crate::hardware::net::ports::switched;
 use crate::hardware::net::reconnect::{Lapse, lapses, reconnect};
+use crate::hardware::net::user;
 use crate::host::check::finding::TIMEOUT;
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
@@ -16,8 +17,8 @@ use crate::model::name::VmName;
 use crate::model::state::VmState;
 use crate::power::error::StartError;
 
-/// A running machine whose network is not as it is defined: its port was deleted, or the switch
-/// has a new database.
+/// A running machine whose network is not as it is defined: its port was deleted, the switch has a new
+/// database, or its passt is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Disconnected {
@@ -65,14 +66,18 @@ fn reconnect_one(node: &Node, uuid: Uuid) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Finds the running machines whose network is not as it is defined. Without a switch there are none:
-/// that is reported elsewhere.
-pub(crate) fn disconnected(node: &Node) -> Result<Vec<Disconnected>, MachineError> {
+/// Finds the running machines whose network is not as it is defined. What is on a switch that can't be
+/// reached is reported elsewhere.
+pub(crate) fn disconnected(
+    node: &Node,
+    has_switch: bool,
+) -> Result<Vec<Disconnected>, MachineError> {
     let mut running = Vec::new();
     for uuid in node.store().uuids()? {
         let Ok(vm) = node.vm(uuid) else { continue };
         // What is between two states is not yet as it will be.
-        if switched(&vm).next().is_some()
+        let is_switched = has_switch && switched(&vm).next().is_some();
+        if (is_switched || !user::lost(&vm).is_empty())
             && !vm.is_being_changed()
             && matches!(vm.state(), VmState::Running | VmState::Paused)
         {
@@ -84,18 +89,23 @@ pub(crate) fn disconnected(node: &Node) -> Result<Vec<Disconnected>, MachineErro
     }
     let failed =
         |source| MachineError::Switch { doing: "list the ports of machines".into(), source };
-    let ports = node.switch(TIMEOUT)?.owned_ports().map_err(failed)?;
+    let ports = match has_switch && running.iter().any(|vm| switched(vm).next().is_some()) {
+        true => Some(node.switch(TIMEOUT)?.owned_ports().map_err(failed)?),
+        false => None,
+    };
     let mut book = GuardBook::new(node, TIMEOUT);
     let mut found = Vec::new();
     for vm in running {
-        let what: Vec<String> = match lapses(&vm, &ports, &mut book) {
-            Ok(lapses) => lapses.into_iter().map(|(_, lapse)| Lapse::text(lapse)).collect(),
+        let mut what: Vec<String> = user::lost(&vm).into_iter().map(user::lapse).collect();
+        let on_switch =
+            ports.as_ref().map_or(Ok(Vec::new()), |ports| lapses(&vm, ports, &mut book));
+        match on_switch {
+            Ok(lapses) => what.extend(lapses.into_iter().map(|(_, lapse)| Lapse::text(lapse))),
             Err(source) => {
                 let error = HardwareError::network(&vm)(source);
-                tracing::warn!(vm = %vm.name(), %error, "its network can't be checked");
-                continue;
+                tracing::warn!(vm = %vm.name(), %error, "its ports can't be checked");
             }
-        };
+        }
         // It may have been stopped since the ports were read.
         if !what.is_empty() && vm.vmm()?.is_some() {
             let (name, uuid) = (vm.name().clone(), vm.definition().uuid);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use virshle_net::Switch;
+use virshle_template::NetKind;
 
 use crate::hardware::net::bridge::close;
 use crate::hardware::net::config::datapath;
@@ -47,7 +48,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Node {
     /// Creates what the node needs, as far as it isn't there: its directories, its bridge, and the link
-    /// to the uplink switch if one is configured. May run any number of times.
+    /// to the uplink switch if one is configured. May run any number of times. The node of a user who is
+    /// not root, and whose templates need no switch, has no bridge.
     ///
     /// # Errors
     ///
@@ -68,6 +70,9 @@ impl Node {
             self.store().ensure()?;
         }
         let network = &self.config().network;
+        if !needs_switch(self) {
+            return Ok(steps);
+        }
         let mut switch = self.switch(TIMEOUT)?;
         let asked = datapath(network.datapath);
         let what = format!("bridge {} ({asked} datapath)", network.bridge);
@@ -98,6 +103,13 @@ impl Node {
         }
         Ok(steps)
     }
+}
+
+/// Whether the node has a use for a switch: that of a user who is not root may have none.
+fn needs_switch(node: &Node) -> bool {
+    let mut nets = node.config().templates().flat_map(|template| &template.nets);
+    let is_switched = |kind| matches!(kind, NetKind::Vhost | NetKind::Tap);
+    rustix::process::geteuid().is_root() || nets.any(|net| is_switched(net.kind))
 }
 
 fn missing_bridge(switch: &mut Switch, bridge: &str) -> Result<bool, MachineError> {

@@ -8,12 +8,13 @@ use std::time::Duration;
 use serde::Serialize;
 use uuid::Uuid;
 use virshle_hypervisor::Vmm;
-use virshle_net::GuardId;
+use virshle_net::{GuardId, Passt, PasstError};
 
 use crate::fs::error::FileError;
 use crate::fs::file::remove_if_there;
 use crate::fs::lock::Lock;
 use crate::hardware::net::guard;
+use crate::hardware::net::user;
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
@@ -28,7 +29,7 @@ use crate::power::stop::is_half_stopped;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum OrphanKind {
-    /// A cloud-hypervisor process.
+    /// A cloud-hypervisor process, or a passt.
     Process,
     /// A port of Open vSwitch.
     Port,
@@ -63,6 +64,8 @@ enum Handle {
     Machine(Uuid),
     /// This process.
     Process(u32),
+    /// This passt.
+    Passt(u32),
     /// The ports of a machine that isn't there.
     Port(String),
     /// The guards of ports that aren't there.
@@ -162,6 +165,10 @@ fn look_for_orphans(node: &Node) -> Result<(Vec<Orphan>, HashSet<Uuid>), Machine
         orphans.extend(stale.map(|path| {
             orphan(OrphanKind::Socket, path.display().to_string(), Handle::Machine(uuid))
         }));
+        let stale = user::pid_files(&vm).filter(|path| path.symlink_metadata().is_ok());
+        orphans.extend(stale.map(|path| {
+            orphan(OrphanKind::File, path.display().to_string(), Handle::Machine(uuid))
+        }));
     }
     for vmm in processes {
         if !owns(node, &vmm, &running) {
@@ -169,7 +176,58 @@ fn look_for_orphans(node: &Node) -> Result<(Vec<Orphan>, HashSet<Uuid>), Machine
             orphans.push(orphan(OrphanKind::Process, what, Handle::Process(vmm.pid())));
         }
     }
+    orphans.extend(orphan_passts(node, &running)?);
     Ok((orphans, running))
+}
+
+/// The passts of this node that serve no running machine.
+fn orphan_passts(node: &Node, running: &HashSet<Uuid>) -> Result<Vec<Orphan>, MachineError> {
+    let mut orphans = Vec::new();
+    for passt in Passt::all_under(node.root()).map_err(passts_failed)? {
+        let vm = machine_of(node, &passt);
+        let serves = |vm: &Vm| {
+            running.contains(&vm.definition().uuid)
+                && (vm.is_being_changed() || owns_passt(vm, &passt))
+        };
+        if vm.as_ref().is_some_and(serves) {
+            continue;
+        }
+        let of = vm.map(|vm| format!(" of machine {}", vm.name())).unwrap_or_default();
+        let what = format!("passt, pid {}{of}", passt.pid());
+        orphans.push(orphan(OrphanKind::Process, what, Handle::Passt(passt.pid())));
+    }
+    Ok(orphans)
+}
+
+/// The machine whose directory the passt's socket is in, if there is one.
+fn machine_of(node: &Node, passt: &Passt) -> Option<Vm> {
+    let directory = passt.socket().parent()?;
+    let uuid = directory.file_name()?.to_str()?.parse().ok()?;
+    node.vm(uuid).ok().filter(|vm| vm.directory() == directory)
+}
+
+/// Whether it is the one that the machine knows as its own.
+fn owns_passt(vm: &Vm, passt: &Passt) -> bool {
+    vm.definition().nets.iter().any(|net| user::passt_pid(vm, net) == Some(passt.pid()))
+}
+
+fn passts_failed(source: PasstError) -> MachineError {
+    MachineError::Passts { source }
+}
+
+/// Ends a passt, unless it has become that of its machine meanwhile.
+fn repair_passt(node: &Node, pid: u32) -> Result<(), MachineError> {
+    let all = Passt::all_under(node.root()).map_err(passts_failed)?;
+    for passt in all.into_iter().filter(|passt| passt.pid() == pid) {
+        let vm = machine_of(node, &passt);
+        let _lock = vm.as_ref().map(Vm::lock).transpose()?;
+        let runs = vm.as_ref().map(Vm::vmm).transpose()?.flatten().is_some();
+        let serves = runs && vm.as_ref().is_some_and(|vm| owns_passt(vm, &passt));
+        if !serves {
+            passt.end(TIMEOUT).map_err(passts_failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a process is that of one of these machines: it answers for it, or another
@@ -235,6 +293,7 @@ fn repair_one(node: &Node, handle: &Handle) -> Result<(), MachineError> {
             }
         }
         Handle::Process(pid) => repair_process(node, *pid),
+        Handle::Passt(pid) => repair_passt(node, *pid),
         Handle::File { path, lock } => {
             let _lock = Lock::acquire(lock, TIMEOUT)?;
             Ok(remove_if_there(path)

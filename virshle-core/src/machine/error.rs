@@ -3,7 +3,7 @@
 use std::io;
 
 use virshle_hypervisor::HypervisorError;
-use virshle_net::NetError;
+use virshle_net::{NetError, PasstError};
 
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict, nearest};
 use crate::fs::error::FileError;
@@ -56,6 +56,12 @@ pub enum MachineError {
     Processes {
         /// Why.
         source: HypervisorError,
+    },
+    /// The passts of a directory's machines can't be looked through, or ended.
+    #[error("cannot clear up after passt")]
+    Passts {
+        /// Why.
+        source: PasstError,
     },
     /// cloud-hypervisor did not end, although killed.
     #[error("the cloud-hypervisor process of machine {vm} (pid {pid}) does not end")]
@@ -120,6 +126,7 @@ impl Failure for MachineError {
                     .details(log)
             }
             Self::Processes { source } => Verdict::failed("hypervisor-failed").hint(source.hint()),
+            Self::Passts { source } => Verdict::failed("passt-failed").hint(source.hint()),
             Self::Unkillable { .. } | Self::Immortal { .. } => Verdict::failed("unkillable"),
             Self::Switch { source, .. } => network_verdict(source),
             Self::Kvm { source } => {

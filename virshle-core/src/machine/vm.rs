@@ -11,7 +11,7 @@ use crate::fs::lock::Lock;
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
 use crate::machine::status::Status;
-use crate::model::definition::Definition;
+use crate::model::definition::{Definition, NetKind};
 use crate::model::name::VmName;
 use crate::model::state::VmState;
 use crate::store::layout::{self, API_SOCKET, EVENTS, KNOWN_HOSTS, LOCK, SERIAL_LOG, VMM_LOG};
@@ -102,7 +102,11 @@ impl Vm {
 
     /// The vhost-user socket of the network interface `name`.
     pub fn net_socket(&self, name: &str) -> PathBuf {
-        layout::net_socket(&self.directory, name)
+        let mut nets = self.definition.nets.iter();
+        match nets.any(|net| net.name == name && net.kind == NetKind::User) {
+            true => layout::passt_socket(&self.directory, name),
+            false => layout::net_socket(&self.directory, name),
+        }
     }
 
     /// The keys by which the guest's ssh server is known, one to a line as in `known_hosts`. They

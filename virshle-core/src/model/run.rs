@@ -83,6 +83,9 @@ pub(crate) struct Run {
     /// The configuration that it was started with, unless there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) config: Option<PathBuf>,
+    /// The port of the host's loopback that leads to the guest's ssh server, by a user network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ssh_port: Option<u16>,
 }
 
 /// What tells one run of a machine from all others of it: the host's boot, and when on it the run began.
@@ -105,6 +108,7 @@ impl Run {
             began_uptime: None,
             pid: None,
             config: None,
+            ssh_port: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! A machine as JSON: the fields programs rely on. Fields are added, never renamed.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -10,10 +11,11 @@ use virshle_template::RestartPolicy;
 
 use crate::address::host_addresses::HostAddresses;
 use crate::address::{Address, addresses_among};
+use crate::hardware::net::user;
 use crate::machine::last_exit;
 use crate::machine::status::Status;
 use crate::machine::vm::Vm;
-use crate::model::definition::{LimitsDefinition, NetKind, text};
+use crate::model::definition::{LimitsDefinition, NetDefinition, NetKind, UserNet, text};
 use crate::model::name::VmName;
 use crate::model::restart_state::{MAX_ATTEMPTS, RestartInfo, RestartState};
 use crate::model::run::LastExit;
@@ -126,6 +128,26 @@ pub struct NetInfo {
     pub mtu: Option<u16>,
     /// Its addresses as far as this host knows, the surest first.
     pub addresses: Vec<Address>,
+    /// The ports of the host that lead to the guest's, as the template says it.
+    pub publish: Vec<String>,
+    /// What passt does for a user network.
+    pub user: Option<UserNetInfo>,
+}
+
+/// A user network as JSON.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct UserNetInfo {
+    /// The guest's gateway.
+    pub gateway: IpAddr,
+    /// The name servers that the guest is told of.
+    pub dns: Vec<IpAddr>,
+    /// The gateway stands for the host's loopback.
+    pub host_loopback: bool,
+    /// Where this host reaches the guest's ssh server, while the machine runs.
+    pub ssh: Option<SocketAddr>,
+    /// The process, if one serves it.
+    pub passt_pid: Option<u32>,
 }
 
 impl Vm {
@@ -142,6 +164,21 @@ impl Vm {
 
 fn info_among(vm: &Vm, addresses: &HostAddresses) -> VmInfo {
     info_at(vm, vm.status(), addresses)
+}
+
+fn published(user: &UserNet) -> impl Iterator<Item = String> + '_ {
+    user.publish.iter().map(ToString::to_string)
+}
+
+fn user_net_info(vm: &Vm, net: &NetDefinition, user: &UserNet, status: Status) -> UserNetInfo {
+    let runs = status.state != VmState::Stopped;
+    UserNetInfo {
+        gateway: user.gateway.into(),
+        dns: user::name_servers(user),
+        host_loopback: user.host_loopback,
+        ssh: runs.then(|| user::ssh_address(vm, net)).flatten(),
+        passt_pid: runs.then(|| user::passt_pid(vm, net)).flatten(),
+    }
 }
 
 /// Everything about the machine, when it is known what it is doing.
@@ -176,7 +213,7 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
             mac: net.mac,
             bridge: net.bridge.clone(),
             port: net.port.clone(),
-            socket: (net.kind == NetKind::Vhost).then(|| vm.net_socket(&net.name)),
+            socket: net.kind.is_vhost_user().then(|| vm.net_socket(&net.name)),
             vlan: net.vlan,
             trunk: net.trunk.clone(),
             trust: net.trust,
@@ -186,6 +223,8 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
                 .filter(|address| address.net == net.name)
                 .cloned()
                 .collect(),
+            publish: net.user.iter().flat_map(published).collect(),
+            user: net.user.as_ref().map(|user| user_net_info(vm, net, user, status)),
         })
         .collect();
     VmInfo {

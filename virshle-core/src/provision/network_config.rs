@@ -15,7 +15,7 @@ use crate::model::definition::NetDefinition;
 /// please.
 pub(super) fn network_config(template: &VmTemplate, nets: &[NetDefinition]) -> Value {
     let mut ethernets = Map::new();
-    for (wanted, net) in template.nets.iter().zip(nets) {
+    for (place, net) in nets.iter().enumerate() {
         let mut ethernet = Map::new();
         ethernet.insert("match".into(), json!({ "macaddress": net.mac.to_string() }));
         if net.addresses.is_empty() {
@@ -27,11 +27,14 @@ pub(super) fn network_config(template: &VmTemplate, nets: &[NetDefinition]) -> V
             addresses.sort_by_key(|address| address.ip.is_ipv6());
             ethernet.insert("addresses".into(), json!(addresses));
         }
-        for gateway in &wanted.gateways {
-            insert_gateway(&mut ethernet, wanted, *gateway);
-        }
-        if !wanted.dns.is_empty() {
-            ethernet.insert("nameservers".into(), json!({ "addresses": wanted.dns }));
+        // One that the template does not name asks for nothing.
+        if let Some(wanted) = template.nets.get(place) {
+            for gateway in &wanted.gateways {
+                insert_gateway(&mut ethernet, wanted, *gateway);
+            }
+            if !wanted.dns.is_empty() {
+                ethernet.insert("nameservers".into(), json!({ "addresses": wanted.dns }));
+            }
         }
         if let Some(mtu) = net.mtu_bytes {
             ethernet.insert("mtu".into(), json!(mtu));

@@ -64,6 +64,18 @@ pub(crate) fn net_socket(directory: &Path, name: &str) -> PathBuf {
     sockets(directory).join(format!("{name}.sock"))
 }
 
+/// The socket of the passt of the user network `name` of the machine in `directory`: among the VMM's own
+/// sockets root could not bind it, without the rights that passt gives up first of all, and the VMM could
+/// put another one in its place.
+pub(crate) fn passt_socket(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("passt-{name}.sock"))
+}
+
+/// The process id of the passt of the user network `name` of the machine in `directory`.
+pub(crate) fn passt_pid(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("passt-{name}.pid"))
+}
+
 /// The directory of the disks of the machine in `directory`.
 pub(crate) fn disks(directory: &Path) -> PathBuf {
     directory.join(DISKS)

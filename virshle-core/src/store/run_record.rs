@@ -34,11 +34,16 @@ pub(crate) fn write(run: &Run, directory: &Path) -> Result<(), StoreError> {
 /// Records that a start has begun: for the next process, not yet for a power failure.
 ///
 /// `config` is the configuration's file, for those who look after the run once it has ended.
-pub(crate) fn begin(directory: &Path, config: Option<&Path>) -> Result<Run, StoreError> {
+pub(crate) fn begin(
+    directory: &Path,
+    config: Option<&Path>,
+    ssh_port: Option<u16>,
+) -> Result<Run, StoreError> {
     let run = Run {
         began: Some(Timestamp::now()),
         began_uptime: u64::try_from(uptime().as_millis()).ok(),
         config: config.map(ToOwned::to_owned),
+        ssh_port,
         ..Run::starting(boot_id())
     };
     replace(&directory.join(RUN_RECORD), &with_room(&run)?, Sync::No)?;
@@ -111,7 +116,8 @@ mod tests {
     #[test]
     fn a_start_is_recorded_in_two_steps() {
         let directory = tempfile::tempdir().unwrap();
-        let run = begin(directory.path(), Some(Path::new("/etc/c.toml"))).unwrap();
+        let config = Path::new("/etc/c.toml");
+        let run = begin(directory.path(), Some(config), Some(2222)).unwrap();
         assert_eq!(read(directory.path()), Some(run.clone()));
         keep(directory.path()).unwrap();
         let length = || std::fs::metadata(directory.path().join(RUN_RECORD)).unwrap().len();

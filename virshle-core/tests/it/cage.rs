@@ -1,7 +1,6 @@
 //! What a guest that has taken over its VMM reaches: each thread of a machine that `v` started, as it
 //! runs, is made to try.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -14,7 +13,9 @@ use virshle_core::template::{Config, UserRange};
 use virshle_core::{
     ConfineError, Force, HardwareError, Node, Selection, StartError, StopRequest, Vm, VmState,
 };
-use virshle_testkit::{Attempt, NetNamespace, OpenVswitch, hijack, hugepages};
+use virshle_testkit::{
+    Attempt, NetNamespace, OpenVswitch, VMM_THREADS, hijack, hugepages, wait_for_threads,
+};
 use virshle_testkit_macros::test_on;
 
 use crate::lab::{DISK, LEAST, Lab, networked, patient};
@@ -111,13 +112,10 @@ fn assert_caged(lab: &Lab, vm: &Vm, database: Option<&OpenVswitch>) {
     let surroundings = Surroundings::of(lab, database);
     for time in ["started", "reset"] {
         let attempts = surroundings.attempts(vm);
-        let threads = hijack(vm.info().pid.unwrap(), &attempts).unwrap();
-        let names: BTreeSet<_> = threads.iter().map(|thread| thread.thread.as_str()).collect();
-        for name in
-            ["cloud-hyperviso", "event-monitor", "http-server", "vmm", "vmm_signal_hand", "vcpu0"]
-        {
-            assert!(names.contains(name), "{name}: {names:?}");
-        }
+        let pid = vm.info().pid.unwrap();
+        assert!(wait_for_threads(pid, &VMM_THREADS, patient().answer_timeout));
+        let threads = hijack(pid, &attempts).unwrap();
+        assert!(threads.len() >= VMM_THREADS.len(), "{threads:#?}");
         for thread in &threads {
             assert!(
                 thread.allowed().is_empty(),
@@ -303,4 +301,32 @@ fn kvm_a_kernel_in_a_home_that_is_closed_to_others_is_booted() {
     vm.remove(Force::Yes).unwrap();
     assert_eq!(fs::metadata(&home).unwrap().mode() & 0o777, 0o700);
     assert_eq!(fs::metadata(home.join("kernel")).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test_on(Ch, Kvm, Root)]
+fn kvm_a_machine_that_can_have_no_user_is_started_only_as_well_as_it_goes() {
+    let users = "users = \"2100000000-2100000255\"\n";
+    let lab = Lab::new(&format!("{users}{LEAST}"));
+    // Ids are never given twice, and this range has room for 255.
+    fs::create_dir_all(lab.node.root()).unwrap();
+    fs::write(lab.node.root().join("next-id"), "256\n").unwrap();
+    let vm = lab.create("xs");
+    assert_eq!(vm.definition().id, 256);
+    let error = vm.start(&patient()).unwrap_err();
+    let StartError::Hardware(HardwareError::Confine { source, .. }) = &error else {
+        panic!("{error:?}")
+    };
+    assert!(matches!(source, ConfineError::IdBeyond { id: 256, .. }), "{source:?}");
+    assert!(!vm.directory().join("run.json").exists());
+    let node = lab.reconfigured(&format!("{users}confine = \"best-effort\"\n{LEAST}"));
+    let vm = node.vm(vm.definition().uuid).unwrap();
+    vm.start(&patient()).unwrap();
+    let pid = vm.info().pid.unwrap();
+    assert_eq!(uid(pid), 0);
+    // Root without any capability, and landlock and seccomp all the same.
+    let tries =
+        [Attempt::Read("/etc/shadow".into()), Attempt::Connect(vm.api_socket()), Attempt::Unshare];
+    let threads = hijack(pid, &tries).unwrap();
+    assert!(threads.iter().all(|thread| thread.allowed().is_empty()), "{threads:#?}");
+    vm.stop(&StopRequest::force()).unwrap();
 }

@@ -13,3 +13,4 @@ mod reach;
 mod seed;
 mod starter;
 mod supervise;
+mod user_network;

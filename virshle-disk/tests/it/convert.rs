@@ -49,7 +49,7 @@ impl Bench {
             })
             .collect();
         file.write_all_at(&noise, 0).unwrap();
-        file.write_all_at(&b"all work and no play ".repeat(20_000), 5 * MIB + 700).unwrap();
+        file.write_all_at(&b"all work\0and no play ".repeat(20_000), 5 * MIB + 700).unwrap();
         file.write_all_at(&vec![0; 2 << 20], 9 * MIB).unwrap();
         file.write_all_at(&noise[..100], 13 * MIB - 50).unwrap();
         file.write_all_at(&noise[..512], 24 * MIB + 4 * 512).unwrap();
@@ -457,7 +457,7 @@ fn what_takes_too_much_memory_is_reported_as_that() {
 #[test_on(Reflink, QemuImg, Packers)]
 fn reflink_or_not_a_full_disk_leaves_nothing_of_a_conversion() {
     let bench = Bench::new();
-    fs::write(bench.path("raw"), b"all work and no play ".repeat(3 << 20)).unwrap();
+    fs::write(bench.path("raw"), b"all work\0and no play ".repeat(3 << 20)).unwrap();
     let qcow2 = bench.qcow2("qcow2", "compat=1.1", &["-c"]);
     let packed = bench.path("packed");
     fs::write(&packed, self::packed("zstd", &["-q"], &bench.path("raw"))).unwrap();

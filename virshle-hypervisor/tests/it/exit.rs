@@ -45,6 +45,11 @@ fn kvm_a_vcpu_that_fails_and_a_kill_are_crashes() {
 
     let machine = Machine::start();
     machine.boot(&machine.config(&TestKernel::halt()));
+    // What its events don't show yet is lost with it.
+    let mut events = EventReader::open(&machine.path("events.json")).unwrap();
+    while !events.read_new().unwrap().iter().any(|event| event.is("vm", "booted")) {
+        std::thread::yield_now();
+    }
     machine.vmm.kill().unwrap();
     assert_eq!(machine.exit_reason(), ExitReason::Crashed);
 }

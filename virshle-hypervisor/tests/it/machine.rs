@@ -43,7 +43,8 @@ impl Machine {
 
     /// A small machine that boots `kernel`.
     pub(crate) fn config(&self, kernel: &TestKernel) -> VmConfig {
-        small(self.directory.path(), kernel)
+        // Its socket shows whether the end was orderly.
+        small(self.directory.path(), kernel).vsock(VsockConfig::new(3, self.path("ch.vsock")))
     }
 
     /// Starts that machine.
@@ -83,7 +84,6 @@ pub(crate) fn small(directory: &Path, kernel: &TestKernel) -> VmConfig {
     let kernel = PayloadConfig::kernel(kernel.write(directory).unwrap());
     // Snapshots fail where KVM itself runs in a machine and lends out that ability.
     VmConfig::new(CpusConfig::new(1).nested(false), MemoryConfig::new(64 << 20), kernel)
-        .vsock(VsockConfig::new(3, directory.join("ch.vsock")))
 }
 
 /// The messages of an error and its causes.

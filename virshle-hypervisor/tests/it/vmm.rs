@@ -113,6 +113,8 @@ fn ch_a_start_that_fails_half_way_leaves_no_process_unless_it_is_kept() {
     let error = start(Some(PayloadConfig::kernel(directory.path().join("nowhere")))).unwrap_err();
     assert!(matches!(error, HypervisorError::Refused { .. }), "{error:?}");
     assert!(Vmm::all_under(directory.path()).unwrap().is_empty());
+    // What was killed left it behind.
+    drop(std::fs::remove_file(directory.path().join("ch.vsock")));
     let vmm = start(None).unwrap();
     assert!(!vmm.wait_exit(Duration::from_millis(200)));
     // By a panic as well.

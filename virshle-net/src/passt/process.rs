@@ -143,10 +143,11 @@ mod tests {
     fn a_passt_is_found_by_its_socket_and_ended() {
         let directory = tempfile::tempdir().unwrap();
         let (file, socket) = (directory.path().join("pid"), directory.path().join("a.sock"));
-        // What counts is how it was started.
+        // What counts is how it was started. It waits by itself: a child would look the same for a moment.
         let mut child = std::process::Command::new("sh")
-            .args(["-c", "sleep 60", "passt", "--vhost-user", "--socket"])
+            .args(["-c", "read line", "passt", "--vhost-user", "--socket"])
             .arg(&socket)
+            .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         std::fs::write(&file, child.id().to_string()).unwrap();

@@ -27,7 +27,7 @@ pub struct PasstRequest {
     dns: Vec<IpAddr>,
     mtu_bytes: Option<u16>,
     host_loopback: bool,
-    run_as: Option<(u32, u32)>,
+    pub(crate) run_as: Option<(u32, u32)>,
 }
 
 impl PasstRequest {
@@ -77,6 +77,11 @@ impl PasstRequest {
         self
     }
 
+    /// What is published.
+    pub fn forwards(&self) -> &[Forward] {
+        &self.forwards
+    }
+
     /// Tells the guest that its name server is `guest`, and forwards what is asked there to `host`,
     /// of the same family.
     pub fn dns_forward(mut self, guest: IpAddr, host: IpAddr) -> Self {
@@ -102,7 +107,7 @@ impl PasstRequest {
         self
     }
 
-    /// Sets the user and group that it runs as when started by root.
+    /// Sets the user and group that it runs as when started by root. The socket is theirs, too.
     pub fn run_as(mut self, uid: u32, gid: u32) -> Self {
         self.run_as = Some((uid, gid));
         self

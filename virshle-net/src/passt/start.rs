@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fstat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -74,6 +76,10 @@ impl StartingPasst {
         let found = Passt::find(request.pid_file(), request.socket());
         match found.filter(|_| finished.status.success()) {
             Some(passt) => {
+                if let Err(source) = make_private(request.socket(), request.run_as) {
+                    clear(&request);
+                    return Err(failed(source));
+                }
                 tracing::info!(pid = passt.pid(), socket = %passt.socket().display(), "passt started");
                 Ok(passt)
             }
@@ -102,6 +108,26 @@ impl Drop for StartingPasst {
             clear(&self.request);
         }
     }
+}
+
+/// Gives its socket to the user it runs as, and takes the access of others from it, whatever the umask
+/// said when it was bound.
+fn make_private(socket: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    // Not by its name, which may be a link by now.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::open(socket, flags, Mode::empty())?;
+    if FileType::from_raw_mode(fstat(&place)?.st_mode) != FileType::Socket {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "its socket is something else by now",
+        ));
+    }
+    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+    if let Some((uid, gid)) = owner {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        chownat(&place, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+    }
+    Ok(rustix::fs::chmod(path, Mode::RWXU)?)
 }
 
 /// Removes what a passt that is not wanted may have left: itself, its socket, its file.

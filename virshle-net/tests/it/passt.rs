@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -44,6 +45,8 @@ fn passt_serves_its_socket_and_ports_until_it_is_ended() {
     let found = Passt::find(request.pid_file(), request.socket()).unwrap();
     let all = Passt::all_under(directory.path()).unwrap();
     assert_eq!(all.iter().map(Passt::pid).collect::<Vec<_>>(), [found.pid()]);
+    let mode = fs::metadata(request.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
     // In a session of its own, so that it outlives its starter's.
     let pid = rustix::process::Pid::from_raw(i32::try_from(found.pid()).unwrap());
     assert_eq!(rustix::process::getsid(pid).ok(), pid);

@@ -236,10 +236,12 @@ fn what_is_read_is_shown_as_json_with_sizes_in_bytes() {
                 "name": "main", "type": "vhost", "vlan": null, "trunk": [], "trust": false, "mtu": null, "mac": null,
                 "link": null, "address": ["192.0.2.10/24", "2001:db8::1/64"],
                 "gateway": ["192.0.2.1"], "dns": ["192.0.2.2", "2001:db8::2"],
+                "publish": [], "host_loopback": false,
             },
             {
                 "name": "wan", "type": "macvtap", "vlan": null, "trunk": [], "trust": false, "mtu": null, "mac": null,
                 "link": "eth0", "address": [], "gateway": [], "dns": [],
+                "publish": [], "host_loopback": false,
             },
         ],
         "user_data": "/etc/virshle/me.toml",

@@ -5,6 +5,7 @@ use virshle_core::template::{CloneMode, NetKind};
 /// The keyword for a kind of network interface.
 pub(super) fn net_kind(kind: NetKind) -> &'static str {
     match kind {
+        NetKind::User => "user",
         NetKind::Vhost => "vhost",
         NetKind::Tap => "tap",
         NetKind::Macvtap => "macvtap",

@@ -1,7 +1,7 @@
 //! `v vm info`: shows details of a machine.
 
 use virshle_core::template::ByteSize;
-use virshle_core::{Address, DiskInfo, NetInfo, RestartInfo, Usage, VmInfo};
+use virshle_core::{Address, DiskInfo, NetInfo, RestartInfo, Usage, UserNetInfo, VmInfo};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -52,6 +52,9 @@ fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
     }
     for net in &info.nets {
         sheet.line("net", net_line(net));
+        if let Some(user) = &net.user {
+            user_lines(net, user, &mut sheet);
+        }
         for address in &net.addresses {
             sheet.line("address", address_line(net, address));
         }
@@ -102,12 +105,27 @@ fn disk_line(disk: &DiskInfo) -> String {
 }
 
 fn net_line(net: &NetInfo) -> String {
-    let mut line = format!("{}, {}, port {} on {}", net.name, net.mac, net.port, net.bridge);
+    let mut line = match &net.user {
+        Some(_) => format!("{}, {}, user network", net.name, net.mac),
+        None => format!("{}, {}, port {} on {}", net.name, net.mac, net.port, net.bridge),
+    };
     line.push_str(&net.vlan.map(|vlan| format!(", vlan {vlan}")).unwrap_or_default());
     line.push_str(&trunk(&net.trunk));
     line.push_str(if net.trust { ", trusted" } else { "" });
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
     line
+}
+
+/// What a user network does for its guest, and where the host reaches it.
+fn user_lines(net: &NetInfo, user: &UserNetInfo, sheet: &mut Sheet) {
+    let dns: Vec<String> = user.dns.iter().map(ToString::to_string).collect();
+    let dns = if dns.is_empty() { "no dns".to_owned() } else { format!("dns {}", dns.join(", ")) };
+    let loopback = if user.host_loopback { ", which is the host's loopback" } else { "" };
+    sheet.line("gateway", format!("{}, {}{loopback}, {dns}", net.name, user.gateway));
+    for publish in &net.publish {
+        sheet.line("publish", format!("{}, {publish}", net.name));
+    }
+    sheet.maybe("ssh", user.ssh.map(|ssh| format!("{}, {ssh}", net.name)));
 }
 
 fn address_line(net: &NetInfo, address: &Address) -> String {

@@ -24,7 +24,7 @@ const VSOCK: &str = "vsock";
 /// The way by which a client came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Contact {
-    /// Over the machine's own vsock.
+    /// Over the machine's own vsock, or by a port that its own passt has.
     Vsock,
     /// Over a network, at this address.
     Network(String),
@@ -40,7 +40,8 @@ pub(crate) fn note(vm: &Vm, client: u32, route: &Route) -> io::Result<()> {
         sweep(directory);
     }
     let text = match route {
-        Route::Vsock => VSOCK.to_owned(),
+        // Nothing but its own passt has that port.
+        Route::Vsock | Route::Published(_) => VSOCK.to_owned(),
         Route::Network(address) => format!("{address} ({})", address.source),
     };
     remove_if_there(&path)?;

@@ -24,8 +24,10 @@ pub(crate) fn confined(vm: &Vm, config: VmConfig) -> Result<VmConfig, HardwareEr
     }
     for net in &vm.definition().nets {
         let (path, access) = match net.kind {
-            // The switch may go and come back, and the socket with it.
+            // The other side may go and come back, and the socket with it.
             NetKind::Vhost => (layout::sockets(vm.directory()), LandlockAccess::ReadWrite),
+            // No rule keeps from connecting.
+            NetKind::User => continue,
             NetKind::Tap | NetKind::Macvtap => {
                 (Path::new("/sys/class/net").join(&net.port), LandlockAccess::Read)
             }

@@ -13,7 +13,7 @@ pub(crate) mod user;
 use std::path::{Path, PathBuf};
 
 use virshle_hypervisor::{
-    Cage, CageAccess, Identity, Strictness, VmConfig, cage_lacks, find_program,
+    Cage, CageAccess, Connections, Identity, Strictness, VmConfig, cage_lacks, find_program,
 };
 use virshle_net::AccessRights;
 use virshle_template::Confine;
@@ -26,7 +26,7 @@ use crate::hardware::error::HardwareError;
 use crate::hardware::vmm_config::payload_files;
 use crate::machine::kvm;
 use crate::machine::vm::Vm;
-use crate::model::definition::DiskDefinition;
+use crate::model::definition::{DiskDefinition, NetKind};
 use crate::store::layout;
 
 /// The cage for the VMM of a machine whose configuration is `config`, once all that belongs to the
@@ -61,6 +61,10 @@ pub(crate) fn cage(vm: &Vm, config: &VmConfig) -> Result<Cage, HardwareError> {
     }
     for path in &paths.shared {
         cage = cage.file(path, CageAccess::Read);
+    }
+    // passt is the server of its socket; every other one is the VMM's own.
+    if vm.definition().nets.iter().any(|net| net.kind == NetKind::User) {
+        cage = cage.connections(Connections::Allowed);
     }
     Ok(cage.file(layout::sockets(vm.directory()), CageAccess::Sockets))
 }

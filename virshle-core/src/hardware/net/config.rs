@@ -36,7 +36,7 @@ pub(crate) fn datapath(asked: virshle_template::Datapath) -> virshle_net::Datapa
 pub(crate) fn net_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
     let config = NetConfig::tap(&net.port);
     let config = match net.kind {
-        NetKind::Vhost => return vhost_config(vm, net),
+        NetKind::User | NetKind::Vhost => return vhost_config(vm, net),
         // As a start finds it out from the bridge itself.
         NetKind::Tap => {
             let datapath = datapath(vm.node().config().network.datapath);
@@ -47,11 +47,15 @@ pub(crate) fn net_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
     with_identity(config, net)
 }
 
-/// A vhost-user interface, whose socket cloud-hypervisor creates: either side may restart.
+/// A vhost-user interface. The socket to the switch is cloud-hypervisor's own: either side may restart.
+/// That to passt is passt's, which tells the guest the MTU by itself.
 pub(crate) fn vhost_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
-    let config = NetConfig::vhost_user(vm.net_socket(&net.name), VhostMode::Server);
-    let config = with_identity(config, net);
-    match net.mtu_bytes {
+    let mode = match net.kind {
+        NetKind::User => VhostMode::Client,
+        NetKind::Vhost | NetKind::Tap | NetKind::Macvtap => VhostMode::Server,
+    };
+    let config = with_identity(NetConfig::vhost_user(vm.net_socket(&net.name), mode), net);
+    match net.mtu_bytes.filter(|_| mode == VhostMode::Server) {
         Some(mtu) => config.mtu_bytes(mtu),
         None => config,
     }

@@ -25,7 +25,7 @@ impl<'a> Device<'a> {
     /// Creates the device of `net`, if it has one.
     pub(crate) fn create(net: &'a NetDefinition) -> Result<Option<Self>, NetError> {
         let kind = match net.kind {
-            NetKind::Vhost => return Ok(None),
+            NetKind::User | NetKind::Vhost => return Ok(None),
             NetKind::Tap => DeviceKind::Tap(create_tap(net)?),
             NetKind::Macvtap => DeviceKind::Macvtap(create_macvtap(net)?),
         };

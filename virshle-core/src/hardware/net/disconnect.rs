@@ -6,6 +6,7 @@ use virshle_net::{InterfaceName, Macvtap};
 
 use crate::hardware::net::guard::unguard;
 use crate::hardware::net::ports::{check_name, switched};
+use crate::hardware::net::user;
 use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 use crate::model::definition::NetKind;
@@ -28,6 +29,7 @@ pub(crate) fn try_disconnect(vm: &Vm) -> Result<(), MachineError> {
         let doing = format!("remove the ports of machine {}", vm.name());
         MachineError::Switch { doing, source }
     };
+    user::end(vm);
     let mut result = Ok(());
     if switched(vm).next().is_some() {
         unguard(vm, TIMEOUT);

@@ -9,3 +9,4 @@ pub(crate) mod guard;
 pub(crate) mod ports;
 pub(crate) mod reconnect;
 pub(crate) mod shared_ports;
+pub(crate) mod user;

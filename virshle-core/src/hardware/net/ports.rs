@@ -4,7 +4,7 @@ use virshle_net::{InterfaceName, NetError, Owner, PortRequest, Switch};
 
 use crate::hardware::error::HardwareError;
 use crate::machine::vm::Vm;
-use crate::model::definition::NetDefinition;
+use crate::model::definition::{NetDefinition, NetKind};
 use crate::model::port_name::is_port_name;
 
 /// The interfaces of the machine whose other ends are ports of the switch.
@@ -19,7 +19,8 @@ pub(crate) fn check_names(vm: &Vm) -> Result<(), HardwareError> {
 }
 
 pub(crate) fn check_name(vm: &Vm, net: &NetDefinition) -> Result<(), HardwareError> {
-    if is_port_name(&net.port, vm.definition().id) {
+    // A user network has none.
+    if net.kind == NetKind::User || is_port_name(&net.port, vm.definition().id) {
         return Ok(());
     }
     let (vm, net, port) = (vm.name().clone(), net.name.clone(), net.port.clone());

@@ -8,6 +8,7 @@ use crate::hardware::error::HardwareError;
 use crate::hardware::net::bridge::require_bridge;
 use crate::hardware::net::guard::{GuardBook, guard, guard_of, id_of};
 use crate::hardware::net::ports::{grant_access, switched, tap_request, vhost_request};
+use crate::hardware::net::user;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
 
@@ -97,11 +98,13 @@ fn number_of(port: &OwnedPort) -> Option<u32> {
 /// Gives a running machine what is missing of its network, and returns what that was. What works is
 /// not touched. The caller holds the machine's lock.
 pub(crate) fn reconnect(vm: &Vm, timeout: Duration) -> Result<Vec<String>, HardwareError> {
-    if switched(vm).next().is_none() {
-        return Ok(Vec::new());
+    let mut missed = user::restart_lost(vm)?;
+    if switched(vm).next().is_some() {
+        let mut switch = vm.node().switch(timeout)?;
+        let lapses = reconnect_by(vm, &mut switch, timeout).map_err(HardwareError::network(vm))?;
+        missed.extend(lapses);
     }
-    let mut switch = vm.node().switch(timeout)?;
-    reconnect_by(vm, &mut switch, timeout).map_err(HardwareError::network(vm))
+    Ok(missed)
 }
 
 fn reconnect_by(vm: &Vm, switch: &mut Switch, timeout: Duration) -> Result<Vec<String>, NetError> {
@@ -131,6 +134,6 @@ fn reconnect_by(vm: &Vm, switch: &mut Switch, timeout: Duration) -> Result<Vec<S
 fn request(vm: &Vm, net: &NetDefinition) -> Result<PortRequest, NetError> {
     match net.kind {
         NetKind::Vhost => Ok(vhost_request(vm, net)),
-        NetKind::Tap | NetKind::Macvtap => tap_request(vm, net),
+        NetKind::Tap | NetKind::Macvtap | NetKind::User => tap_request(vm, net),
     }
 }

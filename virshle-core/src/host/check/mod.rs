@@ -7,6 +7,7 @@ pub(crate) mod finding;
 mod hypervisor;
 mod kernel;
 mod leases;
+mod passt;
 mod root;
 mod switch;
 mod systemd;
@@ -18,6 +19,7 @@ use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
 use crate::host::check::kernel::check_kvm;
 use crate::host::check::leases::check_leases;
+use crate::host::check::passt::check_passt_program;
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
 use crate::host::check::systemd::check_systemd;
@@ -71,6 +73,7 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.push(hypervisor);
     findings.push(check_firmware(node));
     findings.extend(check_cage(node));
+    findings.extend(check_passt_program(node));
     findings.extend(check_systemd(node));
     let network = check_network(node);
     // A switch that gives no answer is reported there: it hides nothing else.
@@ -86,8 +89,8 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.extend(version.map_or(Vec::new(), |version| check_images(node, version)));
     if no_switch {
         let orphans = orphans_of_host(node)?;
-        return Ok(NodeCheck { findings, orphans, disconnected: Vec::new() });
+        return Ok(NodeCheck { findings, orphans, disconnected: disconnected(node, false)? });
     }
-    let (orphans, disconnected) = (orphans(node)?, disconnected(node)?);
+    let (orphans, disconnected) = (orphans(node)?, disconnected(node, true)?);
     Ok(NodeCheck { findings, orphans, disconnected })
 }

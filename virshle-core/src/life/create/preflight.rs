@@ -5,14 +5,14 @@ use std::path::Path;
 
 use uuid::Uuid;
 use virshle_disk::DiskError;
-use virshle_template::{Boot, VmTemplate};
+use virshle_template::{Boot, NetKind, VmTemplate};
 
 use crate::fs::source_file;
 use crate::images;
 use crate::life::create::disks::images_of;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
-use crate::store::layout::{net_socket, vsock};
+use crate::store::layout::{net_socket, passt_socket, vsock};
 
 /// The longest path of a socket, in bytes: `sun_path` of unix(7) less its NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -54,7 +54,10 @@ pub(super) fn check_sockets(node: &Node, template: &VmTemplate) -> Result<(), Cr
     let longest = template
         .nets
         .iter()
-        .map(|net| net_socket(&directory, &net.name))
+        .map(|net| match net.kind {
+            NetKind::User => passt_socket(&directory, &net.name),
+            _ => net_socket(&directory, &net.name),
+        })
         .chain([vsock(&directory)])
         .max_by_key(|path| path.as_os_str().len());
     match longest {

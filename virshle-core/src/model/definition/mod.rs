@@ -10,6 +10,7 @@ pub(crate) mod head;
 mod limits;
 pub(crate) mod net;
 pub(crate) mod text;
+mod user_net;
 
 use std::fs::File;
 use std::io;
@@ -23,6 +24,7 @@ pub use boot::Boot;
 pub use disk::DiskDefinition;
 pub use limits::LimitsDefinition;
 pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind};
+pub use user_net::UserNet;
 
 use crate::fs::error::FileError;
 use crate::fs::file::{open_regular, read_bounded};
@@ -200,7 +202,12 @@ pub(crate) mod tests {
     }
 
     fn nets() -> impl Strategy<Value = NetDefinition> {
-        let kind = prop_oneof![Just(NetKind::Vhost), Just(NetKind::Tap), Just(NetKind::Macvtap)];
+        let kind = prop_oneof![
+            Just(NetKind::User),
+            Just(NetKind::Vhost),
+            Just(NetKind::Tap),
+            Just(NetKind::Macvtap)
+        ];
         let texts = ("[^/\0]{3,20}", any::<[u8; 6]>(), any::<String>(), any::<String>());
         let trunk = proptest::collection::vec(any::<u16>(), 0..3);
         let numbers = (option::of(any::<u16>()), trunk, option::of(any::<u16>()));
@@ -221,6 +228,13 @@ pub(crate) mod tests {
                         .into_iter()
                         .map(|(ip, prefix_len)| InterfaceAddress { ip, prefix_len })
                         .collect(),
+                    user: (kind == NetKind::User).then(|| UserNet {
+                        publish: vec![
+                            "[::1]:2222:22".parse().unwrap(),
+                            "5353:53/udp".parse().unwrap(),
+                        ],
+                        ..UserNet::numbered(vlan.unwrap_or(2))
+                    }),
                 }
             },
         )
@@ -322,6 +336,7 @@ pub(crate) mod tests {
                 trust: false,
                 mtu_bytes: None,
                 addresses: Vec::new(),
+                user: None,
             }],
         }
     }

@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 use virshle_net::MacAddr;
 
 use crate::model::definition::flag::is_false;
-use crate::model::definition::text;
+use crate::model::definition::{UserNet, text};
 
 /// The kind of a network interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum NetKind {
+    /// A network in user space, by passt: it needs neither root nor a switch.
+    User,
     /// A vhost-user port of Open vSwitch: the packets never enter the host's kernel.
     Vhost,
     /// A tap device, which is a port of Open vSwitch.
@@ -24,11 +26,19 @@ pub enum NetKind {
 }
 
 impl NetKind {
+    /// Whether its frames go through a vhost-user socket, whose peer reads and writes the guest's memory.
+    pub(crate) fn is_vhost_user(self) -> bool {
+        match self {
+            Self::User | Self::Vhost => true,
+            Self::Tap | Self::Macvtap => false,
+        }
+    }
+
     /// Whether its other end is a port of the switch.
     pub(crate) fn is_switched(self) -> bool {
         match self {
             Self::Vhost | Self::Tap => true,
-            Self::Macvtap => false,
+            Self::User | Self::Macvtap => false,
         }
     }
 }
@@ -37,6 +47,7 @@ impl From<virshle_template::NetKind> for NetKind {
     fn from(kind: virshle_template::NetKind) -> Self {
         use virshle_template::NetKind as Asked;
         match kind {
+            Asked::User => Self::User,
             Asked::Vhost => Self::Vhost,
             Asked::Tap => Self::Tap,
             Asked::Macvtap => Self::Macvtap,
@@ -56,9 +67,10 @@ pub struct NetDefinition {
     /// The MAC address that the guest sees.
     #[serde(with = "text")]
     pub mac: MacAddr,
-    /// The bridge it is connected to; for a macvtap the interface below it.
+    /// The bridge it is connected to; for a macvtap the interface below it; empty for a user network.
     pub bridge: String,
-    /// The name of its port on the bridge, and of its device in the host's kernel if it has one.
+    /// The name of its port on the bridge, and of its device in the host's kernel if it has one; empty
+    /// for a user network.
     pub port: String,
     /// The VLAN, from 1 to 4094.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +88,10 @@ pub struct NetDefinition {
     /// Static addresses, each with the length of its prefix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<InterfaceAddress>,
+    /// What passt gives to the guest, for a user network.
+    // A table: it stands last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserNet>,
 }
 
 /// An address of an interface, with the length of its network's prefix: `192.0.2.10/24`.

@@ -6,9 +6,11 @@ use crate::fs::deadline::Deadline;
 use crate::fs::socket_watch::SocketWatch;
 use crate::hardware::disk::{check_compressed, has_qcow2};
 use crate::hardware::net::attach::Network;
+use crate::hardware::net::user;
 use crate::hardware::{limits, scope};
 use crate::machine::logs::bound_logs;
 use crate::machine::vm::Vm;
+use crate::model::run::Run;
 use crate::power::error::StartError;
 use crate::power::start::StartOptions;
 use crate::power::start::overcommit::reserve;
@@ -17,12 +19,15 @@ use crate::store::{layout, run_record};
 /// Takes the steps of a start, and returns the VMM's process. The caller undoes them.
 pub(super) fn launch(
     vm: &Vm,
+    run: &Run,
     config: &VmConfig,
     cage: Cage,
     network: &mut Network<'_>,
     options: &StartOptions,
 ) -> Result<u32, StartError> {
     let room = reserve(vm)?;
+    // They come up while the VMM does.
+    let user_nets = user::begin(vm, run.ssh_port)?;
     let vmm = spawn(vm, cage)?;
     // Its socket is there: others count it.
     drop(room);
@@ -34,6 +39,8 @@ pub(super) fn launch(
     client.create(config).map_err(|source| vm.vmm_error("start", source))?;
     network.attach(&client)?;
     let taps = network.submit_taps()?;
+    // For this side the VMM looks when it boots, and tries again but every 100 ms.
+    user_nets.wait()?;
     boot(vm, &client, network, options)?;
     // A vhost-user port gets its link from the guest's driver, seconds from now: that the boot
     // was answered shows that the switch is connected.

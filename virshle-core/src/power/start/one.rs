@@ -11,6 +11,7 @@ use crate::hardware::net::attach::Network;
 use crate::hardware::net::disconnect::disconnect;
 use crate::hardware::net::reconnect::reconnect;
 use crate::hardware::net::shared_ports::SharedPorts;
+use crate::hardware::net::user;
 use crate::hardware::scope;
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
@@ -60,17 +61,22 @@ impl<'a> Ready<'a> {
         let vm = self.network.vm();
         // Its logs are the next run's soon, and its sockets go.
         record_end(vm);
+        user::end(vm);
         vm.remove_sockets();
         self.previous = run_record::read(vm.directory());
+        let last_port = self.previous.as_ref().and_then(|run| run.ssh_port);
         let config = vm.node().config().origin();
-        let run = match run_record::begin(vm.directory(), config) {
+        let begun = user::ssh_port(vm, last_port)
+            .map_err(StartError::from)
+            .and_then(|ssh_port| Ok(run_record::begin(vm.directory(), config, ssh_port)?));
+        let run = match begun {
             Ok(run) => run,
             Err(error) => {
                 self.abandon();
-                return Err(error.into());
+                return Err(error);
             }
         };
-        let started = launch(vm, &self.config, self.cage, &mut self.network, options);
+        let started = launch(vm, &run, &self.config, self.cage, &mut self.network, options);
         match started.and_then(|pid| Ok(run_record::end_start(&run, pid, vm.directory())?)) {
             Ok(()) => {
                 tracing::info!(vm = %vm.name(), "started");

@@ -7,6 +7,7 @@ use crate::hardware::confine::cage;
 use crate::hardware::confine::landlock::confined;
 use crate::hardware::disk::{check_backing_files, open_disk};
 use crate::hardware::net::ports::check_names;
+use crate::hardware::net::user;
 use crate::hardware::vmm_config;
 use crate::machine::capacity::fatal_oversize;
 use crate::machine::kvm;
@@ -33,6 +34,7 @@ pub(super) fn preflight(vm: &Vm) -> Result<(VmConfig, Cage), StartError> {
     }
     check_backing_files(vm)?;
     check_names(vm)?;
+    user::check_ports(vm)?;
     let config = confined(vm, config)?;
     let cage = cage(vm, &config)?;
     Ok((config, cage))
