@@ -75,6 +75,8 @@ impl Host {
             "[network]\novsdb = \"{address}\"\npasst = {:?}\n[hypervisor]\nprogram = {program:?}\n\
              [[template.vm]]\nname = \"bare\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
              disk = [{{ name = \"os\", path = \"HOME/image.raw\" }}]\n\
+             [[template.vm]]\nname = \"alone\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
+             disk = [{{ name = \"os\", path = \"HOME/image.raw\" }}]\nnet = []\n\
              [[template.vm]]\nname = \"net\"\nvcpu = 1\nvram = \"16MiB\"\nkernel = \"HOME/kernel\"\n\
              net = {net}\n",
             passt()
@@ -251,7 +253,7 @@ fn root_unprivileged_machines_are_private_to_their_user() {
 #[test_on(Root, Ovs, Ch, Kvm)]
 fn root_unprivileged_hijacked_vmm_reaches_its_machine_alone() {
     let host = Host::new("tap", OpenVswitch::start);
-    let made = host.member_can("vm create -t bare -n 2 --start");
+    let made = host.member_can("vm create -t alone -n 2 --start");
     let (own, other) = (&made[0], &made[1]);
     let [own_dir, other_dir] = [own, other].map(|vm| PathBuf::from(vm["dir"].as_str().unwrap()));
     let other_pid = u32::try_from(other["pid"].as_u64().unwrap()).unwrap();

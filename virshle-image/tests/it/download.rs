@@ -155,7 +155,7 @@ fn a_silent_server_is_not_waited_for_longer_than_set() {
     let server = WebServer::start().unwrap();
     let bytes = noise(MIB);
     server.put("/a.raw", WebFile::new(&bytes[..]).etag("\"1\"").stall_after(MIB / 8));
-    let request = url(&server.url("/a.raw")).silence(Duration::from_millis(100));
+    let request = url(&server.url("/a.raw")).silence(Duration::from_secs(2));
     let error = lab.import(&request).unwrap_err();
     let ImageError::Download { source, .. } = &error else { panic!("{error:?}") };
     assert!(matches!(source, DownloadError::Silent { .. }), "{error:?}");
