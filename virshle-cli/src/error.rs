@@ -39,6 +39,9 @@ pub(crate) enum CliError {
     /// The command line selects no machine.
     #[error("no machine specified")]
     NoneNamed,
+    /// It was asked whether a machine can't be reached, and it can: an exit code, and nothing to print.
+    #[error("the machine can be connected to")]
+    Reachable,
     /// The command line selects several machines, and the command takes one.
     #[error("more than one machine specified")]
     SeveralNamed,
@@ -164,6 +167,7 @@ impl CliError {
             | Self::MachineId { .. }
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => "usage",
+            Self::Reachable => "reachable",
             Self::Lacking { .. } => "host-lacking",
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",

@@ -21,6 +21,11 @@ pub(crate) fn wording(remedy: &Remedy) -> String {
         Remedy::StartVm { vm } => format!("v vm start {vm}"),
         Remedy::StopVm { vm, force: false } => format!("v vm stop {vm}"),
         Remedy::StopVm { vm, force: true } => format!("v vm stop --force {vm}"),
+        Remedy::OrByForce { vm, verb, paused } => {
+            let first = if *paused { "resume" } else { "stop" };
+            let verb = if *verb == "remove" { "rm" } else { verb };
+            format!("v vm {first} {vm}; or `v vm {verb} --force {vm}`, which cuts the power")
+        }
         Remedy::CutPower { vm } => format!(
             "the guest may ignore its power button; `v vm stop --force {vm}` cuts the power"
         ),
@@ -122,7 +127,9 @@ fn image_hint(error: &ImageError) -> Option<String> {
         ImageError::Read { source, .. }
         | ImageError::Write { source, .. }
         | ImageError::Lock { source, .. }
-            if source.kind() == ErrorKind::PermissionDenied =>
+            // EPERM, of a file's attributes, is one that the image crate knows more of.
+            if source.kind() == ErrorKind::PermissionDenied
+                && source.raw_os_error() != Some(rustix::io::Errno::PERM.raw_os_error()) =>
         {
             "run as the user who owns the node, or choose a root with --root".into()
         }
@@ -148,6 +155,7 @@ mod tests {
         for remedy in [
             Remedy::StartVm { vm: vm() },
             Remedy::StopVm { vm: vm(), force: true },
+            Remedy::OrByForce { vm: vm(), verb: "remove", paused: true },
             Remedy::CutPower { vm: vm() },
             Remedy::ResumeVm { vm: vm() },
             Remedy::RestartForConsole { vm: vm() },

@@ -40,6 +40,15 @@ pub enum Remedy {
         /// Cut the power.
         force: bool,
     },
+    /// Resume or stop the machine first; or do by force what was asked, which cuts its power.
+    OrByForce {
+        /// The machine.
+        vm: String,
+        /// What was asked: `stop` or `remove`.
+        verb: &'static str,
+        /// It is paused, and has to be resumed first: a paused guest sees no power button.
+        paused: bool,
+    },
     /// Cut the power of a guest that ignores its power button.
     CutPower {
         /// The machine.
@@ -101,6 +110,10 @@ impl fmt::Display for Remedy {
             Self::StartVm { vm } => write!(formatter, "start machine {vm}"),
             Self::StopVm { vm, force: false } => write!(formatter, "stop machine {vm}"),
             Self::StopVm { vm, force: true } => write!(formatter, "cut the power of machine {vm}"),
+            Self::OrByForce { vm, verb, paused } => {
+                let first = if *paused { "resume" } else { "stop" };
+                write!(formatter, "{first} machine {vm} first, or {verb} it by force")
+            }
             Self::CutPower { vm } => {
                 write!(formatter, "the guest may ignore its power button: cut the power of {vm}")
             }

@@ -223,6 +223,11 @@ impl DiskError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Some("make room on that filesystem".into())
                 }
+                io::ErrorKind::FileTooLarge if is_limited() => Some(
+                    "this process may write no larger file: ulimit -f unlimited, or LimitFSIZE= of \
+                     its unit"
+                        .into(),
+                ),
                 io::ErrorKind::FileTooLarge => Some(
                     "the filesystem can't have so large a file: ask for less, or keep it on XFS".into(),
                 ),
@@ -236,4 +241,9 @@ impl DiskError {
             Self::NotAnImage { .. } | Self::Probe { .. } => None,
         }
     }
+}
+
+/// Whether this process may write files of some size only (`ulimit -f`).
+fn is_limited() -> bool {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_some()
 }

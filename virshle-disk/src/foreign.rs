@@ -7,6 +7,8 @@ use crate::compression::{Compression, behind_skippable};
 pub(crate) enum Foreign {
     /// By conversion.
     Convert,
+    /// By conversion, for which the qcow2's password is needed.
+    Decrypt,
     /// It isn't: it came in the place of one.
     Fetch,
     /// By a program that unpacks it.

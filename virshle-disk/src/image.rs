@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use crate::DiskError;
 use crate::foreign::{Foreign, foreign, foreign_by_foot};
 use crate::format::Format;
-use crate::qcow2::{Header, MAGIC, Refusal};
+use crate::qcow2::{ENCRYPTED, Header, MAGIC, Refusal};
 
 /// What an image, or a disk, is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +179,9 @@ pub(crate) fn refused(path: &Path, refusal: Refusal) -> DiskError {
     match refusal {
         Refusal::Io(source) => DiskError::Read { path: path.to_owned(), source },
         Refusal::Broken(reason) => DiskError::Broken { path: path.to_owned(), reason },
+        Refusal::Unsupported(what) if what == ENCRYPTED => {
+            unsupported(path, what, Foreign::Decrypt)
+        }
         Refusal::Unsupported(what) => unsupported(path, what, Foreign::Convert),
     }
 }
@@ -187,6 +190,10 @@ pub(crate) fn unsupported(path: &Path, what: &str, way: Foreign) -> DiskError {
     let shown = path.display();
     let advice = match way {
         Foreign::Convert => format!("qemu-img convert -O qcow2 {shown} converted.qcow2"),
+        Foreign::Decrypt => format!(
+            "qemu-img convert --object secret,id=key,file=PASSWORD-FILE --image-opts \
+             driver=qcow2,encrypt.key-secret=key,file.filename={shown} -O qcow2 converted.qcow2"
+        ),
         Foreign::Fetch => "open its address in a browser: it may want a login".into(),
         Foreign::Unpack(program) => format!("unpack it first, with {program}"),
     };

@@ -27,6 +27,8 @@ pub(crate) const BACKING_FORMAT: u32 = 0xe279_2aca;
 /// The largest virtual disk that is believed: far beyond what filesystems hold.
 const MAX_SIZE: u64 = 1 << 56;
 
+/// What is refused with its own advice.
+pub(crate) const ENCRYPTED: &str = "an encrypted qcow2";
 const INCOMPATIBLE_CORRUPT: u64 = 1 << 1;
 const INCOMPATIBLE_DATA_FILE: u64 = 1 << 2;
 const INCOMPATIBLE_COMPRESSION: u64 = 1 << 3;
@@ -142,7 +144,7 @@ impl Header {
 
     fn check(&self) -> Result<(), Refusal> {
         let unsupported = if self.encrypted {
-            "an encrypted qcow2"
+            ENCRYPTED
         } else if self.incompatible & INCOMPATIBLE_DATA_FILE != 0 {
             "a qcow2 with its data in another file"
         } else if self.incompatible & INCOMPATIBLE_CORRUPT != 0 {

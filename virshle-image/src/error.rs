@@ -177,6 +177,10 @@ impl ImageError {
     /// It names no command and no option: a front end that has some matches on the variant.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Write { path, source } if is_immutable(source) => Some(format!(
+                "it, or its directory, may be immutable, which lsattr shows: chattr -i -a {}",
+                path.display()
+            )),
             Self::Read { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
@@ -246,6 +250,12 @@ fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
         .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
+}
+
+/// Whether a file's attributes (`chattr +i`) are why it was refused, and not its mode.
+fn is_immutable(source: &io::Error) -> bool {
+    let by_attributes = source.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error());
+    by_attributes && rustix::process::geteuid().is_root()
 }
 
 #[cfg(test)]

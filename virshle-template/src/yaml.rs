@@ -133,6 +133,11 @@ impl<'a> Reader<'a> {
             match event {
                 Event::DocumentStart(_) => {
                     self.documents += 1;
+                    // Where the first one begins, there is nothing before it but directives.
+                    if let Some(line) = yaml_text::other_version(self.text, at.start) {
+                        let help = "cloud-init reads version 1.1: leave out this line";
+                        return Err(Wrong::new(line, "another version of YAML", help));
+                    }
                     if self.documents > 1 {
                         let help = "cloud-init takes one: leave out this line, or make two files";
                         return Err(Wrong::new(at, "a second document", help));
@@ -347,6 +352,7 @@ mod tests {
             ("a: |\n  x\n\ty\n", 3, "a tab outside"),
             ("a: 1\n---\nb: 2\n", 2, "a second document"),
             ("a: 1\n---\n", 2, "a second document"),
+            ("# a\n%YAML 2.0\n---\na: 1\n", 2, "another version"),
             ("a: 1\nhostname: {{ v1.local_hostname }}\n", 2, "{{ }} without quotes"),
             ("? [a, b]\n: 1\n", 1, "cannot be a key"),
             ("x: &a [1]\n*a : 2\n", 2, "cannot be a key"),

@@ -45,6 +45,22 @@ pub(crate) fn unprintable(text: &str) -> Option<(usize, char)> {
     })
 }
 
+/// The line that says that the text is in a version of YAML which PyYAML refuses: any but 1.x. It is one
+/// of the directives, which stand before the byte `document`.
+///
+/// # References
+///
+/// PyYAML, `Parser.process_directives`.
+pub(crate) fn other_version(text: &str, document: usize) -> Option<Range<usize>> {
+    let mut from = 0;
+    text.get(..document)?.split_inclusive('\n').find_map(|line| {
+        let at = from..from + line.trim_end().len();
+        from += line.len();
+        let version = line.strip_prefix("%YAML")?.trim();
+        (version.split('.').next() != Some("1")).then_some(at)
+    })
+}
+
 /// The name of the anchor of the value in `range`, which begins behind the byte `after`; an error if
 /// PyYAML reads no name there.
 pub(crate) fn anchor<'t>(text: &'t str, after: usize, range: &Range<usize>) -> Result<&'t str, ()> {

@@ -199,18 +199,23 @@ fn unsuitable_images_leave_nothing_behind() {
     short.fails_with(short.code, &["cannot create disk \"os\""]);
     assert!([1, 4].contains(&short.code), "{short:?}");
     // One that isn't there, by its path or by its name: one cause, one exit code.
-    home.run("vm create -t gone").fails_with(3, &["no-such-image.raw", "correct the disk's path"]);
+    home.run("vm create -t gone").fails_with(3, &["no-such-image.raw", "correct its path"]);
     home.write_config(
         "[[template.vm]]\nname = \"name\"\nvcpu = 1\nvram = 1\n\
          disk = [{ name = \"os\", image = \"nothing\" }]\n\
          [[template.vm]]\nname = \"text\"\nvcpu = 1\nvram = 1\n\
          disk = [{ name = \"os\", path = \"/etc/passwd\" }]\n\
          [[template.vm]]\nname = \"large\"\nvcpu = 1\nvram = 1\n\
-         disk = [{ name = \"os\", size = \"7000000T\" }]\n",
+         disk = [{ name = \"os\", size = \"7000000T\" }]\n\
+         [[template.vm]]\nname = \"kernel\"\nvcpu = 1\nvram = 1\nkernel = \"/no-kernel\"\n\
+         disk = [{ name = \"os\", size = \"1M\" }]\n",
     );
+    let kernel = home.run("vm create -t kernel");
+    kernel.fails_with(3, &["file /no-kernel of template \"kernel\"", "correct its path"]);
+    assert!(!kernel.stderr.contains("disk") && !kernel.stderr.contains("image"), "{kernel:?}");
     home.run("vm create -t name").fails_with(3, &["no image \"nothing\""]);
     home.run("vm create -t text")
-        .fails_with(1, &["image /etc/passwd", "it is a text file", "correct the disk's path"]);
+        .fails_with(1, &["file /etc/passwd", "it is a text file", "correct its path"]);
     let large = home.run("vm create -t large");
     large.fails_with(1, &["os", "the filesystem can't have so large a file"]);
     assert_eq!(machines_below(&home.root()), 0);

@@ -177,7 +177,7 @@ fn a_limit_of_file_sizes_is_an_error_and_no_signal() {
     command.args(inner.get_args()).current_dir(home.path(""));
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let limited = ran(&mut command);
-    limited.fails_with(1, &["cannot", "File too large"]);
+    limited.fails_with(1, &["cannot", "File too large", "ulimit -f"]);
     assert_eq!(machines_below(&home.root()), 0);
     home.ok("vm create -t disk --name web");
 }

@@ -59,10 +59,16 @@ fn ch_machines_go_through_their_life() {
     assert!(home.ok("vm ls").contains("│ 1  │ buzz_matala │ 1    │ 16 MiB │ running │"));
     assert!(home.ok("vm ls --color always").contains("\x1b[32mrunning"));
     assert_eq!(home.ok("vm start --id 1"), "buzz_matala is running already\n");
-    home.run("vm rm 1").fails_with(6, &["cannot remove machine buzz_matala: it is running"]);
+    let running = home.run("vm rm 1");
+    running.fails_with(6, &["cannot remove machine buzz_matala: it is running", "v vm stop buzz"]);
+    running.fails_with(6, &["v vm rm --force buzz_matala"]);
     assert_eq!(home.ok("vm pause 1"), "paused buzz_matala\n");
     assert_eq!(home.ok("vm pause 1"), "buzz_matala is paused already\n");
     home.run("vm start 1").fails_with(6, &["it is paused", "hint: v vm resume buzz_matala"]);
+    for (verb, forced) in [("stop", "stop"), ("restart", "stop"), ("rm", "rm")] {
+        let forced = format!("v vm {forced} --force buzz_matala");
+        home.run(&format!("vm {verb} 1")).fails_with(6, &["v vm resume buzz_matala", &forced]);
+    }
     assert_eq!(home.ok("vm resume 1"), "resumed buzz_matala\n");
     assert_eq!(home.ok("vm restart --force 1"), "restarted buzz_matala\n");
     assert!(home.ok("vm logs 1 --events").contains("booted"));

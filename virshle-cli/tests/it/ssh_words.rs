@@ -77,6 +77,7 @@ fn ssh_takes_the_words_that_ssh_takes() {
     says(&lab.ssh(&["--name", "web", "--", "echo", "by name"]), "by name\n");
     says(&lab.ssh(&["--id", "1", "echo", "by", "-id"]), "by -id\n");
     says(&lab.ssh(&["vm/web", "true"]), "");
+    says(&lab.ssh(&["-F", "/dev/null", "-C", "-n", "web", "echo", "-C"]), "-C\n");
     // What is said before the machine counts more than what is said with it.
     let stranger = lab.ssh(&["-l", "no-such-user", &at, "true"]);
     assert!(stranger.stderr.contains("no-such-user@vm/web: Permission denied"), "{stranger:?}");
@@ -102,6 +103,23 @@ fn ssh_runs_whatever_the_callers_shell_is() {
     for shell in ["/usr/sbin/nologin", "/bin/false", "/no/such/shell"] {
         let mut command = lab.home.command(&["vm", "ssh", "-i", &identity, "web", "echo", "in"]);
         says(&ran(command.env("SHELL", shell)), "in\n");
+    }
+}
+
+/// Its check can't run there, and what it would have said isn't said: then ssh must not be silent.
+#[test_on(Sshd)]
+fn ssh_is_not_silent_where_the_callers_shell_runs_nothing() {
+    let lab = Lab::new(22);
+    let mut v = lab.home.command(&[]);
+    let lines = ran(v.args(["node", "ssh-config"]));
+    let config = lab.home.path("ssh_config");
+    fs::write(&config, &lines.stdout).unwrap();
+    for shell in ["/bin/false", "/no/such/shell"] {
+        let mut command = Command::new("ssh");
+        command.arg("-F").arg(&config).args(["vm/web", "true"]).env("SHELL", shell);
+        let refused = ran(command.env("HOME", lab.home.path("")).stdin(Stdio::null()));
+        assert_eq!(refused.code, 255, "{refused:?}");
+        assert!(!refused.stderr.is_empty(), "{refused:?}");
     }
 }
 

@@ -136,6 +136,14 @@ impl Failure for FileError {
         {
             return Verdict::failed(code).text(hint);
         }
+        if let Self::Write { path, source } = self
+            && is_immutable(source)
+        {
+            return Verdict::new(ErrorKind::Host, code).text(format!(
+                "it, or its directory, may be immutable, which lsattr shows: chattr -i -a {}",
+                path.display()
+            ));
+        }
         match source.kind() {
             io::ErrorKind::PermissionDenied => {
                 Verdict::new(ErrorKind::Host, code).remedy(Remedy::RunAsOwner)
@@ -152,10 +160,16 @@ impl Failure for FileError {
     }
 }
 
+/// Whether root itself was refused by the file's attributes. Its owner and its mode are nothing to root,
+/// and a server of NFS that is of another opinion answers EACCES.
+fn is_immutable(source: &io::Error) -> bool {
+    let refused = source.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error());
+    refused && rustix::process::geteuid().is_root()
+}
+
 /// What to do about a file that root itself can't remove.
 pub(crate) fn immutable_hint(path: &Path, source: &io::Error) -> Option<String> {
-    let refused = source.kind() == io::ErrorKind::PermissionDenied;
-    (refused && rustix::process::geteuid().is_root()).then(|| {
+    is_immutable(source).then(|| {
         format!(
             "it, or its directory, may be immutable, which lsattr shows: chattr -i -a {}; then \
              repair the node",

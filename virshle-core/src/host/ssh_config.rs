@@ -64,8 +64,9 @@ impl SshConfig {
         for line in [
             "# Virshle: ssh vm/NAME, scp FILE vm+NAME:, rsync FILE vm+NAME:",
             "# `v node ssh-config --install` writes this file anew.",
-            // What can't be reached at all is said by the check, and by ssh not a second time.
-            "Match originalhost vm/*,vm+* !exec \"{v} vm proxy --check %n\"",
+            // What can't be reached at all is said by the check, and by ssh not a second time. It succeeds
+            // if it has said so: where it can't run, as with a shell that runs nothing, ssh isn't silent.
+            "Match originalhost vm/*,vm+* exec \"{v} vm proxy --unreachable %n\"",
             "    ProxyCommand false",
             "    ProxyUseFdpass no",
             "    LogLevel QUIET",

@@ -28,8 +28,8 @@ pub enum CreateError {
     /// An image of the cache.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The image of a template is not there.
-    #[error("image {} of template {template:?} cannot be opened", .path.display())]
+    /// A file of a template is not there: the image of a disk, its firmware, its kernel.
+    #[error("file {} of template {template:?} cannot be opened", .path.display())]
     MissingImage {
         /// The template.
         template: String,
@@ -149,9 +149,9 @@ impl Failure for CreateError {
                     io::ErrorKind::PermissionDenied => is(ErrorKind::Failed)
                         .text("let this user read the file, and enter the directories above it"),
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                        is(ErrorKind::NotFound).text("correct the disk's path in the template")
+                        is(ErrorKind::NotFound).text("correct its path in the template")
                     }
-                    _ => is(ErrorKind::Failed).text("correct the disk's path in the template"),
+                    _ => is(ErrorKind::Failed).text("correct its path in the template"),
                 }
             }
             Self::Disk { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),

@@ -111,9 +111,14 @@ impl Failure for MachineError {
             Self::Store(error) => error.verdict(),
             Self::Select(error) => error.verdict(),
             Self::Removed { .. } => Verdict::new(ErrorKind::NotFound, "vm-removed"),
-            Self::WrongState { vm, state, .. } => {
+            Self::WrongState { vm, verb, state } => {
                 let vm = vm.to_string();
+                let takes_force = matches!(*verb, "stop" | "remove");
                 Verdict::new(ErrorKind::State, "wrong-state").remedy(match state {
+                    VmState::Paused if takes_force => Remedy::OrByForce { vm, verb, paused: true },
+                    VmState::Running if takes_force => {
+                        Remedy::OrByForce { vm, verb, paused: false }
+                    }
                     VmState::Paused => Remedy::ResumeVm { vm },
                     VmState::Running => Remedy::StopVm { vm, force: false },
                     VmState::Stopped => Remedy::StartVm { vm },

@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Only check that the machine exists and can be connected to
     #[arg(long, conflicts_with_all = ["fdpass", "held", "hold"])]
     check: bool,
+    /// Succeed if there is no such machine or it can't be connected to, and print why
+    #[arg(long, hide = true, conflicts_with_all = ["fdpass", "held", "hold", "check"])]
+    unreachable: bool,
     /// Take the connection that the process which listens on the abstract socket NAME holds
     #[arg(long, value_name = "NAME", hide = true)]
     held: Option<String>,
@@ -50,6 +53,16 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     if args.hold {
         return held::hold().map_err(|source| CliError::Proxy { vm: args.machine.clone(), source });
+    }
+    if args.unreachable {
+        let found = find(&args.machine, context).and_then(|vm| Ok(vm.check_reachable()?));
+        return match found {
+            Ok(()) => Err(CliError::Reachable),
+            Err(error) => {
+                context.report.draw(&error);
+                Ok(())
+            }
+        };
     }
     let vm = find(&args.machine, context)?;
     if args.check {

@@ -34,6 +34,24 @@ pub(crate) struct Args {
     /// Forward ports by SOCKS, as with ssh -D; may be repeated
     #[arg(short = 'D', value_name = "FORWARD")]
     dynamic_forwards: Vec<OsString>,
+    /// Connect stdin and stdout to HOST:PORT from the machine, as with ssh -W
+    #[arg(short = 'W', value_name = "HOST:PORT")]
+    stdio_forward: Option<OsString>,
+    /// Read ssh's configuration from FILE, as with ssh -F
+    #[arg(short = 'F', value_name = "FILE")]
+    config_file: Option<OsString>,
+    /// Forward X11, as with ssh -X
+    #[arg(short = 'X')]
+    x11: bool,
+    /// Forward X11, trusted, as with ssh -Y
+    #[arg(short = 'Y')]
+    x11_trusted: bool,
+    /// Compress what is sent, as with ssh -C
+    #[arg(short = 'C')]
+    compress: bool,
+    /// Read nothing from stdin, as with ssh -n
+    #[arg(short = 'n')]
+    no_stdin: bool,
     /// Forward the ssh agent
     #[arg(short = 'A')]
     agent: bool,
@@ -116,12 +134,21 @@ fn options(args: Args) -> Vec<OsString> {
         ("-L", args.local_forwards),
         ("-R", args.remote_forwards),
         ("-D", args.dynamic_forwards),
+        ("-W", args.stdio_forward.into_iter().collect()),
+        ("-F", args.config_file.into_iter().collect()),
     ] {
         options.extend(values.into_iter().flat_map(|value| [option.into(), value]));
     }
-    for (option, is_given) in
-        [("-A", args.agent), ("-N", args.no_command), ("-T", args.no_tty), ("-t", args.tty)]
-    {
+    for (option, is_given) in [
+        ("-A", args.agent),
+        ("-N", args.no_command),
+        ("-T", args.no_tty),
+        ("-t", args.tty),
+        ("-X", args.x11),
+        ("-Y", args.x11_trusted),
+        ("-C", args.compress),
+        ("-n", args.no_stdin),
+    ] {
         options.extend(is_given.then(|| option.into()));
     }
     options
