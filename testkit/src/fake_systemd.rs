@@ -139,7 +139,7 @@ fn serve(mut stream: UnixStream, act: &dyn Fn(BusCall) -> BusAct) -> io::Result<
         stream.read_exact(&mut byte)?;
         greeting.extend(byte);
     }
-    let mut greeted = false;
+    stream.write_all(b"OK 0123456789abcdef0123456789abcdef\r\n")?;
     loop {
         let mut fixed = [0; 16];
         stream.read_exact(&mut fixed)?;
@@ -152,11 +152,6 @@ fn serve(mut stream: UnixStream, act: &dyn Fn(BusCall) -> BusAct) -> io::Result<
         stream.read_exact(&mut rest)?;
         let call = read_call(&rest, fields).ok_or(io::ErrorKind::InvalidData)?;
         let answer = act(call);
-        // A silent one is silent from the beginning.
-        if !greeted && !matches!(answer, BusAct::Silence | BusAct::Close) {
-            stream.write_all(b"OK 0123456789abcdef0123456789abcdef\r\n")?;
-            greeted = true;
-        }
         let bytes = match answer {
             BusAct::Job => message(2, serial, None, "o", &text("/org/freedesktop/systemd1/job/7")),
             BusAct::Property(value) => {

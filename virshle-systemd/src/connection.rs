@@ -40,6 +40,7 @@ pub(crate) enum Kind {
 pub struct Connection {
     stream: UnixStream,
     timeout: Duration,
+    kind: Kind,
     authenticated: bool,
     serial: u32,
     received: Vec<u8>,
@@ -81,26 +82,15 @@ impl Connection {
         let mut connection = Self {
             stream: fd.into(),
             timeout,
+            kind,
             authenticated: false,
             serial: 0,
             received: Vec::new(),
         };
-        // The other end knows who this is from the socket; nothing is waited for, so that all of it
-        // goes in one piece with the first call.
+        // The other end knows who this is from the socket.
         let uid = rustix::process::geteuid().as_raw().to_string();
         let uid: String = uid.bytes().map(|digit| format!("{digit:02x}")).collect();
         connection.stream.write_all(format!("\0AUTH EXTERNAL {uid}\r\nBEGIN\r\n").as_bytes())?;
-        if kind == Kind::Bus {
-            let hello = Method {
-                destination: "org.freedesktop.DBus",
-                path: "/org/freedesktop/DBus",
-                interface: "org.freedesktop.DBus",
-                member: "Hello",
-                signature: "",
-            };
-            let serial = connection.next_serial();
-            connection.stream.write_all(&hello.message(serial, |_| ()))?;
-        }
         Ok(connection)
     }
 
@@ -199,6 +189,7 @@ impl Connection {
         method: Method,
         fill: impl FnOnce(&mut Writer),
     ) -> Result<Call, SystemdError> {
+        self.authenticate(what, Instant::now().checked_add(self.timeout))?;
         let serial = self.next_serial();
         self.stream
             .write_all(&method.message(serial, fill))
@@ -212,24 +203,50 @@ impl Connection {
         self.serial
     }
 
-    /// The next message that comes.
-    fn next(&mut self, what: &'static str, end: Option<Instant>) -> Result<Message, SystemdError> {
+    /// Waits until the other end has let this in. A message that comes with the authentication lies in
+    /// systemd's buffer until another one comes (252): it is sent afterwards.
+    fn authenticate(
+        &mut self,
+        what: &'static str,
+        end: Option<Instant>,
+    ) -> Result<(), SystemdError> {
         let malformed = |source| SystemdError::Malformed { what, source };
-        while !self.authenticated {
+        if self.authenticated {
+            return Ok(());
+        }
+        let end_of_line = loop {
             match self.received.windows(2).position(|pair| pair == b"\r\n") {
-                Some(at) => {
-                    if !self.received.starts_with(b"OK ") {
-                        return Err(malformed(MalformedMessage::Authentication));
-                    }
-                    self.received.drain(..at + 2);
-                    self.authenticated = true;
-                }
+                Some(at) => break at + 2,
                 None if self.received.len() > MAX_LINES => {
                     return Err(malformed(MalformedMessage::TooLong));
                 }
                 None => self.receive(what, end)?,
             }
+        };
+        if !self.received.starts_with(b"OK ") {
+            return Err(malformed(MalformedMessage::Authentication));
         }
+        self.received.drain(..end_of_line);
+        self.authenticated = true;
+        if self.kind == Kind::Bus {
+            let hello = Method {
+                destination: "org.freedesktop.DBus",
+                path: "/org/freedesktop/DBus",
+                interface: "org.freedesktop.DBus",
+                member: "Hello",
+                signature: "",
+            };
+            let serial = self.next_serial();
+            self.stream
+                .write_all(&hello.message(serial, |_| ()))
+                .map_err(|source| self.failed(what, source))?;
+        }
+        Ok(())
+    }
+
+    /// The next message that comes.
+    fn next(&mut self, what: &'static str, end: Option<Instant>) -> Result<Message, SystemdError> {
+        let malformed = |source| SystemdError::Malformed { what, source };
         loop {
             if self.received.len() >= FIXED {
                 let length = length(&self.received).map_err(malformed)?;
