@@ -182,6 +182,29 @@ fn a_limit_of_file_sizes_is_an_error_and_no_signal() {
     home.ok("vm create -t disk --name web");
 }
 
+/// Regression: a disk's write beyond the caller's `ulimit -f` ended the VMM (#12).
+#[test_on(Ch, Kvm)]
+fn ch_a_vmm_writes_files_as_large_as_it_may_whatever_the_callers_limit() {
+    let home = home("unix:/nowhere", &real_program());
+    virshle_testkit::TestKernel::halt().write(&home.path("")).unwrap();
+    home.ok("vm create -t alone --name web");
+    let inner = home.command(&["vm", "start", "web"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -S -f 2048; exec \"$@\"", "sh"]).arg(inner.get_program());
+    command.args(inner.get_args()).current_dir(home.path(""));
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let started = ran(&mut command);
+    assert_eq!(started.code, 0, "{started:?}");
+    let pid = home.json("vm info web")["pid"].as_u64().unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max file size")).unwrap();
+    let [.., soft, hard, _] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("{line}")
+    };
+    assert_eq!(soft, hard, "{line}");
+    home.ok("vm stop --force web");
+}
+
 #[test]
 fn leases_of_an_unknown_format_are_reported() {
     let home = Home::new();

@@ -5,7 +5,8 @@ use virshle_systemd::Property;
 use crate::model::definition::Definition;
 
 /// What a VMM takes beside the guest's memory, whatever the guest has: its program, its buffers, the
-/// kernel's structures. Measured: 30 to 60 MiB; page cache is given back when it is wanted.
+/// kernel's structures. An estimate on the safe side, for what is killed beyond it is a machine; page cache
+/// is given back when it is wanted.
 const OVERHEAD: u64 = 256 << 20;
 /// What each vCPU takes beside.
 const OVERHEAD_OF_VCPU: u64 = 8 << 20;

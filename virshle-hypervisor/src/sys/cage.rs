@@ -119,6 +119,9 @@ impl Entry {
     /// [`STEPS`] it was.
     pub(crate) fn enter(&mut self) -> Result<(), (usize, io::Error)> {
         let step = |number: usize| move |error: io::Error| (number, error);
+        // A disk is larger than what a shell lets its files be (`ulimit -f`): a write beyond that would
+        // end the machine. Where it can't be lifted, it stays.
+        lift(libc::RLIMIT_FSIZE);
         limit(libc::RLIMIT_CORE, 0).map_err(step(0))?;
         limit(libc::RLIMIT_NOFILE, self.descriptors).map_err(step(0))?;
         drop_bounding_set();
@@ -174,6 +177,21 @@ fn limit(resource: libc::__rlimit_resource_t, most: u64) -> io::Result<()> {
         check(libc::getrlimit(resource, &raw mut now))?;
         let most = most.min(now.rlim_max);
         check(libc::setrlimit(resource, &libc::rlimit { rlim_cur: most, rlim_max: most }))
+    }
+}
+
+/// Lifts a limit as far as this process may.
+fn lift(resource: libc::__rlimit_resource_t) {
+    let none = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    let mut now = none;
+    // SAFETY: the kernel reads and writes the structures.
+    unsafe {
+        if libc::setrlimit(resource, &raw const none) == -1
+            && libc::getrlimit(resource, &raw mut now) == 0
+        {
+            now.rlim_cur = now.rlim_max;
+            libc::setrlimit(resource, &raw const now);
+        }
     }
 }
 
