@@ -8,8 +8,8 @@ use crate::report::{Budget, Report};
 use crate::sample::side_by_side;
 use virshle_testkit::{Failure, While};
 
-/// MiB.
-const MOST_BINARY: f64 = 5.0;
+/// MiB. Five until the cage, the guard, passt, systemd and the host keys came: docs/performance.md.
+const MOST_BINARY: f64 = 7.0;
 const MOST_MEMORY: f64 = 6.0;
 
 pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
