@@ -63,6 +63,8 @@ fn play(host: &Host, passt: &std::path::Path) -> Result<(), Failure> {
         machine.dir
     );
     host.ok(&up_again, UP + COMMAND)?;
+    // This guest has no disk to keep its host key on, and makes another one at each boot.
+    host.ok(&format!("rm {}/known_hosts", machine.dir), COMMAND)?;
     user(host, "v vm wait web --for ssh --timeout 60s")?;
     serve(host)?;
     works(host)?;
