@@ -101,6 +101,14 @@ pub enum HardwareError {
         /// The name of its port.
         port: String,
     },
+    /// A running machine's tap was removed. Its VMM holds one end of it, to which no new one can be joined.
+    #[error("tap {port} of the running machine {vm} is gone")]
+    TapGone {
+        /// The machine.
+        vm: VmName,
+        /// The tap.
+        port: String,
+    },
     /// A disk's header, or that of an image below it, names another backing file than the disk was
     /// created on.
     #[error(
@@ -154,6 +162,8 @@ impl Failure for HardwareError {
             }
             Self::ForeignPort { .. } => Verdict::failed("port-foreign")
                 .text("a port is called vm, the machine's id, a hyphen, and the interface's name"),
+            Self::TapGone { vm, .. } => Verdict::failed("tap-gone")
+                .text(format!("only a restart gives machine {vm} another one")),
             Self::OtherBackingFile { definition, .. } => Verdict::failed("backing-file-changed")
                 .text(format!(
                     "if you changed it: set `backing` of that disk in {}; if not, a guest may have \

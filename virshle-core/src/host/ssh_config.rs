@@ -206,7 +206,14 @@ fn give(file: &File, uid: u32, gid: u32) -> io::Result<()> {
 /// Replaces the content of `path` in one step. Its mode and its owner stay; behind a link, it is
 /// the file it leads to that is replaced.
 fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = match fs::canonicalize(path) {
+        Ok(path) => path,
+        // A link that leads nowhere, as to a disk that is not mounted, is its owner's all the same.
+        Err(source) if path.is_symlink() => {
+            return Err(FileError::Write { path: path.to_owned(), source });
+        }
+        Err(_) => path.to_owned(),
+    };
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let temporary = PathBuf::from(name);
@@ -292,6 +299,17 @@ mod tests {
         let names =
             fs::read_dir(home).unwrap().count() + fs::read_dir(home.join(".ssh")).unwrap().count();
         assert_eq!(names, 4, "nothing is left beside the files");
+    }
+
+    /// Regression: a link that led nowhere was replaced by a file (#12).
+    #[test]
+    fn a_link_that_leads_nowhere_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let config = home.path().join(".ssh/config");
+        fs::create_dir_all(home.path().join(".ssh")).unwrap();
+        std::os::unix::fs::symlink("../nowhere", &config).unwrap();
+        assert!(replace(&config, b"Include x").is_err());
+        assert_eq!(fs::read_link(&config).unwrap(), Path::new("../nowhere"));
     }
 
     #[test]

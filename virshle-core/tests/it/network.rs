@@ -118,6 +118,25 @@ fn repaired(lab: &Lab) -> String {
     what.join("\n")
 }
 
+/// Regression: the hint for a tap that was deleted was to let /proc/sys be written (#12).
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_running_machine_whose_tap_is_gone_needs_a_restart() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = networked(&ovs, "tap");
+    let vm = lab.create("xs");
+    start(&vm).unwrap();
+    let deleted = std::process::Command::new("ip").args(["link", "del", port(&vm)]).status();
+    assert!(deleted.unwrap().success());
+    assert!(lab.node.check().unwrap().disconnected[0].to_string().contains("is gone"));
+    let error = start(&vm).unwrap_err();
+    assert_eq!(error.code(), "tap-gone", "{error:?}");
+    assert!(error.hint().unwrap().contains("restart"), "{error:?}");
+    vm.restart(&StopRequest::force(), &patient()).unwrap();
+    assert_eq!(start(&vm).unwrap(), Change::Unchanged);
+    vm.stop(&StopRequest::force()).unwrap();
+}
+
 /// Regression: a running machine whose port was gone stayed without its network, and nothing found it.
 #[test_on(Ovs, Ch, Kvm)]
 fn ovs_a_running_machine_gets_back_what_it_has_lost() {

@@ -54,10 +54,12 @@ pub(crate) fn lapses<'a>(
         }
         if net.kind == NetKind::Tap {
             let device: InterfaceName = net.port.parse()?;
-            let open = match Device::find(&device)? {
-                Some(_) => Device::isolation_lapses(&device)?,
-                None => Vec::new(),
-            };
+            if Device::find(&device)?.is_none() {
+                let text = format!("tap {device} is gone: only a restart gives it another one");
+                lapses.push((net, Lapse::Tap(text)));
+                continue;
+            }
+            let open = Device::isolation_lapses(&device)?;
             if !open.is_empty() {
                 let text = format!("tap {device} is open to the host: {}", open.join(", "));
                 lapses.push((net, Lapse::Tap(text)));
@@ -100,11 +102,23 @@ fn number_of(port: &OwnedPort) -> Option<u32> {
 pub(crate) fn reconnect(vm: &Vm, timeout: Duration) -> Result<Vec<String>, HardwareError> {
     let mut missed = user::restart_lost(vm)?;
     if switched(vm).next().is_some() {
+        require_taps(vm)?;
         let mut switch = vm.node().switch(timeout)?;
         let lapses = reconnect_by(vm, &mut switch, timeout).map_err(HardwareError::network(vm))?;
         missed.extend(lapses);
     }
     Ok(missed)
+}
+
+/// Refuses a machine of which a tap is gone: nothing but a restart gives it another one.
+fn require_taps(vm: &Vm) -> Result<(), HardwareError> {
+    for net in switched(vm).filter(|net| net.kind == NetKind::Tap) {
+        let device = net.port.parse().and_then(|device: InterfaceName| Device::find(&device));
+        if device.map_err(HardwareError::network(vm))?.is_none() {
+            return Err(HardwareError::TapGone { vm: vm.name().clone(), port: net.port.clone() });
+        }
+    }
+    Ok(())
 }
 
 fn reconnect_by(vm: &Vm, switch: &mut Switch, timeout: Duration) -> Result<Vec<String>, NetError> {
