@@ -2,7 +2,8 @@
 //!
 //! One mistake, and cloud-init goes on without the whole file: the guest has no user and no key. So
 //! what it refuses is refused here, with its line. The grammar is saphyr's, of YAML 1.2; what PyYAML,
-//! of YAML 1.1, sees otherwise is looked for besides.
+//! of YAML 1.1, sees otherwise is looked for besides. Longer than other files by its list of such texts, in
+//! the tests.
 //!
 //! # References
 //!

@@ -1,6 +1,7 @@
 //! The definition of a machine: `vm.toml`, complete in itself.
 //!
-//! It is written once, from a template; what happens to the template later does not reach it.
+//! It is written from a template, and what happens to the template later does not reach it. Longer than
+//! other files: one structure, each of whose keys has its docs and its default.
 
 mod boot;
 mod disk;
