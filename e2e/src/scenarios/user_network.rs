@@ -71,14 +71,19 @@ fn play(host: &Host, passt: &std::path::Path) -> Result<(), Failure> {
     ensure!(self::machine(host)?.pid == machine.pid, "it has another VMM after its reboot");
     ensure!(only_passt(host)? == passt, "it has another passt after its reboot");
 
-    // A passt that dies is found, and the guest has its network back.
+    // A passt that dies is found, and another one started; a restart of the machine joins the two again.
     host.ok(&format!("kill -9 {passt}"), COMMAND)?;
     let check = user_outcome(host, "v node check")?;
     ensure!(check.contains("no passt serves the user network main"), "v node check says:\n{check}");
     let started = user(host, "v vm start web")?;
     ensure!(only_passt(host)? != passt, "no new passt: {started}");
-    works(host)?;
     ensure!(self::machine(host)?.pid == machine.pid, "it has another VMM after passt's death");
+    user(host, "v vm restart --force web")?;
+    host.ok(&format!("rm {}/known_hosts", machine.dir), COMMAND)?;
+    user(host, "v vm wait web --for ssh --timeout 120s")?;
+    serve(host)?;
+    works(host)?;
+    let machine = self::machine(host)?;
 
     // A guest that is off leaves its passt to the next who looks.
     in_guest(host, "(sleep 1; poweroff) >/dev/null 2>&1 &")?;

@@ -263,7 +263,10 @@ pub(crate) fn restart_lost(vm: &Vm) -> Result<Vec<String>, HardwareError> {
         let request = request(vm, net, user, ssh_port.filter(|_| place == 0))?;
         let started = launch(&request).and_then(|starting| starting.wait(START_TIMEOUT));
         started.map_err(|error| failed(vm, net)(explained(vm, error)))?;
-        tracing::info!(vm = %vm.name(), net = net.name, "a passt that was lost is there again");
+        tracing::warn!(
+            vm = %vm.name(), net = net.name,
+            "a passt that was lost is there again; a guest that stays without network needs a restart"
+        );
     }
     Ok(missing.into_iter().map(lapse).collect())
 }
