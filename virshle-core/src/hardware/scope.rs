@@ -18,6 +18,9 @@ use crate::store::layout::UNSUPERVISED;
 
 /// How long systemd may take for an answer. It takes some milliseconds, while the machine boots.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a scope may take that systemd has promised, and between two looks at it.
+const ENTRY: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_micros(500);
 /// The unit that starts machines when the host boots, and shuts them down before it goes down.
 pub(crate) const HOST_UNIT: &str = "virshle.service";
 /// The template of the unit that looks after a machine that has ended.
@@ -68,8 +71,12 @@ fn note_absence(node: &Node) {
     }
 }
 
-/// Waits for the scope that was asked for. The process may have ended before it was in it: then no unit
-/// hears of that, and the one that looks after the end is asked for here.
+/// Waits for the scope that was asked for, until the process is in it. It is so before the guest boots: the
+/// kernel starts a thread of its own for each guest in the cgroup in which its VMM is then, and the unit
+/// or session that the caller is in could not end before the guest has.
+///
+/// The process may have ended before it was in it: then no unit hears of that, and the one that looks
+/// after the end is asked for here.
 pub(crate) fn settle(vm: &Vm, pid: u32, pending: Option<PendingScope>) {
     let Some(PendingScope { mut connection, call, deadline }) = pending else { return };
     let answer = match connection.wait(call, deadline.left()) {
@@ -80,7 +87,13 @@ pub(crate) fn settle(vm: &Vm, pid: u32, pending: Option<PendingScope>) {
         }),
         answer => answer,
     };
-    let Err(error) = answer else { return };
+    let Err(error) = answer else {
+        // A socket that is named, as in tests, need not be one of this host's manager.
+        if vm.node().config().node.systemd == Systemd::Auto {
+            await_entry(vm, pid);
+        }
+        return;
+    };
     if Path::new(&format!("/proc/{pid}")).exists() {
         unsupervised(vm, &error);
         return;
@@ -89,6 +102,19 @@ pub(crate) fn settle(vm: &Vm, pid: u32, pending: Option<PendingScope>) {
     let asked = ended_unit(vm).and_then(|unit| connection.start_unit(&unit));
     if let Err(error) = asked {
         tracing::debug!(vm = %vm.name(), %error, "its end is not looked after");
+    }
+}
+
+/// Waits until the process is in its scope: systemd answers before it has moved it, and nothing else
+/// reports that.
+fn await_entry(vm: &Vm, pid: u32) {
+    let deadline = Deadline::after(ENTRY);
+    while cgroup_of(pid).is_some() && !is_in_scope(pid) {
+        if deadline.is_over() {
+            tracing::warn!(vm = %vm.name(), "systemd has not moved it into its scope yet");
+            return;
+        }
+        std::thread::sleep(LOOK);
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn launch(
     // Its socket is there: others count it.
     drop(room);
     limits::even_oom_score(vmm.pid());
-    // Its answer comes while the guest boots.
+    // Its answer comes while the VMM gets its machine.
     let scope = scope::ask(vm, vmm.pid());
     let client = vmm.client(options.answer_timeout);
     refuse_faulty(vm, &client)?;
@@ -41,11 +41,11 @@ pub(super) fn launch(
     let taps = network.submit_taps()?;
     // For this side the VMM looks when it boots, and tries again but every 100 ms.
     user_nets.wait()?;
+    scope::settle(vm, vmm.pid(), scope);
     boot(vm, &client, network, options)?;
     // A vhost-user port gets its link from the guest's driver, seconds from now: that the boot
     // was answered shows that the switch is connected.
     network.confirm_taps(taps)?;
-    scope::settle(vm, vmm.pid(), scope);
     Ok(vmm.pid())
 }
 
