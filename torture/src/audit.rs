@@ -151,8 +151,9 @@ fn look(home: &Home, machines: &Machines) -> Result<Vec<String>, Failure> {
     Ok(found)
 }
 
-/// The numbers of ports for which there are flows of `v`'s, each with how many.
-fn guarded(database: &str) -> Result<BTreeMap<i64, usize>, Failure> {
+/// The numbers of ports for which there are flows of `v`'s, each with how many; none if the switch can't
+/// be asked.
+fn guarded(database: &str) -> Result<Option<BTreeMap<i64, usize>>, Failure> {
     let socket =
         Path::new(database.trim_start_matches("unix:")).with_file_name(format!("{BRIDGE}.mgmt"));
     let target = format!("unix:{}", socket.display());
@@ -162,10 +163,10 @@ fn guarded(database: &str) -> Result<BTreeMap<i64, usize>, Failure> {
             .arg("cookie=0x7653000000000000/0xffff000000000000"),
         Duration::from_secs(30),
     )?;
-    // A switch that is dead or frozen, as some parts have it, can't be asked, and guards nothing.
+    // A switch that is dead or frozen, as some parts have it, can't be asked.
     let is_away = ["Connection refused", "No such file", "Alarm clock"];
     if outcome.exit != Some(0) && is_away.iter().any(|why| outcome.stderr.contains(why)) {
-        return Ok(BTreeMap::new());
+        return Ok(None);
     }
     ensure!(outcome.exit == Some(0), "ovs-ofctl: {outcome}");
     let text = outcome.stdout;
@@ -177,7 +178,7 @@ fn guarded(database: &str) -> Result<BTreeMap<i64, usize>, Failure> {
             *numbers.entry(number).or_default() += 1;
         }
     }
-    Ok(numbers)
+    Ok(Some(numbers))
 }
 
 fn look_at_ports(home: &Home, machines: &Machines, found: &mut Vec<String>) -> Result<(), Failure> {
@@ -194,7 +195,7 @@ fn look_at_ports(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
             found.push(format!("port {}: {error}", row.port));
         }
     }
-    for number in guarded.keys() {
+    for number in guarded.iter().flat_map(BTreeMap::keys) {
         if !marked.iter().any(|row| row.number == Some(*number)) {
             found.push(format!("a guard of port number {number}, which is not there"));
         }
@@ -215,10 +216,12 @@ fn look_at_ports(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
             }
             let number = |row: &&Marked| row.uuid == machine.uuid && row.port == net.port;
             let number = marked.iter().filter(number).find_map(|row| row.number);
-            let flows = number.and_then(|number| guarded.get(&number)).copied().unwrap_or(0);
-            if on && is_switched && flows < WHOLE_GUARD {
-                found
-                    .push(format!("{} has {flows} flows of a guard on {}", machine.name, net.port));
+            if let Some(guarded) = guarded.as_ref().filter(|_| on && is_switched) {
+                let flows = number.and_then(|number| guarded.get(&number)).copied().unwrap_or(0);
+                if flows < WHOLE_GUARD {
+                    let (vm, port) = (&machine.name, &net.port);
+                    found.push(format!("{vm} has {flows} flows of a guard on {port}"));
+                }
             }
         }
     }
