@@ -204,7 +204,9 @@ impl Attempt {
                 line.trim_start().starts_with("WARN")
                     // Whose error is what remains: a removal, an end that was looked after.
                     || (line.starts_with("error: ")
-                        && (line.contains("not all of its files") || line.contains("cannot remove")))
+                        && (self.scenario.effect == Effect::Ended
+                            || line.contains("not all of its files")
+                            || line.contains("cannot remove")))
             });
             ensure!(reported, "left behind unreported:\n  {}", left.join("\n  "));
             repair(home)?;

@@ -104,7 +104,18 @@ pub(crate) fn remove_ports(home: &Home) -> Result<(), Failure> {
         }
     }
     command.args(["--", "--if-exists", "del-br", crate::home::INIT_BRIDGE]);
-    tool(&mut command).map(drop)
+    tool(&mut command)?;
+    // A port that is removed like this leaves its guard.
+    let there = marked(home.database())?;
+    let guarded = guarded(home.database())?.unwrap_or_default();
+    for number in guarded.keys().filter(|at| !there.iter().any(|row| row.number == Some(**at))) {
+        let mut command = Command::new("ovs-ofctl");
+        command.args(["-O", "OpenFlow14", "--timeout=5", "del-flows"]);
+        command.arg(management(home.database()));
+        command.arg(format!("cookie={COOKIES},in_port={number}"));
+        tool(&mut command)?;
+    }
+    Ok(())
 }
 
 /// `ovs-vsctl` for that database, which waits for nothing for long.
@@ -151,16 +162,22 @@ fn look(home: &Home, machines: &Machines) -> Result<Vec<String>, Failure> {
     Ok(found)
 }
 
+/// The cookies of `v`'s flows, with their mask.
+const COOKIES: &str = "0x7653000000000000/0xffff000000000000";
+
+/// The management socket of the bridge of the switch whose database that is.
+fn management(database: &str) -> String {
+    let database = Path::new(database.trim_start_matches("unix:"));
+    format!("unix:{}", database.with_file_name(format!("{BRIDGE}.mgmt")).display())
+}
+
 /// The numbers of ports for which there are flows of `v`'s, each with how many; none if the switch can't
 /// be asked.
 fn guarded(database: &str) -> Result<Option<BTreeMap<i64, usize>>, Failure> {
-    let socket =
-        Path::new(database.trim_start_matches("unix:")).with_file_name(format!("{BRIDGE}.mgmt"));
-    let target = format!("unix:{}", socket.display());
     let outcome = run(
         Command::new("ovs-ofctl")
-            .args(["-O", "OpenFlow14", "--timeout=5", "dump-flows", &target])
-            .arg("cookie=0x7653000000000000/0xffff000000000000"),
+            .args(["-O", "OpenFlow14", "--timeout=5", "dump-flows", &management(database)])
+            .arg(format!("cookie={COOKIES}")),
         Duration::from_secs(30),
     )?;
     // A switch that is dead or frozen, as some parts have it, can't be asked.
