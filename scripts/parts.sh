@@ -88,7 +88,9 @@ get_passt() {
 # Unpacks a newer Debian's passt beside the C library that it needs, as passt_home, whatever this host has:
 # for a host of another suite, too.
 cache_passt() {
-  passt_home=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/virshle/passt
+  # Tests run it as other users, too, and none of them gets into root's home.
+  passt_home=/var/tmp/virshle-passt-$(id -u)
+  [ ! -e "$passt_home" ] || [ -O "$passt_home" ] || return 1
   [ ! -x "$passt_home/passt" ] || return 0
   unpack_of trixie "$passt_home" passt libc6 || return 1
   cat >"$passt_home/passt" <<'END'
@@ -108,7 +110,7 @@ unpack_of() {
   shift 2
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
   say "unpacking the $* of Debian's $suite into $home"
-  rm -rf "$home.new" && mkdir -p "$home.new"
+  rm -rf "$home.new" && mkdir -p "$(dirname "$home")" && (umask 022 && mkdir "$home.new") || return 1
   if output=$(unpack_into "$home.new" "$suite" "$@" 2>&1); then
     rm -rf "$home" && mv "$home.new" "$home"
   else
