@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::fs::file::{Sync, create_directory, read_regular, remove_if_there, write_new};
+use crate::fs::file::{Sync, create_directory, read_untrusted, remove_if_there, write_new};
 use crate::guest::stream::Route;
 use crate::machine::vm::Vm;
 use crate::store::layout;
@@ -51,7 +51,7 @@ pub(crate) fn note(vm: &Vm, client: u32, route: &Route) -> io::Result<()> {
 /// By which way `client` came; none if it isn't known. The note is of use once.
 pub(crate) fn of(vm: &Vm, client: u32) -> Option<Contact> {
     let path = path(vm, client).ok()?;
-    let bytes = read_regular(&path, MAX_NOTE).ok()?;
+    let bytes = read_untrusted(&path, MAX_NOTE).ok()?;
     // One that can't be removed is swept later.
     drop(remove_if_there(&path));
     let text = String::from_utf8(bytes).ok()?;
