@@ -134,7 +134,7 @@ fn the_examples_of_the_documents_agree() {
         let text = std::fs::read_to_string(path).unwrap();
         let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```"));
         for (block, _) in blocks {
-            let is_config = ["[node]", "[network]", "[hypervisor]", "[[template"];
+            let is_config = ["[node]", "[network]", "[hypervisor]", "[[template", "[[catalogue"];
             if is_config.iter().any(|header| block.contains(header)) {
                 let mistakes: Vec<String> = match parse(block) {
                     Ok(config) => config.mistakes().iter().map(ToString::to_string).collect(),
