@@ -131,11 +131,9 @@ impl Scenario {
     /// The command that is tried.
     pub(crate) fn command(&self, home: &Home) -> Command {
         let mut command = home.command(self.args);
-        if self.effect == Effect::Ended
-            && let Some(directory) = home.directory_of(SUBJECT)
-        {
+        if self.effect == Effect::Ended {
             // As the unit of systemd names it.
-            command.arg(directory);
+            command.args(home.directory_of(SUBJECT));
         }
         if self.effect == Effect::Node {
             command.env("VIRSHLE_CONFIG", home.init_config());

@@ -13,8 +13,8 @@ pub(crate) const MAX_LIST: u64 = 4 << 20;
 /// The Unicode Standard, §23.8 (byte order mark).
 pub(crate) fn text_of(bytes: &[u8]) -> String {
     let utf16 = |bytes: &[u8], number: fn([u8; 2]) -> u16| {
-        let (pairs, _) = bytes.as_chunks::<2>();
-        let numbers: Vec<u16> = pairs.iter().map(|pair| number(*pair)).collect();
+        let pairs = bytes.chunks_exact(2).flat_map(TryInto::try_into);
+        let numbers: Vec<u16> = pairs.map(number).collect();
         String::from_utf16_lossy(&numbers)
     };
     match bytes {
@@ -32,12 +32,14 @@ pub(crate) fn find(list: &str, file: &str) -> Option<Checksum> {
     let mut alone = Vec::new();
     for line in list.lines() {
         let line = line.trim();
-        if let Some((head, checksum)) = line.rsplit_once(" = ")
-            && let Some((algorithm, name)) = head.split_once(" (")
-            && ["SHA256", "SHA512", "SHA2-256", "SHA2-512"].contains(&algorithm)
-            && name.strip_suffix(')') == Some(file)
-        {
-            return checksum.parse().ok();
+        if let Some((head, checksum)) = line.rsplit_once(" = ") {
+            let tagged = head.split_once(" (").is_some_and(|(algorithm, name)| {
+                ["SHA256", "SHA512", "SHA2-256", "SHA2-512"].contains(&algorithm)
+                    && name.strip_suffix(')') == Some(file)
+            });
+            if tagged {
+                return checksum.parse().ok();
+            }
         }
         let (checksum, name) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         let Ok(checksum) = checksum.parse::<Checksum>() else { continue };

@@ -165,20 +165,20 @@ fn prepare(
             None => (path.clone(), None),
         },
     };
-    if let (Some(expected), Some(found)) = (&expected, &checksums)
-        && *expected != found.compared
-    {
-        return Err(ImageError::Checksum {
-            from: request.source.displayed(),
-            expected: expected.clone(),
-            found: found.compared.clone(),
-        });
+    if let (Some(expected), Some(found)) = (&expected, &checksums) {
+        if *expected != found.compared {
+            return Err(ImageError::Checksum {
+                from: request.source.displayed(),
+                expected: expected.clone(),
+                found: found.compared.clone(),
+            });
+        }
     }
     let failed = |source| ImageError::Import { from: request.source.displayed(), source };
-    if let Some(suffix) = request.source.packed_suffix()
-        && is_raw(&source).map_err(failed)?
-    {
-        return Err(ImageError::Misnamed { from: request.source.displayed(), suffix });
+    if let Some(suffix) = request.source.packed_suffix() {
+        if is_raw(&source).map_err(failed)? {
+            return Err(ImageError::Misnamed { from: request.source.displayed(), suffix });
+        }
     }
     let image = convert(request, &source, &staging.image(), on_progress).map_err(failed)?;
     Ok((image, checksums.map(|checksums| checksums.sha256)))
@@ -307,7 +307,7 @@ fn copy_of(
 
 /// Opens a file of the caller's: it may be a link, and is not waited for.
 fn open_untouched(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     File::options().read(true).custom_flags(flags).open(path)
 }
 

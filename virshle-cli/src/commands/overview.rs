@@ -126,9 +126,7 @@ fn next(
     } else if let Some(name) = first(VmState::Stopped) {
         steps.push(step(format!("v vm start {name}"), "start a machine"));
     }
-    if vms.is_empty()
-        && let Some(template) = templates.first()
-    {
+    if let Some(template) = templates.first().filter(|_| vms.is_empty()) {
         let command = format!("v vm create -t {template} --start");
         steps.push(step(command, "create a machine and start it"));
     }
