@@ -99,10 +99,10 @@ fn boot(
         if !watching.wait_for(&vm.net_socket(&net.name), &answer, deadline)? {
             break;
         }
-        if vhost.peek().is_none()
-            && let Some(watch) = watch.take()
-        {
-            watch.end();
+        if vhost.peek().is_none() {
+            if let Some(watch) = watch.take() {
+                watch.end();
+            }
         }
         network.connect_vhost(net)?;
     }
