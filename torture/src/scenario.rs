@@ -40,6 +40,8 @@ enum Before {
     Due(&'static str),
     /// There is no node.
     NoNode,
+    /// There is a node without parts of its own.
+    NoParts,
 }
 
 /// What the command is to achieve.
@@ -63,9 +65,11 @@ pub(crate) enum Effect {
     Removed,
     /// The node is set up.
     Node,
+    /// The node has its parts.
+    Parts,
 }
 
-use Before::{Crashed, Due, NoNode, Nothing, Running, Stopped};
+use Before::{Crashed, Due, NoNode, NoParts, Nothing, Running, Stopped};
 use Ground::{Memory, Xfs};
 
 const fn scenario(
@@ -81,6 +85,7 @@ const fn scenario(
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = &[
     scenario("node-init", &["node", "init"], NoNode, Effect::Node),
+    scenario("node-setup", &["node", "setup", "--offline", "parts", "--releases", "parts/releases.toml"], NoParts, Effect::Parts),
     scenario("create", &["vm", "create", "-t", "bare"], Nothing, Effect::Created(1, "stopped")),
     Scenario { ground: Memory, ..scenario("create-copy", &["vm", "create", "-t", "bare"], Nothing, Effect::Created(1, "stopped")) },
     Scenario { short: false, ..scenario("create-seed", &["vm", "create", "-t", "seeded"], Nothing, Effect::Created(1, "stopped")) },
@@ -88,6 +93,7 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("create-3", &["vm", "create", "-t", "bare", "-n", "3"], Nothing, Effect::Created(3, "stopped")),
     Scenario { short: false, ..scenario("create-start", &["vm", "create", "-t", "tap", "--start"], Nothing, Effect::Created(1, "running")) },
     Scenario { short: false, ..scenario("create-start-3", &["vm", "create", "-t", "tap", "-n", "3", "--start"], Nothing, Effect::Created(3, "running")) },
+    Scenario { short: false, ..scenario("run", &["run", "-d", "tap"], Nothing, Effect::Created(1, "running")) },
     Scenario { short: false, ..scenario("start", &["vm", "start", SUBJECT], Stopped("bare"), Effect::State("running")) },
     scenario("start-tap", &["vm", "start", SUBJECT], Stopped("tap"), Effect::State("running")),
     Scenario { part: Some(Part::Dpdk), ..scenario("start-vhost", &["vm", "start", SUBJECT], Stopped("vhost"), Effect::State("running")) },
@@ -153,6 +159,9 @@ impl Scenario {
         if self.effect == Effect::Node {
             command.env("VIRSHLE_CONFIG", home.init_config());
         }
+        if self.effect == Effect::Parts {
+            command.env("VIRSHLE_CONFIG", home.parts_config());
+        }
         command
     }
 
@@ -186,6 +195,12 @@ impl Scenario {
                     home.must(&["node", "ended", &directory.display().to_string()])?;
                 }
             }
+            NoParts => match std::fs::remove_dir_all(home.parts_root()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Failure::new(format!("cannot remove the root: {error}")));
+                }
+                _ => {}
+            },
             NoNode => {
                 match std::fs::remove_dir_all(home.init_root()) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -294,6 +309,11 @@ impl Scenario {
                 _ => Progress::Some,
             },
             Effect::Node => node(home)?,
+            Effect::Parts => match home.parts_that_came()? {
+                0 => Progress::None,
+                1 => Progress::Some,
+                _ => Progress::All,
+            },
         })
     }
 

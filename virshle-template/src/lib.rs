@@ -60,6 +60,7 @@
 
 mod boot;
 mod caller;
+mod catalogue;
 mod config;
 mod cpu_set;
 mod device;
@@ -103,6 +104,7 @@ mod yaml_scalar;
 mod yaml_text;
 
 pub use boot::Boot;
+pub use catalogue::CatalogueEntry;
 pub use config::Config;
 pub use cpu_set::{CpuSet, InvalidCpuSet};
 pub use disk::{CloneMode, DiskTemplate};

@@ -10,6 +10,7 @@ mod many_end;
 mod neighbours;
 mod power_button;
 mod power_cut;
+mod run_an_image;
 mod supervised;
 mod user_network;
 mod v_goes;
@@ -26,7 +27,7 @@ use crate::machine::Machine;
 use crate::scenario::{SYSTEM_BRIDGE, Scenario, Stage, TINY};
 
 /// All of them, the longest first, so that two at a time end together.
-pub(crate) const ALL: [Scenario; 15] = [
+pub(crate) const ALL: &[Scenario] = &[
     scenario("power_cut", 240, power_cut::run),
     scenario("cloud_init", 400, cloud_init::run),
     scenario("first_machine", 90, first_machine::run),
@@ -37,6 +38,7 @@ pub(crate) const ALL: [Scenario; 15] = [
     scenario("guest_ends_itself", 180, guest_ends_itself::run),
     scenario("v_goes", 180, v_goes::run),
     scenario("user_network", 240, user_network::run),
+    scenario("run_an_image", 300, run_an_image::run),
     scenario("supervised", 300, supervised::run),
     scenario("host_goes_down", 400, host_goes_down::run),
     scenario("ends", 300, ends::run),

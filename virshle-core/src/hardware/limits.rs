@@ -102,7 +102,10 @@ pub(crate) fn memory_max_bytes(definition: &Definition) -> u64 {
 pub(crate) fn even_oom_score(pid: u32) {
     let path = format!("/proc/{pid}/oom_score_adj");
     let is_even = std::fs::read_to_string(&path).is_ok_and(|score| score.trim() == "0");
-    if !is_even && let Err(error) = std::fs::write(&path, "0") {
+    if is_even {
+        return;
+    }
+    if let Err(error) = std::fs::write(&path, "0") {
         // Who is not root may only make it likelier.
         tracing::debug!(pid, %error, "its oom_score_adj stays");
     }

@@ -74,9 +74,8 @@ fn evidence(vm: &Vm, run: &Run, exit: LastExit) -> Vec<String> {
         let cut: String = line.chars().take(WIDTH).collect();
         evidence.push(format!("{what}: {cut}"));
     };
-    if exit == LastExit::Oom
-        && let Some(record) = oom_record(run)
-    {
+    let killed = (exit == LastExit::Oom).then(|| oom_record(run));
+    if let Some(record) = killed.flatten() {
         add("kernel", &format!("oom-kill: {record}"));
     }
     for (number, time) in (1..).zip(resets(vm)) {

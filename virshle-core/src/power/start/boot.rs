@@ -68,7 +68,7 @@ fn spawn(vm: &Vm, cage: Cage) -> Result<Vmm, StartError> {
     // Those of the run before are kept, too.
     bound_logs(vm.directory());
     let mut kept = Ok(());
-    let vmm = Launch::new(&vm.node().config().hypervisor.program, &vm.api_socket())
+    let vmm = Launch::new(&vm.node().hypervisor_program()?, &vm.api_socket())
         .log_file(vm.vmm_log())
         .event_file(vm.events())
         .serial_log(vm.serial_log())
@@ -99,10 +99,10 @@ fn boot(
         if !watching.wait_for(&vm.net_socket(&net.name), &answer, deadline)? {
             break;
         }
-        if vhost.peek().is_none()
-            && let Some(watch) = watch.take()
-        {
-            watch.end();
+        if vhost.peek().is_none() {
+            if let Some(watch) = watch.take() {
+                watch.end();
+            }
         }
         network.connect_vhost(net)?;
     }
