@@ -131,7 +131,7 @@ fn unpack(
         let limit = super::compression::XZ_MEMORY_KIB;
         let mut stream = XzReader::new_mem_limit(io::BufReader::new(stream), false, limit);
         loop {
-            let mut piece = Vec::new();
+            let mut piece = Vec::with_capacity(CHUNK);
             let result = stream.by_ref().take(CHUNK as u64).read_to_end(&mut piece);
             let is_end = matches!(result, Ok(0));
             let failed = result.is_err();
