@@ -137,10 +137,10 @@ pub(crate) fn improve(error: &mut clap::Error, command_line: impl Fn() -> Comman
 }
 
 fn improve_option(error: &mut clap::Error, typed: &str, path: &str) {
-    if let Some(ContextValue::String(similar)) = error.get(ContextKind::SuggestedArg)
-        && !is_slip(typed.trim_start_matches('-'), similar.trim_start_matches('-'))
-    {
-        error.remove(ContextKind::SuggestedArg);
+    if let Some(ContextValue::String(similar)) = error.get(ContextKind::SuggestedArg) {
+        if !is_slip(typed.trim_start_matches('-'), similar.trim_start_matches('-')) {
+            error.remove(ContextKind::SuggestedArg);
+        }
     }
     let is_option = typed.starts_with('-');
     // "to pass '-x' as a value, use '-- -x'": no value of these commands begins with a dash.

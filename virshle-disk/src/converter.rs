@@ -289,7 +289,7 @@ fn layer_bytes(opened: &Opened) -> Result<u64, DiskError> {
 
 /// Whether the size of an image is one that a disk can have.
 pub(crate) fn ends_with_a_sector(image: &Image) -> bool {
-    image.format == Format::Qcow2 || image.file_size_bytes.is_multiple_of(SECTOR)
+    image.format == Format::Qcow2 || image.file_size_bytes % SECTOR == 0
 }
 
 /// The path of a temporary file beside `path`, which never gets its name.

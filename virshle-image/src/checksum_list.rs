@@ -13,8 +13,8 @@ pub(crate) const MAX_LIST: u64 = 4 << 20;
 /// The Unicode Standard, §23.8 (byte order mark).
 pub(crate) fn text_of(bytes: &[u8]) -> String {
     let utf16 = |bytes: &[u8], number: fn([u8; 2]) -> u16| {
-        let (pairs, _) = bytes.as_chunks::<2>();
-        let numbers: Vec<u16> = pairs.iter().map(|pair| number(*pair)).collect();
+        let pairs = bytes.chunks_exact(2).flat_map(TryInto::try_into);
+        let numbers: Vec<u16> = pairs.map(number).collect();
         String::from_utf16_lossy(&numbers)
     };
     match bytes {

@@ -316,7 +316,7 @@ fn copy_of(
 
 /// Opens a file of the caller's: it may be a link, and is not waited for.
 fn open_untouched(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     File::options().read(true).custom_flags(flags).open(path)
 }
 

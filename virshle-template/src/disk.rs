@@ -120,7 +120,7 @@ fn check_size(section: &Section<'_>, size: &Placed<ByteSize>) {
     if !(SECTOR..=MOST).contains(&bytes) {
         let message = format!("{} is no size of a disk", size.value);
         section.wrong(size.span.clone(), message, "expected 512 B to 8191 PiB");
-    } else if !bytes.is_multiple_of(SECTOR) {
+    } else if bytes % SECTOR != 0 {
         let message = format!("{} is not a multiple of the sector size", size.value);
         let help = "expected a multiple of 512 bytes; a number without a unit is bytes";
         section.wrong(size.span.clone(), message, help);

@@ -111,7 +111,7 @@ pub use disk::{CloneMode, DiskTemplate};
 pub use distrust::Distrust;
 pub use error::TemplateError;
 pub use hypervisor::{Confine, HypervisorSettings};
-pub use limits::Limits;
+pub use limits::{Limit, Limits};
 pub use memory::Memory;
 pub use mistake::Mistake;
 pub use net::{NetKind, NetTemplate};

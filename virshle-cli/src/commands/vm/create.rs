@@ -127,10 +127,10 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
     let created = node.create(&request, &|copy| progress.show(&copy));
     progress.end();
     let created = created?;
-    if let Ok(template) = node.config().template(&args.template)
-        && !context.output.json
-    {
-        warnings(template).iter().for_each(|warning| context.report.warn(&warning.to_string()));
+    if let Ok(template) = node.config().template(&args.template) {
+        if !context.output.json {
+            warnings(template).iter().for_each(|warning| context.report.warn(&warning.to_string()));
+        }
     }
     let outcomes: Vec<Outcome> = created
         .into_iter()
@@ -139,13 +139,13 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
             Err(error) => Outcome { name, vm: None, error: Some(error.into()) },
         })
         .collect();
-    if let Some(Outcome { vm: Some(vm), .. }) = outcomes.first()
-        && is_inaccessible(node, vm, args)
-    {
-        context.output.note(
+    if let Some(Outcome { vm: Some(vm), .. }) = outcomes.first() {
+        if is_inaccessible(node, vm, args) {
+            context.output.note(
             "no ssh access will be possible: no public key found in ~/.ssh (ssh-keygen creates one) or in \
              the ssh agent, and no --user-data given",
         );
+        }
     }
     Ok(outcomes)
 }
