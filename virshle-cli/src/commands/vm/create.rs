@@ -11,6 +11,7 @@ use virshle_core::{
 
 use crate::action;
 use crate::candidates;
+use crate::commands::image::pull::pull;
 use crate::commands::template::check::warnings;
 use crate::context::Context;
 use crate::error::CliError;
@@ -121,6 +122,7 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
         request = request.name(name.clone());
     }
     request = request.provision(provision(args)?);
+    pull_missing(node, &args.template, context)?;
     let progress = Progress::new(context);
     let created = node.create(&request, &|copy| progress.show(&copy));
     progress.end();
@@ -146,6 +148,16 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
         }
     }
     Ok(outcomes)
+}
+
+/// Pulls the images of a template that are not in the cache, and that the catalogue has.
+fn pull_missing(node: &Node, template: &str, context: &Context) -> Result<(), CliError> {
+    // One that isn't there is the creation's to report.
+    let Ok(template) = node.config().template(template) else { return Ok(()) };
+    for reference in node.missing_images(template)? {
+        pull(node, &reference, context)?;
+    }
+    Ok(())
 }
 
 /// Whether no user can log in to the machine, though nothing on the command line or in the template
