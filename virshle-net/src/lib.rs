@@ -66,6 +66,7 @@ mod change;
 mod datapath;
 mod deadline;
 mod device;
+mod device_rates;
 mod dpdk;
 mod error;
 mod file_access;
@@ -90,6 +91,7 @@ mod switch;
 #[expect(unsafe_code, reason = "the tap driver is reached by ioctl alone")]
 mod sys;
 mod tap;
+mod traffic_control;
 mod vlans;
 
 pub use bridge::Bridge;
@@ -97,6 +99,7 @@ pub use capabilities::Capabilities;
 pub use change::Change;
 pub use datapath::Datapath;
 pub use device::Device;
+pub use device_rates::DeviceRates;
 pub use dpdk::DPDK_RECIPE;
 pub use error::NetError;
 pub use file_access::{AccessRights, Asking, FileAccess};

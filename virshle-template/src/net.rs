@@ -35,7 +35,8 @@ pub struct NetTemplate {
     pub mtu: Option<u16>,
     /// The guest's MAC address, in lower case; a random one for each machine if unset.
     pub mac: Option<String>,
-    /// The host's interface below a macvtap, which alone has one; the bridge if unset.
+    /// The bridge of the host's kernel, or the host's interface below a macvtap: the bridge of Open
+    /// vSwitch if unset. No other kind has one.
     pub link: Option<String>,
     /// Static addresses of the guest; DHCP if there are none.
     #[serde(rename = "address")]
@@ -66,14 +67,17 @@ pub enum NetKind {
     Vhost,
     /// A tap device, which is a port of Open vSwitch.
     Tap,
+    /// A tap device, which is a port of a bridge of the host's kernel.
+    Bridge,
     /// A macvtap device on an interface of the host.
     Macvtap,
 }
 
-const KINDS: [(&str, NetKind); 4] = [
+const KINDS: [(&str, NetKind); 5] = [
     ("user", NetKind::User),
     ("vhost", NetKind::Vhost),
     ("tap", NetKind::Tap),
+    ("bridge", NetKind::Bridge),
     ("macvtap", NetKind::Macvtap),
 ];
 
@@ -163,8 +167,13 @@ impl NetTemplate {
             ),
             Some(NetKind::Vhost | NetKind::Tap) if section.has("link") => section.wrong(
                 section.span_of("link"),
-                "only a macvtap has a link below it",
+                "only a bridge or a macvtap has a link",
                 "a vhost or tap is plugged into the bridge of [network]",
+            ),
+            Some(NetKind::Bridge) if !section.has("link") => section.source.lacks(
+                section.span.clone(),
+                "a net on a bridge without a link",
+                "add link = \"vmbr0\", the bridge of the host's kernel",
             ),
             _ => {}
         }
@@ -193,7 +202,7 @@ fn refuse_misplaced(section: &Section<'_>, kind: Option<NetKind>) {
             "a user network has no guard",
             "leave it away: its frames reach passt alone",
         );
-        let help = "it goes out by the host's own routes; a macvtap has a link";
+        let help = "it goes out by the host's own routes; a bridge and a macvtap have a link";
         refuse("link", "a user network has no link below it", help);
     } else {
         let help = "publish ports on a net of type user";
@@ -278,6 +287,8 @@ mod tests {
             ("type = { macvtap = {} }", NetKind::Macvtap),
             ("[net.type.tap]", NetKind::Tap),
             ("[net.type]\nvhost = {}", NetKind::Vhost),
+            ("type = 'bridge'\nlink = 'vmbr0'\nvlan = 12\ntrust = true", NetKind::Bridge),
+            ("link = 'vmbr0'\ntrunk = [0, 12]\n[net.type.bridge]", NetKind::Bridge),
         ] {
             let nets = read(&format!("[[net]]\nname = 'a'\n{text}"), all).unwrap();
             assert_eq!(nets[0].kind, kind, "{text}");
@@ -290,7 +301,9 @@ mod tests {
             ("typ = 'tap'", "unknown key \"typ\", did you mean \"type\"?"),
             ("type = {}", "a net without a type"),
             ("type = 3", "\"type\" is a whole number"),
-            ("type = 'bridge'", "unknown type \"bridge\""),
+            ("type = 'bridge'", "a net on a bridge without a link"),
+            ("type = 'bridge'\nlink = 'vm br'", "\"vm br\" cannot be a network device: it has ' '"),
+            ("type = 'bond'", "unknown type \"bond\""),
             ("type = 'tep'", "unknown type \"tep\", did you mean \"tap\"?"),
             ("type.vhots = {}", "unknown type \"vhots\", did you mean \"vhost\"?"),
             ("type.tap = {}\ntype.macvtap = {}", "a second type of the same net"),
@@ -302,7 +315,7 @@ mod tests {
             ("type = 'tap'\nmtu = 1279", "\"mtu\" is out of range"),
             ("type = 'tap'\nmtu = 9217", "\"mtu\" is out of range"),
             ("type = 'tap'\nmtu = 99999999999999999999", "\"mtu\" is out of range"),
-            ("type = 'tap'\nlink = 'eth0'", "only a macvtap has a link below it"),
+            ("type = 'tap'\nlink = 'eth0'", "only a bridge or a macvtap has a link"),
             (
                 "type = 'macvtap'\nlink = 'enp0s31f6.1234567'",
                 "\"enp0s31f6.1234567\" cannot be a network device: it has 17 bytes, and 15 is the most",

@@ -106,7 +106,7 @@ pub struct DiskInfo {
 pub struct NetInfo {
     /// The name.
     pub name: String,
-    /// `vhost`, `tap` or `macvtap`.
+    /// `user`, `vhost`, `tap`, `bridge` or `macvtap`.
     #[serde(rename = "type")]
     pub kind: NetKind,
     /// The address the guest sees.

@@ -1,7 +1,6 @@
 //! Bridges of the host's kernel, which were made by others: a tap is made a port of one, kept to its
 //! VLANs, and its guest from speaking as another machine.
 
-mod filter;
 mod port;
 mod program;
 mod vlan;

@@ -3,10 +3,10 @@
 use std::io;
 use std::net::IpAddr;
 
-use crate::linux_bridge::filter::{self, Direction};
 use crate::linux_bridge::program::Program;
 use crate::linux_bridge::{LinuxBridge, vlan};
 use crate::netlink::{Request, Verb, attribute};
+use crate::traffic_control::{self as filter, Direction};
 use crate::{Device, InterfaceName, MacAddr, NetError, Vlans};
 
 /// What a machine's tap is on a bridge of the host's kernel, and what its guest may say there.
@@ -101,7 +101,7 @@ impl LinuxPort {
             false => {
                 if device.is_up {
                     for direction in [Direction::In, Direction::Out] {
-                        filter::set(device.index, direction, &Program::closed())
+                        set(device.index, direction, &Program::closed())
                             .map_err(filtered("close"))?;
                     }
                 }
@@ -113,7 +113,7 @@ impl LinuxPort {
         vlan::apply(device.index, &has, &wanted).map_err(port_failed("set the VLANs of"))?;
         for (direction, program) in self.programs() {
             match program {
-                Some(program) => filter::set(device.index, direction, &program),
+                Some(program) => set(device.index, direction, &program),
                 None => filter::clear(device.index, direction),
             }
             .map_err(filtered("filter the frames of"))?;
@@ -199,6 +199,10 @@ fn initial(bridge: &LinuxBridge) -> vlan::Membership {
 fn find(tap: &InterfaceName) -> Result<Device, NetError> {
     let gone = || NetError::DeviceKind { name: tap.to_string(), wanted: "tap" };
     Device::find(tap)?.filter(|device| device.kind == "tun").ok_or_else(gone)
+}
+
+fn set(index: u32, direction: Direction, program: &Program) -> io::Result<()> {
+    filter::set(index, direction, program.len(), &program.bytes())
 }
 
 fn enslave(tap: &InterfaceName, bridge: &LinuxBridge) -> io::Result<()> {

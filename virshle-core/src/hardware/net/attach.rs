@@ -101,7 +101,7 @@ impl<'a> Network<'a> {
 
     /// What is asked of the ports of the machine's taps.
     pub(crate) fn tap_requests(&self) -> Result<Vec<PortRequest>, HardwareError> {
-        let taps = self.devices.iter().filter(|device| device.is_tap());
+        let taps = self.devices.iter().filter(|device| device.net.kind == NetKind::Tap);
         let requests: Result<Vec<PortRequest>, NetError> =
             taps.map(|device| tap_request(self.vm, device.net)).collect();
         requests.map_err(HardwareError::network(self.vm))

@@ -42,7 +42,7 @@ pub(crate) fn net_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
             let datapath = datapath(vm.node().config().network.datapath);
             with_offloads(config, Offloads::on(datapath))
         }
-        NetKind::Macvtap => config,
+        NetKind::Bridge | NetKind::Macvtap => config,
     };
     with_identity(config, net)
 }
@@ -52,7 +52,7 @@ pub(crate) fn net_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
 pub(crate) fn vhost_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
     let mode = match net.kind {
         NetKind::User => VhostMode::Client,
-        NetKind::Vhost | NetKind::Tap | NetKind::Macvtap => VhostMode::Server,
+        NetKind::Vhost | NetKind::Tap | NetKind::Bridge | NetKind::Macvtap => VhostMode::Server,
     };
     let config = with_identity(NetConfig::vhost_user(vm.net_socket(&net.name), mode), net);
     match net.mtu_bytes.filter(|_| mode == VhostMode::Server) {

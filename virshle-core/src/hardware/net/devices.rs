@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use virshle_net::{Macvtap, NetError, Tap};
 
 use crate::hardware::net::config::Offloads;
+use crate::hardware::net::linux_bridge;
 use crate::model::definition::{NetDefinition, NetKind};
 
 /// A device in the host's kernel. A tap lives as long as a process holds its descriptor: when this is
@@ -27,13 +28,10 @@ impl<'a> Device<'a> {
         let kind = match net.kind {
             NetKind::User | NetKind::Vhost => return Ok(None),
             NetKind::Tap => DeviceKind::Tap(create_tap(net)?),
+            NetKind::Bridge => DeviceKind::Tap(linux_bridge::create_tap(net)?),
             NetKind::Macvtap => DeviceKind::Macvtap(create_macvtap(net)?),
         };
         Ok(Some(Self { net, kind }))
-    }
-
-    pub(crate) fn is_tap(&self) -> bool {
-        matches!(self.kind, DeviceKind::Tap(_))
     }
 
     /// The descriptors that the VMM is handed.
@@ -46,20 +44,20 @@ impl<'a> Device<'a> {
 
     /// Keeps the host's IP stack from the frames of a tap.
     pub(crate) fn isolate(&self) -> Result<(), NetError> {
-        if self.is_tap() { isolate(self.net) } else { Ok(()) }
+        if self.net.kind.is_tap() { isolate(self.net) } else { Ok(()) }
     }
 
-    /// What its frames carry, on a bridge whose taps carry `of_bridge`.
+    /// What its frames carry, if the taps on the switch carry `of_bridge`.
     pub(crate) fn offloads(&self, of_bridge: Offloads) -> Offloads {
-        match self.kind {
-            DeviceKind::Tap(_) => of_bridge,
-            DeviceKind::Macvtap(_) => Offloads::Kernel,
+        match self.net.kind {
+            NetKind::Tap => of_bridge,
+            NetKind::User | NetKind::Vhost | NetKind::Bridge | NetKind::Macvtap => Offloads::Kernel,
         }
     }
 }
 
 /// Keeps the host's IP stack from the frames of a tap.
-fn isolate(net: &NetDefinition) -> Result<(), NetError> {
+pub(crate) fn isolate(net: &NetDefinition) -> Result<(), NetError> {
     virshle_net::Device::isolate(&net.port.parse()?)
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod devices;
 pub(crate) mod disconnect;
 pub(crate) mod guard;
+pub(crate) mod linux_bridge;
 pub(crate) mod ports;
 pub(crate) mod reconnect;
 pub(crate) mod shared_ports;

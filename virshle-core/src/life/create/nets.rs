@@ -38,7 +38,7 @@ pub(super) fn fixed_identities(
 fn bridge_of<'a>(node: &'a Node, net: &'a NetTemplate) -> &'a str {
     match (NetKind::from(net.kind), &net.link) {
         (NetKind::User, _) => "",
-        (NetKind::Macvtap, Some(link)) => link,
+        (NetKind::Bridge | NetKind::Macvtap, Some(link)) => link,
         _ => &node.config().network.bridge,
     }
 }
@@ -108,7 +108,7 @@ impl Creation<'_> {
             addresses: net.addresses.iter().map(InterfaceAddress::from).collect(),
             user: match kind {
                 NetKind::User => user_net(net, numbers),
-                NetKind::Vhost | NetKind::Tap | NetKind::Macvtap => None,
+                NetKind::Vhost | NetKind::Tap | NetKind::Bridge | NetKind::Macvtap => None,
             },
         })
     }

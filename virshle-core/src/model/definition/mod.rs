@@ -207,6 +207,7 @@ pub(crate) mod tests {
             Just(NetKind::User),
             Just(NetKind::Vhost),
             Just(NetKind::Tap),
+            Just(NetKind::Bridge),
             Just(NetKind::Macvtap)
         ];
         let texts = ("[^/\0]{3,20}", any::<[u8; 6]>(), any::<String>(), any::<String>());
