@@ -116,7 +116,7 @@ pub use passt::{
     check_passt, host_resolver,
 };
 pub use port::{PendingPorts, Port};
-pub use port_request::{PortKind, PortRequest};
+pub use port_request::{PortKind, PortRates, PortRequest};
 pub use socket_access::grant_socket_access;
 pub use switch::Switch;
 pub use tap::Tap;

@@ -11,8 +11,10 @@ use crate::guest_network::GuestNetwork;
 use crate::mac;
 use crate::name::{self, Names};
 use crate::publish::Publish;
+use crate::rate::BitRate;
 use crate::section::{Placed, Section};
 use crate::static_address::{StaticAddress, hosts, placed_hosts};
+use crate::vcpus::Vcpus;
 
 /// `[[template.vm.net]]`: a network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,6 +49,13 @@ pub struct NetTemplate {
     pub gateways: Vec<IpAddr>,
     /// The guest's name servers.
     pub dns: Vec<IpAddr>,
+    /// How much the guest may receive in a second.
+    pub rate_in: Option<BitRate>,
+    /// How much the guest may send in a second.
+    pub rate_out: Option<BitRate>,
+    /// How many pairs of queues it has; as many as the machine has vCPUs, up to 8, if unset. A user network
+    /// and a macvtap have one.
+    pub queues: Option<u16>,
     /// The ports of the host that lead to the guest's; only a user network has them.
     pub publish: Vec<Publish>,
     /// The gateway of a user network stands for the host's loopback, so that the guest reaches the
@@ -89,26 +98,29 @@ const VLAN: (u64, u64) = (1, 4094);
 /// Those of a trunk, in which 0 stands for frames without a tag.
 const TRUNK: (u64, u64) = (0, 4094);
 
+/// What the nets before it have.
+type Before<'a> =
+    (&'a mut Names, &'a mut HashMap<String, usize>, &'a mut GuestNetwork, &'a mut Vec<Publish>);
+
 impl NetTemplate {
     /// The interfaces of `template`. What is noted as wrong holds a value all the same.
-    pub(crate) fn read_all(template: &Section<'_>) -> Vec<Self> {
+    pub(crate) fn read_all(template: &Section<'_>, boot_vcpus: Option<u32>) -> Vec<Self> {
         let mut names = Names::default();
         let mut macs = HashMap::new();
         let mut network = GuestNetwork::default();
         let mut published = Vec::new();
         let mut nets = Vec::new();
         for section in template.sections("net", "template.vm.net") {
-            nets.push(Self::read(section, &mut names, &mut macs, &mut network, &mut published));
+            let before = (&mut names, &mut macs, &mut network, &mut published);
+            nets.push(Self::read(section, boot_vcpus, before));
         }
         nets
     }
 
     fn read(
         section: Section<'_>,
-        names: &mut Names,
-        macs: &mut HashMap<String, usize>,
-        network: &mut GuestNetwork,
-        published: &mut Vec<Publish>,
+        boot_vcpus: Option<u32>,
+        (names, macs, network, published): Before<'_>,
     ) -> Self {
         let name = name::read(&section, "name = \"main\"");
         names.add(&section, "net", &name);
@@ -143,6 +155,9 @@ impl NetTemplate {
             addresses: addresses.into_iter().map(|address| address.value).collect(),
             gateways: gateways.into_iter().map(|gateway| gateway.value).collect(),
             dns: hosts(&section, "dns"),
+            rate_in: BitRate::read(&section, "rate_in"),
+            rate_out: BitRate::read(&section, "rate_out"),
+            queues: Vcpus::read_queues(&section, boot_vcpus),
             publish: publish.into_iter().map(|publish| publish.value).collect(),
             host_loopback: section.boolean("host_loopback").unwrap_or(false),
         };
@@ -159,6 +174,11 @@ impl NetTemplate {
                 section.span_of(if section.has("vlan") { "vlan" } else { "trunk" }),
                 "a macvtap has no VLAN",
                 "create the VLAN on the host and name it as the link",
+            ),
+            Some(NetKind::Macvtap) if section.has("queues") => section.wrong(
+                section.span_of("queues"),
+                "a macvtap has one pair of queues",
+                "leave it away",
             ),
             Some(NetKind::Macvtap) if section.has("trust") => section.wrong(
                 section.span_of("trust"),
@@ -202,6 +222,10 @@ fn refuse_misplaced(section: &Section<'_>, kind: Option<NetKind>) {
             "a user network has no guard",
             "leave it away: its frames reach passt alone",
         );
+        let help = "passt has none; a net on a bridge has one";
+        refuse("rate_in", "a user network has no rates", help);
+        refuse("rate_out", "a user network has no rates", help);
+        refuse("queues", "a user network has one pair of queues", "leave it away");
         let help = "it goes out by the host's own routes; a bridge and a macvtap have a link";
         refuse("link", "a user network has no link below it", help);
     } else {
@@ -273,7 +297,7 @@ mod tests {
     use crate::testing::{mistakes, read};
 
     fn all(section: &Section<'_>) -> Option<Vec<NetTemplate>> {
-        Some(NetTemplate::read_all(section))
+        Some(NetTemplate::read_all(section, Some(2)))
     }
 
     #[test]
@@ -342,6 +366,14 @@ mod tests {
                 "the host's port 8080 leads to two ports",
             ),
             ("type = 'macvtap'\ntrunk = [12]", "a macvtap has no VLAN"),
+            ("type = 'macvtap'\nqueues = 1", "a macvtap has one pair of queues"),
+            ("queues = 1", "a user network has one pair of queues"),
+            ("rate_in = '1Mbit/s'", "a user network has no rates"),
+            ("type = 'user'\nrate_out = '1Mbit/s'", "a user network has no rates"),
+            ("type = 'tap'\nqueues = 3", "3 queues for 2 vCPUs"),
+            ("type = 'tap'\nrate_in = 100", "\"rate_in\" is a whole number"),
+            ("type = 'tap'\nrate_in = '100M'", "\"M\" is not a unit of a rate"),
+            ("type = 'tap'\nrate_out = '1bit/s'", "\"1bit/s\" is out of range"),
             (
                 "type = 'macvtap'\ntrust = true",
                 "a macvtap has no guard that it could be trusted without",

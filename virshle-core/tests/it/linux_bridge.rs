@@ -194,6 +194,66 @@ fn ovs_a_bridge_of_open_vswitch_is_no_link() {
     assert_eq!(Device::find(&port(&vm)).unwrap(), None);
 }
 
+/// The descriptors of the tap `port` that the VMM holds.
+fn queues_of(vm: &Vm, port: &str) -> usize {
+    let pid = vm.info().pid.unwrap();
+    let infos = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap().flatten();
+    let texts = infos.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    texts.filter(|text| text.lines().any(|line| line == format!("iff:\t{port}"))).count()
+}
+
+/// A queue for each vCPU, and rates that are found to be gone and put back.
+#[test_on(Ovs, Ch, Kvm)]
+fn ovs_a_machine_has_a_queue_for_each_vcpu_and_its_rates() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    add_bridge("vmbr0");
+    let text = networked_config(&ovs, "tap")
+        .replace("vcpu = 1", "vcpu = 2")
+        .replace("vlan = 12", "rate_in = \"100Mbit/s\"\nrate_out = \"8Mbit/s\"");
+    let text = format!(
+        "{text}[[template.vm.net]]\nname = \"k\"\nlink = \"vmbr0\"\ntype = \"bridge\"\n\
+         rate_in = \"100Mbit/s\"\n\
+         [[template.vm.net]]\nname = \"one\"\nlink = \"vmbr0\"\ntype = \"bridge\"\nqueues = 1\n\
+         [[template.vm.disk]]\nname = \"os\"\nsize = \"1M\"\n\
+         [[template.vm.disk]]\nname = \"log\"\nsize = \"1M\"\nqueues = 1\n"
+    );
+    let lab = Lab::new(&text);
+    crate::lab::init(&lab.node);
+    let vm = lab.create("xs");
+    start(&vm).unwrap();
+    let ports: Vec<String> = vm.definition().nets.iter().map(|net| net.port.clone()).collect();
+    for (port, queues) in ports.iter().zip([2, 2, 1]) {
+        assert_eq!(queues_of(&vm, port), queues, "{port}");
+    }
+    let info = vm.info();
+    let queues: Vec<u16> = info.nets.iter().map(|net| net.queues).collect();
+    assert_eq!(queues, [2, 2, 1]);
+    let queues: Vec<u16> = info.disks.iter().map(|disk| disk.queues).collect();
+    assert_eq!(queues, [2, 1]);
+    let config = vm.vmm_config().unwrap();
+    let disks: Vec<_> = config.disks.iter().map(|disk| disk.num_queues).collect();
+    assert_eq!(disks, [Some(2), None]);
+    assert_eq!((info.nets[0].rate_in, info.nets[0].rate_out), (Some(100_000_000), Some(8_000_000)));
+    assert_eq!(start(&vm).unwrap(), Change::Unchanged);
+
+    ovs.vsctl(&["clear", "Port", &ports[0], "qos"]);
+    assert!(repaired(&lab).contains("is not kept to its rates"));
+    assert!(
+        Command::new("tc")
+            .args(["qdisc", "del", "dev", &ports[1], "root"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(repaired(&lab).contains("is not kept to its rates"));
+    assert_eq!(start(&vm).unwrap(), Change::Unchanged);
+    vm.stop(&StopRequest::force()).unwrap();
+    assert_eq!(ovs.vsctl(&["--bare", "--columns=_uuid", "list", "QoS"]), "");
+    vm.remove(Force::No).unwrap();
+    lab.assert_no_orphans();
+}
+
 /// All kinds of networks at once, as far as this host has them.
 #[test_on(Ovs, Ch, Kvm)]
 fn ovs_a_machine_has_networks_of_every_kind() {
@@ -224,6 +284,8 @@ fn ovs_a_machine_has_networks_of_every_kind() {
     let vm = lab.create("xs");
     assert_eq!(start(&vm).unwrap(), Change::Done);
     assert_eq!(start(&vm).unwrap(), Change::Unchanged);
+    let missing = kinds.iter().filter(|(.., has)| !has).map(|(kind, ..)| *kind);
+    println!("kinds that this host lacks: {:?}", missing.collect::<Vec<_>>());
     let names: Vec<String> = vm.info().nets.iter().map(|net| net.name.clone()).collect();
     let there = kinds.iter().filter(|(.., has)| *has).map(|(kind, ..)| *kind);
     assert_eq!(names, [vec!["main"], there.collect()].concat());

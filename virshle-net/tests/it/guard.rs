@@ -8,8 +8,8 @@ use virshle_testkit::Frame;
 use virshle_testkit_macros::test_on;
 
 use crate::frames::Machine;
-use crate::speech::{FORGED, GLOBAL, forged, genuine, names, of_another, passed, v4};
-use crate::{Lab, PATIENCE};
+use crate::speech::{FORGED, GLOBAL, Speaker, forged, genuine, names, of_another, passed, v4};
+use crate::{Lab, PATIENCE, speech};
 
 fn guards(lab: &Lab) -> Guards {
     Guards::connect(&lab.ovs.address().parse().unwrap(), "br0", PATIENCE).unwrap()
@@ -71,6 +71,53 @@ fn ovs_a_guarded_machine_speaks_for_itself_alone() {
     assert!(guards.list().unwrap().is_empty());
     settle(&lab);
     assert_eq!(passed(&one, &two, &all), names(&all));
+}
+
+/// How many frames of 400 come through, asked for in small batches that no buffer is too small for.
+fn large_frames_of_400(from: &Machine, to: &Machine) -> usize {
+    let large = Frame::udp4(from.mac, (from.ip, 1), (v4(9), 2), &[7; 1400]);
+    to.nic.received();
+    let mut passed = 0;
+    for _ in 0..20 {
+        (0..20).for_each(|_| from.nic.send(&large));
+        from.nic.send(&from.marked(98));
+        let marker = from.marked(98);
+        let heard = to.nic.receive_until(|frame| frame[..] == marker.bytes()[..]);
+        passed += heard.iter().filter(|frame| frame.len() > 1400).count();
+    }
+    passed
+}
+
+/// 400 frames are 4.6 Mbit, of which 1.3 may come at once.
+#[test_on(Ovs)]
+fn ovs_a_machine_sends_no_more_than_its_rate() {
+    let mut lab = Lab::new().bridged();
+    let [one, two] = [1, 2].map(|number| Machine::new(&mut lab, number, |port| port));
+    assert!(large_frames_of_400(&one, &two) > 300);
+    let mut guards = guards(&lab);
+    for rated in
+        [guard(&one).rate_bits(Some(64_000)), guard(&one).rate_bits(Some(64_000)).trusted(true)]
+    {
+        guards.apply(std::slice::from_ref(&rated)).unwrap();
+        settle(&lab);
+        let passed = large_frames_of_400(&one, &two);
+        assert!((50..250).contains(&passed), "{passed}");
+        let state = guards.find(id(&one)).unwrap();
+        assert!(rated.is(state.as_ref()), "{state:?}");
+        assert!(!rated.clone().rate_bits(Some(65_000)).is(state.as_ref()));
+        assert!(!guard(&one).is(state.as_ref()));
+        // ARP is not counted, and forgeries are dropped unless it is trusted.
+        let all = [genuine(&one), forged(&one)].concat();
+        guards.apply(&[rated.clone().rate_bits(Some(1_000_000_000))]).unwrap();
+        settle(&lab);
+        let heard = speech::passed(&one, &two, &all);
+        let is_trusted = heard.len() == all.len();
+        assert!(is_trusted || heard == names(&genuine(&one)), "{heard:?}");
+    }
+    guards.remove(&[id(&one)]).unwrap();
+    settle(&lab);
+    assert!(large_frames_of_400(&one, &two) > 300);
+    assert!(guards.list().unwrap().is_empty());
 }
 
 fn flows(lab: &Lab) -> String {

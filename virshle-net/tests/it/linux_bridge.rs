@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
-use virshle_net::{Device, InterfaceName, LinuxBridge, LinuxPort, MacAddr, NetError, Tap};
+use virshle_net::{
+    Device, DeviceRates, InterfaceName, LinuxBridge, LinuxPort, MacAddr, NetError, Tap,
+};
 use virshle_testkit::{Frame, GuestNic, NetNamespace};
 use virshle_testkit_macros::test_on;
 
@@ -246,6 +248,53 @@ fn root_a_tagged_frame_reaches_none_but_its_trunk() {
     assert_eq!(port.lapses(tap, &bridge).unwrap(), ["tap tap2 is not VLAN 12"]);
     port.attach(tap, &bridge).unwrap();
     assert_eq!(port.lapses(tap, &bridge).unwrap(), [""; 0]);
+}
+
+/// What the kernel lets out, and what it lets in as far as this kernel has policers.
+#[test_on(Root)]
+fn root_a_tap_is_kept_to_its_rates() {
+    let (_namespace, bridge) = bridge("");
+    let [one, two] = [1, 2].map(|number| Machine::new(number).on(&bridge, |port| port));
+    let large = Frame::udp4(one.mac(), (one.ip(), 1), (v4(9), 2), &[7; 1400]);
+    // 800 frames are 9.2 Mbit.
+    let frames_of_800 = || {
+        two.nic.received();
+        let mut passed = 0;
+        for _ in 0..40 {
+            (0..20).for_each(|_| one.nic.send(&large));
+            passed += two.nic.received().len();
+        }
+        passed
+    };
+    assert!(frames_of_800() > 700);
+    let slow = DeviceRates::default().outgoing_bits(Some(64_000));
+    assert!(!slow.hold(two.tap.name()).unwrap());
+    slow.apply(two.tap.name()).unwrap();
+    slow.apply(two.tap.name()).unwrap();
+    assert!(slow.hold(two.tap.name()).unwrap());
+    let passed = frames_of_800();
+    assert!((50..500).contains(&passed), "{passed}");
+    let fast = DeviceRates::default().outgoing_bits(Some(40_000_000_000));
+    assert!(!fast.hold(two.tap.name()).unwrap());
+    fast.apply(two.tap.name()).unwrap();
+    assert!(fast.hold(two.tap.name()).unwrap());
+    two.nic.received();
+    assert!(frames_of_800() > 700);
+
+    let slow = DeviceRates::default().incoming_bits(Some(64_000));
+    match slow.apply(one.tap.name()) {
+        Ok(()) => {
+            assert!(slow.hold(one.tap.name()).unwrap());
+            let passed = frames_of_800();
+            assert!((50..500).contains(&passed), "{passed}");
+        }
+        Err(error) => {
+            eprintln!("skipped: needs a kernel with policers");
+            assert!(error.hint().unwrap().contains("act_police"), "{error:?}");
+            assert!(!slow.hold(one.tap.name()).unwrap());
+        }
+    }
+    assert_eq!(one.port().lapses(one.tap.name(), &bridge).unwrap(), [""; 0]);
 }
 
 #[test_on(Root)]

@@ -2,6 +2,7 @@
 
 use virshle_hypervisor::{NetConfig, VhostMode};
 
+use crate::hardware::queues;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
 
@@ -44,7 +45,15 @@ pub(crate) fn net_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
         }
         NetKind::Bridge | NetKind::Macvtap => config,
     };
-    with_identity(config, net)
+    with_queues(with_identity(config, net), vm, net)
+}
+
+/// One pair is what cloud-hypervisor takes without being told.
+fn with_queues(config: NetConfig, vm: &Vm, net: &NetDefinition) -> NetConfig {
+    match queues::of_net(vm.definition(), net) {
+        1 => config,
+        pairs => config.queue_pairs(pairs.into()),
+    }
 }
 
 /// A vhost-user interface. The socket to the switch is cloud-hypervisor's own: either side may restart.
@@ -55,15 +64,20 @@ pub(crate) fn vhost_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
         NetKind::Vhost | NetKind::Tap | NetKind::Bridge | NetKind::Macvtap => VhostMode::Server,
     };
     let config = with_identity(NetConfig::vhost_user(vm.net_socket(&net.name), mode), net);
+    let config = with_queues(config, vm, net);
     match net.mtu_bytes.filter(|_| mode == VhostMode::Server) {
         Some(mtu) => config.mtu_bytes(mtu),
         None => config,
     }
 }
 
-/// An interface on a descriptor that is passed with it.
-pub(crate) fn descriptor_config(net: &NetDefinition, offloads: Offloads) -> NetConfig {
-    with_offloads(with_identity(NetConfig::descriptors(1), net), offloads)
+/// An interface on `count` descriptors that are passed with it.
+pub(crate) fn descriptor_config(
+    net: &NetDefinition,
+    count: usize,
+    offloads: Offloads,
+) -> NetConfig {
+    with_offloads(with_identity(NetConfig::descriptors(count), net), offloads)
 }
 
 fn with_offloads(config: NetConfig, offloads: Offloads) -> NetConfig {

@@ -4,7 +4,8 @@ use virshle_net::{Device, InterfaceName, LinuxBridge, LinuxPort, MacAddr, NetErr
 use virshle_template::NetTemplate;
 
 use crate::hardware::error::HardwareError;
-use crate::hardware::net::devices::isolate;
+use crate::hardware::net::devices::{isolate, tap_of_queues};
+use crate::hardware::net::rates::device_rates;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
 
@@ -70,9 +71,9 @@ pub(crate) fn check(vm: &Vm) -> Result<(), HardwareError> {
 }
 
 /// Creates the tap of `net`, as a port of its bridge, and sets it up.
-pub(crate) fn create_tap(net: &NetDefinition) -> Result<Tap, NetError> {
+pub(crate) fn create_tap(net: &NetDefinition, queues: u16) -> Result<Tap, NetError> {
     let bridge = find(&net.bridge)?;
-    let tap = Tap::create(&net.port.parse()?)?;
+    let tap = tap_of_queues(net, queues)?;
     // A bridge takes the least MTU of its ports for its own, and the least of their addresses.
     let of_bridge = u16::try_from(bridge.mtu_bytes).unwrap_or(u16::MAX);
     tap.set_mtu(net.mtu_bytes.unwrap_or(of_bridge))?;
@@ -80,6 +81,7 @@ pub(crate) fn create_tap(net: &NetDefinition) -> Result<Tap, NetError> {
     isolate(net)?;
     // It is down: no frame passes before it is kept to its VLANs.
     port(net).attach(tap.name(), &bridge)?;
+    device_rates(net).apply(tap.name())?;
     tap.set_up()?;
     Ok(tap)
 }
@@ -115,6 +117,9 @@ fn lapses_of(net: &NetDefinition) -> Result<Vec<String>, NetError> {
         }
         Err(error) => return Err(error),
     };
+    if !device_rates(net).hold(&device)? {
+        found.push(format!("tap {device} is not kept to its rates"));
+    }
     if !tap.is_up {
         found.push(format!("tap {device} is down"));
     }
@@ -136,6 +141,7 @@ pub(crate) fn reconnect(vm: &Vm) -> Result<Vec<String>, NetError> {
         isolate(net)?;
         let tap: InterfaceName = net.port.parse()?;
         port(net).attach(&tap, &find(&net.bridge)?)?;
+        device_rates(net).apply(&tap)?;
         Device::set_up(&tap)?;
         found.extend(lapses);
     }

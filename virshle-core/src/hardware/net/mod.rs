@@ -8,6 +8,7 @@ pub(crate) mod disconnect;
 pub(crate) mod guard;
 pub(crate) mod linux_bridge;
 pub(crate) mod ports;
+pub(crate) mod rates;
 pub(crate) mod reconnect;
 pub(crate) mod shared_ports;
 pub(crate) mod user;

@@ -79,12 +79,15 @@ fn port_lapse(
     let Some(port) = port else {
         return Ok(Some(format!("port {name} is missing on bridge {bridge}")));
     };
-    let vlans = request(vm, net)?.vlans();
+    let wanted = request(vm, net)?;
+    let vlans = wanted.vlans();
     let broken = port.error.is_some() || number_of(port).is_none();
     Ok(if port.bridge != *bridge {
         Some(format!("port {name} is on bridge {}, not {bridge}", port.bridge))
     } else if port.vlans != vlans {
         Some(format!("port {name} is {}, not {vlans}", port.vlans))
+    } else if port.rates != wanted.rates() {
+        Some(format!("port {name} is not kept to its rates"))
     } else if broken {
         let reason = port.error.as_deref().unwrap_or("it has no number");
         Some(format!("port {name} does not work: {reason}"))

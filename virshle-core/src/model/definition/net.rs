@@ -96,6 +96,15 @@ pub struct NetDefinition {
     /// The largest payload of a frame, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu_bytes: Option<u16>,
+    /// How many bits the guest may receive in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_in_bits: Option<u64>,
+    /// How many bits the guest may send in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_out_bits: Option<u64>,
+    /// How many pairs of queues it has; as many as there are vCPUs, up to 8, if unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
     /// Static addresses, each with the length of its prefix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<InterfaceAddress>,
