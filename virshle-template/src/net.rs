@@ -373,7 +373,7 @@ mod tests {
             ("type = 'tap'\nqueues = 3", "3 queues for 2 vCPUs"),
             ("type = 'tap'\nrate_in = 100", "\"rate_in\" is a whole number"),
             ("type = 'tap'\nrate_in = '100M'", "\"M\" is not a unit of a rate"),
-            ("type = 'tap'\nrate_out = '1bit/s'", "\"1bit/s\" is out of range"),
+            ("type = 'tap'\nrate_out = '1bit/s'", "\"1bit/s\" is beyond what a rate can be"),
             (
                 "type = 'macvtap'\ntrust = true",
                 "a macvtap has no guard that it could be trusted without",

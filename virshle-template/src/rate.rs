@@ -42,7 +42,7 @@ pub enum InvalidRate {
         unit: String,
     },
     /// It is out of range.
-    #[error("{} is out of range", quoted(.text))]
+    #[error("{} is beyond what a rate can be", quoted(.text))]
     OutOfRange {
         /// The text.
         text: String,
@@ -199,11 +199,14 @@ mod tests {
             ("100Mb/s", "\"Mb/s\" is not a unit of a rate"),
             ("100MB", "\"MB\" is not a unit of a rate"),
             ("100Xbit/s", "\"Xbit/s\" is not a unit of a rate"),
-            ("0Mbit/s", "\"0Mbit/s\" is out of range"),
-            ("63Kbit/s", "\"63Kbit/s\" is out of range"),
-            ("2Tbit/s", "\"2Tbit/s\" is out of range"),
-            ("99999999999999999999Mbit/s", "\"99999999999999999999Mbit/s\" is out of range"),
-            ("99999999999999Tbit/s", "\"99999999999999Tbit/s\" is out of range"),
+            ("0Mbit/s", "\"0Mbit/s\" is beyond what a rate can be"),
+            ("63Kbit/s", "\"63Kbit/s\" is beyond what a rate can be"),
+            ("2Tbit/s", "\"2Tbit/s\" is beyond what a rate can be"),
+            (
+                "99999999999999999999Mbit/s",
+                "\"99999999999999999999Mbit/s\" is beyond what a rate can be",
+            ),
+            ("99999999999999Tbit/s", "\"99999999999999Tbit/s\" is beyond what a rate can be"),
         ] {
             assert_eq!(text.parse::<BitRate>().unwrap_err().to_string(), message);
         }

@@ -87,6 +87,8 @@ fn root_a_machine_on_a_bridge_of_the_kernel_needs_no_switch_and_leaves_nothing()
     // The host says something of its own on its bridge.
     frames.retain(|frame| frame[6..12] != [0x52, 0x54, 0, 0xff, 0xff, 1]);
     assert_eq!(frames.len(), 1, "{frames:?}");
+    // They hold the taps, too.
+    drop((one, two));
 
     for vm in vms {
         let port = port(&vm);
@@ -114,6 +116,8 @@ fn root_a_running_machine_that_was_taken_off_its_bridge_gets_back() {
     let _namespace = NetNamespace::enter().unwrap();
     add_bridge("vmbr0");
     let lab = lab("");
+    // There is no Open vSwitch here, and nothing that needs it.
+    lab.node.init(virshle_core::InitMode::Apply).unwrap();
     let vm = lab.create("xs");
     start(&vm).unwrap();
     let pid = vm.info().pid;
@@ -194,8 +198,8 @@ fn ovs_a_bridge_of_open_vswitch_is_no_link() {
     assert_eq!(Device::find(&port(&vm)).unwrap(), None);
 }
 
-/// The descriptors of the tap `port` that the VMM holds.
-fn queues_of(vm: &Vm, port: &str) -> usize {
+/// How many descriptors of the tap `port` the VMM holds.
+fn descriptors_of(vm: &Vm, port: &str) -> usize {
     let pid = vm.info().pid.unwrap();
     let infos = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap().flatten();
     let texts = infos.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
@@ -223,9 +227,10 @@ fn ovs_a_machine_has_a_queue_for_each_vcpu_and_its_rates() {
     let vm = lab.create("xs");
     start(&vm).unwrap();
     let ports: Vec<String> = vm.definition().nets.iter().map(|net| net.port.clone()).collect();
-    for (port, queues) in ports.iter().zip([2, 2, 1]) {
-        assert_eq!(queues_of(&vm, port), queues, "{port}");
-    }
+    // The VMM holds each more than once.
+    let [first, second, single] = [0, 1, 2].map(|place| descriptors_of(&vm, &ports[place]));
+    assert!(single > 0);
+    assert_eq!([first, second], [2 * single; 2]);
     let info = vm.info();
     let queues: Vec<u16> = info.nets.iter().map(|net| net.queues).collect();
     assert_eq!(queues, [2, 2, 1]);

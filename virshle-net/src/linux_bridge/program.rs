@@ -394,3 +394,42 @@ fn options(mac: MacAddr) -> Code {
     }
     [code, at_end(), vec![give(RETURN, DROP)]].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel takes of one program (`BPF_MAXINSNS`).
+    const MOST: usize = 4096;
+
+    #[test]
+    fn programs_of_many_addresses_are_taken_and_every_jump_ends_within() {
+        let v4 = (1..=30).map(|last| IpAddr::from([192, 0, 2, last]));
+        let v6 = (1..=30).map(|last| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]));
+        let addresses: Vec<IpAddr> = v4.chain(v6).collect();
+        let mac = MacAddr::new([0x52, 0x54, 0, 0, 0, 1]);
+        for vlans in [Vlans::Untagged, Vlans::Access(12), Vlans::Trunk([0, 12].into())] {
+            let guest = Program::of_guest(mac, &addresses, &vlans, false).unwrap();
+            for program in [Some(guest), Program::to_guest(&vlans)].into_iter().flatten() {
+                assert!(program.len() < MOST, "{}", program.len());
+                assert_eq!(program.bytes().len(), 8 * program.len());
+                for (place, one) in program.0.iter().enumerate() {
+                    let longest = match one.code {
+                        JUMP => usize::try_from(one.value).unwrap(),
+                        _ => one.if_true.max(one.if_false).into(),
+                    };
+                    assert!(place + longest + 1 < program.len() || one.code == RETURN, "{place}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_trusted_with_tags_is_not_looked_at() {
+        let (mac, trunk) = (MacAddr::new([2; 6]), Vlans::Trunk([12].into()));
+        assert_eq!(Program::of_guest(mac, &[], &trunk, true), None);
+        assert_eq!(Program::to_guest(&trunk), None);
+        let untagged = Program::of_guest(mac, &[], &Vlans::Untagged, true);
+        assert_eq!(untagged, Program::to_guest(&Vlans::Untagged));
+    }
+}
