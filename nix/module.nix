@@ -103,6 +103,18 @@ in
           inherit path;
           restartIfChanged = false;
         };
+        virshle-heal = {
+          inherit path;
+          wantedBy = [
+            "ovsdb.service"
+            "ovs-vswitchd.service"
+          ];
+          restartIfChanged = false;
+        };
+        "virshle-heal@" = {
+          inherit path;
+          restartIfChanged = false;
+        };
         virshle-logs = { };
       };
     systemd.timers.virshle-logs.wantedBy = [ "timers.target" ];

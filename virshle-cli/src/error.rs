@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use virshle_core::template::{Mistake, TemplateError};
 use virshle_core::{
     CoreError, CreateError, DefinitionError, FileError, GuestError, HardwareError, ImageError,
-    ImagesError, InvalidSetting, MachineError, ProvisionError, QuoteError, RemoveError,
-    RestartError, StartError, StopError, StoreError, SuperviseError,
+    ImagesError, InvalidSetting, MachineError, NetworkError, ProvisionError, QuoteError,
+    RemoveError, RestartError, StartError, StopError, StoreError, SuperviseError,
 };
 
 use crate::{exit_code, remedy};
@@ -119,6 +119,7 @@ from_core!(
     ImageError,
     ImagesError,
     MachineError,
+    NetworkError,
     ProvisionError,
     QuoteError,
     RemoveError,

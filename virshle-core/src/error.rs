@@ -13,6 +13,7 @@ use crate::life::error::{CreateError, RemoveError};
 use crate::machine::error::MachineError;
 use crate::model::definition::error::DefinitionError;
 use crate::model::selector::SelectError;
+use crate::observe::error::NetworkError;
 use crate::power::error::{RestartError, StartError, StopError};
 use crate::provision::error::{ProvisionError, template_verdict};
 use crate::store::error::StoreError;
@@ -70,6 +71,8 @@ rooms! {
     Start(StartError) through Machine | Hardware;
     /// The stop of a machine.
     Stop(StopError) through Machine;
+    /// A look at the network.
+    Network(NetworkError) through Machine;
     /// An argument for ssh.
     Quote(QuoteError);
     /// The way into a guest.
@@ -147,6 +150,7 @@ impl Failure for CoreError {
             Self::Remove(error) => error.verdict(),
             Self::Start(error) => error.verdict(),
             Self::Stop(error) => error.verdict(),
+            Self::Network(error) => error.verdict(),
             Self::Quote(error) => error.verdict(),
             Self::Guest(error) => error.verdict(),
         }

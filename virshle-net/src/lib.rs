@@ -16,6 +16,7 @@
 //!   switch; a [`Passt`] is one that runs.
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
 //! - A [`Guard`] keeps a machine from speaking as another one: flows of its port ([`Guards`]).
+//! - A [`Control`] is the way to `ovs-vswitchd` itself: what it would do with a packet ([`Trace`]).
 //! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
 //!
 //! # Example
@@ -63,6 +64,7 @@ mod access_list;
 mod bridge;
 mod capabilities;
 mod change;
+mod control;
 mod datapath;
 mod deadline;
 mod device;
@@ -86,14 +88,17 @@ mod port;
 mod port_request;
 mod socket_access;
 mod switch;
+mod switch_port;
 #[expect(unsafe_code, reason = "the tap driver is reached by ioctl alone")]
 mod sys;
 mod tap;
+mod trace;
 mod vlans;
 
 pub use bridge::Bridge;
 pub use capabilities::Capabilities;
 pub use change::Change;
+pub use control::Control;
 pub use datapath::Datapath;
 pub use device::Device;
 pub use dpdk::DPDK_RECIPE;
@@ -114,5 +119,7 @@ pub use port::{PendingPorts, Port};
 pub use port_request::{PortKind, PortRequest};
 pub use socket_access::grant_socket_access;
 pub use switch::Switch;
+pub use switch_port::SwitchPort;
 pub use tap::Tap;
+pub use trace::{Trace, TraceContent, TraceOutput, TracePacket, TraceStep};
 pub use vlans::Vlans;

@@ -10,13 +10,14 @@ use crate::home::Home;
 const HELPS: [(&str, &str); 2] = [("-h", "short"), ("--help", "long")];
 
 /// The commands that no help lists.
-const HIDDEN: [&str; 7] = [
+const HIDDEN: [&str; 8] = [
     "vm proxy",
     "vm known-hosts",
     "vm hosts",
     "node boot",
     "node shutdown",
     "node ended",
+    "node heal",
     "node restart",
 ];
 

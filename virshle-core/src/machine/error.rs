@@ -188,6 +188,8 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::Management { .. }
             | NetError::OpenFlowRefused { .. }
             | NetError::OpenFlowMalformed { .. }
+            | NetError::Control { .. }
+            | NetError::ControlMalformed { .. }
             | NetError::CreateMacvtap { .. }
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };

@@ -8,5 +8,6 @@ pub(crate) mod disconnect;
 pub(crate) mod guard;
 pub(crate) mod ports;
 pub(crate) mod reconnect;
+mod replug;
 pub(crate) mod shared_ports;
 pub(crate) mod user;
