@@ -51,6 +51,15 @@ pub(crate) enum CliError {
     /// A setting is none.
     #[error("cannot change a setting")]
     Setting { source: InvalidSetting },
+    /// A filter of frames is none.
+    #[error("cannot filter frames")]
+    Filter { source: virshle_core::net::InvalidFrameTerm },
+    /// The frames can't be read or written.
+    #[error("cannot capture")]
+    Capture { source: io::Error },
+    /// The file for the frames can't be written.
+    #[error("cannot write {}", .path.display())]
+    Pcap { path: PathBuf, source: io::Error },
     /// A unit of systemd names no machine.
     #[error("{text:?} is neither a machine's uuid nor its directory")]
     MachineId { text: String },
@@ -141,6 +150,7 @@ impl CliError {
             | Self::SeveralNamed
             | Self::NoSetting
             | Self::Setting { .. }
+            | Self::Filter { .. }
             | Self::MachineId { .. }
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => exit_code::USAGE,
@@ -165,10 +175,13 @@ impl CliError {
             | Self::SeveralNamed
             | Self::NoSetting
             | Self::Setting { .. }
+            | Self::Filter { .. }
             | Self::MachineId { .. }
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => "usage",
             Self::Reachable => "reachable",
+            Self::Capture { .. } => "capture-failed",
+            Self::Pcap { .. } => "write-failed",
             Self::Lacking { .. } => "host-lacking",
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",

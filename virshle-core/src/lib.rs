@@ -100,6 +100,7 @@ pub use model::run::LastExit;
 pub use model::selector::{SelectError, Selection, Selector};
 pub use model::state::{UnknownState, VmState};
 pub use model::timestamp::{InvalidTimestamp, Timestamp};
+pub use observe::capture::NetCapture;
 pub use observe::error::NetworkError;
 pub use observe::info::{DiskInfo, NetInfo, UserNetInfo, VmInfo};
 pub use observe::listing::{Listing, VmIdentity, VmSummary};

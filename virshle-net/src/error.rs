@@ -212,6 +212,14 @@ pub enum NetError {
         /// The machine it belongs to, if it was created by virshle.
         owner: Option<String>,
     },
+    /// No such port.
+    #[error("there is no port {port} on bridge {bridge}")]
+    NoPort {
+        /// Its name.
+        port: String,
+        /// The bridge.
+        bridge: String,
+    },
     /// `ovs-vswitchd` could not create the port; it was removed again.
     #[error("ovs-vswitchd could not add port {port} to bridge {bridge}: {reason}")]
     PortFailed {

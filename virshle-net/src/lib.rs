@@ -17,6 +17,7 @@
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
 //! - A [`Guard`] keeps a machine from speaking as another one: flows of its port ([`Guards`]).
 //! - A [`Control`] is the way to `ovs-vswitchd` itself: what it would do with a packet ([`Trace`]).
+//! - A [`Capture`] is a copy of all that passes a port; [`FrameWords`] shows a frame.
 //! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
 //!
 //! # Example
@@ -63,6 +64,7 @@
 mod access_list;
 mod bridge;
 mod capabilities;
+mod capture;
 mod change;
 mod control;
 mod datapath;
@@ -71,6 +73,7 @@ mod device;
 mod dpdk;
 mod error;
 mod file_access;
+mod frame_words;
 mod guard;
 mod host_stack;
 mod interface_name;
@@ -97,6 +100,7 @@ mod vlans;
 
 pub use bridge::Bridge;
 pub use capabilities::Capabilities;
+pub use capture::Capture;
 pub use change::Change;
 pub use control::Control;
 pub use datapath::Datapath;
@@ -104,6 +108,7 @@ pub use device::Device;
 pub use dpdk::DPDK_RECIPE;
 pub use error::NetError;
 pub use file_access::{AccessRights, Asking, FileAccess};
+pub use frame_words::{FrameTerm, FrameWords, InvalidFrameTerm};
 pub use guard::{Guard, GuardId, GuardState, Guards};
 pub use interface_name::InterfaceName;
 pub use mac_addr::MacAddr;

@@ -50,13 +50,13 @@ impl TracePacket {
             TraceContent::Frame => String::new(),
             TraceContent::Arp(ip) => format!(",arp,arp_op=1,arp_spa={ip},arp_sha={from}"),
             TraceContent::Ping(a, b) if a.is_ipv6() => {
-                format!(",icmp6,icmp_type=128,icmp_code=0,nw_ttl=64,{}", address(a, b))
+                format!(",icmp6,icmpv6_type=128,icmpv6_code=0,nw_ttl=64,{}", address(a, b))
             }
             TraceContent::Ping(a, b) => {
                 format!(",icmp,icmp_type=8,icmp_code=0,nw_ttl=64,{}", address(a, b))
             }
             TraceContent::Tcp(a, b, port) => {
-                let flags = "tcp_src=40000,tcp_flags=+syn,nw_ttl=64";
+                let flags = "tcp_src=40000,tcp_flags=2,nw_ttl=64";
                 format!(",tcp{},{flags},tcp_dst={port},{}", six(a), address(a, b))
             }
             TraceContent::Udp(a, b, port) => {
@@ -311,11 +311,11 @@ Datapath actions: "vm1-main",push_vlan(vid=12,pcp=0),br0,clone(pop_vlan,vm2-main
         let [a, b] = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
         let packet = TracePacket::new("vm1-main", from, to, TraceContent::Tcp(a, b, 80));
         let expected = "in_port=vm1-main,dl_src=52:54:00:00:00:01,dl_dst=52:54:00:00:00:02,tcp,\
-                        tcp_src=40000,tcp_flags=+syn,nw_ttl=64,tcp_dst=80,nw_src=192.0.2.1,\
+                        tcp_src=40000,tcp_flags=2,nw_ttl=64,tcp_dst=80,nw_src=192.0.2.1,\
                         nw_dst=192.0.2.2";
         assert_eq!(packet.flow(), expected);
         let six = "2001:db8::1".parse().unwrap();
         let packet = TracePacket::new("p", from, to, TraceContent::Ping(six, six));
-        assert!(packet.flow().contains(",icmp6,icmp_type=128"), "{}", packet.flow());
+        assert!(packet.flow().contains(",icmp6,icmpv6_type=128"), "{}", packet.flow());
     }
 }

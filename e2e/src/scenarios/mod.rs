@@ -3,6 +3,7 @@
 mod cloud_init;
 mod first_machine;
 mod guest_ends_itself;
+mod healing;
 mod host_goes_down;
 mod neighbours;
 mod power_button;
@@ -23,7 +24,7 @@ use crate::machine::Machine;
 use crate::scenario::{SYSTEM_BRIDGE, Scenario, Stage, TINY};
 
 /// All of them, the longest first, so that two at a time end together.
-pub(crate) const ALL: [Scenario; 12] = [
+pub(crate) const ALL: [Scenario; 13] = [
     scenario("power_cut", 240, power_cut::run),
     scenario("cloud_init", 400, cloud_init::run),
     scenario("first_machine", 90, first_machine::run),
@@ -34,6 +35,7 @@ pub(crate) const ALL: [Scenario; 12] = [
     scenario("guest_ends_itself", 180, guest_ends_itself::run),
     scenario("v_goes", 180, v_goes::run),
     scenario("user_network", 240, user_network::run),
+    scenario("healing", 300, healing::run),
     scenario("supervised", 300, supervised::run),
     scenario("host_goes_down", 400, host_goes_down::run),
 ];

@@ -100,6 +100,8 @@ fn request(
         Property::texts("OnFailure", [heal.as_str()]),
         Property::text("CollectMode", "inactive-or-failed"),
         Property::number("TasksMax", TASKS),
+        // It needs no device; its VMM has those of the guest.
+        Property::text("DevicePolicy", "closed"),
     ];
     connection.start_transient_unit(&name, &properties)
 }

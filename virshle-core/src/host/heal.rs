@@ -89,7 +89,9 @@ fn prepare_switch(node: &Node) -> Result<(), MachineError> {
     let ready = |switch: &mut Switch| {
         switch.ping_vswitchd(deadline.left())?;
         // Its interface is a new one, and open to router advertisements.
-        require_bridge(node, switch, bridge, TIMEOUT)
+        require_bridge(node, switch, bridge, TIMEOUT)?;
+        // Those that were killed while the switch was away.
+        switch.sweep_captures(&node.mark(), TIMEOUT)
     };
     ready(&mut switch).map(drop).map_err(|source| MachineError::Switch {
         doing: format!("have bridge {bridge} as it should be"),

@@ -1,5 +1,6 @@
 //! Looking at machines: listings, and everything about one.
 
+pub(crate) mod capture;
 pub(crate) mod error;
 pub(crate) mod info;
 pub(crate) mod listing;

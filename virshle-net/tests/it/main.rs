@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on must fail")]
 
 mod bridge;
+mod capture;
 mod client;
 mod fault;
 mod frames;
@@ -15,6 +16,7 @@ mod port;
 mod socket_access;
 mod switch;
 mod tap;
+mod trace;
 mod vhost_user;
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! `v net`: the commands for the switch that machines are plugged into.
 
+mod capture;
 mod ls;
 mod trace;
 
@@ -21,6 +22,11 @@ pub(crate) enum Command {
     ///
     /// Nothing is sent: the switch is asked which way the packet would go
     Trace(trace::Args),
+    /// Show the frames of a machine, or write them to a file
+    ///
+    /// The switch mirrors the machine's port while this runs. One line is printed for each frame; with
+    /// --pcap all of it goes to a file
+    Capture(capture::Args),
 }
 
 impl Command {
@@ -28,6 +34,7 @@ impl Command {
         match self {
             Self::Ls(args) => ls::run(&args, context),
             Self::Trace(args) => trace::run(&args, context),
+            Self::Capture(args) => capture::run(&args, context),
         }
     }
 }

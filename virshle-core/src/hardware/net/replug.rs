@@ -38,13 +38,15 @@ pub(crate) fn replug(vm: &Vm, net: &NetDefinition) -> Result<Replugged, Hardware
     const DOING: &str = "replace a network interface of";
     let failed = |source| HardwareError::from(vm.vmm_error(DOING, source));
     let client = vm.client(ANSWER, DOING).map_err(HardwareError::from)?;
-    let place = match client.info().map_err(failed)? {
-        info if has(&info, net) => place_of(&info, net),
-        // It was plugged out, and this was killed before it was in again.
-        _ => None,
-    };
-    if place.is_some() {
-        client.remove_device(&net.name).map_err(failed)?;
+    let info = client.info().map_err(failed)?;
+    // Without one it was plugged out already, and a process was killed before it was in again; or its guest
+    // has let go of it only since.
+    let place = place_of(&info, net);
+    if has(&info, net) {
+        // From the configuration it goes at once, and is not to be asked for again.
+        if info.config.net.iter().any(|one| one.id.as_deref() == Some(net.name.as_str())) {
+            client.remove_device(&net.name).map_err(failed)?;
+        }
         if !await_release(vm, &client, net)? {
             return Ok(Replugged::Kept);
         }
