@@ -1,6 +1,8 @@
 //! The switch is restarted, and loses its database, under traffic; and a guest that forges all that it can
 //! reaches nobody. systemd runs the host.
 
+use std::path::{Path, PathBuf};
+
 use super::{install_units, make_lan, remove_all, wait_for_address};
 use crate::failure::{Failure, ensure};
 use crate::host::{COMMAND, Host};
@@ -24,7 +26,11 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
              address = \"{address}/24\"\n[template.vm.net.type.tap]\n"
         )
     };
-    let templates = [template("forger", FORGER), template("peer", PEER)].concat();
+    let passt = std::env::var_os("E2E_PASST").map(PathBuf::from);
+    let alone = format!(
+        "[[template.vm]]\nname = \"alone\"\n{TINY}\n[[template.vm.net]]\nname = \"main\"\n"
+    );
+    let templates = [template("forger", FORGER), template("peer", PEER), alone].concat();
     host.configure(&format!("{SYSTEM_BRIDGE}\n{templates}"))?;
     install_units(host)?;
     host.ok("systemctl --quiet enable virshle-heal", COMMAND)?;
@@ -67,6 +73,10 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
         ensure!(heard == 0, "with the switch {what} the guard lets {heard} forged frames pass");
         ensure!(dropped(host, "forger")? > before, "with the switch {what} the guard is gone");
         ensure!(reaches(host, &forger, PEER)?, "with the switch {what} they are apart again");
+    }
+    match passt {
+        Some(passt) => passt_dies(stage, host, &passt)?,
+        None => stage.note("without a passt that knows vhost-user, none has died"),
     }
     let pids = (host.machine("forger")?.pid, host.machine("peer")?.pid);
     ensure!(pids == (forger.pid, peer.pid), "a machine was restarted");
@@ -199,4 +209,55 @@ fn dropped(host: &Host, machine: &str) -> Result<u64, Failure> {
 /// Whether the guest gets an answer from the address.
 fn reaches(host: &Host, machine: &Machine, address: &str) -> Result<bool, Failure> {
     Ok(host.in_guest(machine, &format!("ping -c 2 -W 2 -A {address}"))?.code == 0)
+}
+
+/// A passt that dies is replaced by itself, and its guest reaches out again; when the guest powers itself off
+/// its passt ends with it.
+fn passt_dies(stage: &Stage<'_>, host: &Host, passt: &Path) -> Result<(), Failure> {
+    host.copy(passt, "/opt/passt")?;
+    host.ok(
+        "chmod 755 /opt/passt; ln -sf /opt/passt/passt /usr/local/bin/passt
+        setsid socat TCP-LISTEN:7001,bind=10.0.2.15,fork,reuseaddr 'SYSTEM:echo outside' >/dev/null 2>&1 &",
+        COMMAND,
+    )?;
+    host.v("vm create -t alone --name alone --start")?;
+    let alone = host.machine("alone")?;
+    wait_for_address(host, &alone)?;
+    let out = "nc -w 5 10.0.2.15 7001 </dev/null";
+    let said = host.in_guest(&alone, out)?.stdout;
+    ensure!(said.trim() == "outside", "it does not reach out to begin with: {said:?}");
+    // What sets up NICs that appear is its distribution's; this one has nothing for that.
+    let watch = "(while sleep 1; do ip link show eth0 2>/dev/null | grep -q ,UP || { ip link set eth0 up && \
+                 udhcpc -b -S -t 20 -T 1 -A 2 -i eth0 -s /etc/udhcpc.script; }; done) >/dev/null 2>&1 &";
+    host.in_guest_ok(&alone, watch)?;
+    let pid = "v vm info alone --json | jq '.nets[0].user.passt_pid'";
+    let script = format!(
+        "old=$({pid}); systemctl is-active --quiet virshle-alone:main:$old.scope || exit 3
+        begin=$(date +%s%3N); kill -9 $old
+        until new=$({pid}); [ \"$new\" != null ] && [ \"$new\" != $old ] && \
+            systemctl is-active --quiet virshle-alone:main:$new.scope; do
+            [ $(($(date +%s%3N) - begin)) -lt 30000 ] || exit 1
+            sleep 0.1
+        done
+        echo $(($(date +%s%3N) - begin))"
+    );
+    let took = host.ok(&script, COMMAND)?;
+    let mut said = String::new();
+    for _ in 0..20 {
+        said = host.in_guest(&alone, out)?.stdout;
+        if said.trim() == "outside" {
+            break;
+        }
+        host.ok("sleep 1", COMMAND)?;
+    }
+    ensure!(said.trim() == "outside", "it does not reach out after its passt's death: {said:?}");
+    stage.note(format!("a passt that was killed was there again after {} ms", took.trim()));
+    ensure!(host.machine("alone")?.pid == alone.pid, "it has another VMM");
+    host.in_guest(&alone, "poweroff")?;
+    let gone = format!(
+        "timeout 60 tail --pid={} -f /dev/null; for i in $(seq 100); do pgrep -f '[v]host-user --socket' \
+         >/dev/null || exit 0; sleep 0.1; done; systemctl list-units 'virshle-*'; exit 1",
+        alone.pid.unwrap_or_default()
+    );
+    host.ok(&gone, COMMAND).map(drop)
 }

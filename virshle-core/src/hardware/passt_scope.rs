@@ -8,7 +8,8 @@ use std::time::Duration;
 use virshle_systemd::{Call, Connection, Property, SystemdError, UnitName};
 
 use crate::fs::deadline::Deadline;
-use crate::hardware::scope::{HOST_UNIT, cgroup_of, instance, is_in_scope, manager, scope_name};
+use crate::hardware::cgroup::{is_in_scope, scope_of};
+use crate::hardware::scope::{HOST_UNIT, instance, manager, scope_name};
 use crate::machine::vm::Vm;
 
 /// The template of the unit that gives a machine its network back.
@@ -23,7 +24,6 @@ const TASKS: u64 = 8;
 pub(crate) struct PendingPasstScopes {
     connection: Connection,
     calls: Vec<Call>,
-    deadline: Deadline,
 }
 
 /// A passt that serves a network of a machine.
@@ -40,19 +40,20 @@ pub(crate) fn ask(vm: &Vm, vmm: u32, passts: &[Served]) -> Option<PendingPasstSc
         return None;
     }
     let manager = manager(vm.node())?;
-    let deadline = Deadline::after(TIMEOUT);
     let asked = manager.connect(TIMEOUT).and_then(|mut connection| {
         let machine = machine_scope(vm, vmm)?;
         let calls: Result<Vec<Call>, SystemdError> =
             passts.iter().map(|passt| request(&mut connection, vm, &machine, passt)).collect();
-        Ok(PendingPasstScopes { calls: calls?, connection, deadline })
+        Ok(PendingPasstScopes { calls: calls?, connection })
     });
     asked.inspect_err(|error| unsupervised(vm, error)).ok()
 }
 
 /// Waits for the scopes that were asked for.
 pub(crate) fn settle(vm: &Vm, pending: Option<PendingPasstScopes>) {
-    let Some(PendingPasstScopes { mut connection, calls, deadline }) = pending else { return };
+    let Some(PendingPasstScopes { mut connection, calls }) = pending else { return };
+    // The boot of the guest may have taken longer than an answer may.
+    let deadline = Deadline::after(TIMEOUT);
     for call in calls {
         if let Err(error) = connection.wait(call, deadline.left()) {
             unsupervised(vm, &error);
@@ -69,13 +70,10 @@ pub(crate) fn adopt(vm: &Vm, vmm: u32, passts: Vec<Served>) {
 
 /// The name of the scope that the machine is in.
 fn machine_scope(vm: &Vm, vmm: u32) -> Result<String, SystemdError> {
-    if is_in_scope(vmm)
-        && let Some(path) = cgroup_of(vmm)
-        && let Some(name) = path.rsplit('/').next()
-    {
-        return Ok(name.to_owned());
+    match scope_of(vmm) {
+        Some(name) => Ok(name),
+        None => Ok(scope_name(vm)?.as_str().to_owned()),
     }
-    Ok(scope_name(vm)?.as_str().to_owned())
 }
 
 fn request(

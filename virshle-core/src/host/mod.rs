@@ -6,4 +6,5 @@ pub(crate) mod heal;
 pub(crate) mod info;
 pub(crate) mod init;
 pub(crate) mod repair;
+pub(crate) mod setup;
 pub(crate) mod ssh_config;

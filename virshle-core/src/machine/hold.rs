@@ -38,6 +38,7 @@ pub(crate) fn hold(node: &Node, uuid: Uuid) -> Result<Option<(Vm, Lock)>, Machin
     }
 }
 
-fn is_locked(error: &MachineError) -> bool {
+/// Whether another process works on the machine.
+pub(crate) fn is_locked(error: &MachineError) -> bool {
     matches!(error, MachineError::Store(StoreError::File(FileError::Locked { .. })))
 }

@@ -75,11 +75,11 @@ fn check_port(vm: &Vm, net: &NetDefinition, forward: &Forward) -> Result<(), Har
         end(vm);
         return forward.check_free().map_err(failed(vm, net));
     }
-    if let Ok(Some(_lock)) = holder.lock_if_free()
-        && matches!(holder.vmm(), Ok(None))
-    {
-        end(&holder);
-        return forward.check_free().map_err(failed(vm, net));
+    if let Ok(Some(_lock)) = holder.lock_if_free() {
+        if matches!(holder.vmm(), Ok(None)) {
+            end(&holder);
+            return forward.check_free().map_err(failed(vm, net));
+        }
     }
     Err(HardwareError::PortOfMachine {
         vm: vm.name().clone(),
