@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! Open vSwitch over OVSDB (RFC 7047): bridges, patch links, ports; tap devices; MAC addresses; the
 //! kernel's neighbour table.
 //!

@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! Virshle's configuration: TOML text to checked, typed templates of virtual machines.
 //!
 //! A configuration is a file that a person wrote. This crate reads it, and answers with values

@@ -7,6 +7,7 @@ use virshle_net::{Macvtap, NetError, Tap};
 use crate::hardware::net::config::Offloads;
 use crate::hardware::net::linux_bridge;
 use crate::hardware::net::rates::device_rates;
+use crate::hardware::net::taps::{isolate, tap_of_queues};
 use crate::model::definition::{NetDefinition, NetKind};
 
 /// A device in the host's kernel. A tap lives as long as a process holds its descriptor: when this is
@@ -54,20 +55,6 @@ impl<'a> Device<'a> {
             NetKind::Tap => of_bridge,
             NetKind::User | NetKind::Vhost | NetKind::Bridge | NetKind::Macvtap => Offloads::Kernel,
         }
-    }
-}
-
-/// Keeps the host's IP stack from the frames of a tap.
-pub(crate) fn isolate(net: &NetDefinition) -> Result<(), NetError> {
-    virshle_net::Device::isolate(&net.port.parse()?)
-}
-
-/// A tap as the VMM wants it: with one queue it is none of several.
-pub(crate) fn tap_of_queues(net: &NetDefinition, queues: u16) -> Result<Tap, NetError> {
-    let name = net.port.parse()?;
-    match queues {
-        1 => Tap::create(&name),
-        queues => Tap::create_multi_queue(&name, queues),
     }
 }
 

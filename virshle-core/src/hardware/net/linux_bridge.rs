@@ -4,8 +4,8 @@ use virshle_net::{Device, InterfaceName, LinuxBridge, LinuxPort, MacAddr, NetErr
 use virshle_template::NetTemplate;
 
 use crate::hardware::error::HardwareError;
-use crate::hardware::net::devices::{isolate, tap_of_queues};
 use crate::hardware::net::rates::device_rates;
+use crate::hardware::net::taps::{isolate, tap_of_queues};
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
 

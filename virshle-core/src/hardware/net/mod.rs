@@ -11,4 +11,5 @@ pub(crate) mod ports;
 pub(crate) mod rates;
 pub(crate) mod reconnect;
 pub(crate) mod shared_ports;
+pub(crate) mod taps;
 pub(crate) mod user;
