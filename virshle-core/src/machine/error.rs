@@ -192,6 +192,11 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::OpenFlowRefused { .. }
             | NetError::OpenFlowMalformed { .. }
             | NetError::CreateMacvtap { .. }
+            | NetError::NoLinuxBridge { .. }
+            | NetError::NotALinuxBridge { .. }
+            | NetError::NoVlanFiltering { .. }
+            | NetError::NoDefaultVlan { .. }
+            | NetError::TrafficControl { .. }
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };
     Verdict::new(kind, "network-failed").hint(error.hint())
