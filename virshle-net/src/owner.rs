@@ -56,6 +56,7 @@ pub(crate) enum Role {
     Patch,
     Port,
     Capture,
+    Qos,
 }
 
 impl Role {
@@ -65,6 +66,7 @@ impl Role {
             Self::Patch => "patch",
             Self::Port => "port",
             Self::Capture => "capture",
+            Self::Qos => "qos",
         }
     }
 

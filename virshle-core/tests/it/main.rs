@@ -9,6 +9,7 @@ mod heal;
 mod image;
 mod lab;
 mod life;
+mod linux_bridge;
 mod network;
 mod reach;
 mod seed;
