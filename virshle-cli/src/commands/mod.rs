@@ -3,7 +3,7 @@
 pub(crate) mod completions;
 mod image;
 mod man;
-mod node;
+pub(crate) mod node;
 pub(crate) mod overview;
 mod template;
 pub(crate) mod vm;

@@ -43,19 +43,20 @@ pub(crate) struct PendingScope {
     connection: Connection,
     call: Call,
     deadline: Deadline,
+    keeper: Option<u32>,
 }
 
-/// Asks for the scope of a machine whose VMM is the process `pid`, and does not wait for it. Without
-/// systemd there is none, and without its answer the machine runs as well.
-pub(crate) fn ask(vm: &Vm, pid: u32) -> Option<PendingScope> {
+/// Asks for the scope of a machine whose VMM is the process `pid`, with the one that keeps its logs, and
+/// does not wait for it. Without systemd there is none, and without its answer the machine runs as well.
+pub(crate) fn ask(vm: &Vm, pid: u32, keeper: Option<u32>) -> Option<PendingScope> {
     let Some(manager) = manager(vm.node()) else {
         note_absence(vm.node());
         return None;
     };
     let deadline = Deadline::after(TIMEOUT);
     let asked = manager.connect(TIMEOUT).and_then(|mut connection| {
-        let call = request(&mut connection, vm, pid, &scope_name(vm)?)?;
-        Ok(PendingScope { connection, call, deadline })
+        let call = request(&mut connection, vm, pid, keeper, &scope_name(vm)?)?;
+        Ok(PendingScope { connection, call, deadline, keeper })
     });
     asked.inspect_err(|error| unsupervised(vm, error)).ok()
 }
@@ -78,11 +79,11 @@ fn note_absence(node: &Node) {
 /// The process may have ended before it was in it: then no unit hears of that, and the one that looks
 /// after the end is asked for here.
 pub(crate) fn settle(vm: &Vm, pid: u32, pending: Option<PendingScope>) {
-    let Some(PendingScope { mut connection, call, deadline }) = pending else { return };
+    let Some(PendingScope { mut connection, call, deadline, keeper }) = pending else { return };
     let answer = match connection.wait(call, deadline.left()) {
         // The scope of the run before may be about to go, or be another node's machine's.
         Err(error) if error.is_taken() => spare_name(vm).and_then(|name| {
-            let call = request(&mut connection, vm, pid, &name)?;
+            let call = request(&mut connection, vm, pid, keeper, &name)?;
             connection.wait(call, deadline.left())
         }),
         answer => answer,
@@ -122,7 +123,7 @@ fn await_entry(vm: &Vm, pid: u32) {
 /// gave no answer then.
 pub(crate) fn adopt(vm: &Vm, pid: u32) {
     if manager(vm.node()).is_some() && !is_in_scope(pid) {
-        settle(vm, pid, ask(vm, pid));
+        settle(vm, pid, ask(vm, pid, None));
     }
 }
 
@@ -170,11 +171,13 @@ fn request(
     connection: &mut Connection,
     vm: &Vm,
     pid: u32,
+    keeper: Option<u32>,
     name: &UnitName,
 ) -> Result<Call, SystemdError> {
     let ended = ended_unit(vm)?;
+    let processes: Vec<u32> = std::iter::once(pid).chain(keeper).collect();
     let mut properties = vec![
-        Property::processes(&[pid]),
+        Property::processes(&processes),
         Property::text("Slice", "machine.slice"),
         Property::text("Description", format!("Virtual machine {}", vm.name())),
         // What comes later at boot goes first at shutdown: it shuts the guests down while they run.

@@ -5,6 +5,7 @@ mod check;
 mod ended;
 mod info;
 mod init;
+pub(crate) mod keep_logs;
 mod restart;
 mod shutdown;
 mod ssh_config;
@@ -52,6 +53,11 @@ pub(crate) enum Command {
     /// virshle-ended@.service runs it when a machine has ended
     #[command(hide = true)]
     Ended(ended::Args),
+    /// Keep the logs of a machine's VMM within bounds
+    ///
+    /// A start runs it beside the VMM, with which it ends
+    #[command(hide = true)]
+    KeepLogs(keep_logs::Args),
     /// Start a machine again that has ended
     ///
     /// virshle-restart@.service runs it when a restart is due
@@ -69,6 +75,7 @@ impl Command {
             Self::Boot(args) => boot::run(&args, context),
             Self::Shutdown(args) => shutdown::run(&args, context),
             Self::Ended(args) => ended::run(&args, context),
+            Self::KeepLogs(args) => keep_logs::run(&args),
             Self::Restart(args) => restart::run(&args, context),
         }
     }
