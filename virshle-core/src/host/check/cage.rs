@@ -96,7 +96,7 @@ fn view(level: Level) -> Finding {
     Finding::bad(level, "view", format!("{}: {left}", chain(&error)), text(remedy))
 }
 
-fn failure(level: Level, subject: &str, error: &dyn Failure) -> Finding {
+fn failure(level: Level, subject: &str, error: &impl Failure) -> Finding {
     Finding::failure(level, subject, error)
 }
 
