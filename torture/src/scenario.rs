@@ -96,6 +96,8 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { short: false, ..scenario("run", &["run", "-d", "tap"], Nothing, Effect::Created(1, "running")) },
     Scenario { short: false, ..scenario("start", &["vm", "start", SUBJECT], Stopped("bare"), Effect::State("running")) },
     scenario("start-tap", &["vm", "start", SUBJECT], Stopped("tap"), Effect::State("running")),
+    scenario("start-bridge", &["vm", "start", SUBJECT], Stopped("bridge"), Effect::State("running")),
+    Scenario { short: false, ..scenario("rm-bridge", &["vm", "rm", "--force", SUBJECT], Running("bridge"), Effect::Removed) },
     Scenario { part: Some(Part::Dpdk), ..scenario("start-vhost", &["vm", "start", SUBJECT], Stopped("vhost"), Effect::State("running")) },
     Scenario { part: Some(Part::Passt), ..scenario("start-user", &["vm", "start", SUBJECT], Stopped("user"), Effect::State("running")) },
     Scenario { part: Some(Part::Passt), short: false, ..scenario("stop-user", &["vm", "stop", "--force", SUBJECT], Running("user"), Effect::State("stopped")) },

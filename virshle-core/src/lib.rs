@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! What a virtual machine is, and its life: create, start, stop, remove, list.
 //!
 //! A [`Node`] is a host as a home of machines: a directory, and a configuration. A
