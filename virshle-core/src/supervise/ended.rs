@@ -78,7 +78,7 @@ fn ended(node: &Node, uuid: Uuid) -> Result<EndedOutcome, SuperviseError> {
     let ran = before.phase == Phase::Started;
     let run = run_record::read(vm.directory()).unwrap_or(before);
     let exit = run.ended.unwrap_or(LastExit::Unknown);
-    let state = restart_state::read(vm.directory());
+    let state = restart_state::try_read(vm.directory())?;
     if !ran || state.considered.as_ref() == Some(&run.id()) {
         return Ok(cleared.map(|()| EndedOutcome::Left { exit })?);
     }

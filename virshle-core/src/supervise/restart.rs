@@ -49,9 +49,11 @@ fn restart_ended(
 ) -> Result<RestartOutcome, SuperviseError> {
     let vm = {
         let Some((vm, _lock)) = hold(node, uuid)? else { return Ok(RestartOutcome::Void) };
-        let state = restart_state::read(vm.directory());
+        let state = restart_state::try_read(vm.directory())?;
         let boot_id = run_record::boot_id();
-        let due = state.next.is_some_and(|next| next.boot_id == boot_id && next.attempt == attempt);
+        // Where the boot can't be told it is this one: the timer that had this run does not outlive one.
+        let is_this = |other: &str| boot_id.is_empty() || other == boot_id;
+        let due = state.next.is_some_and(|next| is_this(&next.boot_id) && next.attempt == attempt);
         // A restart that was killed before its guest booted is done again.
         if !due || (vm.vmm()?.is_some() && !is_half_started(&vm)) {
             return Ok(RestartOutcome::Void);
@@ -61,7 +63,7 @@ fn restart_ended(
     // Between the two it may be started by hand: then this finds it running.
     let started = start(&vm, options);
     let Some((vm, _lock)) = hold(node, uuid)? else { return Ok(RestartOutcome::Void) };
-    let mut state = restart_state::read(vm.directory());
+    let mut state = restart_state::try_read(vm.directory())?;
     // It was stopped by hand meanwhile.
     if state.next.as_ref().is_none_or(|next| next.attempt != attempt) {
         return Ok(RestartOutcome::Void);

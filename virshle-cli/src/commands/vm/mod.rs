@@ -70,7 +70,9 @@ pub(crate) enum Command {
     /// Change settings of machines, running or not
     ///
     /// Settings: autostart=on|off, order=N and delay=SECONDS (among those that start with the host),
-    /// restart=no|on-failure|always, watchdog=on|off (from the next start on)
+    /// restart=no|on-failure|always, watchdog=on|off (from the next start on). Limits, at once where systemd
+    /// supervises the machine: cpu_weight=N, cpu_limit=PERCENT%, cpu_affinity=CPUS, memory_overhead=SIZE,
+    /// io_weight=N, pids=N; without a value there is none
     Set(set::Args),
     /// Show or set whether machines start with the host
     Autostart(autostart::Args),
