@@ -30,6 +30,11 @@ fn bridge(settings: &str) -> (NetNamespace, LinuxBridge) {
     (namespace, LinuxBridge::find(&name("vmbr0")).unwrap())
 }
 
+#[expect(clippy::print_stderr, reason = "as of any part that is absent")]
+fn skipped(part: &str) {
+    eprintln!("skipped: needs {part}");
+}
+
 /// Whether this kernel keeps VLANs apart.
 fn filters_vlans() -> bool {
     let _namespace = NetNamespace::enter().unwrap();
@@ -38,7 +43,7 @@ fn filters_vlans() -> bool {
         .output();
     let filters = made.is_ok_and(|made| made.status.success());
     if !filters {
-        eprintln!("skipped: needs a kernel whose bridges filter VLANs");
+        skipped("a kernel whose bridges filter VLANs");
     }
     filters
 }
@@ -289,7 +294,7 @@ fn root_a_tap_is_kept_to_its_rates() {
             assert!((50..500).contains(&passed), "{passed}");
         }
         Err(error) => {
-            eprintln!("skipped: needs a kernel with policers");
+            skipped("a kernel with policers");
             assert!(error.hint().unwrap().contains("act_police"), "{error:?}");
             assert!(!slow.hold(one.tap.name()).unwrap());
         }
