@@ -179,7 +179,7 @@ impl Attempt {
                 ensure!(reported, "it failed without an error message");
                 // Some commands are not one step: what they had done stays done.
                 let in_steps = match self.scenario.effect {
-                    Effect::Node | Effect::Restarted => true,
+                    Effect::Node | Effect::Parts | Effect::Restarted => true,
                     Effect::Created(count, state) => count > 1 || state == "running",
                     // The power first, then the machine.
                     Effect::Removed => self.scenario.args.contains(&"--force"),

@@ -96,7 +96,7 @@ fn what_an_editor_can_mark_is_marked() {
         (vm, "[[template.vm.disk]]\nname = \"os\"\nsize = \"20G\"\nclone = \"copy\"\n"),
         (vm, "[[template.vm.disk]]\nname = \"os\"\npath = \"/a\"\nimage = \"b\"\n"),
         (vm, "[[template.vm.net]]\nname = \"main\"\npublish = \"80\"\n"),
-        (vm, "[[template.vm.net]]\nname = \"main\"\ntype = \"bridge\"\n"),
+        (vm, "[[template.vm.net]]\nname = \"main\"\ntype = \"brdge\"\n"),
         (vm, "[[template.vm.net]]\nname = \"main\"\n[template.vm.net.type]\n"),
         (vm, "[[template.vm.net]]\nname = \"main\"\ntype = \"tap\"\nvlan = 4095\n"),
         (vm, "[[template.vm.net]]\nname = \"main\"\ntype = \"tap\"\nvlan = 1\ntrunk = [2]\n"),

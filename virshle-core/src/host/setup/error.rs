@@ -77,6 +77,11 @@ impl Failure for SetupError {
                             "run as the user who owns the node, or choose another root"
                         })
                     }
+                    ImageError::Read { path, source }
+                        if source.kind() == std::io::ErrorKind::PermissionDenied =>
+                    {
+                        verdict.text(format!("let this user read {}", path.display()))
+                    }
                     // What resumes has a hint of its own; what comes another time hasn't either.
                     ImageError::Download { source, .. } if !resumes(source) => {
                         Verdict::new(ErrorKind::Host, "download-failed").text(format!(
