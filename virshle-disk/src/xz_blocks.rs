@@ -20,7 +20,7 @@ use flate2::Crc;
 use lzma_rust2::XzReader;
 
 /// The length of a stream's header, and of its footer, in bytes.
-const EDGE: u64 = 12;
+const EDGE: usize = 12;
 /// The largest index that is read, in bytes: of a million blocks.
 const MAX_INDEX: u64 = 16 << 20;
 /// What is passed on at a time, in bytes.
@@ -118,7 +118,7 @@ impl Read for XzBlocks {
 /// Unpacks these blocks, one after the other.
 fn unpack(
     file: &Arc<File>,
-    header: [u8; EDGE as usize],
+    header: [u8; EDGE],
     blocks: &[Block],
     sender: &SyncSender<io::Result<Vec<u8>>>,
     read: &Arc<AtomicU64>,
@@ -165,7 +165,7 @@ impl Read for Range {
 }
 
 /// The end of a stream that has nothing but `block`: its index and its footer.
-fn tail(header: &[u8; EDGE as usize], block: Block) -> Vec<u8> {
+fn tail(header: &[u8; EDGE], block: Block) -> Vec<u8> {
     let mut index = vec![0, 1];
     push_number(&mut index, block.unpadded);
     push_number(&mut index, block.unpacked);
@@ -184,11 +184,11 @@ fn tail(header: &[u8; EDGE as usize], block: Block) -> Vec<u8> {
 }
 
 /// The header of a file of one stream, and its blocks, if there are several.
-fn layout(file: &File) -> Option<([u8; EDGE as usize], Vec<Block>)> {
+fn layout(file: &File) -> Option<([u8; EDGE], Vec<Block>)> {
     let length = file.metadata().ok()?.len();
-    let (mut header, mut footer) = ([0; EDGE as usize], [0; EDGE as usize]);
+    let (mut header, mut footer) = ([0; EDGE], [0; EDGE]);
     file.read_exact_at(&mut header, 0).ok()?;
-    file.read_exact_at(&mut footer, length.checked_sub(EDGE)?).ok()?;
+    file.read_exact_at(&mut footer, length.checked_sub(EDGE as u64)?).ok()?;
     let [a, b, c, d, counted @ .., y, z] = footer;
     let sum = u32::from_le_bytes([a, b, c, d]);
     if [y, z] != *b"YZ" || crc32(&counted) != sum || counted[4..] != header[6..8] {
@@ -197,7 +197,7 @@ fn layout(file: &File) -> Option<([u8; EDGE as usize], Vec<Block>)> {
     let words = u32::from_le_bytes([counted[0], counted[1], counted[2], counted[3]]);
     let index_bytes = (u64::from(words) + 1) * 4;
     let index_start =
-        length.checked_sub(EDGE + index_bytes).filter(|_| index_bytes <= MAX_INDEX)?;
+        length.checked_sub(EDGE as u64 + index_bytes).filter(|_| index_bytes <= MAX_INDEX)?;
     let mut index = vec![0; usize::try_from(index_bytes).ok()?];
     file.read_exact_at(&mut index, index_start).ok()?;
     let (records, sum) = index.split_last_chunk::<4>()?;
@@ -206,7 +206,7 @@ fn layout(file: &File) -> Option<([u8; EDGE as usize], Vec<Block>)> {
     }
     let mut rest = records.strip_prefix(&[0])?;
     let count = number(&mut rest)?;
-    let mut start = EDGE;
+    let mut start = EDGE as u64;
     let mut blocks = Vec::new();
     for _ in 0..count {
         let block = Block { start, unpadded: number(&mut rest)?, unpacked: number(&mut rest)? };
