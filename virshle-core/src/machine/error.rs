@@ -191,7 +191,14 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::Management { .. }
             | NetError::OpenFlowRefused { .. }
             | NetError::OpenFlowMalformed { .. }
+            | NetError::Control { .. }
+            | NetError::ControlMalformed { .. }
             | NetError::CreateMacvtap { .. }
+            | NetError::NoLinuxBridge { .. }
+            | NetError::NotALinuxBridge { .. }
+            | NetError::NoVlanFiltering { .. }
+            | NetError::NoDefaultVlan { .. }
+            | NetError::TrafficControl { .. }
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };
     Verdict::new(kind, "network-failed").hint(error.hint())
