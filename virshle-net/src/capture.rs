@@ -140,10 +140,10 @@ impl Switch {
             let name = row.get("name").and_then(Value::as_str).unwrap_or_default();
             let port = row.get("_uuid").and_then(Value::as_uuid);
             // The tap is there before its row is.
-            if let Some(port) = port
-                && Device::find(&name.parse()?)?.is_none()
-            {
-                stale.push((name.to_owned(), port));
+            if let Some(port) = port {
+                if Device::find(&name.parse()?)?.is_none() {
+                    stale.push((name.to_owned(), port));
+                }
             }
         }
         Ok(stale)

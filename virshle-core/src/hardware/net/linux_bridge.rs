@@ -46,16 +46,16 @@ pub(crate) fn check(vm: &Vm) -> Result<(), HardwareError> {
             Ok(bridge)
         });
         let bridge = checked.map_err(HardwareError::network(vm))?;
-        if let Some(mtu_bytes) = net.mtu_bytes
-            && u32::from(mtu_bytes) > bridge.mtu_bytes
-        {
-            return Err(HardwareError::MtuOfBridge {
-                vm: vm.name().clone(),
-                net: net.name.clone(),
-                mtu_bytes,
-                bridge: bridge.name.to_string(),
-                most: bridge.mtu_bytes,
-            });
+        if let Some(mtu_bytes) = net.mtu_bytes {
+            if u32::from(mtu_bytes) > bridge.mtu_bytes {
+                return Err(HardwareError::MtuOfBridge {
+                    vm: vm.name().clone(),
+                    net: net.name.clone(),
+                    mtu_bytes,
+                    bridge: bridge.name.to_string(),
+                    most: bridge.mtu_bytes,
+                });
+            }
         }
         if !bridge.is_up {
             tracing::warn!(vm = %vm.name(), bridge = %bridge.name, "the bridge is down: it forwards nothing");
