@@ -18,6 +18,7 @@ mod hijack;
 mod hugepages;
 mod kernel;
 mod namespace;
+mod networkd;
 mod open_vswitch;
 mod requirement;
 mod socket_server;
@@ -41,6 +42,7 @@ pub use hijack::{Attempt, Hijacked, Outcome, VMM_THREADS, hijack, wait_for_threa
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::{MountNamespace, NetNamespace};
+pub use networkd::networkd_routes;
 pub use open_vswitch::OpenVswitch;
 pub use requirement::{Part, has, kea_lease_commands, need, passt};
 pub use sshd::Sshd;
