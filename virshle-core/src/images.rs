@@ -1,10 +1,12 @@
 //! What the node asks of its image cache, and which machines depend on an image.
 
+use std::io;
 use std::path::PathBuf;
 
+use virshle_disk::DiskError;
 use virshle_image::{
     Dependent, ImageCache, ImageError, ImageHold, ImageInfo, ImageListing, ImageName,
-    ImportProgress, ImportRequest,
+    ImportProgress, ImportRequest, ImportSource,
 };
 
 use crate::failure::{ErrorKind, Failure, Verdict};
@@ -40,9 +42,17 @@ impl Failure for ImagesError {
     }
 }
 
+/// What kind of failure it is that an image of this host can't be read, by whichever door it came.
+pub(crate) fn unreadable_kind(source: &io::Error) -> ErrorKind {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied => ErrorKind::Host,
+        _ => ErrorKind::Failed,
+    }
+}
+
 /// What a front end needs to know of a failure of the image cache.
 pub(crate) fn verdict(error: &ImageError) -> Verdict<'static> {
-    use std::io;
     let kind = match error {
         ImageError::NoSuchImage { .. } => ErrorKind::NotFound,
         ImageError::ImageName { .. } => ErrorKind::Usage,
@@ -60,6 +70,10 @@ pub(crate) fn verdict(error: &ImageError) -> Verdict<'static> {
         {
             ErrorKind::Host
         }
+        ImageError::Import {
+            from: ImportSource::File(_),
+            source: DiskError::Read { source, .. },
+        } => unreadable_kind(source),
         _ => ErrorKind::Failed,
     };
     Verdict::new(kind, error.code()).hint(error.hint())
