@@ -58,9 +58,14 @@ pub(super) fn check_firmware(node: &Node) -> Finding {
             Level::Warning,
             "firmware",
             "none in the usual places: only templates with a kernel of their own will start",
-            virshle_hypervisor::firmware_places().first().map(|place| {
-                text(format!("put cloud-hypervisor's CLOUDHV.fd at {}", place.display()))
-            }),
+            text(format!(
+                "put the file CLOUDHV.fd of https://github.com/cloud-hypervisor/edk2/releases at {}",
+                virshle_hypervisor::firmware_places()
+                    .first()
+                    .cloned()
+                    .unwrap_or_default()
+                    .display()
+            )),
         ),
     }
 }
