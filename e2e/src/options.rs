@@ -107,7 +107,7 @@ impl Options {
 }
 
 fn scenario(name: &str) -> Result<Scenario, Failure> {
-    scenarios::ALL.into_iter().find(|scenario| scenario.name == name).ok_or_else(|| {
+    scenarios::ALL.iter().find(|scenario| scenario.name == name).copied().ok_or_else(|| {
         let known: Vec<_> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
         Failure::new(format!("no scenario {name}; there are {}", known.join(", ")))
     })

@@ -6,6 +6,7 @@
 
 mod cloud_init;
 mod cloud_init_reader;
+mod deaf;
 mod failure;
 mod fake_hypervisor;
 mod fake_ovsdb;
@@ -30,6 +31,7 @@ mod web_server;
 
 pub use cloud_init::CloudInitGuest;
 pub use cloud_init_reader::{CloudInitReader, Rendered, seed_file};
+pub use deaf::{DeafAddress, stale_socket};
 pub use failure::{Failure, While};
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};

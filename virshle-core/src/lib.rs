@@ -75,8 +75,13 @@ pub use host::disconnected::Disconnected;
 pub use host::info::{Machines, NodeInfo};
 pub use host::init::{InitMode, InitOutcome, InitStep};
 pub use host::repair::{Orphan, OrphanKind};
+pub use host::setup::error::SetupError;
+pub use host::setup::packages::Packages;
+pub use host::setup::pin::{InvalidPins, Part, Pin, Pins};
+pub use host::setup::{Setup, SetupOutcome, SetupPlace, SetupRequest, SetupStep};
 pub use host::ssh_config::{SshConfig, machine_of_host};
-pub use images::ImagesError;
+pub use images::{ImagesError, Pulled};
+pub use life::create::of_image::{ImageChoice, built_in_sizes};
 pub use life::create::progress::CopyProgress;
 pub use life::create::{CreateRequest, Created};
 pub use life::error::{CreateError, RemoveError};
@@ -122,9 +127,9 @@ pub use supervise::shutdown::ShutdownOutcome;
 pub type Sightings = HostAddresses;
 
 pub use virshle_image::{
-    Checksum, DownloadError, Expected, ImageError, ImageInfo, ImageListing, ImageName,
-    ImportFormat, ImportProgress, ImportRequest, ImportSource, ImportStep, InvalidChecksum,
-    InvalidImageName, InvalidSource, UnfinishedImport,
+    Catalogue, CatalogueImage, Checksum, DownloadError, Expected, ImageError, ImageInfo,
+    ImageListing, ImageName, ImageReference, ImportFormat, ImportProgress, ImportRequest,
+    ImportSource, ImportStep, InvalidChecksum, InvalidImageName, InvalidSource, UnfinishedImport,
 };
 
 #[doc(inline)]

@@ -70,6 +70,7 @@ mod seed;
 mod size;
 mod sparse;
 mod text;
+mod xz_blocks;
 
 pub use backing_file::BackingFile;
 pub use clone::CloneRequest;

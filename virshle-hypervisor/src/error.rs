@@ -174,7 +174,7 @@ impl HypervisorError {
                     (has_lost && is_script).then(|| EXEC.to_owned())
                 });
             }
-            Self::Bind { source, .. } if source.kind() == io::ErrorKind::InvalidFilename => {
+            Self::Bind { source, .. } if source.raw_os_error() == Some(libc::ENAMETOOLONG) => {
                 "a socket's path has at most 107 bytes: choose a shorter one"
             }
             Self::InUse { .. } => "the machine is running already",
@@ -257,6 +257,13 @@ fn is_executable(program: &Path) -> bool {
 fn hint_from_text(causes: &Cause) -> Option<String> {
     if causes.os_errors().any(|errno| errno == Errno::ADDRINUSE.raw_os_error()) {
         return Some("a socket of an earlier run is in the way: remove it".into());
+    }
+    if causes.os_errors().any(|errno| errno == Errno::ACCESS.raw_os_error()) {
+        return Some(
+            "its process may not reach a file of the machine: it may be another user's, for whom a FUSE \
+             filesystem needs the option allow_other, and NFS no_root_squash"
+                .into(),
+        );
     }
     let hints = [
         ("holds a lock", "another process uses a disk of this machine"),

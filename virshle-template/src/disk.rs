@@ -18,7 +18,8 @@ pub struct DiskTemplate {
     /// new, empty one.
     #[serde(rename = "path")]
     pub source: Option<PathBuf>,
-    /// The image in the node's cache it is a private copy of, by its name there.
+    /// The image it is a private copy of: by its name in the node's cache, or by what the catalogue calls
+    /// it, as `debian:13`.
     pub image: Option<String>,
     /// Its size, in whole sectors of 512 bytes; the image's own if unset. An empty disk has one.
     pub size: Option<ByteSize>,
@@ -72,7 +73,7 @@ impl DiskTemplate {
         let source = section.path("path");
         let image = section.string("image");
         if let Some(image) = &image {
-            name::check(&section, image);
+            name::check_reference(&section, image);
         }
         let size = section.size("size");
         if let Some(size) = &size {
@@ -119,7 +120,7 @@ fn check_size(section: &Section<'_>, size: &Placed<ByteSize>) {
     if !(SECTOR..=MOST).contains(&bytes) {
         let message = format!("{} is no size of a disk", size.value);
         section.wrong(size.span.clone(), message, "expected 512 B to 8191 PiB");
-    } else if !bytes.is_multiple_of(SECTOR) {
+    } else if bytes % SECTOR != 0 {
         let message = format!("{} is not a multiple of the sector size", size.value);
         let help = "expected a multiple of 512 bytes; a number without a unit is bytes";
         section.wrong(size.span.clone(), message, help);

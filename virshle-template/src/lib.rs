@@ -60,6 +60,7 @@
 
 mod boot;
 mod caller;
+mod catalogue;
 mod config;
 mod cpu_set;
 mod device;
@@ -103,13 +104,14 @@ mod yaml_scalar;
 mod yaml_text;
 
 pub use boot::Boot;
+pub use catalogue::CatalogueEntry;
 pub use config::Config;
 pub use cpu_set::{CpuSet, InvalidCpuSet};
 pub use disk::{CloneMode, DiskTemplate};
 pub use distrust::Distrust;
 pub use error::TemplateError;
 pub use hypervisor::{Confine, HypervisorSettings};
-pub use limits::Limits;
+pub use limits::{Limit, Limits};
 pub use memory::Memory;
 pub use mistake::Mistake;
 pub use net::{NetKind, NetTemplate};

@@ -30,11 +30,11 @@ impl Vcpus {
         section.require("boot", "boot = 2");
         let boot = section.integer("boot", 1, MOST);
         let max = section.integer("max", 1, MOST);
-        if let (Some(boot), Some(max)) = (&boot, &max)
-            && max.value < boot.value
-        {
-            let help = format!("expected at least {}, as many as at boot", boot.value);
-            section.wrong(max.span.clone(), "the most vCPUs are fewer than at boot", &help);
+        if let (Some(boot), Some(max)) = (&boot, &max) {
+            if max.value < boot.value {
+                let help = format!("expected at least {}, as many as at boot", boot.value);
+                section.wrong(max.span.clone(), "the most vCPUs are fewer than at boot", &help);
+            }
         }
         section.finish();
         let boot = narrow(&boot?)?;

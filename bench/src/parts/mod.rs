@@ -9,6 +9,7 @@ mod many;
 mod ports;
 mod process;
 mod start;
+mod unpack;
 mod user;
 
 use std::fs;
@@ -27,11 +28,12 @@ use virshle_testkit::{Failure, While};
 /// A part: measures, and tells.
 pub(crate) type Run = fn(&Options, &Report) -> Result<(), Failure>;
 
-pub(crate) const ALL: [(&str, Run); 10] = [
+pub(crate) const ALL: [(&str, Run); 11] = [
     ("process", process::run),
     ("ls", ls::run),
     ("create", create::run),
     ("start", start::run),
+    ("unpack", unpack::run),
     ("user", user::run),
     ("cage", cage::run),
     ("ports", ports::run),

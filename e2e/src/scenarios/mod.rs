@@ -1,12 +1,16 @@
 //! The scenarios, each in a file of its name.
 
 mod cloud_init;
+mod ends;
 mod first_machine;
 mod guest_ends_itself;
 mod host_goes_down;
+mod lingering;
+mod many_end;
 mod neighbours;
 mod power_button;
 mod power_cut;
+mod run_an_image;
 mod supervised;
 mod user_network;
 mod v_goes;
@@ -23,7 +27,7 @@ use crate::machine::Machine;
 use crate::scenario::{SYSTEM_BRIDGE, Scenario, Stage, TINY};
 
 /// All of them, the longest first, so that two at a time end together.
-pub(crate) const ALL: [Scenario; 12] = [
+pub(crate) const ALL: &[Scenario] = &[
     scenario("power_cut", 240, power_cut::run),
     scenario("cloud_init", 400, cloud_init::run),
     scenario("first_machine", 90, first_machine::run),
@@ -34,8 +38,12 @@ pub(crate) const ALL: [Scenario; 12] = [
     scenario("guest_ends_itself", 180, guest_ends_itself::run),
     scenario("v_goes", 180, v_goes::run),
     scenario("user_network", 240, user_network::run),
+    scenario("run_an_image", 300, run_an_image::run),
     scenario("supervised", 300, supervised::run),
     scenario("host_goes_down", 400, host_goes_down::run),
+    scenario("ends", 300, ends::run),
+    scenario("many_end", 300, many_end::run),
+    scenario("lingering", 200, lingering::run),
 ];
 
 const fn scenario(
@@ -150,5 +158,15 @@ fn port_works(host: &Host, machine: &Machine) -> Result<u64, Failure> {
 /// A machine that is in this state, or else a failure.
 fn expect_state(machine: &Machine, state: &str) -> Result<(), Failure> {
     ensure!(machine.state == state, "{} is {}, not {state}", machine.name, machine.state);
+    Ok(())
+}
+
+/// The process is in the scope of that name.
+fn in_scope(host: &Host, pid: u32, name: &str) -> Result<(), Failure> {
+    let cgroup = host.ok(&format!("cat /proc/{pid}/cgroup"), COMMAND)?;
+    ensure!(
+        cgroup.contains("/machine.slice/") && cgroup.contains(name),
+        "process {pid} is in {cgroup}, not in {name}"
+    );
     Ok(())
 }

@@ -7,6 +7,7 @@ use virshle_hypervisor::{Qcow2Fault, Version};
 use virshle_net::{NetError, PasstError};
 
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
+use crate::fs::error::FileError;
 use crate::hardware::confine::error::ConfineError;
 use crate::machine::error::{MachineError, network_verdict};
 use crate::machine::vm::Vm;
@@ -132,6 +133,12 @@ pub enum HardwareError {
     },
 }
 
+impl From<FileError> for HardwareError {
+    fn from(error: FileError) -> Self {
+        MachineError::from(error).into()
+    }
+}
+
 impl HardwareError {
     /// Adds the machine to a failure of its network.
     pub(crate) fn network(vm: &Vm) -> impl Fn(NetError) -> Self + Copy + '_ {
@@ -147,13 +154,8 @@ impl Failure for HardwareError {
             Self::UserNetwork { source, .. } => passt_verdict(source),
             Self::PortOfMachine { holder, .. } => Verdict::new(ErrorKind::State, "port-taken")
                 .remedy(Remedy::StopVm { vm: holder.to_string(), force: false }),
-            Self::NoFirmware { places, .. } => {
-                let place = places.first().map(|place| place.display().to_string());
-                Verdict::new(ErrorKind::Host, "firmware-missing").text(format!(
-                    "put cloud-hypervisor's CLOUDHV.fd in {}, or set [hypervisor] firmware, or \
-                     give the template a kernel",
-                    place.unwrap_or_default()
-                ))
+            Self::NoFirmware { .. } => {
+                Verdict::new(ErrorKind::Host, "firmware-missing").remedy(Remedy::SetUpHost)
             }
             Self::Confine { source, .. } => source.verdict(),
             Self::BackingFiles { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),

@@ -2,7 +2,8 @@
 
 use virshle_systemd::Property;
 
-use crate::model::definition::Definition;
+use crate::hardware::cgroup::memory_of;
+use crate::model::definition::{Definition, LimitsDefinition};
 
 /// What a VMM takes beside the guest's memory, whatever the guest has: its program, its buffers, the
 /// kernel's structures. An estimate on the safe side, for what is killed beyond it is a machine; page cache
@@ -13,27 +14,54 @@ const OVERHEAD_OF_VCPU: u64 = 8 << 20;
 /// What the page tables of the guest's memory take of it: 1/512 on either side of the guest's border.
 const TABLES: u64 = 128;
 
+/// What systemd takes for "not limited".
+const NONE: u64 = u64::MAX;
+
 /// The machine's limits, each as a setting of its scope.
 pub(crate) fn properties(definition: &Definition) -> Vec<Property> {
-    let limits = &definition.limits;
-    let mut properties = vec![Property::number("MemoryMax", memory_max_bytes(definition))];
-    if let Some(weight) = limits.cpu_weight {
-        properties.push(Property::number("CPUWeight", weight.into()));
+    let memory = Property::number("MemoryMax", memory_max_bytes(definition));
+    let limits = of(&definition.limits).into_iter();
+    std::iter::once(memory)
+        .chain(limits.filter_map(|(is_set, property)| is_set.then_some(property)))
+        .collect()
+}
+
+/// The settings of the scope of a machine that runs as the process `pid`, which its limits `now` change.
+/// Also what it takes of memory, in bytes, if that is more than it might take: then that limit is left as
+/// it is, for the kernel would kill it.
+pub(crate) fn changed(
+    before: &Definition,
+    now: &Definition,
+    pid: u32,
+) -> (Vec<Property>, Option<u64>) {
+    let limits = of(&before.limits).into_iter().zip(of(&now.limits));
+    let mut properties: Vec<Property> =
+        limits.filter(|(before, now)| before != now).map(|(_, (_, property))| property).collect();
+    let most = memory_max_bytes(now);
+    if most == memory_max_bytes(before) {
+        return (properties, None);
     }
-    if let Some(percent) = limits.cpu_limit_percent {
-        // In microseconds for each second.
-        properties.push(Property::number("CPUQuotaPerSecUSec", u64::from(percent) * 10_000));
+    let taken = memory_of(pid).filter(|taken| *taken > most);
+    if taken.is_none() {
+        properties.push(Property::number("MemoryMax", most));
     }
-    if let Some(cpus) = &limits.cpu_affinity {
-        properties.push(Property::set("AllowedCPUs", cpus.numbers()));
-    }
-    if let Some(weight) = limits.io_weight {
-        properties.push(Property::number("IOWeight", weight.into()));
-    }
-    if let Some(pids) = limits.pids {
-        properties.push(Property::number("TasksMax", pids.into()));
-    }
-    properties
+    (properties, taken)
+}
+
+/// Each limit but that of the memory: whether it is set, and the setting.
+fn of(limits: &LimitsDefinition) -> [(bool, Property); 5] {
+    let number =
+        |name, value: Option<u64>| (value.is_some(), Property::number(name, value.unwrap_or(NONE)));
+    // In microseconds for each second.
+    let quota = limits.cpu_limit_percent.map(|percent| u64::from(percent) * 10_000);
+    let cpus = limits.cpu_affinity.iter().flat_map(|cpus| cpus.numbers());
+    [
+        number("CPUWeight", limits.cpu_weight.map(u64::from)),
+        number("CPUQuotaPerSecUSec", quota),
+        (limits.cpu_affinity.is_some(), Property::set("AllowedCPUs", cpus)),
+        number("IOWeight", limits.io_weight.map(u64::from)),
+        number("TasksMax", limits.pids.map(u64::from)),
+    ]
 }
 
 /// The most memory of the VMM, in bytes: all that the guest can come to have, and the overhead. Hugepages
@@ -55,7 +83,10 @@ pub(crate) fn memory_max_bytes(definition: &Definition) -> u64 {
 pub(crate) fn even_oom_score(pid: u32) {
     let path = format!("/proc/{pid}/oom_score_adj");
     let is_even = std::fs::read_to_string(&path).is_ok_and(|score| score.trim() == "0");
-    if !is_even && let Err(error) = std::fs::write(&path, "0") {
+    if is_even {
+        return;
+    }
+    if let Err(error) = std::fs::write(&path, "0") {
         // Who is not root may only make it likelier.
         tracing::debug!(pid, %error, "its oom_score_adj stays");
     }
@@ -100,5 +131,26 @@ mod tests {
             Property::number("TasksMax", 100),
         ];
         assert_eq!(properties(&definition), expected);
+    }
+
+    #[test]
+    fn a_change_is_of_what_has_changed_and_of_nothing_that_would_kill() {
+        let before = example();
+        let mut now = before.clone();
+        // None: what this test takes is no matter.
+        let pid = 0;
+        assert_eq!(changed(&before, &now, pid), (vec![], None));
+        now.limits.cpu_weight = Some(9);
+        now.limits.memory_overhead_bytes = Some(1 << 40);
+        let expected = [
+            Property::number("CPUWeight", 9),
+            Property::number("MemoryMax", memory_max_bytes(&now)),
+        ];
+        assert_eq!(changed(&before, &now, pid), (expected.to_vec(), None));
+        let none = [
+            Property::number("CPUWeight", u64::MAX),
+            Property::number("MemoryMax", memory_max_bytes(&before)),
+        ];
+        assert_eq!(changed(&now, &before, pid).0, none);
     }
 }

@@ -1,6 +1,7 @@
 //! The parts of a machine: how each is defined, and how cloud-hypervisor is configured with it.
 
 pub(crate) mod boot;
+pub(crate) mod cgroup;
 pub(crate) mod confine;
 pub(crate) mod cpu;
 pub(crate) mod disk;

@@ -106,7 +106,7 @@ impl Node {
 }
 
 /// Whether the node has a use for a switch: that of a user who is not root may have none.
-fn needs_switch(node: &Node) -> bool {
+pub(crate) fn needs_switch(node: &Node) -> bool {
     let mut nets = node.config().templates().flat_map(|template| &template.nets);
     let is_switched = |kind| matches!(kind, NetKind::Vhost | NetKind::Tap);
     rustix::process::geteuid().is_root() || nets.any(|net| is_switched(net.kind))

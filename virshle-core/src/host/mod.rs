@@ -5,4 +5,5 @@ pub(crate) mod disconnected;
 pub(crate) mod info;
 pub(crate) mod init;
 pub(crate) mod repair;
+pub(crate) mod setup;
 pub(crate) mod ssh_config;

@@ -126,9 +126,12 @@ impl Failure for MachineError {
                 })
             }
             Self::Hypervisor { log, source, .. } => {
-                Verdict::new(hypervisor_kind(source), "hypervisor-failed")
-                    .hint(source.hint())
-                    .details(log)
+                let verdict =
+                    Verdict::new(hypervisor_kind(source), "hypervisor-failed").details(log);
+                match brings_hypervisor(source) {
+                    true => verdict.remedy(Remedy::SetUpHost),
+                    false => verdict.hint(source.hint()),
+                }
             }
             Self::Processes { source } => Verdict::failed("hypervisor-failed").hint(source.hint()),
             Self::Passts { source } => Verdict::failed("passt-failed").hint(source.hint()),
@@ -192,6 +195,17 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };
     Verdict::new(kind, "network-failed").hint(error.hint())
+}
+
+/// Whether another cloud-hypervisor is what helps: there is none, or it is too old.
+pub(crate) fn brings_hypervisor(error: &HypervisorError) -> bool {
+    match error {
+        HypervisorError::Run { program, source } => {
+            source.kind() == io::ErrorKind::NotFound && program.components().count() == 1
+        }
+        HypervisorError::TooOld { .. } => true,
+        _ => false,
+    }
 }
 
 /// A failure of the host's, if cloud-hypervisor and not the machine is what is missing.

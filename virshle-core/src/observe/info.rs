@@ -268,6 +268,7 @@ fn restart_info(vm: &Vm, state: VmState) -> RestartInfo {
         policy: policy.name(),
         attempts: found.attempts,
         max_attempts: MAX_ATTEMPTS,
+        watchdog_resets: last_exit::resets(vm).len(),
         next: next.map(|next| next.at),
         held_back: found.held_back.filter(|_| is_off),
     }

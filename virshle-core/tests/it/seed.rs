@@ -195,7 +195,7 @@ fn several_user_data_are_merged_key_by_key_and_the_user_is_remembered() {
 /// (#12).
 #[test_on(CloudInitReader)]
 fn an_account_has_the_shell_of_its_distribution_unless_one_is_asked_for() {
-    let files = "[[user]]\nname = 'ann'\ngroups = ['adm']\nssh.authorized_keys = ['ssh-ed25519 AAAA']\n\
+    let files = "[[user]]\nname = 'ann'\ngroups = ['adm']\n\
                  [[user]]\nname = 'bob'\nshell = '/bin/zsh'\n";
     for reader in CloudInitReader::all() {
         let (config, _) = merged(&reader, &[files]);

@@ -273,10 +273,10 @@ fn machines_that_start_with_the_host_have_an_order() {
     let lab = Lab::new(LEAST);
     let vms: Vec<Vm> = (0..5).map(|_| lab.create("xs")).collect();
     let on = Setting::Autostart(true);
-    vms[0].set(&[on]).unwrap();
-    vms[1].set(&[on, Setting::Order(Some(2)), Setting::DelaySeconds(5)]).unwrap();
-    vms[2].set(&[on, Setting::Order(Some(1))]).unwrap();
-    vms[3].set(&[on, Setting::Order(Some(2)), Setting::DelaySeconds(9)]).unwrap();
+    vms[0].set(std::slice::from_ref(&on)).unwrap();
+    vms[1].set(&[on.clone(), Setting::Order(Some(2)), Setting::DelaySeconds(5)]).unwrap();
+    vms[2].set(&[on.clone(), Setting::Order(Some(1))]).unwrap();
+    vms[3].set(&[on.clone(), Setting::Order(Some(2)), Setting::DelaySeconds(9)]).unwrap();
     assert_eq!(vms[3].set(&[on]).unwrap(), Change::Unchanged);
     let turns = lab.node.boot_order().unwrap();
     let ids: Vec<Vec<u64>> =

@@ -42,7 +42,7 @@ fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
     sheet.line("autostart", autostart_line(info));
     sheet.line("restart", restart_line(&info.restart));
     sheet.maybe("not restarted", info.restart.held_back.as_deref());
-    sheet.maybe("watchdog", info.watchdog.then_some("yes"));
+    sheet.maybe("watchdog", info.watchdog.then(|| watchdog_line(&info.restart)));
     sheet.maybe("limits", limits::line(&info.limits));
     sheet.maybe("usage", info.usage.as_ref().map(usage_line));
     sheet.maybe("nested", info.nested.then_some("yes"));
@@ -69,6 +69,14 @@ fn autostart_line(info: &VmInfo) -> String {
         line.push_str(&format!(", those of later places {} s after it", info.delay));
     }
     line
+}
+
+fn watchdog_line(restart: &RestartInfo) -> String {
+    match restart.watchdog_resets {
+        0 => "yes".to_owned(),
+        1 => "yes; it has reset the guest once".to_owned(),
+        times => format!("yes; it has reset the guest {times} times"),
+    }
 }
 
 fn restart_line(restart: &RestartInfo) -> String {

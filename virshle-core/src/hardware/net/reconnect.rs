@@ -44,13 +44,14 @@ pub(crate) fn lapses<'a>(
         let port = ports.iter().find(|port| port.name == net.port && port.owner.uuid == uuid);
         if let Some(text) = port_lapse(vm, net, port)? {
             lapses.push((net, Lapse::Port(text)));
-        } else if let Some(ofport) = port.and_then(number_of)
-            && let Some(guard) = guard_of(vm, net, ofport)
-            && let Some(state) = book.state(&net.bridge, id_of(vm, net))?
-            && !guard.is(state.as_ref())
-        {
-            let port = &net.port;
-            lapses.push((net, Lapse::Guard(ofport, format!("port {port} is not guarded"))));
+        } else if let Some(ofport) = port.and_then(number_of) {
+            if let Some(guard) = guard_of(vm, net, ofport) {
+                let state = book.state(&net.bridge, id_of(vm, net))?;
+                if state.is_some_and(|state| !guard.is(state.as_ref())) {
+                    let port = &net.port;
+                    lapses.push((net, Lapse::Guard(ofport, format!("port {port} is not guarded"))));
+                }
+            }
         }
         if net.kind == NetKind::Tap {
             let device: InterfaceName = net.port.parse()?;

@@ -37,6 +37,12 @@ pub(super) fn check_config(node: &Node) -> Vec<Finding> {
         template.disks.iter().filter_map(move |disk| Some((template, source(node, disk)?)))
     });
     for (template, path) in images {
+        // One that is pulled by the first machine that is created from it.
+        let is_to_come =
+            !path.exists() && node.missing_images(template).is_ok_and(|them| !them.is_empty());
+        if is_to_come {
+            continue;
+        }
         if let Err(error) = virshle_disk::inspect(&path) {
             let message = format!("{}: {}", template.name, chain(&error));
             let remedy = error.hint().map_or(Remedy::ReadDebugLog, Remedy::Text);
@@ -66,8 +72,8 @@ fn write_one() -> String {
         Err(_) => PathBuf::new(),
     };
     format!(
-        "write {}, as short as: [[template.vm]] name = \"web\", vcpu = 1, vram = \"1GiB\", and a \
-         [[template.vm.disk]] with name = \"os\" and the path of an image",
+        "an image of the catalogue needs none; for machines of your own write {}: [[template.vm]] with \
+         name, vcpu, vram, and a [[template.vm.disk]] with a name and an image",
         place.display()
     )
 }

@@ -5,12 +5,17 @@ use std::path::Path;
 
 use virshle_hypervisor::Version;
 
+use crate::failure::{Remedy, chain};
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
+use crate::machine::error::brings_hypervisor;
 use crate::machine::node::Node;
 
 /// cloud-hypervisor, and its version, which is known if it can be used.
 pub(super) fn check_hypervisor(node: &Node) -> (Finding, Option<Version>) {
-    let program = &node.config().hypervisor.program;
+    let program = &match node.hypervisor_program() {
+        Ok(program) => program,
+        Err(error) => return (Finding::failure(Level::Missing, "cloud-hypervisor", &error), None),
+    };
     let found = virshle_hypervisor::version(program, TIMEOUT);
     let version = found.as_ref().ok().copied();
     let finding = match found {
@@ -24,8 +29,11 @@ pub(super) fn check_hypervisor(node: &Node) -> (Finding, Option<Version>) {
             Level::Missing,
             "cloud-hypervisor",
             format!("{version} is older than {}", Version::MINIMUM),
-            text("install a newer release of cloud-hypervisor"),
+            Remedy::SetUpHost,
         ),
+        Err(error) if brings_hypervisor(&error) => {
+            Finding::bad(Level::Missing, "cloud-hypervisor", chain(&error), Remedy::SetUpHost)
+        }
         Err(error) => Finding::leaf(Level::Missing, "cloud-hypervisor", &error, error.hint()),
     };
     (finding, version)
@@ -43,8 +51,11 @@ fn never_becomes_it(script: &Path) -> Finding {
 
 /// The firmware that machines without a kernel boot.
 pub(super) fn check_firmware(node: &Node) -> Finding {
-    let configured = node.config().hypervisor.firmware.as_deref();
-    match configured.map(ToOwned::to_owned).or_else(virshle_hypervisor::find_firmware) {
+    let found = match node.firmware() {
+        Ok(found) => found,
+        Err(error) => return Finding::failure(Level::Missing, "firmware", &error),
+    };
+    match found {
         Some(path) => match File::open(&path) {
             Ok(_) => Finding::good("firmware", path.display().to_string()),
             Err(error) => Finding::bad(
@@ -58,14 +69,7 @@ pub(super) fn check_firmware(node: &Node) -> Finding {
             Level::Warning,
             "firmware",
             "none in the usual places: only templates with a kernel of their own will start",
-            text(format!(
-                "put the file CLOUDHV.fd of https://github.com/cloud-hypervisor/edk2/releases at {}",
-                virshle_hypervisor::firmware_places()
-                    .first()
-                    .cloned()
-                    .unwrap_or_default()
-                    .display()
-            )),
+            Remedy::SetUpHost,
         ),
     }
 }

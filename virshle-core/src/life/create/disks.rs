@@ -7,6 +7,7 @@ use virshle_template::{DiskTemplate, VmTemplate};
 
 use crate::fs::file::{Sync, write_new};
 use crate::guest::ssh::known_hosts;
+use crate::images;
 use crate::life::create::define::Creation;
 use crate::life::create::progress::CopyProgress;
 use crate::life::error::CreateError;
@@ -17,7 +18,7 @@ use crate::store::layout;
 
 /// The image that a disk is created from: a file of the user's, or one of the cache.
 pub(crate) fn source(node: &Node, disk: &DiskTemplate) -> Option<PathBuf> {
-    let cached = || disk.image.as_ref().map(|name| node.cache().join(name));
+    let cached = || disk.image.as_ref().map(|name| images::path(node, name));
     disk.source.clone().or_else(cached)
 }
 

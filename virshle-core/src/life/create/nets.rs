@@ -126,10 +126,10 @@ impl Creation<'_> {
 
     /// The template's address, or a random one that no machine of this node has.
     fn mac(&self, net: Option<&NetTemplate>) -> Result<MacAddr, CreateError> {
-        if let Some(net) = net
-            && let Some(mac) = fixed_mac(self.template, net)?
-        {
-            return Ok(mac);
+        if let Some(net) = net {
+            if let Some(mac) = fixed_mac(self.template, net)? {
+                return Ok(mac);
+            }
         }
         loop {
             let mac = MacAddr::random().map_err(|source| CreateError::Random { source })?;
