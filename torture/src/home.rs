@@ -28,6 +28,8 @@ pub(crate) const RUNNER: &str = "runner";
 pub(crate) const SUBJECT: &str = "subject";
 /// The bridge of the machines.
 pub(crate) const BRIDGE: &str = "br0";
+/// The bridge of the kernel, in the lane's namespace.
+pub(crate) const KERNEL_BRIDGE: &str = "vmbr0";
 /// What `node init` makes, and what it links that to.
 pub(crate) const INIT_BRIDGE: &str = "br-init";
 pub(crate) const UPLINK: &str = "br-up";
@@ -225,6 +227,9 @@ impl Home {
         };
         template("bare", "halt", "", &format!("{os}{data}"));
         template("tap", "halt", "", &format!("{os}{}", net("tap")));
+        let link = format!("link = \"{KERNEL_BRIDGE}\"\n[template.vm.net.type.");
+        let bridged = net("bridge").replace("[template.vm.net.type.", &link);
+        template("bridge", "halt", "", &format!("{os}{bridged}"));
         template("user", "halt", "", &format!("{os}{}", net("user")));
         template("auto", "halt", "autostart = true\n", &format!("{os}{}", net("tap")));
         template("again", "halt", "restart = \"on-failure\"\n", &format!("{os}{}", net("tap")));

@@ -67,7 +67,7 @@ const VERBS: &[(&[&str], &str)] = &[
     (&["images"], "`v image ls` lists images"),
     (
         &["pull", "import", "download"],
-        "`v image pull debian` downloads an image, `v image import` imports a file",
+        "`v image pull IMAGE` downloads an image, `v image import` imports a file",
     ),
     (&["templates", "flavors", "profiles"], "`v template ls` lists the templates"),
     (&["vms", "machine", "machines", "domains", "instances"], "`v vm ls` lists machines"),

@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! Disks of virtual machines: private copies of images, in an instant where the filesystem can.
 //!
 //! An image stays as it is: it is opened read-only, always. A copy of it is a *reflink* on XFS and

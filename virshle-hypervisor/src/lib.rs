@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! One cloud-hypervisor process: how it is started and found again, what it is asked and sent,
 //! how it ended.
 //!

@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! A cache of virtual machine images: downloaded, checked, converted and kept under a name.
 //!
 //! An [`ImageCache`] is a directory. An image in it is one read-only file, whose name is the

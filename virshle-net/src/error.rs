@@ -212,6 +212,14 @@ pub enum NetError {
         /// The machine it belongs to, if it was created by virshle.
         owner: Option<String>,
     },
+    /// No such port.
+    #[error("there is no port {port} on bridge {bridge}")]
+    NoPort {
+        /// Its name.
+        port: String,
+        /// The bridge.
+        bridge: String,
+    },
     /// `ovs-vswitchd` could not create the port; it was removed again.
     #[error("ovs-vswitchd could not add port {port} to bridge {bridge}: {reason}")]
     PortFailed {
@@ -308,6 +316,32 @@ pub enum NetError {
         /// What it sent.
         reason: String,
     },
+    /// The control socket of `ovs-vswitchd` can't be reached, or the connection broke.
+    #[error("cannot {action} the control socket {}", .socket.display())]
+    Control {
+        /// As `connect to`.
+        action: &'static str,
+        /// The socket.
+        socket: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// `ovs-vswitchd` did not do what it was asked to by its control socket.
+    #[error("ovs-vswitchd refused {command}: {message}")]
+    ControlRefused {
+        /// The command.
+        command: String,
+        /// Its message.
+        message: String,
+    },
+    /// What answered at the control socket does not speak its protocol.
+    #[error("what listens at {} is no control socket: {reason}", .socket.display())]
+    ControlMalformed {
+        /// The control socket.
+        socket: PathBuf,
+        /// What it sent.
+        reason: String,
+    },
     /// A setting of a network device could not be read or set.
     #[error("cannot {action} {}", .path.display())]
     Sysctl {
@@ -327,6 +361,56 @@ pub enum NetError {
     /// Changes of the kernel's neighbour table could not be watched.
     #[error("cannot watch the neighbour table")]
     WatchNeighbours {
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no device of the name of a bridge of the kernel.
+    #[error("there is no bridge {bridge} on this host")]
+    NoLinuxBridge {
+        /// The bridge.
+        bridge: String,
+    },
+    /// A device is no bridge of the kernel.
+    #[error("{device} is no bridge of the kernel: it is {what}")]
+    NotALinuxBridge {
+        /// The device.
+        device: String,
+        /// What it is.
+        what: String,
+    },
+    /// A bridge of the kernel takes no notice of VLANs, so a port can't be kept to some.
+    #[error("bridge {bridge} does not filter VLANs: a port of it can't have {vlans}")]
+    NoVlanFiltering {
+        /// The bridge.
+        bridge: String,
+        /// What was asked for.
+        vlans: String,
+    },
+    /// A bridge of the kernel has no VLAN for frames without a tag.
+    #[error("bridge {bridge} has no VLAN for frames without a tag")]
+    NoDefaultVlan {
+        /// The bridge.
+        bridge: String,
+    },
+    /// The kernel did not do something for a port of one of its bridges.
+    #[error("cannot {action} {device} on bridge {bridge}")]
+    BridgePort {
+        /// What was asked for.
+        action: &'static str,
+        /// The device that is the port.
+        device: String,
+        /// The bridge.
+        bridge: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel did not take a filter or a rate of a device's frames.
+    #[error("cannot {action} {device}")]
+    TrafficControl {
+        /// What was asked for.
+        action: &'static str,
+        /// The device.
+        device: String,
         /// Why not.
         source: io::Error,
     },
@@ -397,10 +481,12 @@ impl NetError {
             Self::PortTaken { port, owner: None } => {
                 format!("choose another name, or remove it: ovs-vsctl del-port {port}")
             }
-            Self::Management { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::Management { source, .. } | Self::Control { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 "run as root, or give this user access to the socket".into()
             }
-            Self::Management { socket, .. } => {
+            Self::Management { socket, .. } | Self::Control { socket, .. } => {
                 let directory = socket.parent().unwrap_or(socket).display();
                 format!(
                     "is ovs-vswitchd running, with its sockets in {directory}? (Debian: systemctl \
@@ -432,6 +518,31 @@ impl NetError {
                     Some(2) => "is /dev/net/tun there? (modprobe tun)".into(),
                     _ => return None,
                 }
+            }
+            Self::NoLinuxBridge { bridge } => format!(
+                "create it (ip link add {bridge} type bridge; ip link set {bridge} up), or \
+                 correct the link"
+            ),
+            Self::NotALinuxBridge { device, .. } => format!(
+                "name a bridge of the kernel as the link; for a bridge of Open vSwitch use type = \
+                 \"tap\", and [network] bridge = {device:?}"
+            ),
+            Self::NoVlanFiltering { bridge, .. } => format!(
+                "let it filter them, which all its ports get to feel (ip link set {bridge} type \
+                 bridge vlan_filtering 1), or leave vlan and trunk away"
+            ),
+            Self::NoDefaultVlan { .. } => "name the VLAN of the port: vlan = 1".into(),
+            Self::BridgePort { source, .. } | Self::TrafficControl { source, .. }
+                if source.raw_os_error() == Some(1) =>
+            {
+                "run as root, or with CAP_NET_ADMIN".into()
+            }
+            Self::TrafficControl { source, .. }
+                if matches!(source.raw_os_error(), Some(2 | 95)) =>
+            {
+                "this kernel lacks a part of traffic control (modprobe -a sch_ingress cls_bpf \
+                 sch_tbf act_police)"
+                    .into()
             }
             Self::GrantAccess { source, .. } if source.raw_os_error() == Some(95) => {
                 "keep the machines on a filesystem with POSIX ACLs (ext4, xfs, btrfs, tmpfs), or \

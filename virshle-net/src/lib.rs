@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! Open vSwitch over OVSDB (RFC 7047): bridges, patch links, ports; tap devices; MAC addresses; the
 //! kernel's neighbour table.
 //!
@@ -16,6 +20,8 @@
 //!   switch; a [`Passt`] is one that runs.
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
 //! - A [`Guard`] keeps a machine from speaking as another one: flows of its port ([`Guards`]).
+//! - A [`Control`] is the way to `ovs-vswitchd` itself: what it would do with a packet ([`Trace`]).
+//! - A [`Capture`] is a copy of all that passes a port; [`FrameWords`] shows a frame.
 //! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
 //!
 //! # Example
@@ -62,16 +68,21 @@
 mod access_list;
 mod bridge;
 mod capabilities;
+mod capture;
 mod change;
+mod control;
 mod datapath;
 mod deadline;
 mod device;
+mod device_rates;
 mod dpdk;
 mod error;
 mod file_access;
+mod frame_words;
 mod guard;
 mod host_stack;
 mod interface_name;
+mod linux_bridge;
 mod mac_addr;
 mod macvtap;
 mod neighbour;
@@ -86,21 +97,29 @@ mod port;
 mod port_request;
 mod socket_access;
 mod switch;
+mod switch_port;
 #[expect(unsafe_code, reason = "the tap driver is reached by ioctl alone")]
 mod sys;
 mod tap;
+mod trace;
+mod traffic_control;
 mod vlans;
 
 pub use bridge::Bridge;
 pub use capabilities::Capabilities;
+pub use capture::Capture;
 pub use change::Change;
+pub use control::Control;
 pub use datapath::Datapath;
 pub use device::Device;
+pub use device_rates::DeviceRates;
 pub use dpdk::DPDK_RECIPE;
 pub use error::NetError;
 pub use file_access::{AccessRights, Asking, FileAccess};
+pub use frame_words::{FrameTerm, FrameWords, InvalidFrameTerm};
 pub use guard::{Guard, GuardId, GuardState, Guards};
 pub use interface_name::InterfaceName;
+pub use linux_bridge::{LinuxBridge, LinuxPort};
 pub use mac_addr::MacAddr;
 pub use macvtap::Macvtap;
 pub use neighbour::{Neighbour, NeighbourWatch};
@@ -111,8 +130,10 @@ pub use passt::{
     check_passt, host_resolver,
 };
 pub use port::{PendingPorts, Port};
-pub use port_request::{PortKind, PortRequest};
+pub use port_request::{PortKind, PortRates, PortRequest};
 pub use socket_access::grant_socket_access;
 pub use switch::Switch;
+pub use switch_port::SwitchPort;
 pub use tap::Tap;
+pub use trace::{Trace, TraceContent, TraceOutput, TracePacket, TraceStep};
 pub use vlans::Vlans;

@@ -46,7 +46,7 @@ impl Owner {
 
 const UUID: &str = "virshle-uuid";
 const NAME: &str = "virshle-name";
-const NODE: &str = "virshle-node";
+pub(crate) const NODE: &str = "virshle-node";
 const ROLE: &str = "virshle-role";
 
 /// What a row of ours is for: `virshle-role`, on every row of ours and on no other.
@@ -55,6 +55,8 @@ pub(crate) enum Role {
     Bridge,
     Patch,
     Port,
+    Qos,
+    Capture,
 }
 
 impl Role {
@@ -63,6 +65,8 @@ impl Role {
             Self::Bridge => "bridge",
             Self::Patch => "patch",
             Self::Port => "port",
+            Self::Qos => "qos",
+            Self::Capture => "capture",
         }
     }
 

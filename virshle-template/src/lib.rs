@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! Virshle's configuration: TOML text to checked, typed templates of virtual machines.
 //!
 //! A configuration is a file that a person wrote. This crate reads it, and answers with values
@@ -82,6 +86,7 @@ mod node;
 mod path;
 mod public_key;
 mod publish;
+mod rate;
 mod restart;
 #[cfg(test)]
 #[path = "../tests/schema/mod.rs"]
@@ -119,6 +124,7 @@ pub use network::{Datapath, NetworkSettings};
 pub use node::{NodeSettings, Systemd};
 pub use public_key::is_public_key;
 pub use publish::{InvalidPublish, Protocol, Publish};
+pub use rate::{BitRate, InvalidRate};
 pub use restart::{InvalidRestartPolicy, RestartPolicy};
 pub use size::{ByteSize, InvalidSize};
 pub use static_address::StaticAddress;

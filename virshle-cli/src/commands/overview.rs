@@ -78,8 +78,8 @@ fn overview(node: &Node, info: NodeInfo) -> Result<Overview, CliError> {
     let bridge = Bridge { name: node.config().network.bridge.clone(), state: bridge_state(node) };
     let templates: Vec<String> = node.config().templates().map(|one| one.name.clone()).collect();
     let vms = node.list(&Selection::all())?.vms;
-    // One that is not to be believed is for the check to explain.
-    let has_program = node.hypervisor_program().map_or(true, |program| program.is_file());
+    // One that was not found is but a name; one that is not to be believed is for the check to explain.
+    let has_program = node.hypervisor_program().map_or(true, |program| program.is_absolute());
     let next = next(has_program, info.config.is_some(), bridge.state, &templates, &vms);
     Ok(Overview {
         alias: info.alias,

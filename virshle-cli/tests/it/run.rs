@@ -45,21 +45,32 @@ fn vsock(home: &Home) -> PathBuf {
     }
 }
 
-/// Lets a real ssh server answer in place of the guest, and the caller in by the node's own key.
-fn guest(home: &Home) -> FakeVsock {
+/// A real ssh server, which lets the caller in by what is then the node's own key.
+fn server(home: &Home) -> Arc<Sshd> {
     let sshd = Arc::new(Sshd::new().unwrap());
     let keys = home.root().join("ssh");
     fs::create_dir_all(&keys).unwrap();
     fs::copy(sshd.identity(), keys.join("id_ed25519")).unwrap();
     let public = Command::new("ssh-keygen").arg("-y").arg("-f").arg(sshd.identity()).output();
     fs::write(keys.join("id_ed25519.pub"), public.unwrap().stdout).unwrap();
+    sshd
+}
+
+/// Lets it answer in place of the guest of the only machine, once that runs.
+fn guest(home: &Home, sshd: &Arc<Sshd>) -> FakeVsock {
     let socket = vsock(home);
     fs::remove_file(&socket).unwrap();
+    let sshd = Arc::clone(sshd);
     FakeVsock::start(&socket, 22, move |stream| sshd.serve(stream)).unwrap()
 }
 
+/// Runs `v` as a terminal's shell does: who runs the tests in the background ignores Ctrl-C.
 fn spawn(home: &Home, arguments: &[&str]) -> Child {
-    let mut command = home.command(arguments);
+    let v = home.command(arguments);
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,QUIT,HUP,TERM").arg(v.get_program()).args(v.get_args());
+    command.env_clear().current_dir(home.path("")).stdin(Stdio::null());
+    command.envs(v.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -90,7 +101,7 @@ fn what_cannot_be_run_is_reported_and_leaves_nothing() {
         ("run nosuch", 3, ["no image \"nosuch\" in the catalogue", "v image ls --remote"]),
         ("run --rm debain", 3, ["did you mean \"debian\"?", ""]),
         ("run debian:7", 3, ["there are debian:13, debian:12", ""]),
-        ("run ../a/b:c", 1, ["b:c", ""]),
+        ("run ../a/b:c", 3, ["b:c", ""]),
         ("run --rm -s xl image.raw", 3, ["no image \"image.raw\"", ""]),
         ("run --rm -s xl ./image.raw", 3, ["no template \"xl\"", "hint: "]),
         ("run --rm ./nothing.raw", 3, ["nothing.raw", ""]),
@@ -127,9 +138,10 @@ fn kvm_ch_a_detached_machine_runs_on_with_its_image() {
 #[test_on(Ch, Kvm, Sshd)]
 fn kvm_ch_a_command_passes_its_exit_code_on_and_its_machine_goes() {
     let home = home();
+    let sshd = server(&home);
     let run = ["run", "--rm", "bare", "--", "echo hello; echo no >&2; exit 7"];
     let child = spawn(&home, &run);
-    let guest = guest(&home);
+    let guest = guest(&home, &sshd);
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(7), &b"hello\n"[..]), "{stderr}");
@@ -138,7 +150,7 @@ fn kvm_ch_a_command_passes_its_exit_code_on_and_its_machine_goes() {
     nothing_is_left(&home);
     // Without --rm the machine runs on, and its exit code is passed on as well.
     let child = spawn(&home, &["run", "--name", "web", "bare", "--", "exit 3"]);
-    let guest = self::guest(&home);
+    let guest = self::guest(&home, &sshd);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(home.json("vm info web")["state"], "running");
@@ -176,9 +188,9 @@ fn kvm_ch_a_machine_to_be_removed_goes_whatever_ends_its_command() {
 #[test_on(Ch, Kvm, Sshd)]
 fn kvm_ch_an_interrupted_session_ends_and_its_machine_goes() {
     let home = home();
-    let child = spawn(&home, &["run", "--rm", "bare", "--", "echo up; exec sleep 600"]);
-    let guest = guest(&home);
-    let mut child = child;
+    let sshd = server(&home);
+    let mut child = spawn(&home, &["run", "--rm", "bare", "--", "echo up; exec sleep 600"]);
+    let guest = guest(&home, &sshd);
     let mut first = [0; 3];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
     assert_eq!(&first, b"up\n");

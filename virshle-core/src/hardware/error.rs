@@ -102,6 +102,22 @@ pub enum HardwareError {
         /// The name of its port.
         port: String,
     },
+    /// A bridge forwards no frames as large as an interface on it is to send.
+    #[error(
+        "interface {net:?} of machine {vm} cannot have an MTU of {mtu_bytes}: bridge {bridge} has one of {most}"
+    )]
+    MtuOfBridge {
+        /// The machine.
+        vm: VmName,
+        /// The interface.
+        net: String,
+        /// What it is to have, in bytes.
+        mtu_bytes: u16,
+        /// The bridge.
+        bridge: String,
+        /// What the bridge has, in bytes.
+        most: u32,
+    },
     /// A running machine's tap was removed. Its VMM holds one end of it, to which no new one can be joined.
     #[error("tap {port} of the running machine {vm} is gone")]
     TapGone {
@@ -164,6 +180,14 @@ impl Failure for HardwareError {
             }
             Self::ForeignPort { .. } => Verdict::failed("port-foreign")
                 .text("a port is called vm, the machine's id, a hyphen, and the interface's name"),
+            Self::MtuOfBridge { bridge, mtu_bytes, .. } => Verdict::new(
+                ErrorKind::Host,
+                "mtu-too-large",
+            )
+            .text(format!(
+                "raise that of the bridge (ip link set {bridge} mtu {mtu_bytes}), which all its \
+                     ports have to bear, or lower that of the interface"
+            )),
             Self::TapGone { vm, .. } => Verdict::failed("tap-gone")
                 .text(format!("only a restart gives machine {vm} another one")),
             Self::OtherBackingFile { definition, .. } => Verdict::failed("backing-file-changed")

@@ -128,7 +128,7 @@ impl Failure for MachineError {
             Self::Hypervisor { log, source, .. } => {
                 let verdict =
                     Verdict::new(hypervisor_kind(source), "hypervisor-failed").details(log);
-                match brings_hypervisor(source) {
+                match lacks_hypervisor(source) {
                     true => verdict.remedy(Remedy::SetUpHost),
                     false => verdict.hint(source.hint()),
                 }
@@ -191,19 +191,25 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::Management { .. }
             | NetError::OpenFlowRefused { .. }
             | NetError::OpenFlowMalformed { .. }
+            | NetError::Control { .. }
+            | NetError::ControlMalformed { .. }
             | NetError::CreateMacvtap { .. }
+            | NetError::NoLinuxBridge { .. }
+            | NetError::NotALinuxBridge { .. }
+            | NetError::NoVlanFiltering { .. }
+            | NetError::NoDefaultVlan { .. }
+            | NetError::TrafficControl { .. }
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };
     Verdict::new(kind, "network-failed").hint(error.hint())
 }
 
-/// Whether another cloud-hypervisor is what helps: there is none, or it is too old.
-pub(crate) fn brings_hypervisor(error: &HypervisorError) -> bool {
+/// Whether there is no cloud-hypervisor at all, and none is configured: a name was looked up.
+pub(crate) fn lacks_hypervisor(error: &HypervisorError) -> bool {
     match error {
         HypervisorError::Run { program, source } => {
             source.kind() == io::ErrorKind::NotFound && program.components().count() == 1
         }
-        HypervisorError::TooOld { .. } => true,
         _ => false,
     }
 }

@@ -3,18 +3,22 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on must fail")]
 
 mod bridge;
+mod capture;
 mod client;
 mod fault;
 mod frames;
 mod guard;
 mod host_stack;
+mod linux_bridge;
 mod macvtap;
 mod passt;
 mod patch;
 mod port;
 mod socket_access;
+mod speech;
 mod switch;
 mod tap;
+mod trace;
 mod vhost_user;
 
 use std::time::Duration;

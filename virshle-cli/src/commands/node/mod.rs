@@ -3,6 +3,7 @@
 mod boot;
 mod check;
 mod ended;
+mod heal;
 mod info;
 mod init;
 mod restart;
@@ -59,6 +60,12 @@ pub(crate) enum Command {
     /// virshle-ended@.service runs it when a machine has ended
     #[command(hide = true)]
     Ended(ended::Args),
+    /// Give running machines back what is missing of their networks
+    ///
+    /// virshle-heal.service runs it when the switch was started anew, virshle-heal@.service when a passt
+    /// has died. What works is not touched
+    #[command(hide = true)]
+    Heal(heal::Args),
     /// Start a machine again that has ended
     ///
     /// virshle-restart@.service runs it when a restart is due
@@ -77,6 +84,7 @@ impl Command {
             Self::Boot(args) => boot::run(&args, context),
             Self::Shutdown(args) => shutdown::run(&args, context),
             Self::Ended(args) => ended::run(&args, context),
+            Self::Heal(args) => heal::run(&args, context),
             Self::Restart(args) => restart::run(&args, context),
         }
     }

@@ -1,6 +1,6 @@
 //! `v vm info`: shows details of a machine.
 
-use virshle_core::template::ByteSize;
+use virshle_core::template::{BitRate, ByteSize};
 use virshle_core::{Address, DiskInfo, NetInfo, RestartInfo, Usage, UserNetInfo, VmInfo};
 
 use crate::context::Context;
@@ -8,7 +8,7 @@ use crate::error::CliError;
 use crate::limits;
 use crate::machines::Machine;
 use crate::paint;
-use crate::sheet::{Sheet, trunk};
+use crate::sheet::{Sheet, rates, trunk};
 use crate::vm_table;
 
 #[derive(clap::Args, Debug)]
@@ -121,6 +121,11 @@ fn net_line(net: &NetInfo) -> String {
     line.push_str(&trunk(&net.trunk));
     line.push_str(if net.trust { ", trusted" } else { "" });
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
+    let rate = |bits: Option<u64>| bits.map(BitRate::from_bits);
+    line.push_str(&rates(rate(net.rate_in), rate(net.rate_out)));
+    if net.queues > 1 {
+        line.push_str(&format!(", {} queues", net.queues));
+    }
     line
 }
 

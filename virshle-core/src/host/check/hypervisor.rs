@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::path::Path;
 
-use virshle_hypervisor::Version;
+use virshle_hypervisor::{HypervisorError, Version};
 
 use crate::failure::{Remedy, chain};
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
-use crate::machine::error::brings_hypervisor;
+use crate::machine::error::lacks_hypervisor;
 use crate::machine::node::Node;
+use crate::machine::parts::configured_program;
 
 /// cloud-hypervisor, and its version, which is known if it can be used.
 pub(super) fn check_hypervisor(node: &Node) -> (Finding, Option<Version>) {
@@ -31,12 +32,18 @@ pub(super) fn check_hypervisor(node: &Node) -> (Finding, Option<Version>) {
             format!("{version} is older than {}", Version::MINIMUM),
             Remedy::SetUpHost,
         ),
-        Err(error) if brings_hypervisor(&error) => {
+        Err(error) if is_to_be_brought(node, &error) => {
             Finding::bad(Level::Missing, "cloud-hypervisor", chain(&error), Remedy::SetUpHost)
         }
         Err(error) => Finding::leaf(Level::Missing, "cloud-hypervisor", &error, error.hint()),
     };
     (finding, version)
+}
+
+/// Whether a setup of the host brings another one: not if this one is configured.
+fn is_to_be_brought(node: &Node, error: &HypervisorError) -> bool {
+    let is_old = matches!(error, HypervisorError::TooOld { .. });
+    configured_program(node).is_none() && (is_old || lacks_hypervisor(error))
 }
 
 /// A script that answers as cloud-hypervisor does, and would stay in its place.

@@ -34,7 +34,10 @@ impl Creation<'_> {
             let path = layout::disk(&self.staged.directory, &disk.name);
             let created =
                 self.disk(disk, &path).map_err(|source| self.failed(&disk.name, source))?;
-            Ok(defined(&disk.name, created, disk.readonly))
+            Ok(DiskDefinition {
+                queues: disk.queues,
+                ..defined(&disk.name, created, disk.readonly)
+            })
         };
         self.template.disks.iter().map(create).collect()
     }
@@ -100,6 +103,7 @@ fn defined(name: &str, created: Disk, readonly: bool) -> DiskDefinition {
         source: created.source,
         backing: created.backing_files,
         readonly,
+        queues: None,
     }
 }
 
