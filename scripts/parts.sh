@@ -3,7 +3,7 @@
 # Sourced by the other scripts; changes nothing when it is read.
 
 # The names in VIRSHLE_REQUIRE.
-parts=(ovs dpdk ch kvm passt reflink fuse sshd rsync cloud-init cloud-init-current dhcp qemu-img packers openssl root)
+parts=(ovs dpdk ch kvm passt reflink fuse sshd rsync cloud-init cloud-init-current dhcp networkd qemu-img packers openssl root)
 
 say() { printf '\n== %s\n' "$*"; }
 is_root() { [ "$(id -u)" = 0 ]; }
@@ -241,6 +241,7 @@ has() {
     cloud-init-current) [ -e "${CLOUD_INIT_CURRENT:-/nonexistent}/cloudinit/net" ] && command -v mcopy >/dev/null ;;
     dhcp) is_root && command -v dnsmasq >/dev/null && command -v kea-dhcp4 >/dev/null \
       && command -v busybox >/dev/null ;;
+    networkd) is_root && [ -x /lib/systemd/systemd-networkd ] ;;
     qemu-img) command -v qemu-img >/dev/null && command -v qemu-io >/dev/null ;;
     packers) command -v gzip >/dev/null && command -v xz >/dev/null && command -v zstd >/dev/null \
       && command -v pzstd >/dev/null ;;
@@ -277,6 +278,8 @@ describe() {
       echo "a newer Debian's package cloud-init, unpacked, its dist-packages named by CLOUD_INIT_CURRENT" ;;
     dhcp) ! has dhcp || { echo "dnsmasq, Kea $(kea-dhcp4 -v)"; return; }
       echo 'root, the packages dnsmasq-base, kea-dhcp4-server, busybox' ;;
+    networkd) ! has networkd || { echo systemd-networkd; return; }
+      echo 'root, and the package systemd' ;;
     qemu-img) ! has qemu-img || { qemu-img --version | sed -n 1p; return; }
       echo 'the package qemu-utils' ;;
     packers) ! has packers || { echo 'gzip, xz, zstd, pzstd'; return; }

@@ -18,6 +18,11 @@ impl Sample {
         self.quantile(0.5)
     }
 
+    /// How much longer than the median the slowest took.
+    pub(crate) fn excess(&self) -> f64 {
+        self.quantile(1.0) - self.median()
+    }
+
     /// Half of the rounds took between these.
     pub(crate) fn quartiles(&self) -> (f64, f64) {
         (self.quantile(0.25), self.quantile(0.75))

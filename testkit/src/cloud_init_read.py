@@ -74,6 +74,30 @@ def network(text):
     return found
 
 
+# The programs that the guest's distribution would run for the accounts of a cloud-config, as its own code says:
+# of Alpine with what busybox has, of the others with useradd and its kin.
+def accounts(name, settings):
+    from cloudinit import distros, ssh_util, subp
+    from cloudinit.distros import ug_util
+
+    run = []
+    distros.subp.subp = subp.subp = lambda args, *_, **__: run.append(args) or ("", "")
+    subp.which = lambda program, *_, **__: None if program in ("useradd", "usermod") and name == "alpine" else program
+    util.is_user = util.is_group = lambda _: False
+    ssh_util.setup_user_keys = lambda *_: None
+    with tempfile.TemporaryDirectory() as directory:
+        paths = helpers.Paths({"cloud_dir": directory, "run_dir": directory}, ds=Source())
+        distribution = distros.fetch(name)(name, {}, paths)
+        distribution.write_sudo_rules = lambda *_: None
+        distribution.manage_service = lambda *_: None
+        distribution.shadow_fn = os.path.join(directory, "shadow")
+        open(distribution.shadow_fn, "w").close()
+        users, _ = ug_util.normalize_users_groups(settings, distribution)
+        for user, keys in users.items():
+            distribution.create_user(user, **keys)
+    return run
+
+
 answer = {"configs": [], "logs": []}
 for text in request.get("configs", []):
     logged.clear()
@@ -85,5 +109,7 @@ for text in request.get("configs", []):
     answer["logs"].append(list(logged))
 if "network" in request:
     answer["network"] = network(request["network"])
+if "accounts" in request:
+    answer["accounts"] = [[str(word) for word in command] for command in accounts(*request["accounts"])]
 # Values of YAML that JSON has not, as dates.
 json.dump(answer, sys.stdout, default=str)

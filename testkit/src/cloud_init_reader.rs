@@ -69,6 +69,17 @@ impl CloudInitReader {
         Ok(serde_json::from_value(answer["network"].clone())?)
     }
 
+    /// The programs, with their arguments, that a guest of `distribution` runs for the accounts of the
+    /// cloud-config `config`.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be run, or refuses them.
+    pub fn accounts(&self, distribution: &str, config: &Value) -> io::Result<Vec<Vec<String>>> {
+        let answer = self.ask(&json!({ "accounts": [distribution, config] }))?;
+        Ok(serde_json::from_value(answer["accounts"].clone())?)
+    }
+
     fn ask(&self, request: &Value) -> io::Result<Value> {
         let mut child = Command::new(PYTHON)
             .args(["-c", SCRIPT])

@@ -6,6 +6,7 @@
 
 mod cloud_init;
 mod cloud_init_reader;
+mod deaf;
 mod failure;
 mod fake_hypervisor;
 mod fake_ovsdb;
@@ -18,6 +19,7 @@ mod hijack;
 mod hugepages;
 mod kernel;
 mod namespace;
+mod networkd;
 mod open_vswitch;
 mod requirement;
 mod socket_server;
@@ -29,6 +31,7 @@ mod web_server;
 
 pub use cloud_init::CloudInitGuest;
 pub use cloud_init_reader::{CloudInitReader, Rendered, seed_file};
+pub use deaf::{DeafAddress, stale_socket};
 pub use failure::{Failure, While};
 pub use fake_hypervisor::{FakeAnswer, FakeHypervisor, FakeProgram, FakeRequest};
 pub use fake_ovsdb::{FakeOvsdb, OvsdbAct};
@@ -41,6 +44,7 @@ pub use hijack::{Attempt, Hijacked, Outcome, VMM_THREADS, hijack, wait_for_threa
 pub use hugepages::{Hugepages, hugepages};
 pub use kernel::TestKernel;
 pub use namespace::{MountNamespace, NetNamespace};
+pub use networkd::networkd_routes;
 pub use open_vswitch::OpenVswitch;
 pub use requirement::{Part, has, kea_lease_commands, need, passt};
 pub use sshd::Sshd;

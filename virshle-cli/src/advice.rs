@@ -38,7 +38,7 @@ const VERBS: &[(&[&str], &str)] = &[
         "machines are created from templates: `v vm create -t TEMPLATE -n COUNT`",
     ),
     (
-        &["rename", "edit", "set", "update", "modify", "resize", "setmem", "setvcpus"],
+        &["rename", "edit", "update", "modify", "resize", "setmem", "setvcpus"],
         "a machine keeps the definition it was created with: change its template, and create another",
     ),
     (
@@ -52,6 +52,7 @@ const VERBS: &[(&[&str], &str)] = &[
         &["launch", "run", "new", "up", "add", "define", "deploy"],
         "`v run IMAGE` creates a machine, starts it and opens a session",
     ),
+    (&["enable", "disable"], "`v vm autostart MACHINE on` starts it with the host, `off` does not"),
     (&["down"], "`v vm stop MACHINE` shuts a machine down"),
     (
         &["cp", "scp", "push", "transfer"],
@@ -86,6 +87,15 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
         "vm create",
         &["--image", "--from", "-i"],
         "images are the template's: image = \"NAME\" of a disk",
+    ),
+    (
+        "vm ssh",
+        &[
+            "-J", "-4", "-6", "-b", "-B", "-c", "-E", "-e", "-f", "-g", "-I", "-K", "-k", "-M",
+            "-m", "-O", "-P", "-Q", "-S", "-s", "-w", "-x",
+        ],
+        "-o OPTION passes any option of ssh_config(5); `ssh vm/MACHINE` takes all of ssh's own \
+         (`v node ssh-config --install` first)",
     ),
     ("vm ls", &["--format", "-o", "--output"], "--json prints JSON"),
     ("vm ls", &["--running", "--stopped", "--paused"], "--state STATE selects a state"),
@@ -144,7 +154,7 @@ fn improve_option(error: &mut clap::Error, typed: &str, path: &str) {
     }
     let is_option = typed.starts_with('-');
     // "to pass '-x' as a value, use '-- -x'": no value of these commands begins with a dash.
-    if is_option && path != "vm ssh" {
+    if is_option {
         error.remove(ContextKind::Suggested);
     }
     let mut answers = OPTIONS.iter().filter(|(command, ..)| *command == path);
@@ -197,8 +207,9 @@ fn similar_command(typed: &str, path: &[String], mut root: Command) -> Option<St
 /// Whether `typed` is `name` with a slip; for a verb that changes machines, an obvious one.
 fn is_slip_of_command(typed: &str, name: &str) -> bool {
     let is_obvious = || {
+        let typed = &typed.to_ascii_lowercase();
         name.len() > 3 && typed.chars().next() == name.chars().next() && {
-            strsim::damerau_levenshtein(typed, name) == 1
+            strsim::damerau_levenshtein(typed, name) <= 1
         }
     };
     is_slip(typed, name) && (!CHANGING.contains(&name) || is_obvious())
@@ -206,6 +217,7 @@ fn is_slip_of_command(typed: &str, name: &str) -> bool {
 
 /// Whether `typed` is `name` with a slip: one in a short name, two in a long one.
 fn is_slip(typed: &str, name: &str) -> bool {
+    let typed = &typed.to_ascii_lowercase();
     // Comparing takes time by the product of the lengths.
     typed.len() <= 64 && strsim::damerau_levenshtein(typed, name) <= 1 + name.len() / 6
 }
@@ -229,6 +241,8 @@ mod tests {
             ("v vm lst", "exists: 'ls'"),
             ("v vm strat", "exists: 'start'"),
             ("v vm consol", "exists: 'console'"),
+            ("v VM ls", "exists: 'vm'"),
+            ("v vm Start web", "exists: 'start'"),
             ("v tempalte", "exists: 'template'"),
             ("v strat web", "exists: 'vm start'"),
             ("v vm ls --jsno", "exists: '--json'"),
@@ -274,6 +288,8 @@ mod tests {
             ("v vm ls web", "v vm info web"),
             ("v vm ls -o json", "--json"),
             ("v images", "v image ls"),
+            ("v vm enable web", "v vm autostart MACHINE on"),
+            ("v vm ssh -J a web", "ssh vm/MACHINE"),
         ] {
             let error = error(line);
             let tips: Vec<&str> = error.lines().filter(|line| line.contains("tip:")).collect();

@@ -61,6 +61,9 @@ pub(crate) fn wording(remedy: &Remedy) -> String {
                              address that this host reaches; `v vm wait` waits for one, `v vm \
                              console` needs none"
             .into(),
+        Remedy::ReadDebugLog => {
+            "the same command with -vv shows what was asked of whom, and the answer".into()
+        }
         // Those that need no wording by this command; and those of a later version of the library.
         other => other.to_string(),
     }

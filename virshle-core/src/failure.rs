@@ -101,6 +101,8 @@ pub enum Remedy {
     RunAsOwner,
     /// Make an ssh server reachable; wait for one; or use the console, which needs none.
     ReachSsh,
+    /// Look at what was asked of whom, and what the answer was: nothing more is known.
+    ReadDebugLog,
     /// What needs no wording by a front end: it concerns the host, a file, or the configuration.
     Text(String),
 }
@@ -151,6 +153,9 @@ impl fmt::Display for Remedy {
                 "the guest needs an ssh server, on port 22 of its vsock or on an address that \
                  this host reaches; a console needs none",
             ),
+            Self::ReadDebugLog => {
+                formatter.write_str("the log (debug) shows what was asked, and the answer")
+            }
             Self::Text(text) => formatter.write_str(text),
         }
     }

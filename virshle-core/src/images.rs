@@ -1,10 +1,12 @@
 //! What the node asks of its image cache, and which machines depend on an image.
 
+use std::io;
 use std::path::PathBuf;
 
+use virshle_disk::DiskError;
 use virshle_image::{
     Catalogue, CatalogueImage, Dependent, Expected, ImageCache, ImageError, ImageHold, ImageInfo,
-    ImageListing, ImageName, ImageReference, ImportProgress, ImportRequest, filled,
+    ImageListing, ImageName, ImageReference, ImportProgress, ImportRequest, ImportSource, filled,
 };
 use virshle_template::{CatalogueEntry, VmTemplate};
 
@@ -41,9 +43,17 @@ impl Failure for ImagesError {
     }
 }
 
+/// What kind of failure it is that an image of this host can't be read, by whichever door it came.
+pub(crate) fn unreadable_kind(source: &io::Error) -> ErrorKind {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied => ErrorKind::Host,
+        _ => ErrorKind::Failed,
+    }
+}
+
 /// What a front end needs to know of a failure of the image cache.
 pub(crate) fn verdict(error: &ImageError) -> Verdict<'static> {
-    use std::io;
     let kind = match error {
         ImageError::NoSuchImage { .. } | ImageError::NotInCatalogue { .. } => ErrorKind::NotFound,
         ImageError::ImageName { .. } => ErrorKind::Usage,
@@ -61,6 +71,10 @@ pub(crate) fn verdict(error: &ImageError) -> Verdict<'static> {
         {
             ErrorKind::Host
         }
+        ImageError::Import {
+            from: ImportSource::File(_),
+            source: DiskError::Read { source, .. },
+        } => unreadable_kind(source),
         _ => ErrorKind::Failed,
     };
     Verdict::new(kind, error.code()).hint(error.hint())

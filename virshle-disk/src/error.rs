@@ -182,7 +182,9 @@ impl DiskError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => Some("correct the path of the image".into()),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                    Some("correct the path of the image".into())
+                }
                 io::ErrorKind::PermissionDenied => {
                     Some("let this user read the image, or run as one who may".into())
                 }
@@ -238,7 +240,16 @@ impl DiskError {
             },
             Self::Changed { .. } => Some("wait until no process writes to it any more".into()),
             Self::SeedTooLarge { .. } => Some("let the guest download what is large".into()),
-            Self::NotAnImage { .. } | Self::Probe { .. } => None,
+            Self::NotAnImage { .. } => Some("correct the path: it is that of an image's file".into()),
+            Self::Probe { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Some("make room on that filesystem".into())
+                }
+                io::ErrorKind::ReadOnlyFilesystem => {
+                    Some("mount that filesystem with the right to write (mount -o remount,rw)".into())
+                }
+                _ => None,
+            },
         }
     }
 }

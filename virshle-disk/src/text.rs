@@ -1,4 +1,4 @@
-//! Text files, which are no images although anything can be a raw one.
+//! Texts, programs and pictures, which are no images although anything can be a raw one.
 
 use std::path::Path;
 use std::str;
@@ -9,10 +9,18 @@ use crate::image::{Opened, open_untouched};
 /// How much of a file is looked at, in bytes: the boot sector and more of any disk.
 const LOOKED_AT: u64 = 4096;
 
+/// What else is named by a slip, by how it begins: no boot sector and no filesystem begins so.
+const OTHERS: [(&[u8], &str); 4] = [
+    (b"\x7fELF", "a program"),
+    (b"%PDF-", "a PDF"),
+    (b"\x89PNG\r\n\x1a\n", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+];
+
 /// Refuses a text file in the place of an image: a list of checksums, `/etc/passwd`, what a server
-/// sends with an error.
+/// sends with an error; and a program, a document, a picture.
 ///
-/// It is for images that someone names. A disk that a guest has written may begin with text.
+/// It is for images that someone names. A disk that a guest has written may begin with any of these.
 ///
 /// # Errors
 ///
@@ -33,9 +41,10 @@ pub(crate) fn refuse_text_of(opened: &Opened) -> Result<(), DiskError> {
     opened
         .read_at(&mut head, 0)
         .map_err(|source| DiskError::Read { path: opened.path.clone(), source })?;
-    match is_text(&head) {
-        true => Err(DiskError::NotAnImage { path: opened.path.clone(), what: "a text file" }),
-        false => Ok(()),
+    let other = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, what)| *what);
+    match other.or_else(|| is_text(&head).then_some("a text file")) {
+        Some(what) => Err(DiskError::NotAnImage { path: opened.path.clone(), what }),
+        None => Ok(()),
     }
 }
 
@@ -80,6 +89,8 @@ mod tests {
         let path = directory.path().join("text");
         std::fs::write(&path, format!("a{text}")).unwrap();
         assert!(matches!(refuse_text(&path), Err(DiskError::NotAnImage { .. })));
+        let what = refuse_text(&std::env::current_exe().unwrap()).unwrap_err().to_string();
+        assert!(what.ends_with("is a program, not an image"), "{what}");
         // What is no file is another check's.
         refuse_text(directory.path()).unwrap();
         refuse_text(Path::new("/dev/zero")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -10,8 +10,10 @@ use rustix::io::Errno;
 
 use crate::cage::{CageError, CageLack};
 use crate::http::AnswerError;
+use crate::program::find_program;
 use crate::sys::cage::VIEW_STEP;
 use crate::version::Version;
+use crate::wrapper::ProgramFile;
 
 /// An operation on a cloud-hypervisor process that failed.
 #[derive(Debug, thiserror::Error)]
@@ -162,18 +164,41 @@ impl HypervisorError {
                 causes: Some(Cause { source: Some(_), .. }),
                 ..
             } => "create the machine and boot it first (vm.create, vm.boot)",
-            Self::Refused { causes: Some(text), .. } | Self::Died { output: Some(text), .. } => {
-                return hint_from_text(text);
+            Self::Refused { causes: Some(text), .. } => return hint_from_text(text),
+            Self::Died { program, output, .. } => {
+                // A language that starts a program closes the descriptors of it, as Python does.
+                let has_lost = output.as_ref().is_none_or(|output| {
+                    output.os_errors().any(|errno| errno == Errno::BADF.raw_os_error())
+                });
+                return output.as_ref().and_then(hint_from_text).or_else(|| {
+                    let is_script = ProgramFile::of(program) == ProgramFile::Script;
+                    (has_lost && is_script).then(|| EXEC.to_owned())
+                });
             }
             Self::Bind { source, .. } if source.raw_os_error() == Some(libc::ENAMETOOLONG) => {
                 "a socket's path has at most 107 bytes: choose a shorter one"
             }
             Self::InUse { .. } => "the machine is running already",
-            Self::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "install cloud-hypervisor, or name the program in the configuration"
+            Self::Run { program, source } if source.kind() == io::ErrorKind::NotFound => {
+                match ProgramFile::of(program) {
+                    ProgramFile::Absent => INSTALL,
+                    ProgramFile::Elf => {
+                        "the file is there, and the loader of its C library is not: take the static release"
+                    }
+                    _ => "the file is there, and the interpreter that its first line names is not",
+                }
             }
-            Self::Run { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "the program must be an executable file"
+            Self::Run { source, .. } if source.raw_os_error() == Some(NO_EXEC) => NO_PROGRAM,
+            Self::Run { program, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+                match ProgramFile::of(program) {
+                    // exec(3) gives it to a shell, which the cage keeps out.
+                    ProgramFile::Other if is_executable(program) => NO_PROGRAM,
+                    ProgramFile::Script if is_executable(program) => {
+                        "a script's interpreter has to be in /bin, /usr/bin or /usr/local/bin, or \
+                         in the store of Nix; or name cloud-hypervisor itself"
+                    }
+                    _ => "the program must be an executable file",
+                }
             }
             Self::Cage {
                 source: CageError::Lacking { lack: CageLack::Landlock { .. } }, ..
@@ -181,8 +206,8 @@ impl HypervisorError {
             Self::Cage { source: CageError::Apply { step: VIEW_STEP, .. }, .. } => {
                 "the host, or the container that this is, keeps namespaces from root"
             }
-            Self::Wrapped { .. } => "a script has to end with: exec cloud-hypervisor \"$@\"",
-            Self::VersionUnknown { .. } => "is it cloud-hypervisor?",
+            Self::Wrapped { .. } => EXEC,
+            Self::VersionUnknown { .. } | Self::VersionSilent { .. } => "is it cloud-hypervisor?",
             Self::TooOld { .. } => "install a newer cloud-hypervisor",
             Self::VsockRefused { .. } => "the service may not have started in the guest yet",
             _ => return None,
@@ -207,6 +232,25 @@ impl HypervisorError {
 /// HTTP's status for what isn't there; cloud-hypervisor answers with it, and a cause, where it has
 /// no machine.
 const NOT_FOUND: u16 = 404;
+/// `ENOEXEC` of errno(3).
+const NO_EXEC: i32 = 8;
+
+/// How a script runs cloud-hypervisor.
+const EXEC: &str = "a script has to become cloud-hypervisor, and to leave it its descriptors: end it with: \
+                    exec cloud-hypervisor \"$@\"";
+/// What is to be done about a program that isn't there.
+const INSTALL: &str = "install cloud-hypervisor: the file cloud-hypervisor-static of \
+                       https://github.com/cloud-hypervisor/cloud-hypervisor/releases, as \
+                       /usr/local/bin/cloud-hypervisor and executable (chmod 755); or name the program in \
+                       the configuration";
+/// What is to be done about a file that the kernel can't run.
+const NO_PROGRAM: &str =
+    "it is no program for this processor: take the release's file of its architecture, whole";
+
+fn is_executable(program: &Path) -> bool {
+    find_program(program)
+        .is_some_and(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+}
 
 /// Finds the remedy in what cloud-hypervisor wrote, where nothing but its text shows what is wrong.
 ///
@@ -218,11 +262,23 @@ fn hint_from_text(causes: &Cause) -> Option<String> {
     if causes.os_errors().any(|errno| errno == Errno::ADDRINUSE.raw_os_error()) {
         return Some("a socket of an earlier run is in the way: remove it".into());
     }
+    if causes.os_errors().any(|errno| errno == Errno::ACCESS.raw_os_error()) {
+        return Some(
+            "its process may not reach a file of the machine: it may be another user's, for whom a FUSE \
+             filesystem needs the option allow_other, and NFS no_root_squash"
+                .into(),
+        );
+    }
     let hints = [
         ("holds a lock", "another process uses a disk of this machine"),
         ("shared memory", "a vhost-user network needs shared memory or hugepages"),
         ("VM is already created", "delete the incomplete machine (vm.delete) and create it again"),
         ("VM is not running", "boot the machine first (vm.boot)"),
+        (
+            "Kernel Loader",
+            "a kernel is a bzImage (vmlinuz) or a vmlinux with an entry for PVH, of this host's \
+             architecture",
+        ),
         (
             "hypervisor interface",
             "cloud-hypervisor needs /dev/kvm: load the kvm module and let this user open it",

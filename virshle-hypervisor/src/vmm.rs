@@ -273,7 +273,7 @@ mod tests {
         assert!(Vmm::find(Path::new("/nowhere/ch.sock"), Path::new("ch")).unwrap().is_none());
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("ch.sock");
-        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        virshle_testkit::stale_socket(&socket).unwrap();
         assert!(Vmm::find(&socket, Path::new("ch")).unwrap().is_none());
     }
 

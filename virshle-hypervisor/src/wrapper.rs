@@ -1,4 +1,5 @@
-//! Programs that start cloud-hypervisor and stay in its place.
+//! What the file of a program is: programs that start cloud-hypervisor and stay in its place, and files that
+//! can't be run.
 
 use std::env;
 use std::fs::File;
@@ -23,6 +24,36 @@ pub fn script_without_exec(program: &Path) -> Option<PathBuf> {
     (text.starts_with(b"#!") && !has_exec()).then_some(path)
 }
 
+/// What a file is that was to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProgramFile {
+    /// There is none, or it can't be read.
+    Absent,
+    /// A program of this kind of system.
+    Elf,
+    /// A script, which its first line's interpreter runs.
+    Script,
+    /// Neither.
+    Other,
+}
+
+impl ProgramFile {
+    /// What `program` (a path, or a name to be looked up in `PATH`) is.
+    pub(crate) fn of(program: &Path) -> Self {
+        let head = located(program).and_then(|path| {
+            let mut head = Vec::new();
+            File::open(path).ok()?.take(4).read_to_end(&mut head).ok()?;
+            Some(head)
+        });
+        match head.as_deref() {
+            None => Self::Absent,
+            Some(b"\x7fELF") => Self::Elf,
+            Some([b'#', b'!', ..]) => Self::Script,
+            Some(_) => Self::Other,
+        }
+    }
+}
+
 fn located(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 || program.is_absolute() {
         return Some(program.to_owned());
@@ -37,6 +68,23 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn a_file_is_a_program_a_script_or_neither() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ch");
+        assert_eq!(ProgramFile::of(&path), ProgramFile::Absent);
+        for (text, kind) in [
+            (&b"#!/bin/sh\n"[..], ProgramFile::Script),
+            (b"\x7fELF\x02\x01\x01", ProgramFile::Elf),
+            (b"<html>", ProgramFile::Other),
+            (b"", ProgramFile::Other),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(ProgramFile::of(&path), kind, "{text:?}");
+        }
+        assert_eq!(ProgramFile::of(Path::new("ls")), ProgramFile::Elf);
+    }
 
     #[test]
     fn a_script_is_told_from_a_program_and_from_one_that_execs() {

@@ -5,8 +5,9 @@ use crate::checksum::Checksum;
 /// The largest list that is read, in bytes.
 pub(crate) const MAX_LIST: u64 = 4 << 20;
 
-/// The text of a list: UTF-8, or UTF-16 as PowerShell writes it, with the byte order mark in front
-/// that tells which. What can't be decoded is no name of a file.
+/// The text of a list: UTF-8, or UTF-16 as PowerShell writes it, mostly with the byte order mark in
+/// front that tells which; a list begins with letters of ASCII, whose other byte is 0. What can't be
+/// decoded is no name of a file.
 ///
 /// # References
 ///
@@ -20,6 +21,8 @@ pub(crate) fn text_of(bytes: &[u8]) -> String {
     match bytes {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        [1..=0x7f, 0, 1..=0x7f, 0, ..] => utf16(bytes, u16::from_le_bytes),
+        [0, 1..=0x7f, 0, 1..=0x7f, ..] => utf16(bytes, u16::from_be_bytes),
         [0xef, 0xbb, 0xbf, rest @ ..] | rest => String::from_utf8_lossy(rest).into_owned(),
     }
 }
@@ -110,6 +113,8 @@ mod tests {
             format!("\u{feff}{text}").into_bytes(),
             utf16(u16::to_le_bytes),
             utf16(u16::to_be_bytes),
+            utf16(u16::to_le_bytes)[2..].to_vec(),
+            utf16(u16::to_be_bytes)[2..].to_vec(),
         ] {
             assert_eq!(text_of(&list), text);
             // One that was cut within a letter.

@@ -1,6 +1,7 @@
 //! What a call that converges did.
 
-/// What a call did whose name begins with `ensure`, `remove` or `delete`.
+/// What a call of a switch or a device did whose name begins with `ensure`, `remove` or `delete`: the one
+/// kind that they return.
 ///
 /// Exhaustive on purpose: a call creates, removes or leaves alone. Adding an outcome is a breaking
 /// change.

@@ -119,9 +119,15 @@ pub(crate) fn placed_hosts(section: &Section<'_>, key: &'static str) -> Vec<Plac
     hosts
 }
 
+/// Whether a host on a network can have `ip`.
 fn is_of_a_host(ip: IpAddr) -> bool {
-    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+    let is_reserved = match ip {
+        IpAddr::V4(ip) => ip.is_broadcast(),
+        // An IPv4 address as IPv6 has it in a program, never on a wire: ::ffff:192.0.2.1, ::192.0.2.1
+        // (RFC 4291, 2.5.5).
+        IpAddr::V6(ip) => ip.to_ipv4().is_some() && !ip.is_loopback(),
+    };
+    !ip.is_unspecified() && !ip.is_multicast() && !is_reserved
 }
 
 #[cfg(test)]
@@ -165,10 +171,11 @@ mod tests {
             .into_iter()
             .chain(["192.0.2.1/+8", "192.0.2.1/8/8", "192.0.2.300/8", "0.0.0.0/8", "127.0.0.1/8"])
             .chain(["224.0.0.1/8", "255.255.255.255/8", "::/64", "ff02::1/64", "fe80::1%eth0/64"])
+            .chain(["::ffff:192.0.2.1/96", "::ffff:c000:201/128", "::192.0.2.1/96", "::1/128"])
         {
             assert_eq!(mistakes(&format!("a = '{text}'"), addresses).len(), 1, "{text}");
         }
-        for text in ["", "192.0.2.1/24", "example.org", "0.0.0.0", "ff02::1"] {
+        for text in ["", "192.0.2.1/24", "example.org", "0.0.0.0", "ff02::1", "::ffff:192.0.2.1"] {
             let found = mistakes(&format!("a = '{text}'"), |section| Some(hosts(section, "a")));
             assert_eq!(found.len(), 1, "{text}");
         }

@@ -4,9 +4,10 @@ use crate::floor;
 use crate::home::Home;
 use crate::options::Options;
 use crate::parts::{VMM, needs, node};
+use crate::program;
 use crate::report::{Budget, Report};
 use crate::sample::{Sample, side_by_side};
-use virshle_testkit::Failure;
+use virshle_testkit::{Failure, ensure};
 
 /// How many machines, and how many times the floor (a process, and reading as many small files)
 /// `v vm ls` may take: 2, 3 and 12 ms where the floors were 0.8, 1.5 and 7.8 ms.
@@ -32,9 +33,31 @@ pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
         let [plain, json, floor] = listing(home, options.rounds(if size > 1000 { 9 } else { 30 }))?;
         report.line(&format!("v vm ls, {size} stopped; reading the files"), &plain, &floor, budget);
         report.line(&format!("v vm ls --json, {size} stopped"), &json, &floor, Budget::None);
+        if size == 1000 {
+            completed(home, options, report)?;
+        }
     }
     drop(node);
     running(options, report)
+}
+
+/// What a shell waits for at a tab: every name of a thousand. A person takes 100 ms for at once, and the
+/// shell has to draw them yet.
+fn completed(home: &Home, options: &Options, report: &Report) -> Result<(), Failure> {
+    let tab = |words: &[&str]| {
+        let mut command = home.command(&[&["--", "v"], words].concat());
+        command.env("VIRSHLE_COMPLETE", "bash").env("_CLAP_IFS", "\n");
+        command.env("_CLAP_COMPLETE_INDEX", words.len().to_string());
+        command
+    };
+    let offered = program::output(&mut tab(&["vm", "start", ""]))?;
+    ensure!(offered.lines().count() >= 1000, "of 1000 names few are offered: {offered}");
+    let samples = side_by_side(
+        options.rounds(30),
+        &mut [Box::new(|_| program::time(&mut tab(&["vm", "start", ""])))],
+    )?;
+    report.amount("a completion, of 1000 machines", samples[0].median(), 20.0, "ms");
+    Ok(())
 }
 
 fn listing(home: &Home, rounds: usize) -> Result<[Sample; 3], Failure> {

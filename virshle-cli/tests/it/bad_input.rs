@@ -240,6 +240,70 @@ fn a_broken_definition_is_reported_and_hides_no_other() {
     assert_eq!(json.error()["code"], "machines-unreadable");
 }
 
+/// Regression: a machine whose definition had an error was said not to exist (#12).
+#[test]
+fn a_machine_whose_definition_is_broken_is_named_with_its_line() {
+    let home = Home::new();
+    home.ok("vm create -t bare --name web");
+    home.ok("vm create -t bare --name db");
+    let info = home.json("vm info web");
+    let file = Path::new(info["dir"].as_str().unwrap()).join("vm.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("vcpus = 1", "vcpus = = 1")).unwrap();
+    let id = info["id"].as_u64().unwrap().to_string();
+    let uuid = info["uuid"].as_str().unwrap();
+    for word in ["web", &id, uuid, &uuid[..8]] {
+        for verb in ["info", "start", "rm", "ssh"] {
+            let code = if verb == "ssh" { 255 } else { 1 };
+            let ran = home.run(&format!("vm {verb} {word}"));
+            assert!([1, code].contains(&ran.code), "{ran:?}");
+            for part in ["vcpus = = 1", "vm.toml:", "hint: correct that file; or remove"] {
+                assert!(ran.stderr.contains(part), "{part}: {ran:?}");
+            }
+        }
+    }
+    home.run("vm info dbb")
+        .fails_with(3, &["among those whose definitions can be read", "v vm ls"]);
+    // A filter may mean it, and nobody knows.
+    let all = home.run("vm stop --all");
+    assert!(all.code == 0 && all.stderr.contains("left out"), "{all:?}");
+    home.ok("vm rm db");
+    home.run("vm info db").fails_with(3, &["`v vm ls` lists all machines"]);
+    std::fs::write(&file, text).unwrap();
+    home.ok("vm rm web");
+}
+
+/// Regression: a root too long for its machines' sockets was set up, and no machine could be made in it (#12).
+#[test]
+fn a_root_that_is_too_long_is_refused_before_it_is_made() {
+    let home = Home::new();
+    let longest = 107 - "/vm/00000000-0000-0000-0000-000000000000/net/ch.vsock".len();
+    let root = |length: usize| {
+        let above = home.path("");
+        let name = "d".repeat(length - above.as_os_str().len());
+        above.join(name).display().to_string()
+    };
+    for verb in ["node init", "node init --dry-run", "vm create -t bare"] {
+        let root = root(longest + 1);
+        home.run(&format!("--root {root} {verb}")).fails_with(4, &["107 bytes", "hint: choose a"]);
+        assert!(!Path::new(&root).exists());
+    }
+    home.ok(&format!("--root {} vm create -t bare", root(longest)));
+}
+
+#[test]
+fn more_machines_at_once_than_files_may_be_open_are_made() {
+    let home = Home::new();
+    let inner = home.command(&["vm", "create", "-t", "bare", "-n", "300"]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -S -n 100; exec \"$@\"", "sh"]).arg(inner.get_program());
+    command.args(inner.get_args()).current_dir(home.path(""));
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let made = ran(&mut command);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert_eq!(machines_below(&home.root()), 300);
+}
+
 #[test]
 fn a_terminal_is_attached_to_one_machine() {
     let home = Home::new();

@@ -151,6 +151,18 @@ fn ch_a_wrapper_without_exec_is_reported_before_and_at_the_start() {
     home.ok("vm create -t alone --name web");
     home.run("vm start web").fails_with(5, &["did not become cloud-hypervisor", "hint: ", "exec"]);
     assert_eq!(home.json("vm info web")["state"], "stopped");
+    // One that takes the descriptors away, and files that are no programs.
+    let write = |text: &str| std::fs::write(home.path("wrap"), text).unwrap();
+    write(&format!(
+        "#!/usr/bin/python3\nimport subprocess, sys\nsys.exit(subprocess.call(['{}'] + sys.argv[1:]))\n",
+        real_program()
+    ));
+    home.run("vm start web").fails_with(5, &["hint: a script has to become cloud-hypervisor"]);
+    write("#!/nowhere/sh\nexec cloud-hypervisor\n");
+    home.run("vm start web").fails_with(5, &["hint: the file is there, and the interpreter"]);
+    write("<html>404</html>\n");
+    home.run("vm start web").fails_with(5, &["hint: it is no program for this processor"]);
+    assert!(home.run("node check").stdout.contains("it is no program for this processor"));
     // Written so that a look at it shows nothing.
     let program = script("exec true; ").write(&home.path("")).unwrap();
     std::fs::rename(program, home.path("wrap")).unwrap();

@@ -74,7 +74,8 @@ fn a_failed_import_is_reported_and_leaves_nothing() {
     server.put("/a.raw", WebFile::new(sevens()));
     server.put("/SHA256SUMS", WebFile::new(format!("{}  a.raw\n", "0".repeat(64))));
     for (arguments, code, texts) in [
-        ("image import nothing.raw".to_owned(), 1, ["nothing.raw", "hint: "]),
+        ("image import nothing.raw".to_owned(), 3, ["nothing.raw", "hint: "]),
+        ("image import image.raw/a".into(), 3, ["image.raw/a", "hint: "]),
         ("image import".into(), 2, ["FILE-OR-URL", ""]),
         ("image import ftp://there/a".into(), 2, ["ftp: is not supported", "https:"]),
         ("image import image.raw --name a/b".into(), 2, ["'/' does not fit", ""]),

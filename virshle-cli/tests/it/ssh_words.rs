@@ -148,6 +148,28 @@ fn ssh_says_an_error_of_ours_alone() {
     }
 }
 
+/// Regression: behind the error there were two lines about a descriptor that ssh did not get (#12).
+#[test_on(Sshd)]
+fn ssh_says_one_line_of_its_own_where_a_machine_does_not_answer() {
+    let lab = Lab::new(23);
+    let text =
+        String::from_utf8(lab.home.command(&["node", "ssh-config"]).output().unwrap().stdout);
+    let config = lab.home.path("ssh_config");
+    let hasty = text.unwrap().replace("proxy --fdpass", "proxy --timeout 0 --fdpass");
+    fs::write(&config, hasty).unwrap();
+    for words in [&["vm/web", "true"][..], &["-tt", "vm+web"], &["-N", "vm/web"]] {
+        let mut command = Command::new("ssh");
+        command.arg("-F").arg(&config).args(words).env("HOME", lab.home.path(""));
+        let refused = ran(command.stdin(Stdio::null()));
+        assert_eq!(refused.code, 255, "{refused:?}");
+        let lines: Vec<&str> = refused.stderr.lines().collect();
+        let [error, hint, own] = lines[..] else { panic!("{refused:?}") };
+        assert!(error.starts_with("error: cannot reach port 22 of machine web"), "{refused:?}");
+        assert!(hint.starts_with("  hint: "), "{refused:?}");
+        assert!(own.starts_with("Connection closed by "), "{refused:?}");
+    }
+}
+
 /// Regression: a name with a slash was part of the file that a user's ControlPath names.
 #[test_on(Root, Sshd)]
 fn root_ssh_works_beside_settings_as_its_own_manual_recommends_them() {

@@ -1,6 +1,7 @@
 //! What can go wrong with the node's files.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -128,10 +129,7 @@ impl Failure for FileError {
                 return Verdict::new(ErrorKind::Config, "root-invalid").remedy(Remedy::ChooseRoot);
             }
             Self::Untrusted { path, .. } => {
-                let shown = path.display();
-                return Verdict::new(ErrorKind::Host, "untrusted").text(format!(
-                    "chown root:root {shown}; chmod go-w {shown}; or run as the user whose it is"
-                ));
+                return Verdict::new(ErrorKind::Host, "untrusted").remedy(trusting(path));
             }
             Self::UntrustedAbove { path, .. } => {
                 return Verdict::new(ErrorKind::Host, "untrusted").text(format!(
@@ -160,15 +158,22 @@ impl Failure for FileError {
                 ));
             }
         }
+        if source.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) {
+            return Verdict::failed(code)
+                .text("this process may have no more files open (ulimit -n): do fewer at a time");
+        }
         match source.kind() {
+            io::ErrorKind::NotADirectory => Verdict::failed(code).remedy(Remedy::ChooseRoot),
+            io::ErrorKind::AlreadyExists if matches!(self, Self::Write { .. }) => {
+                Verdict::failed(code).remedy(Remedy::ChooseRoot)
+            }
             io::ErrorKind::PermissionDenied => {
                 Verdict::new(ErrorKind::Host, code).remedy(Remedy::RunAsOwner)
             }
-            io::ErrorKind::ReadOnlyFilesystem if matches!(self, Self::Write { .. }) => {
+            io::ErrorKind::ReadOnlyFilesystem => {
                 Verdict::new(ErrorKind::Host, code).remedy(Remedy::ChooseRoot)
             }
-            io::ErrorKind::ReadOnlyFilesystem => Verdict::new(ErrorKind::Host, code),
-            io::ErrorKind::StorageFull if matches!(self, Self::Write { .. }) => {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Verdict::failed(code).text("make room on that filesystem")
             }
             _ => Verdict::failed(code),
@@ -183,6 +188,22 @@ fn is_immutable(source: &io::Error) -> bool {
     refused && rustix::process::geteuid().is_root()
 }
 
+/// What to do about a file or directory that root does not trust. What is everybody's by its nature stays
+/// so: nobody's /tmp or /dev/null is changed for a node.
+fn trusting(path: &Path) -> Remedy {
+    let shared = path.metadata().is_ok_and(|metadata| {
+        let is_sticky = metadata.mode() & 0o1000 != 0;
+        is_sticky || !(metadata.is_file() || metadata.is_dir())
+    });
+    if shared {
+        return Remedy::Text("it is everybody's: name one of root's own".into());
+    }
+    let shown = path.display();
+    Remedy::Text(format!(
+        "chown root:root {shown}; chmod go-w {shown}; or run as the user whose it is"
+    ))
+}
+
 /// What to do about a file that root itself can't remove.
 pub(crate) fn immutable_hint(path: &Path, source: &io::Error) -> Option<String> {
     is_immutable(source).then(|| {
@@ -192,4 +213,23 @@ pub(crate) fn immutable_hint(path: &Path, source: &io::Error) -> Option<String> 
             path.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: root was told to take the right to write to /tmp from everybody.
+    #[test]
+    fn what_is_everybodys_is_not_to_be_changed() {
+        let remedy = |path: &Path| {
+            let error = FileError::Untrusted { path: path.to_owned(), source: Distrust::Everybody };
+            error.remedy().unwrap().to_string()
+        };
+        for path in ["/tmp", "/dev/null"] {
+            assert!(!remedy(Path::new(path)).contains("chmod"), "{path}");
+        }
+        let own = tempfile::tempdir().unwrap();
+        assert!(remedy(own.path()).contains("chmod go-w"));
+    }
 }

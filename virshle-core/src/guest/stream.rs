@@ -1,10 +1,11 @@
 //! A connection to a port of the guest: over its vsock, or else over a network.
 
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::net::{
@@ -90,6 +91,23 @@ impl GuestStream {
     /// As [`GuestStream::hand_over`].
     pub fn give(connection: impl AsFd, socket: impl AsFd) -> io::Result<()> {
         send_descriptor(connection, socket)
+    }
+
+    /// Hands over, where no connection can be had, one on which a server of ssh greets and ends it.
+    ///
+    /// ssh reports a descriptor that doesn't come by two lines about its own insides; of this it says
+    /// that the connection was closed.
+    ///
+    /// # Errors
+    ///
+    /// As [`GuestStream::hand_over`].
+    pub fn hand_over_none(to: impl AsFd) -> io::Result<()> {
+        let (near, far) = UnixStream::pair()?;
+        (&far).write_all(b"SSH-2.0-virshle\r\n")?;
+        // The far end is in the queue of the near one, behind the greeting: no process has to stay for
+        // it, and it is closed by being read.
+        send_descriptor(&far, &far)?;
+        send_descriptor(near, to)
     }
 
     /// Hands on a connection that another process hands over at `from`, to the one that reads `to`.

@@ -117,9 +117,9 @@ mod tests {
 
     #[test]
     fn an_address_that_refuses_is_passed_over() {
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let closed = virshle_testkit::DeafAddress::new().unwrap();
         let open = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addresses = [closed, open.local_addr().unwrap()];
+        let addresses = [closed.address, open.local_addr().unwrap()];
         let (place, stream) = connect_first(&addresses, soon()).unwrap();
         assert_eq!(place, 1);
         assert_eq!(stream.peer_addr().unwrap(), addresses[1]);

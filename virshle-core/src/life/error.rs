@@ -144,15 +144,14 @@ impl Failure for CreateError {
             Self::Store(error) => error.verdict(),
             Self::Image(error) => images::verdict(error),
             Self::MissingImage { source, .. } => {
-                let is = |kind| Verdict::new(kind, "image-missing");
-                match source.kind() {
-                    io::ErrorKind::PermissionDenied => is(ErrorKind::Failed)
-                        .text("let this user read the file, and enter the directories above it"),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                        is(ErrorKind::NotFound).text("correct its path in the template")
-                    }
-                    _ => is(ErrorKind::Failed).text("correct its path in the template"),
-                }
+                Verdict::new(images::unreadable_kind(source), "image-missing").text(
+                    match source.kind() {
+                        io::ErrorKind::PermissionDenied => {
+                            "let this user read the file, and enter the directories above it"
+                        }
+                        _ => "correct its path in the template",
+                    },
+                )
             }
             Self::Disk { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
             Self::OneIdentity { .. } => Verdict::new(ErrorKind::Usage, "identity-fixed")

@@ -156,10 +156,10 @@ impl Failure for MachineError {
 impl Failure for SelectError {
     fn verdict(&self) -> Verdict<'_> {
         match self {
-            Self::NoSuchVm { known, .. } if known.is_empty() => {
+            Self::NoSuchVm { known, unreadable: 0, .. } if known.is_empty() => {
                 Verdict::new(ErrorKind::NotFound, "vm-not-found").remedy(Remedy::CreateVm)
             }
-            Self::NoSuchVm { word, known } => Verdict::new(ErrorKind::NotFound, "vm-not-found")
+            Self::NoSuchVm { word, known, .. } => Verdict::new(ErrorKind::NotFound, "vm-not-found")
                 .remedy(Remedy::ListVms { nearest: nearest(word, known).cloned() }),
             Self::NoSuchTemplate { name, known } => {
                 Verdict::new(ErrorKind::NotFound, "template-not-found")

@@ -76,15 +76,23 @@ fn bound(path: &Path, most: u64, cut: u64) -> io::Result<u64> {
         Err(Errno::WOULDBLOCK) => return Ok(0),
         other => other?,
     }
+    let bounded = bound_locked(&file, most, cut);
+    // At once, also while a program that another thread starts has a copy of the descriptor.
+    flock(&file, FlockOperation::Unlock)?;
+    bounded
+}
+
+/// The same, for one process at a time.
+fn bound_locked(file: &File, most: u64, cut: u64) -> io::Result<u64> {
     let length = file.metadata()?.len();
     if length <= most {
         return Ok(0);
     }
     let taken = (length - most).div_ceil(cut) * cut;
-    match fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, taken) {
+    match fallocate(file, FallocateFlags::COLLAPSE_RANGE, 0, taken) {
         Ok(()) => Ok(taken),
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-            move_down(&file, taken).map(|()| taken)
+            move_down(file, taken).map(|()| taken)
         }
         Err(errno) => Err(errno.into()),
     }

@@ -17,7 +17,8 @@ impl Node {
         match self.store().read(uuid) {
             Ok(definition) => Ok(Vm::new(self.clone(), definition)),
             Err(error) if error.is_absent() => {
-                Err(SelectError::NoSuchVm { word: uuid.to_string(), known: Vec::new() }.into())
+                let (word, known, unreadable) = (uuid.to_string(), Vec::new(), 0);
+                Err(SelectError::NoSuchVm { word, known, unreadable }.into())
             }
             Err(error) => Err(error.into()),
         }

@@ -24,12 +24,14 @@ pub enum Selector {
 #[non_exhaustive]
 pub enum SelectError {
     /// No machine is meant.
-    #[error("no machine {word:?}")]
+    #[error("no machine {word:?}{}", among(.unreadable))]
     NoSuchVm {
         /// The id, name or uuid that was given.
         word: String,
         /// The machines there are.
         known: Vec<String>,
+        /// How many more there are, whose definitions can't be read, and so their names.
+        unreadable: usize,
     },
     /// No machine was created from such a template, and the configuration has none of that name.
     #[error("no template {name:?}")]
@@ -191,11 +193,18 @@ fn by_uuid<'a>(text: &str, heads: &'a [Head]) -> Vec<&'a Head> {
     if let Ok(uuid) = text.parse::<Uuid>() {
         return heads.iter().filter(|head| head.uuid == uuid).collect();
     }
-    let text = text.to_ascii_lowercase();
-    if text.len() < SHORTEST_PREFIX {
-        return Vec::new();
-    }
-    heads.iter().filter(|head| head.uuid.to_string().starts_with(&text)).collect()
+    heads.iter().filter(|head| is_prefix(text, head.uuid)).collect()
+}
+
+/// Whether `text` is `uuid`, or enough of its beginning.
+pub(crate) fn is_prefix(text: &str, uuid: Uuid) -> bool {
+    let is_long_enough = text.len() >= SHORTEST_PREFIX;
+    is_long_enough && uuid.to_string().starts_with(&text.to_ascii_lowercase())
+}
+
+/// Where a machine was looked for, if it could not be everywhere.
+fn among(unreadable: &usize) -> &'static str {
+    if *unreadable == 0 { "" } else { " among those whose definitions can be read" }
 }
 
 fn one<'a>(word: &str, found: &[&'a Head], heads: &[Head]) -> Result<&'a Head, SelectError> {
@@ -203,6 +212,7 @@ fn one<'a>(word: &str, found: &[&'a Head], heads: &[Head]) -> Result<&'a Head, S
         [] => Err(SelectError::NoSuchVm {
             word: word.to_owned(),
             known: heads.iter().map(|head| head.name.to_string()).collect(),
+            unreadable: 0,
         }),
         [head] => Ok(head),
         _ => Err(SelectError::Ambiguous {

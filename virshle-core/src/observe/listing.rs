@@ -14,6 +14,7 @@ use crate::model::name::VmName;
 use crate::model::selector::{SelectError, Selection};
 use crate::model::state::VmState;
 use crate::observe::info::{VmInfo, info_at};
+use crate::store::Broken;
 use crate::store::error::StoreError;
 
 /// What a listing found.
@@ -160,9 +161,15 @@ impl Node {
     /// As [`Node::list`], and if the definition of one that is named can't be read. One that is only
     /// meant by a filter is left out, with a warning.
     pub fn select(&self, selection: &Selection) -> Result<Vec<Vm>, MachineError> {
-        let found = self.store().find()?;
+        let mut found = self.store().find()?;
         check_templates(self, selection, &found.heads)?;
-        let chosen = selection.choose(&found.heads)?;
+        let chosen = choose(self, selection, &found.heads, &mut found.broken)?;
+        if selection.named.is_empty() && !selection.is_none() {
+            // Which of the filters they would fit nobody knows.
+            for Broken { uuid, error } in &found.broken {
+                tracing::warn!(%uuid, %error, "left out");
+            }
+        }
         // No machine is asked what does not matter.
         let fits = match selection.states.is_empty() {
             true => vec![true; chosen.len()],
@@ -205,9 +212,9 @@ fn check_templates(node: &Node, selection: &Selection, heads: &[Head]) -> Result
 }
 
 pub(crate) fn list(node: &Node, selection: &Selection) -> Result<Listing, MachineError> {
-    let found = node.store().find()?;
+    let mut found = node.store().find()?;
     check_templates(node, selection, &found.heads)?;
-    let chosen = selection.choose(&found.heads)?;
+    let chosen = choose(node, selection, &found.heads, &mut found.broken)?;
     let statuses = statuses(node, &chosen);
     let vms = chosen
         .into_iter()
@@ -215,7 +222,29 @@ pub(crate) fn list(node: &Node, selection: &Selection) -> Result<Listing, Machin
         .filter(|(_, status)| selection.fits_state(status.state))
         .map(|(head, status)| VmSummary::new(head, status))
         .collect();
-    Ok(Listing { vms, broken: found.broken })
+    Ok(Listing { vms, broken: found.broken.into_iter().map(|one| one.error).collect() })
+}
+
+/// The machines of `heads` that are meant. One of `broken` that is meant is the error: it exists, and
+/// nothing can be done with it.
+fn choose<'a>(
+    node: &Node,
+    selection: &Selection,
+    heads: &'a [Head],
+    broken: &mut Vec<Broken>,
+) -> Result<Vec<&'a Head>, MachineError> {
+    match selection.choose(heads) {
+        Err(SelectError::NoSuchVm { word, known, .. }) => {
+            match broken.iter().position(|one| node.store().is_called(one.uuid, &word)) {
+                Some(at) => Err(broken.swap_remove(at).error.into()),
+                None => {
+                    let unreadable = broken.len();
+                    Err(SelectError::NoSuchVm { word, known, unreadable }.into())
+                }
+            }
+        }
+        chosen => Ok(chosen?),
+    }
 }
 
 /// What each of the machines is doing. Only those that may run are asked, all at once: most

@@ -47,20 +47,26 @@ pub(super) fn network_config(template: &VmTemplate, nets: &[NetDefinition]) -> V
 /// Writes the default route by `gateway`.
 fn insert_gateway(ethernet: &mut Map<String, Value>, net: &NetTemplate, gateway: IpAddr) {
     let is_covered = net.addresses.iter().any(|address| address.covers(gateway));
-    if gateway.is_ipv6() && is_covered {
-        // Also where it is deprecated it is understood, while of a route to ::/0 cloud-init of before
-        // 24.1 makes one to ::/64, but for netplan.
-        ethernet.insert("gateway6".into(), json!(gateway.to_string()));
-        return;
-    }
-    let to = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-    let mut route = json!({ "to": to, "via": gateway.to_string() });
-    if !is_covered {
-        // The kernel takes no gateway that no address covers, unless it is told so.
-        route["on-link"] = json!(true);
-    }
-    let routes = ethernet.entry("routes").or_insert_with(|| json!([]));
-    if let Some(routes) = routes.as_array_mut() {
+    let route = match (gateway, is_covered) {
+        (IpAddr::V4(_), true) => Some(json!({ "to": "0.0.0.0/0", "via": gateway.to_string() })),
+        // The kernel takes no gateway that nothing covers: a route without a gateway does, to the router
+        // alone. "On the link" has no word that all readers know, and "via nobody" they all write down;
+        // to networkd, NetworkManager and the kernel it is the same.
+        (IpAddr::V4(_), false) => Some(json!({ "to": format!("{gateway}/32"), "via": "0.0.0.0" })),
+        (IpAddr::V6(_), false) => Some(json!({ "to": format!("{gateway}/128"), "via": "::" })),
+        (IpAddr::V6(_), true) => None,
+    };
+    if let Some(route) = route
+        && let Some(routes) = ethernet.entry("routes").or_insert_with(|| json!([])).as_array_mut()
+    {
         routes.push(route);
+    }
+    // Also where these are deprecated they are understood. Of a route to ::/0 cloud-init of before 24.1
+    // makes one to ::/64, but for netplan; and a default route that ifupdown is to make it takes for one on
+    // the link only if it is given as the gateway.
+    match gateway {
+        IpAddr::V4(_) if is_covered => {}
+        IpAddr::V4(_) => drop(ethernet.insert("gateway4".into(), json!(gateway.to_string()))),
+        IpAddr::V6(_) => drop(ethernet.insert("gateway6".into(), json!(gateway.to_string()))),
     }
 }

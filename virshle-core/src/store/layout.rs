@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+/// The longest path of a socket, in bytes: `sun_path` of unix(7) less its NUL.
+pub(crate) const MAX_SOCKET_PATH: usize = 107;
+
 /// The prefix of a machine that is being created.
 pub(crate) const NEW: &str = ".new-";
 /// The prefix of a machine that is being removed.

@@ -29,9 +29,10 @@ use crate::fs::trust;
 use crate::model::definition::Definition;
 use crate::model::definition::error::DefinitionError;
 use crate::model::definition::head::Head;
+use crate::model::selector::is_prefix;
 use crate::store::dir::Dir;
 use crate::store::error::StoreError;
-use crate::store::layout::{DEFINITION, canonical};
+use crate::store::layout::{API_SOCKET, DEFINITION, MAX_SOCKET_PATH, canonical, vsock};
 
 /// How long a claim waits for others: each of them holds the lock for milliseconds.
 pub(crate) const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +49,14 @@ pub(crate) struct Store {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) heads: Vec<Head>,
-    pub(crate) broken: Vec<StoreError>,
+    pub(crate) broken: Vec<Broken>,
+}
+
+/// A directory that should be a machine, and why it can't be read.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) uuid: Uuid,
+    pub(crate) error: StoreError,
 }
 
 impl Store {
@@ -125,9 +133,19 @@ impl Store {
             Some(root) if root.contains([',', '"', '[', ']']) => {
                 "cloud-hypervisor takes no path with a comma, a quotation mark or a bracket"
             }
+            Some(_) if self.longest_socket() > MAX_SOCKET_PATH => {
+                "the sockets of its machines would have paths of more than 107 bytes"
+            }
             Some(_) => return Ok(()),
         };
         Err(FileError::Root { path: self.root.clone(), what })
+    }
+
+    /// How long the path of a socket is at least that every machine has.
+    fn longest_socket(&self) -> usize {
+        let directory = self.directory(Uuid::nil());
+        let paths = [vsock(&directory), directory.join(API_SOCKET)];
+        paths.iter().map(|path| path.as_os_str().len()).max().unwrap_or(0)
     }
 
     /// The directories of the node that aren't there yet.
@@ -150,7 +168,7 @@ impl Store {
             match self.head(&mut dir, uuid) {
                 Ok(head) => found.heads.push(head),
                 Err(error) if error.is_absent() => {}
-                Err(error) => found.broken.push(error),
+                Err(error) => found.broken.push(Broken { uuid, error }),
             }
         }
         found.heads.sort_by_key(|head| head.id);
@@ -167,6 +185,12 @@ impl Store {
         let (path, text) = self.text(uuid)?;
         let head = Head::from_toml(&text, &path)?;
         if head.uuid == uuid { Ok(head) } else { Err(uuid_mismatch(path)) }
+    }
+
+    /// Whether the machine `uuid`, whose definition can't be read, is most likely the one that `word`
+    /// means.
+    pub(crate) fn is_called(&self, uuid: Uuid, word: &str) -> bool {
+        is_prefix(word, uuid) || self.text(uuid).is_ok_and(|(_, text)| Head::is_called(&text, word))
     }
 
     /// The directory of machines, to read much of it.

@@ -65,7 +65,7 @@ fn a_refused_import_creates_nothing() {
     let error = import(&lab, &file(&odd)).unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Usage, "name-invalid"));
     let error = import(&lab, &file(&lab.path("nothing.raw"))).unwrap_err();
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Failed, "import-failed"));
+    assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, "import-failed"));
     assert!(!lab.node.root().exists());
     import(&lab, &file(&lab.path("image.raw"))).unwrap();
     for directory in [lab.node.root(), &lab.node.cache()] {

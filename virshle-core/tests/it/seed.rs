@@ -104,20 +104,42 @@ fn every_renderer_has_the_default_routes(reader: &CloudInitReader) {
     assert_has(netplan, &["gateway6: 2001:db8:1::1\n"]);
     assert!(!netplan.contains("on-link"), "{netplan}");
 
+    // The gateway, and the way to it: a route that has none. What networkd makes of it is below.
     let routed = rendered("routed");
-    // The one that has a word for it; the others write the route, and the guest's own program decides.
     let netplan = file(&routed["netplan"], "netplan");
-    assert_has(
-        netplan,
-        &["-   on-link: true\n                to: 0.0.0.0/0\n                via: 172.31.1.1\n"],
-    );
+    assert_has(netplan, &["to: 172.31.1.1/32\n                via: 0.0.0.0\n"]);
+    assert_has(netplan, &["gateway4: 172.31.1.1\n"]);
     assert_has(netplan, &["gateway6: fe80::1\n"]);
-    assert_eq!(netplan.matches("on-link").count(), 1, "{netplan}");
     assert_has(file(&routed["networkd"], "init-four"), &["Gateway=172.31.1.1\n"]);
     assert_has(file(&routed["networkd"], "init-six"), &["Gateway=fe80::1\n"]);
+    assert_has(file(&routed["network-manager"], "four"), &["route1=172.31.1.1/32,0.0.0.0\n"]);
+    assert_has(file(&routed["network-manager"], "four"), &["gateway=172.31.1.1\n"]);
     assert_has(file(&routed["network-manager"], "six"), &["gateway=fe80::1\n"]);
     assert_has(file(&routed["sysconfig"], "ifcfg-four"), &["GATEWAY=172.31.1.1\n"]);
+    // ifupdown itself takes it for one on the link.
+    assert_has(file(&routed["eni"], "interfaces"), &["    gateway 172.31.1.1\n"]);
     assert_has(file(&routed["eni"], "interfaces"), &["gateway fe80::1\n"]);
+}
+
+/// Regression: a guest whose gateway no address covers had no default route unless netplan made it (#12).
+#[test_on(Root, Networkd, CloudInitReader)]
+fn root_networkd_makes_the_default_routes_by_a_gateway_outside() {
+    let template = TEMPLATE.replace("fe80::1", "2001:db8:ffff::1");
+    let lab = Lab::new(&template);
+    let vm = create(&lab, "routed", Provision::Template);
+    let config = seed_file(&vm.disk("seed"), "network-config").unwrap();
+    let nets = &vm.definition().nets;
+    let interfaces: Vec<(String, String)> =
+        nets.iter().map(|net| (net.name.clone(), net.mac.to_string())).collect();
+    let interfaces: Vec<(&str, &str)> =
+        interfaces.iter().map(|(name, mac)| (name.as_str(), mac.as_str())).collect();
+    for reader in CloudInitReader::all() {
+        let files = reader.networks(&config).unwrap_or_else(|error| panic!("{error}"));
+        let routes = virshle_testkit::networkd_routes(&files["networkd"], &interfaces).unwrap();
+        for line in ["default via 172.31.1.1 dev four ", "default via 2001:db8:ffff::1 dev six "] {
+            assert!(routes.contains(line), "{line}: {routes} {files:?}");
+        }
+    }
 }
 
 #[test_on(CloudInitReader)]
@@ -166,6 +188,30 @@ fn several_user_data_are_merged_key_by_key_and_the_user_is_remembered() {
         assert_eq!(config["write_files"][0]["content"], "büro");
         assert_eq!(config["packages"], json!(["tmux"]));
         assert_eq!((names(&config), user.as_deref()), (vec!["cid", "bob"], Some("cid")));
+    }
+}
+
+/// Regression: every account had the shell /bin/bash, and where that isn't, as in Alpine, sshd let nobody in
+/// (#12).
+#[test_on(CloudInitReader)]
+fn an_account_has_the_shell_of_its_distribution_unless_one_is_asked_for() {
+    let files = "[[user]]\nname = 'ann'\ngroups = ['adm']\n\
+                 [[user]]\nname = 'bob'\nshell = '/bin/zsh'\n";
+    for reader in CloudInitReader::all() {
+        let (config, _) = merged(&reader, &[files]);
+        for distribution in ["alpine", "debian", "fedora", "arch"] {
+            let run = reader.accounts(distribution, &config).unwrap_or_else(|e| panic!("{e}"));
+            let added = |name: &str| {
+                // Alpine's own is busybox's, which cloud-init has known since 24.3.
+                let words = run.iter().find(|words| {
+                    ["useradd", "adduser"].contains(&words[0].as_str())
+                        && words.iter().any(|word| word == name)
+                });
+                words.unwrap_or_else(|| panic!("{name} of {distribution}: {run:?}")).join(" ")
+            };
+            assert!(!added("ann").contains("sh"), "{distribution}: {}", added("ann"));
+            assert!(added("bob").contains("/bin/zsh"), "{distribution}: {}", added("bob"));
+        }
     }
 }
 

@@ -151,7 +151,7 @@ fn an_absent_server_is_no_timeout() {
     assert_eq!(error.to_string(), "cannot connect to the API socket /nowhere/ch.sock");
     let directory = tempfile::tempdir().unwrap();
     let stale = directory.path().join("ch.sock");
-    drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+    virshle_testkit::stale_socket(&stale).unwrap();
     assert!(Client::connect(&stale, SOON).unwrap_err().nobody_listens());
     let long = directory.path().join("x".repeat(120));
     let error = Client::connect(&long, SOON).unwrap_err();

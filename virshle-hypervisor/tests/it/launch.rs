@@ -148,7 +148,7 @@ fn ch_invalid_arguments_are_reported_with_cloud_hypervisors_message() {
 fn ch_a_stale_socket_and_old_logs_dont_hinder() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("ch.sock");
-    drop(UnixListener::bind(&socket).unwrap());
+    virshle_testkit::stale_socket(&socket).unwrap();
     std::fs::write(directory.path().join("ch.log"), "the run before").unwrap();
     std::fs::write(directory.path().join("events.json"), "its events").unwrap();
     let info = virshle_hypervisor::Verbosity::Info;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use virshle_core::disk::CloneMethod;
 use virshle_core::template::{UserData, UserSettings};
 use virshle_core::{
@@ -106,6 +107,19 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     action::outcome(errors, total, done, context.output.json)
 }
 
+/// More than so many at a time need more open files than a shell gives (`ulimit -n`, mostly 1024).
+const MANY: u32 = 200;
+
+/// Takes as many open files as this process may: each machine that is being made has its lock open.
+fn take_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it can't be had, the creation says what it lacks.
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "cannot take more open files");
+    }
+}
+
 /// Starts those that were created.
 fn start(outcomes: &mut [Outcome]) {
     let vms: Vec<Vm> = outcomes.iter().filter_map(|outcome| outcome.vm.clone()).collect();
@@ -123,6 +137,9 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
     }
     request = request.provision(provision(args)?);
     pull_missing(node, &args.template, context)?;
+    if args.count > MANY {
+        take_open_files();
+    }
     let progress = Progress::new(context);
     let created = node.create(&request, &|copy| progress.show(&copy));
     progress.end();

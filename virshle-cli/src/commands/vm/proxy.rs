@@ -64,11 +64,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
             }
         };
     }
-    let vm = find(&args.machine, context)?;
     if args.check {
-        return Ok(vm.check_reachable()?);
+        return Ok(find(&args.machine, context)?.check_reachable()?);
     }
     let takes_descriptors = args.fdpass && socket_domain(stdout()) == Ok(AddressFamily::UNIX);
+    let connected = connected(args, takes_descriptors, context);
+    if connected.is_err() && takes_descriptors {
+        // The error says what is wrong; who waits for a descriptor adds to it as little as can be.
+        drop(GuestStream::hand_over_none(stdout()));
+    }
+    connected
+}
+
+fn connected(args: &Args, takes_descriptors: bool, context: &Context) -> Result<(), CliError> {
+    let vm = find(&args.machine, context)?;
     if let Some(name) = &args.held {
         // What can't be had is connected anew.
         if takes_descriptors && held::take(name).is_ok() {

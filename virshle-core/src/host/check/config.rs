@@ -1,5 +1,9 @@
 //! Checks the configuration, and the images that its templates name.
 
+use std::path::PathBuf;
+
+use virshle_template::{Config, TemplateError};
+
 use crate::failure::{Remedy, chain};
 use crate::host::check::finding::{Finding, Level, text};
 use crate::life::create::disks::source;
@@ -41,8 +45,8 @@ pub(super) fn check_config(node: &Node) -> Vec<Finding> {
         }
         if let Err(error) = virshle_disk::inspect(&path) {
             let message = format!("{}: {}", template.name, chain(&error));
-            let hint = error.hint().map(Remedy::Text);
-            findings.push(Finding::bad(Level::Warning, "image", message, hint));
+            let remedy = error.hint().map_or(Remedy::ReadDebugLog, Remedy::Text);
+            findings.push(Finding::bad(Level::Warning, "image", message, remedy));
         }
     }
     if findings.is_empty() {
@@ -53,9 +57,23 @@ pub(super) fn check_config(node: &Node) -> Vec<Finding> {
                 Level::Warning,
                 "templates",
                 "no configuration file",
-                text("write /etc/virshle/config.toml; the README begins with one"),
+                text(write_one()),
             ),
         });
     }
     findings
+}
+
+/// How a host gets its first template.
+fn write_one() -> String {
+    let place = match Config::locate(None) {
+        Ok(path) => path,
+        Err(TemplateError::NoFile { looked }) => looked.into_iter().next().unwrap_or_default(),
+        Err(_) => PathBuf::new(),
+    };
+    format!(
+        "an image of the catalogue needs none; for machines of your own write {}: [[template.vm]] with \
+         name, vcpu, vram, and a [[template.vm.disk]] with a name and an image",
+        place.display()
+    )
 }

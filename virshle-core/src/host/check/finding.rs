@@ -29,7 +29,7 @@ pub struct Finding {
     pub level: Level,
     /// What was found.
     pub message: String,
-    /// What to do about it.
+    /// What to do about it; none if it is good.
     pub remedy: Option<Remedy>,
 }
 
@@ -41,19 +41,20 @@ impl Finding {
         Self { subject: subject.into(), level: Level::Good, message: message.into(), remedy: None }
     }
 
+    /// One that says what to do about it, as each that is not good does.
     pub(super) fn bad(
         level: Level,
         subject: &str,
         message: impl Into<String>,
-        remedy: impl Into<Option<Remedy>>,
+        remedy: Remedy,
     ) -> Self {
-        let (subject, message, remedy) = (subject.into(), message.into(), remedy.into());
-        Self { subject, level, message, remedy }
+        Self { subject: subject.into(), level, message: message.into(), remedy: Some(remedy) }
     }
 
     /// A failure as a finding: the error with its causes, and its remedy.
     pub(super) fn failure(level: Level, subject: &str, error: &impl Failure) -> Self {
-        Self::bad(level, subject, chain(error), error.remedy())
+        let remedy = error.remedy().unwrap_or(Remedy::ReadDebugLog);
+        Self::bad(level, subject, chain(error), remedy)
     }
 
     /// The failure of a leaf as a finding, with the hint that it has.
@@ -63,7 +64,8 @@ impl Finding {
         error: &dyn std::error::Error,
         hint: Option<String>,
     ) -> Self {
-        Self::bad(level, subject, chain(error), hint.map(Remedy::Text))
+        let remedy = hint.map_or(Remedy::ReadDebugLog, Remedy::Text);
+        Self::bad(level, subject, chain(error), remedy)
     }
 }
 

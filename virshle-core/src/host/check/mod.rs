@@ -87,7 +87,8 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     findings.extend(check_root(node));
     findings.extend(check_leases(node));
     let broken = node.store().find()?.broken;
-    findings.extend(broken.iter().map(|error| Finding::failure(Level::Missing, "machine", error)));
+    findings
+        .extend(broken.iter().map(|one| Finding::failure(Level::Missing, "machine", &one.error)));
     findings.extend(check_disks(node, version)?);
     findings.extend(version.map_or(Vec::new(), |version| check_images(node, version)));
     if no_switch {

@@ -18,18 +18,22 @@ const UNITS: &str = "install the units of packaging/systemd, then: systemctl dae
 
 /// Who supervises the machines, and which of them it does not.
 pub(super) fn check_systemd(node: &Node) -> Vec<Finding> {
-    let warning = |message: String, remedy: Option<Remedy>| {
-        vec![Finding::bad(Level::Warning, "systemd", message, remedy)]
+    let warning = |message: String, remedy: &str| {
+        vec![Finding::bad(Level::Warning, "systemd", message, text(remedy))]
     };
     if node.config().node.systemd == Systemd::Off {
         return vec![Finding::good("systemd", format!("off, as configured: {WITHOUT}"))];
     }
     let Some(manager) = manager(node) else {
-        return warning(format!("it does not run this host: {WITHOUT}"), None);
+        let message = format!("it does not run this host: {WITHOUT}");
+        return warning(message, "if that is meant, as in a container: [node] systemd = \"off\"");
     };
     let mut findings = match look(&manager) {
         Ok(findings) => findings,
-        Err(error) => return warning(format!("{}: {WITHOUT}", chain(&error)), None),
+        Err(error) => {
+            let message = format!("{}: {WITHOUT}", chain(&error));
+            return warning(message, "systemctl status shows whether it is well; then check again");
+        }
     };
     findings.extend(lingering());
     findings.extend(undelegated(node));

@@ -12,10 +12,7 @@ use crate::images;
 use crate::life::create::disks::images_of;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
-use crate::store::layout::{net_socket, passt_socket, vsock};
-
-/// The longest path of a socket, in bytes: `sun_path` of unix(7) less its NUL.
-const MAX_SOCKET_PATH: usize = 107;
+use crate::store::layout::{MAX_SOCKET_PATH, net_socket, passt_socket, vsock};
 
 /// Makes sure that what the template names can be opened, before anything is created.
 pub(super) fn check_files(node: &Node, template: &VmTemplate) -> Result<(), CreateError> {

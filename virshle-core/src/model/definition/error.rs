@@ -1,6 +1,6 @@
 //! What can go wrong with a definition.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use virshle_template::Mistake;
 
@@ -58,11 +58,20 @@ impl DefinitionError {
     }
 }
 
+/// What to do about the broken definition `path`: nothing but a person knows what it was.
+fn mend(path: &Path) -> String {
+    let directory = path.parent().unwrap_or(path).display();
+    format!("correct that file; or remove {directory}, which holds the machine's disks, too")
+}
+
 impl Failure for DefinitionError {
     fn verdict(&self) -> Verdict<'_> {
         match self {
             Self::File(error) => error.verdict(),
-            Self::Broken { .. } | Self::UuidMismatch { .. } => Verdict::failed("definition-broken"),
+            Self::Broken { mistake } => {
+                Verdict::failed("definition-broken").text(mend(&mistake.path))
+            }
+            Self::UuidMismatch { path } => Verdict::failed("definition-broken").text(mend(path)),
             Self::NewerFormat { .. } => {
                 Verdict::failed("definition-newer").text("install the newer virshle again")
             }

@@ -91,6 +91,14 @@ impl Head {
         }
     }
 
+    /// Whether `text`, which is no definition any more, still has the id or name `word`.
+    pub(crate) fn is_called(text: &str, word: &str) -> bool {
+        let head = text.lines().take_while(|line| !line.starts_with('['));
+        head.filter_map(|line| line.split_once('=')).any(|(key, value)| {
+            matches!(key.trim(), "name" | "id") && value.trim().trim_matches(['"', '\'']) == word
+        })
+    }
+
     /// The head of the definition `text`, if it is one.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let end = text.find("\n[").unwrap_or(text.len());
@@ -133,6 +141,16 @@ fn parsed<T: FromStr>(value: &str) -> Option<T> {
 mod tests {
     use super::*;
     use crate::model::definition::tests::example;
+
+    #[test]
+    fn what_is_broken_still_has_its_name() {
+        let text =
+            "format = 1\nid = 7\nname = \"web\" # mine\nvcpus = = 1\n[[net]]\nname = \"main\"\n";
+        assert!(Head::parse(text).is_none());
+        let is_called = |word| Head::is_called(&text.replace(" # mine", ""), word);
+        assert!(is_called("web") && is_called("7"));
+        assert!(!is_called("main") && !is_called("we") && !is_called("1") && !is_called(""));
+    }
 
     #[test]
     fn a_head_is_the_same_by_either_way_of_reading() {
