@@ -14,6 +14,8 @@
 //! - An [`Owner`] marks whose a port is. What has no mark of ours is never touched.
 //! - A [`PasstRequest`] asks for a network in user space instead, which needs neither root nor a
 //!   switch; a [`Passt`] is one that runs.
+//! - A [`ManagedNetwork`] is what a host itself serves on a bridge: addresses and names by dnsmasq, the way
+//!   out and published ports by nftables.
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
 //! - A [`Guard`] keeps a machine from speaking as another one: flows of its port ([`Guards`]).
 //! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
@@ -70,10 +72,12 @@ mod dpdk;
 mod error;
 mod file_access;
 mod guard;
+mod host_address;
 mod host_stack;
 mod interface_name;
 mod mac_addr;
 mod macvtap;
+mod managed;
 mod neighbour;
 mod netlink;
 pub mod openflow;
@@ -100,9 +104,14 @@ pub use dpdk::DPDK_RECIPE;
 pub use error::NetError;
 pub use file_access::{AccessRights, Asking, FileAccess};
 pub use guard::{Guard, GuardId, GuardState, Guards};
+pub use host_address::{HostAddress, Route};
 pub use interface_name::InterfaceName;
 pub use mac_addr::MacAddr;
 pub use macvtap::Macvtap;
+pub use managed::{
+    Account, Conflict, Dnsmasq, Forwarding, ManagedError, ManagedNetwork, Obstacle, PublishedPort,
+    Ruleset, RulesetState, ServedSubnet, check_dnsmasq, check_nft, conflicts, obstacles,
+};
 pub use neighbour::{Neighbour, NeighbourWatch};
 pub use owned_port::OwnedPort;
 pub use owner::Owner;
