@@ -44,6 +44,8 @@ pub enum Part {
     CloudInitCurrent,
     /// DHCP servers, dnsmasq and Kea with its lease commands; the client of busybox; root.
     Dhcp,
+    /// The programs nft and dnsmasq, and root, for a managed network; the client of busybox.
+    Nftables,
 }
 
 impl Part {
@@ -67,6 +69,7 @@ impl Part {
             Self::CloudInitReader => "cloud-init-reader",
             Self::CloudInitCurrent => "cloud-init-current",
             Self::Dhcp => "dhcp",
+            Self::Nftables => "nftables",
         }
     }
 
@@ -91,6 +94,7 @@ impl Part {
                 "a current cloud-init, its directory in CLOUD_INIT_CURRENT, and mtools"
             }
             Self::Dhcp => "dnsmasq, kea-dhcp4, busybox and root",
+            Self::Nftables => "nft, dnsmasq, busybox and root",
         }
     }
 }
@@ -116,6 +120,7 @@ pub fn has(part: Part) -> bool {
             root && ["dnsmasq", "kea-dhcp4", "busybox"].into_iter().all(program)
                 && kea_lease_commands().exists()
         }
+        Part::Nftables => root && ["nft", "dnsmasq", "busybox"].into_iter().all(program),
         Part::Ovs => root && program("ovsdb-server") && vswitchd_exists(),
         Part::Dpdk => {
             root && program("ovsdb-server")

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use virshle_core::template::{Mistake, TemplateError};
+use virshle_core::template::{InvalidPublish, Mistake, TemplateError};
 use virshle_core::{
     CoreError, CreateError, DefinitionError, FileError, GuestError, HardwareError, ImageError,
     ImagesError, InvalidSetting, MachineError, ProvisionError, QuoteError, RemoveError,
@@ -51,6 +51,12 @@ pub(crate) enum CliError {
     /// A setting is none.
     #[error("cannot change a setting")]
     Setting { source: InvalidSetting },
+    /// A port is none.
+    #[error("cannot publish a port")]
+    Publish { source: InvalidPublish },
+    /// The command line has no port.
+    #[error("no port specified")]
+    NoPort,
     /// A unit of systemd names no machine.
     #[error("{text:?} is neither a machine's uuid nor its directory")]
     MachineId { text: String },
@@ -140,6 +146,8 @@ impl CliError {
             | Self::SeveralNamed
             | Self::NoSetting
             | Self::Setting { .. }
+            | Self::Publish { .. }
+            | Self::NoPort
             | Self::MachineId { .. }
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => exit_code::USAGE,
@@ -164,6 +172,8 @@ impl CliError {
             | Self::SeveralNamed
             | Self::NoSetting
             | Self::Setting { .. }
+            | Self::Publish { .. }
+            | Self::NoPort
             | Self::MachineId { .. }
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => "usage",
@@ -202,6 +212,9 @@ impl CliError {
             }
             Self::NoSetting => {
                 Some("give settings as KEY=VALUE, such as restart=on-failure".into())
+            }
+            Self::Publish { .. } | Self::NoPort => {
+                Some("give ports as 8080:80, 127.0.0.1:2222:22 or 5353:53/udp".into())
             }
             Self::SeveralNamed => Some("this command takes exactly one machine".into()),
             Self::SshConfig { is_config: true, .. } => Some(

@@ -48,6 +48,7 @@ mod images;
 mod life;
 mod machine;
 mod model;
+mod network;
 mod observe;
 mod power;
 mod provision;
@@ -73,13 +74,15 @@ pub use host::check::NodeCheck;
 pub use host::check::finding::{Finding, Level};
 pub use host::disconnected::Disconnected;
 pub use host::info::{Machines, NodeInfo};
-pub use host::init::{InitMode, InitOutcome, InitStep};
+pub use host::network::Restored;
 pub use host::repair::{Orphan, OrphanKind};
 pub use host::ssh_config::{SshConfig, machine_of_host};
+pub use host::step::{InitMode, InitOutcome, InitStep};
 pub use images::ImagesError;
 pub use life::create::progress::CopyProgress;
 pub use life::create::{CreateRequest, Created};
 pub use life::error::{CreateError, RemoveError};
+pub use life::publish::Published;
 pub use life::settings::{InvalidSetting, Setting};
 pub use machine::capacity::{Oversize, oversize};
 pub use machine::error::MachineError;
@@ -90,7 +93,7 @@ pub use model::change::{Change, Force};
 pub use model::definition::error::DefinitionError;
 pub use model::definition::{
     Boot, Definition, DiskDefinition, InterfaceAddress, InvalidInterfaceAddress, LimitsDefinition,
-    NetDefinition, NetKind, UserNet,
+    ManagedNet, NetDefinition, NetKind, UserNet,
 };
 pub use model::name::{InvalidName, VmName};
 pub use model::past_run::PastRun;

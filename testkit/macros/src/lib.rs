@@ -26,6 +26,7 @@ const PARTS: &[KnownPart] = &[
     ("CloudInitReader", "cloud-init's Python", &[]),
     ("CloudInitCurrent", "a current cloud-init", &[]),
     ("Dhcp", "dnsmasq, Kea and busybox", &["root_"]),
+    ("Nftables", "nftables and dnsmasq", &["root_"]),
     ("QemuImg", "qemu-img and qemu-io", &[]),
     ("Packers", "gzip, xz, zstd and pzstd", &[]),
     ("Openssl", "openssl", &[]),

@@ -4,5 +4,7 @@ pub(crate) mod check;
 pub(crate) mod disconnected;
 pub(crate) mod info;
 pub(crate) mod init;
+pub(crate) mod network;
 pub(crate) mod repair;
 pub(crate) mod ssh_config;
+pub(crate) mod step;

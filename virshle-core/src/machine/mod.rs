@@ -10,6 +10,7 @@ mod lookup;
 pub(crate) mod node;
 pub(crate) mod oom;
 pub(crate) mod status;
+pub(crate) mod supervisor;
 pub(crate) mod vm;
 pub(crate) mod vmm;
 pub(crate) mod watch;

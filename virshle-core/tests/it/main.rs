@@ -8,6 +8,7 @@ mod create;
 mod image;
 mod lab;
 mod life;
+mod managed;
 mod network;
 mod reach;
 mod seed;

@@ -21,6 +21,9 @@ const MAPS: [(&str, &str); 4] = [
     ("6_at", "ipv6_addr . inet_service : ipv6_addr . inet_service"),
 ];
 const PROTOCOLS: [&str; 2] = ["tcp", "udp"];
+/// What the name of the empty chain begins with that says whose a table is: nft (1.0) prints no comments of
+/// tables as JSON.
+const MARK: &str = "virshle_";
 /// The longest comment of a table, in bytes; the kernel takes some more.
 const MAX_COMMENT: usize = 120;
 
@@ -70,17 +73,20 @@ impl Ruleset {
     fn of(network: &ManagedNetwork, objects: &[Value]) -> Self {
         let of_kind =
             |kind: &'static str| objects.iter().filter_map(move |object| object.get(kind));
-        let table = of_kind("table").next();
-        let comment = table.and_then(|table| table.get("comment")?.as_str()).map(ToOwned::to_owned);
+        let comment = of_kind("table").find_map(|table| table.get("comment")?.as_str());
+        let marks: Vec<&str> = of_kind("chain")
+            .filter_map(|chain| chain.get("name")?.as_str())
+            .filter(|name| name.starts_with(MARK))
+            .collect();
         let ports = of_kind("map").flat_map(ports_of).collect();
         let rules: usize = chains(network).iter().map(|(_, _, rules)| rules.len()).sum();
-        let state = match comment {
-            Some(comment) if comment == self::comment(network) => {
-                let whole = of_kind("rule").count() == rules && of_kind("map").count() == 8;
-                if whole { RulesetState::Whole } else { RulesetState::Other }
-            }
-            Some(comment) if comment.starts_with(&owner(network)) => RulesetState::Other,
-            comment => RulesetState::Foreign { comment },
+        let state = if marks.contains(&mark(network).as_str()) {
+            let whole = of_kind("rule").count() == rules && of_kind("map").count() == 8;
+            if whole { RulesetState::Whole } else { RulesetState::Other }
+        } else if marks.iter().any(|name| name.starts_with(&owner(network))) {
+            RulesetState::Other
+        } else {
+            RulesetState::Foreign { comment: comment.map(ToOwned::to_owned) }
         };
         Self { state, ports }
     }
@@ -90,8 +96,9 @@ impl Ruleset {
         let table = &network.table;
         let mut script = format!(
             "table inet {table} {{ }}\ndelete table inet {table}\ntable inet {table} {{\n  \
-             comment \"{}\"\n{}",
+             comment \"{}\"\n  chain {} {{ }}\n{}",
             comment(network),
+            mark(network),
             body(network)
         );
         script.push_str("}\n");
@@ -241,20 +248,24 @@ fn body(network: &ManagedNetwork) -> String {
     text
 }
 
-/// Whose the table is, and which rules are meant.
+/// The name of the empty chain that says whose the table is, and which rules are meant.
+fn mark(network: &ManagedNetwork) -> String {
+    format!("{}{:016x}", owner(network), hash(body(network).as_bytes()))
+}
+
+/// Whose the table is, for people.
 fn comment(network: &ManagedNetwork) -> String {
     let directory = network.directory.display().to_string();
     let plain = |character: char| character.is_ascii_graphic() && !matches!(character, '"' | '\\');
     let shown: String = directory.chars().filter(|character| plain(*character)).collect();
-    let digest = hash(body(network).as_bytes());
-    let mut comment = format!("{} {digest:016x} {shown}", owner(network));
+    let mut comment = format!("virshle {shown}");
     comment.truncate(MAX_COMMENT);
     comment
 }
 
 fn owner(network: &ManagedNetwork) -> String {
     use std::os::unix::ffi::OsStrExt;
-    format!("virshle {:016x}", hash(network.directory.as_os_str().as_bytes()))
+    format!("{MARK}{:016x}_", hash(network.directory.as_os_str().as_bytes()))
 }
 
 /// FNV-1a of 64 bits: it stays as it is, across versions and hosts.
@@ -277,25 +288,23 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_known_by_its_comment() {
+    fn a_table_is_known_by_its_mark() {
         let network = network();
-        let state = |comment: Option<String>| {
-            let table = match comment {
-                Some(comment) => serde_json::json!({"table": {"comment": comment}}),
-                None => serde_json::json!({"table": {}}),
-            };
-            Ruleset::of(&network, &[table]).state
+        let state = |chain: &str| {
+            let table = serde_json::json!({"table": {"comment": "mine"}});
+            let chain = serde_json::json!({"chain": {"name": chain}});
+            Ruleset::of(&network, &[table, chain]).state
         };
-        assert_eq!(state(None), RulesetState::Foreign { comment: None });
-        assert!(matches!(state(Some("mine".into())), RulesetState::Foreign { .. }));
+        let foreign = RulesetState::Foreign { comment: Some("mine".into()) };
+        assert_eq!(state("forward"), foreign);
         // Its rules are gone.
-        assert_eq!(state(Some(comment(&network))), RulesetState::Other);
+        assert_eq!(state(&mark(&network)), RulesetState::Other);
         let mut other = network.clone();
         other.directory = "/srv/network".into();
-        assert!(matches!(state(Some(comment(&other))), RulesetState::Foreign { .. }));
+        assert_eq!(state(&mark(&other)), foreign);
         let changed = ServedSubnet::new("10.0.0.1".parse().unwrap(), 24, None);
         let before = ManagedNetwork { subnet: changed, ..network.clone() };
-        assert_eq!(state(Some(comment(&before))), RulesetState::Other);
+        assert_eq!(state(&mark(&before)), RulesetState::Other);
     }
 
     #[test]
@@ -303,6 +312,5 @@ mod tests {
         let mut network = network();
         network.directory = format!("/{}", "ä\"/".repeat(200)).into();
         assert_eq!(comment(&network).len(), MAX_COMMENT);
-        assert!(comment(&network).starts_with(&owner(&network)));
     }
 }
