@@ -83,16 +83,11 @@ pub(crate) fn look(network: &ManagedNetwork) -> Result<Vec<Part>, MachineError> 
     parts.push(Part {
         what: format!("settings of {bridge}"),
         is_missing: !lapses.is_empty(),
-        detail: [
-            "ipv4.forwarding=1",
-            "ipv6.forwarding=1",
-            "ipv4.send_redirects=0",
-            "ipv4.route_localnet=1",
-        ]
-        .iter()
-        .filter_map(|setting| setting.split_once('.'))
-        .map(|(family, setting)| format!("sysctl net.{family}.conf.{bridge}.{setting}"))
-        .collect(),
+        detail: ["ipv4.forwarding=1", "ipv6.forwarding=1", "ipv4.route_localnet=1"]
+            .iter()
+            .filter_map(|setting| setting.split_once('.'))
+            .map(|(family, setting)| format!("sysctl net.{family}.conf.{bridge}.{setting}"))
+            .collect(),
     });
     parts.push(Part {
         what: "dnsmasq (DHCP, router advertisements, DNS)".into(),

@@ -200,6 +200,12 @@ fn chains(network: &ManagedNetwork) -> Vec<Chain> {
     // Of ::1 nothing gets out: refused at once is better than silence.
     let at_this_host =
         || vec!["ip6 daddr ::1 return".to_owned(), "fib daddr type local jump publish".to_owned()];
+    // What comes back by the bridge that it came from is no reason to send guests another way: they would
+    // go past the address that their packets have here.
+    let redirects = vec![
+        format!("oifname \"{bridge}\" icmp type redirect drop"),
+        format!("oifname \"{bridge}\" icmpv6 type nd-redirect drop"),
+    ];
     let mut forward = vec![format!("iifname \"{bridge}\" ip saddr != {subnet} drop")];
     let mut out = vec![
         // Replies come back by this host.
@@ -219,14 +225,14 @@ fn chains(network: &ManagedNetwork) -> Vec<Chain> {
         // From elsewhere a machine is reached by the ports that it publishes.
         "drop".into(),
     ]);
-    let nat = |hook: &'static str| hook;
     vec![
         ("loopback", "type filter hook prerouting priority -350; policy accept;", loopback),
         ("publish", "", publish),
-        ("arriving", nat("type nat hook prerouting priority -100; policy accept;"), at_this_host()),
-        ("local", nat("type nat hook output priority -100; policy accept;"), at_this_host()),
+        ("arriving", "type nat hook prerouting priority -100; policy accept;", at_this_host()),
+        ("local", "type nat hook output priority -100; policy accept;", at_this_host()),
+        ("redirects", "type filter hook output priority 0; policy accept;", redirects),
         ("forward", "type filter hook forward priority 0; policy accept;", forward),
-        ("out", nat("type nat hook postrouting priority 100; policy accept;"), out),
+        ("out", "type nat hook postrouting priority 100; policy accept;", out),
     ]
 }
 

@@ -68,13 +68,10 @@ pub(crate) fn losing_routes() -> io::Result<Vec<String>> {
     Ok(devices)
 }
 
-/// What the host's side of a managed network has to have set, and whether it is needed only while ports
-/// are published at the host's loopback.
-const OF_BRIDGE: [(&str, &str, &str); 4] = [
+/// What the host's side of a managed network has to have set.
+const OF_BRIDGE: [(&str, &str, &str); 3] = [
     ("ipv4", "forwarding", "1"),
     ("ipv6", "forwarding", "1"),
-    // A packet that comes back by the bridge that it came from is no reason to tell the guest so.
-    ("ipv4", "send_redirects", "0"),
     // For what is published at 127.0.0.1; the rules keep guests from it.
     ("ipv4", "route_localnet", "1"),
 ];
