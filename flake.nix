@@ -17,7 +17,30 @@
         default = pkgs.callPackage ./nix/package.nix { };
       });
 
-      nixosModules.default = import ./nix/module.nix self;
+      nixosModules = {
+        default = import ./nix/module.nix self;
+        # Moves the host's own connection: read it first.
+        host-network = import ./nix/host-network.nix self;
+      };
+
+      checks = forEach (
+        pkgs:
+        let
+          found = import ./nix/tests/evaluate.nix {
+            nixpkgs = pkgs.path;
+            inherit (pkgs.stdenv.hostPlatform) system;
+          };
+        in
+        {
+          package = self.packages.${pkgs.stdenv.hostPlatform.system}.default;
+          modules =
+            assert found.broken == [ ];
+            pkgs.writeText "virshle-modules" (toString found.held);
+        }
+        // nixpkgs.lib.optionalAttrs pkgs.stdenv.hostPlatform.isx86_64 {
+          host = import ./nix/tests/vm.nix { inherit self pkgs; };
+        }
+      );
 
       devShells = forEach (pkgs: {
         default = pkgs.mkShell {

@@ -11,6 +11,9 @@ use virshle_testkit::TestKernel;
 use crate::program;
 use virshle_testkit::{Failure, While};
 
+/// The bridge of the kernel that a template names; it need not be there.
+pub(crate) const KERNEL_BRIDGE: &str = "vmbr0";
+
 /// A node in a directory.
 #[derive(Debug)]
 pub(crate) struct Home {
@@ -22,7 +25,8 @@ impl Home {
     /// Makes one in `directory`, with templates of small machines whose guest halts at once; `database`
     /// is the address of Open vSwitch's, if there is one.
     ///
-    /// The templates: `bare`; `user`, `tap` and `vhost`, with one network; and with one disk of
+    /// The templates: `bare`; `user`, `tap`, `vhost` and `bridge`, with one network; `queues` and
+    /// `queue`, two vCPUs with a tap and a disk of as many queues, and of one; and with one disk of
     /// `image.raw`, which need not be there, `image`, `copy` and `overlay`.
     pub(crate) fn make(
         directory: &Path,
@@ -43,17 +47,24 @@ impl Home {
         let net = |kind: &str| {
             format!("[[template.vm.net]]\nname = \"main\"\n[template.vm.net.type.{kind}]\n")
         };
+        let link = format!("\nlink = \"{KERNEL_BRIDGE}\"\n[template");
+        let one = "\nqueues = 1\n[template".to_owned();
+        let data = "[[template.vm.disk]]\nname = \"data\"\nsize = \"1M\"\n".to_owned();
         for (name, more) in [
             ("bare", String::new()),
             ("user", net("user")),
             ("tap", net("tap")),
             ("vhost", net("vhost")),
+            ("bridge", net("bridge").replace("\n[template", &link)),
+            ("queues", format!("{}{data}", net("tap"))),
+            ("queue", format!("{}{data}queues = 1\n", net("tap").replace("\n[template", &one))),
             ("image", disk.clone()),
             ("copy", format!("{disk}clone = \"copy\"\n")),
             ("overlay", format!("{disk}clone = \"overlay\"\n")),
         ] {
+            let vcpus = if name.starts_with("queue") { 2 } else { 1 };
             text.push_str(&format!(
-                "[[template.vm]]\nname = \"{name}\"\nvcpu = 1\nvram = \"32MiB\"\nkernel = \"{}\"\n\
+                "[[template.vm]]\nname = \"{name}\"\nvcpu = {vcpus}\nvram = \"32MiB\"\nkernel = \"{}\"\n\
                  {more}",
                 kernel.display()
             ));

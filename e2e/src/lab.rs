@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use virshle_testkit::TestKernel;
+
 use crate::acceleration::Acceleration;
 use crate::cache::{Cache, Key};
 use crate::failure::{Failure, While};
@@ -258,7 +260,7 @@ fn overlay(below: &Path, format: &str, above: &Path) -> Result<(), Failure> {
     run_ok("qemu-img", arguments.into_iter().chain([below.into(), above.into()]), SHORT).map(drop)
 }
 
-/// The read-only disk with the programs.
+/// The read-only disk with the programs, the units and a guest that takes nothing: it halts.
 fn programs_disk(disk: &Path, programs: &Programs, run: &Path) -> Result<(), Failure> {
     let content = run.join("payload");
     let bin = content.join("bin");
@@ -267,6 +269,9 @@ fn programs_disk(disk: &Path, programs: &Programs, run: &Path) -> Result<(), Fai
         fs::copy(program, bin.join(name)).doing(|| format!("cannot copy {}", program.display()))?;
     }
     symlink("v", bin.join("virshle")).doing(|| "cannot link virshle".to_owned())?;
+    let halt = content.join("halt.elf");
+    fs::write(&halt, TestKernel::halt().to_bytes())
+        .doing(|| format!("cannot write {}", halt.display()))?;
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
     run_ok("cp", [&"-r".into(), &units, &content.join("systemd")], SHORT)?;
     payload_disk(disk, &content)

@@ -36,7 +36,10 @@ fn main() -> ExitCode {
     let ended = Options::from_args(std::env::args().skip(1)).and_then(|options| {
         match options.wish {
             Wish::Help => report.text(options::HELP),
-            Wish::List => scenarios::ALL.iter().for_each(|scenario| report.text(scenario.name)),
+            Wish::List => {
+                let all = scenarios::ALL.iter().chain(&scenarios::BY_NAME);
+                all.for_each(|scenario| report.text(scenario.name));
+            }
             Wish::Shell => return shell(&options, &report),
             Wish::Run => return Ok(run(options, &report, start)),
         }

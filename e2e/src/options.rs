@@ -107,8 +107,9 @@ impl Options {
 }
 
 fn scenario(name: &str) -> Result<Scenario, Failure> {
-    scenarios::ALL.into_iter().find(|scenario| scenario.name == name).ok_or_else(|| {
-        let known: Vec<_> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
+    let all = || scenarios::ALL.iter().chain(&scenarios::BY_NAME);
+    all().find(|scenario| scenario.name == name).copied().ok_or_else(|| {
+        let known: Vec<_> = all().map(|scenario| scenario.name).collect();
         Failure::new(format!("no scenario {name}; there are {}", known.join(", ")))
     })
 }

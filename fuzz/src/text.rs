@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
-use virshle_core::{CreateRequest, Definition, Node, Selection, Selector, VmName, VmState};
+use virshle_core::{
+    CreateRequest, Definition, ImageReference, Node, Pins, Selection, Selector, VmName, VmState,
+};
 use virshle_net::{InterfaceName, MacAddr, ovsdb::Address};
 use virshle_template::{ByteSize, Config, Publish, UserData, is_public_key};
 
@@ -78,6 +80,16 @@ pub fn values(bytes: &[u8]) {
     comes_back::<Publish>(text);
     comes_back::<Address>(text);
     comes_back::<virshle_disk::Format>(text);
+    comes_back::<ImageReference>(text);
+    if let Ok(reference) = text.parse::<ImageReference>()
+        && let Ok(name) = reference.image_name()
+    {
+        assert_eq!(Path::new("/cache").join(name.as_str()).parent(), Some(Path::new("/cache")));
+    }
+    // A list of releases: what is read has a file for each.
+    if let Ok(pins) = text.parse::<Pins>() {
+        assert!(pins.of_this_machine().all(|pin| !pin.file_name().contains('/')));
+    }
     if let Ok(name) = text.parse::<VmName>() {
         assert!(name.as_str().bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/'));
     }

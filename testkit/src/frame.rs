@@ -18,11 +18,12 @@ pub struct Frame {
     vlan: Option<u16>,
     kind: u16,
     payload: Vec<u8>,
+    is_cut: bool,
 }
 
 impl Frame {
     fn new(destination: Mac, source: Mac, kind: u16, payload: Vec<u8>) -> Self {
-        Self { destination, source, vlan: None, kind, payload }
+        Self { destination, source, vlan: None, kind, payload, is_cut: false }
     }
 
     /// An ARP request of `mac` and `ip` for `target`.
@@ -119,6 +120,54 @@ impl Frame {
         self
     }
 
+    /// To another machine, or to a group.
+    #[must_use]
+    pub fn sent_to(mut self, mac: [u8; 6]) -> Self {
+        self.destination = mac;
+        self
+    }
+
+    /// An IPv6 packet with these extension headers before what it has, by their numbers: a fragment's
+    /// (44) is of the first piece, an authentication header (51) has 12 bytes.
+    ///
+    /// # Panics
+    ///
+    /// If it is none.
+    #[must_use]
+    pub fn behind(mut self, headers: &[u8]) -> Self {
+        assert_eq!(self.kind, 0x86dd, "an IPv6 packet has extension headers");
+        let mut next = self.payload[6];
+        let mut content = self.payload.split_off(40);
+        for header in headers.iter().rev() {
+            let bytes = match header {
+                44 => vec![next, 0, 0, 1, 0, 0, 0, 7],
+                51 => vec![next, 1, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1],
+                _ => vec![next, 0, 1, 4, 0, 0, 0, 0],
+            };
+            content = [bytes, content].concat();
+            next = *header;
+        }
+        self.payload[6] = next;
+        self.payload[4..6].copy_from_slice(&be16(content.len()));
+        self.payload.extend(content);
+        self
+    }
+
+    /// An IPv6 packet that says that this is what follows its own header.
+    #[must_use]
+    pub fn next_header(mut self, number: u8) -> Self {
+        self.payload[6] = number;
+        self
+    }
+
+    /// Its first `length` bytes alone, without padding.
+    #[must_use]
+    pub fn cut(mut self, length: usize) -> Self {
+        self.payload.truncate(length.saturating_sub(14));
+        self.is_cut = true;
+        self
+    }
+
     /// With the tag of a VLAN.
     #[must_use]
     pub fn tagged(mut self, vlan: u16) -> Self {
@@ -154,7 +203,9 @@ impl Frame {
         }
         bytes.extend(self.kind.to_be_bytes());
         bytes.extend(&self.payload);
-        bytes.resize(bytes.len().max(60), 0);
+        if !self.is_cut {
+            bytes.resize(bytes.len().max(60), 0);
+        }
         bytes
     }
 }

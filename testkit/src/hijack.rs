@@ -160,7 +160,7 @@ struct Puppet<'a> {
 
 /// What the calls of an attempt are given, by the kernel's numbers.
 mod number {
-    pub(super) const AT_FDCWD: u64 = (-100_i64).cast_unsigned();
+    pub(super) const AT_FDCWD: u64 = u64::MAX - 99;
     pub(super) const O_WRITE: u64 = 0o1;
     pub(super) const O_CREATE: u64 = 0o100;
     pub(super) const O_NONBLOCK: u64 = 0o4000;
@@ -195,7 +195,7 @@ impl Puppet<'_> {
                 self.make(MOUNT, &[kind, path, kind, 0, 0])?
             }
             // KEYCTL_GET_KEYRING_ID of the session's.
-            Attempt::Keys => self.make(KEYCTL, &[0, (-3_i64).cast_unsigned(), 0])?,
+            Attempt::Keys => self.make(KEYCTL, &[0, u64::MAX - 2, 0])?,
             // BPF_MAP_CREATE of nothing: whoever may is told that it makes no sense.
             Attempt::Bpf => match self.make(BPF, &[0, 0, 0])? {
                 Err(Outcome::Refused(22)) => Ok(0),

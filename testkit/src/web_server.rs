@@ -272,10 +272,10 @@ impl Drop for WebServer {
         // Under the lock, so that a thread that is just about to wait doesn't miss it.
         drop(lock(&self.shared.stalled));
         self.shared.changed.notify_all();
-        if TcpStream::connect(self.address).is_ok()
-            && let Some(thread) = self.thread.take()
-        {
-            drop(thread.join());
+        if TcpStream::connect(self.address).is_ok() {
+            if let Some(thread) = self.thread.take() {
+                drop(thread.join());
+            }
         }
     }
 }

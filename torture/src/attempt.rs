@@ -109,9 +109,7 @@ impl Attempt {
             outcome: None,
         };
         record.result = self.try_it(home, &mut record);
-        if record.result.is_err()
-            && let Err(failure) = home.rebuild()
-        {
+        if let Some(Err(failure)) = record.result.is_err().then(|| home.rebuild()) {
             record.result = record.result.map_err(|first| {
                 Failure::new(format!("{first}\nand then, to begin anew: {failure}"))
             });

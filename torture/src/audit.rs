@@ -222,7 +222,7 @@ fn look_at_ports(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
         for net in &machine.nets {
             let on = machine.state != "stopped";
             let device = devices.contains(&net.port);
-            if net.kind == "tap" && device != on {
+            if ["tap", "bridge"].contains(&net.kind.as_str()) && device != on {
                 let is = if device { "is there" } else { "is gone" };
                 found.push(format!("tap {} {is}: {} is {}", net.port, machine.name, machine.state));
             }

@@ -28,9 +28,15 @@ pub(crate) const RUNNER: &str = "runner";
 pub(crate) const SUBJECT: &str = "subject";
 /// The bridge of the machines.
 pub(crate) const BRIDGE: &str = "br0";
+/// The bridge of the kernel, in the lane's namespace.
+pub(crate) const KERNEL_BRIDGE: &str = "vmbr0";
 /// What `node init` makes, and what it links that to.
 pub(crate) const INIT_BRIDGE: &str = "br-init";
 pub(crate) const UPLINK: &str = "br-up";
+
+/// What `node setup` is tried with: the files, and where they go.
+const PARTS: [(&str, &str); 2] =
+    [("cloud-hypervisor-static", "bin/cloud-hypervisor"), ("firmware", "firmware/CLOUDHV.fd")];
 
 /// Where the ids of a lane's second home begin: ports are named by them.
 const OTHER_IDS: u64 = 500_000;
@@ -108,6 +114,55 @@ impl Home {
         self.directory.join("i")
     }
 
+    /// The root that `node setup` is tried on.
+    pub(crate) fn parts_root(&self) -> PathBuf {
+        self.directory.join("s")
+    }
+
+    pub(crate) fn parts_config(&self) -> PathBuf {
+        self.directory.join("parts/config.toml")
+    }
+
+    /// How many of the parts that `node setup` brings are in their places. None is there but whole.
+    pub(crate) fn parts_that_came(&self) -> Result<usize, Failure> {
+        let mut came = 0;
+        for (from, to) in PARTS {
+            let to = self.parts_root().join(to);
+            let Ok(found) = fs::read(&to) else { continue };
+            let whole = fs::read(self.directory.join("parts").join(from))
+                .doing(|| format!("cannot read {from}"))?;
+            ensure!(found == whole, "{} is not whole", to.display());
+            came += 1;
+        }
+        Ok(came)
+    }
+
+    /// The files that `node setup` takes, and the list that they are pinned by.
+    fn write_parts(&self) -> Result<(), Failure> {
+        let parts = self.directory.join("parts");
+        let failed = || format!("cannot populate {}", parts.display());
+        fs::create_dir(&parts).doing(failed)?;
+        fs::copy(&self.programs.hypervisor, parts.join(PARTS[0].0)).doing(failed)?;
+        fs::write(parts.join(PARTS[1].0), &self.image).doing(failed)?;
+        let mut list = String::new();
+        // Newer than any that is there: it is brought whatever the host has.
+        for ((file, _), part) in PARTS.iter().zip(["cloud-hypervisor", "firmware"]) {
+            let sum = program::tool(Command::new("sha256sum").arg(parts.join(file)))?;
+            let sum = sum.split(' ').next().unwrap_or_default();
+            list.push_str(&format!(
+                "[[file]]\npart = \"{part}\"\nversion = \"v999.0\"\nurl = \"https://there.example/{file}\"\n\
+                 sha256 = \"{sum}\"\n"
+            ));
+        }
+        fs::write(parts.join("releases.toml"), list).doing(failed)?;
+        let config = format!(
+            "[node]\nroot = \"{}\"\n[network]\novsdb = \"{}\"\npasst = \"/nowhere/passt\"\n",
+            self.parts_root().display(),
+            self.database
+        );
+        fs::write(self.parts_config(), config).doing(failed)
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.directory.join("config.toml")
     }
@@ -140,6 +195,7 @@ impl Home {
         fs::write(self.directory.join("user-data"), "#cloud-config\nhostname: x\n")
             .doing(failed)?;
         fs::create_dir(self.directory.join("home")).doing(failed)?;
+        self.write_parts()?;
         fs::write(self.config(), self.configuration(&self.root(), BRIDGE, "")).doing(failed)?;
         let uplink = format!("uplink = \"{UPLINK}\"\n");
         fs::write(self.init_config(), self.configuration(&self.init_root(), INIT_BRIDGE, &uplink))
@@ -171,6 +227,9 @@ impl Home {
         };
         template("bare", "halt", "", &format!("{os}{data}"));
         template("tap", "halt", "", &format!("{os}{}", net("tap")));
+        let link = format!("link = \"{KERNEL_BRIDGE}\"\n[template.vm.net.type.");
+        let bridged = net("bridge").replace("[template.vm.net.type.", &link);
+        template("bridge", "halt", "", &format!("{os}{bridged}"));
         template("user", "halt", "", &format!("{os}{}", net("user")));
         template("auto", "halt", "autostart = true\n", &format!("{os}{}", net("tap")));
         template("again", "halt", "restart = \"on-failure\"\n", &format!("{os}{}", net("tap")));

@@ -1,11 +1,14 @@
 //! A lane: a network namespace and a switch of its own, with a home on each ground.
 
+use std::process::Command;
+
 use virshle_testkit::{NetNamespace, OpenVswitch};
 
 use crate::attempt::survey;
 use crate::board::{Board, Done, Job};
-use crate::home::{Ground, Home};
+use crate::home::{Ground, Home, KERNEL_BRIDGE};
 use crate::options::Programs;
+use crate::program::tool;
 use virshle_testkit::{Failure, While};
 
 /// The parts that a lane works on.
@@ -21,6 +24,9 @@ pub(crate) struct Lane {
 impl Lane {
     fn make(programs: &Programs, dpdk: bool) -> Result<Self, Failure> {
         let namespace = NetNamespace::enter().doing(|| "cannot make a network namespace".into())?;
+        let link = |words: &str| tool(Command::new("ip").arg("link").args(words.split(' ')));
+        link(&format!("add {KERNEL_BRIDGE} type bridge"))?;
+        link(&format!("set {KERNEL_BRIDGE} up"))?;
         let switch = if dpdk { OpenVswitch::with_dpdk() } else { OpenVswitch::start() };
         let home = |ground| Home::make(ground, programs, &switch.address(), dpdk);
         let (xfs, memory) = (home(Ground::Xfs)?, home(Ground::Memory)?);

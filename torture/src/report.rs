@@ -76,10 +76,10 @@ impl Report {
             Ok(Verdict::Beyond) => line.beyond += 1,
             Err(_) => line.failed += 1,
         }
-        if let Some(outcome) = &record.outcome
-            && outcome.took > self.slowest.0
-        {
-            self.slowest = (outcome.took, format!("{} at {}", record.attempt, record.hit));
+        if let Some(outcome) = &record.outcome {
+            if outcome.took > self.slowest.0 {
+                self.slowest = (outcome.took, format!("{} at {}", record.attempt, record.hit));
+            }
         }
         if verbose || (record.result.is_err() && self.failures() <= IN_FULL) {
             let args = record.attempt.scenario.args.join(" ");

@@ -36,8 +36,12 @@ enum Before {
     Running(&'static str),
     /// It runs no more: its process was killed.
     Crashed(&'static str),
+    /// The same, and it is to be started again.
+    Due(&'static str),
     /// There is no node.
     NoNode,
+    /// There is a node without parts of its own.
+    NoParts,
 }
 
 /// What the command is to achieve.
@@ -53,13 +57,19 @@ pub(crate) enum Effect {
     Restarted,
     /// The end of the subject is recorded, and nothing of its run is left.
     Ended,
+    /// The subject runs again; or that has failed, and the next time is arranged for.
+    Again,
+    /// The definition of the subject has this line, and it runs on.
+    Set(&'static str),
     /// The subject is no more.
     Removed,
     /// The node is set up.
     Node,
+    /// The node has its parts.
+    Parts,
 }
 
-use Before::{Crashed, NoNode, Nothing, Running, Stopped};
+use Before::{Crashed, Due, NoNode, NoParts, Nothing, Running, Stopped};
 use Ground::{Memory, Xfs};
 
 const fn scenario(
@@ -75,6 +85,7 @@ const fn scenario(
 #[rustfmt::skip]
 pub(crate) const ALL: &[Scenario] = &[
     scenario("node-init", &["node", "init"], NoNode, Effect::Node),
+    scenario("node-setup", &["node", "setup", "--offline", "parts", "--releases", "parts/releases.toml"], NoParts, Effect::Parts),
     scenario("create", &["vm", "create", "-t", "bare"], Nothing, Effect::Created(1, "stopped")),
     Scenario { ground: Memory, ..scenario("create-copy", &["vm", "create", "-t", "bare"], Nothing, Effect::Created(1, "stopped")) },
     Scenario { short: false, ..scenario("create-seed", &["vm", "create", "-t", "seeded"], Nothing, Effect::Created(1, "stopped")) },
@@ -82,8 +93,11 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("create-3", &["vm", "create", "-t", "bare", "-n", "3"], Nothing, Effect::Created(3, "stopped")),
     Scenario { short: false, ..scenario("create-start", &["vm", "create", "-t", "tap", "--start"], Nothing, Effect::Created(1, "running")) },
     Scenario { short: false, ..scenario("create-start-3", &["vm", "create", "-t", "tap", "-n", "3", "--start"], Nothing, Effect::Created(3, "running")) },
+    Scenario { short: false, ..scenario("run", &["run", "-d", "tap"], Nothing, Effect::Created(1, "running")) },
     Scenario { short: false, ..scenario("start", &["vm", "start", SUBJECT], Stopped("bare"), Effect::State("running")) },
     scenario("start-tap", &["vm", "start", SUBJECT], Stopped("tap"), Effect::State("running")),
+    scenario("start-bridge", &["vm", "start", SUBJECT], Stopped("bridge"), Effect::State("running")),
+    Scenario { short: false, ..scenario("rm-bridge", &["vm", "rm", "--force", SUBJECT], Running("bridge"), Effect::Removed) },
     Scenario { part: Some(Part::Dpdk), ..scenario("start-vhost", &["vm", "start", SUBJECT], Stopped("vhost"), Effect::State("running")) },
     Scenario { part: Some(Part::Passt), ..scenario("start-user", &["vm", "start", SUBJECT], Stopped("user"), Effect::State("running")) },
     Scenario { part: Some(Part::Passt), short: false, ..scenario("stop-user", &["vm", "stop", "--force", SUBJECT], Running("user"), Effect::State("stopped")) },
@@ -95,6 +109,8 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("restart-force", &["vm", "restart", "--force", SUBJECT], Running("tap"), Effect::Restarted),
     Scenario { short: false, ..scenario("pause", &["vm", "pause", SUBJECT], Running("tap"), Effect::State("paused")) },
     scenario("ended", &["node", "ended"], Crashed("again"), Effect::Ended),
+    Scenario { short: false, ..scenario("restart-ended", &["node", "restart"], Due("again"), Effect::Again) },
+    Scenario { short: false, ..scenario("set", &["vm", "set", SUBJECT, "cpu_weight=7"], Running("tap"), Effect::Set("cpu_weight = 7")) },
     scenario("rm", &["vm", "rm", SUBJECT], Stopped("bare"), Effect::Removed),
     Scenario { short: false, ..scenario("rm-force", &["vm", "rm", "--force", SUBJECT], Running("tap"), Effect::Removed) },
 ];
@@ -131,14 +147,22 @@ impl Scenario {
     /// The command that is tried.
     pub(crate) fn command(&self, home: &Home) -> Command {
         let mut command = home.command(self.args);
-        if self.effect == Effect::Ended
-            && let Some(directory) = home.directory_of(SUBJECT)
-        {
-            // As the unit of systemd names it.
-            command.arg(directory);
+        // As the units of systemd name it.
+        let suffix = match self.effect {
+            Effect::Ended => Some(""),
+            Effect::Again => Some(":1"),
+            _ => None,
+        };
+        if let (Some(suffix), Some(directory)) = (suffix, home.directory_of(SUBJECT)) {
+            let mut argument = directory.into_os_string();
+            argument.push(suffix);
+            command.arg(argument);
         }
         if self.effect == Effect::Node {
             command.env("VIRSHLE_CONFIG", home.init_config());
+        }
+        if self.effect == Effect::Parts {
+            command.env("VIRSHLE_CONFIG", home.parts_config());
         }
         command
     }
@@ -154,7 +178,7 @@ impl Scenario {
             Running(template) => {
                 home.must(&["vm", "create", "-t", template, "--name", SUBJECT, "--start"])?;
             }
-            Crashed(template) => {
+            Crashed(template) | Due(template) => {
                 home.must(&["vm", "create", "-t", template, "--name", SUBJECT, "--start"])?;
                 let machines = home.machines()?;
                 let pid = named(&machines, SUBJECT).and_then(|machine| machine.pid);
@@ -168,7 +192,17 @@ impl Scenario {
                     }
                     ensure!(Instant::now() < deadline, "its process does not end");
                 }
+                if matches!(self.before, Due(_)) {
+                    let directory = home.directory_of(SUBJECT).unwrap_or_default();
+                    home.must(&["node", "ended", &directory.display().to_string()])?;
+                }
             }
+            NoParts => match std::fs::remove_dir_all(home.parts_root()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Failure::new(format!("cannot remove the root: {error}")));
+                }
+                _ => {}
+            },
             NoNode => {
                 match std::fs::remove_dir_all(home.init_root()) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -250,12 +284,38 @@ impl Scenario {
                 Some(new) if new.dir.join("ch.sock").exists() => Progress::None,
                 _ => Progress::All,
             },
+            Effect::Again => match new {
+                Some(new) if new.state == "running" => Progress::All,
+                Some(new) if new.state != "stopped" => Progress::Some,
+                Some(new) => {
+                    let record = std::fs::read_to_string(new.dir.join("restart.json"));
+                    match record.unwrap_or_default().contains("\"attempt\":1}") {
+                        true => Progress::None,
+                        false => Progress::All,
+                    }
+                }
+                None => Progress::Some,
+            },
+            Effect::Set(line) => {
+                let definition = new.map(|new| std::fs::read_to_string(new.dir.join("vm.toml")));
+                let text = definition.and_then(Result::ok).unwrap_or_default();
+                ensure!(
+                    old.map(|old| old.pid) == new.map(|new| new.pid),
+                    "it does not run on: {old:?} became {new:?}"
+                );
+                count(usize::from(text.lines().any(|found| found == line)), 1)
+            }
             Effect::Removed => match (old, new) {
                 (_, None) => Progress::All,
                 (Some(old), Some(new)) if old.state == new.state => Progress::None,
                 _ => Progress::Some,
             },
             Effect::Node => node(home)?,
+            Effect::Parts => match home.parts_that_came()? {
+                0 => Progress::None,
+                1 => Progress::Some,
+                _ => Progress::All,
+            },
         })
     }
 

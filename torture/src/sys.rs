@@ -152,7 +152,7 @@ pub(crate) fn syscall(tid: Tid) -> io::Result<Syscall> {
         libc::PTRACE_SYSCALL_INFO_ENTRY => {
             // SAFETY: with this `op` the kernel has filled in `entry`.
             let entry = unsafe { info.u.entry };
-            Syscall::Entry { number: entry.nr.cast_signed(), arguments: entry.args }
+            Syscall::Entry { number: entry.nr as i64, arguments: entry.args }
         }
         libc::PTRACE_SYSCALL_INFO_EXIT => {
             // SAFETY: with this `op` the kernel has filled in `exit`.
@@ -171,7 +171,7 @@ pub(crate) fn skip_call(tid: Tid) -> io::Result<()> {
 /// Replaces the result of the call at whose exit `tid` stands by an error.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn fail_call(tid: Tid, errno: i32) -> io::Result<()> {
-    registers(tid, |registers| registers.rax = i64::from(-errno).cast_unsigned())
+    registers(tid, |registers| registers.rax = u64::from_ne_bytes(i64::from(-errno).to_ne_bytes()))
 }
 
 #[cfg(target_arch = "x86_64")]

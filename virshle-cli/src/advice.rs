@@ -50,7 +50,7 @@ const VERBS: &[(&[&str], &str)] = &[
     (&["unfreeze", "continue", "thaw"], "`v vm resume MACHINE` resumes a paused one"),
     (
         &["launch", "run", "new", "up", "add", "define", "deploy"],
-        "`v vm create -t TEMPLATE --start` creates a machine and starts it",
+        "`v run IMAGE` creates a machine, starts it and opens a session",
     ),
     (&["down"], "`v vm stop MACHINE` shuts a machine down"),
     (
@@ -60,9 +60,14 @@ const VERBS: &[(&[&str], &str)] = &[
     (&["connect", "login"], "`v vm ssh MACHINE` opens a session"),
     (&["dumpxml", "dump"], "`v vm config MACHINE` prints a machine's definition"),
     (&["ip", "address", "addresses", "domifaddr"], "`v vm info MACHINE` shows its addresses"),
-    (&["init", "install"], "`v node init` creates what this host lacks"),
+    (&["init"], "`v node init` creates the node's directories and bridge"),
+    (&["install", "setup"], "`v node setup` downloads what this host lacks"),
     (&["check", "doctor"], "`v node check` checks this host, `v template check` the configuration"),
-    (&["images", "pull", "import"], "`v image ls` lists images, `v image import` imports one"),
+    (&["images"], "`v image ls` lists images"),
+    (
+        &["pull", "import", "download"],
+        "`v image pull IMAGE` downloads an image, `v image import` imports a file",
+    ),
     (&["templates", "flavors", "profiles"], "`v template ls` lists the templates"),
     (&["vms", "machine", "machines", "domains", "instances"], "`v vm ls` lists machines"),
 ];
@@ -132,10 +137,10 @@ pub(crate) fn improve(error: &mut clap::Error, command_line: impl Fn() -> Comman
 }
 
 fn improve_option(error: &mut clap::Error, typed: &str, path: &str) {
-    if let Some(ContextValue::String(similar)) = error.get(ContextKind::SuggestedArg)
-        && !is_slip(typed.trim_start_matches('-'), similar.trim_start_matches('-'))
-    {
-        error.remove(ContextKind::SuggestedArg);
+    if let Some(ContextValue::String(similar)) = error.get(ContextKind::SuggestedArg) {
+        if !is_slip(typed.trim_start_matches('-'), similar.trim_start_matches('-')) {
+            error.remove(ContextKind::SuggestedArg);
+        }
     }
     let is_option = typed.starts_with('-');
     // "to pass '-x' as a value, use '-- -x'": no value of these commands begins with a dash.

@@ -35,6 +35,32 @@ pub(crate) fn templates() -> ArgValueCandidates {
     })
 }
 
+/// Names of images that can be pulled, each with where it is.
+pub(crate) fn remote_images() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let Some(node) = node() else { return Vec::new() };
+        let catalogue = node.catalogue();
+        let images = catalogue.images();
+        images.map(|image| with_help(image.reference(), &image.source.to_string())).collect()
+    })
+}
+
+/// Names of templates, of images in the cache, and of those that can be pulled.
+pub(crate) fn runnable() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let Some(node) = node() else { return Vec::new() };
+        let templates = node.config().templates().map(|template| template.name.clone());
+        let images = node.images().map(|listing| listing.images).unwrap_or_default();
+        let images = images.into_iter().map(|image| image.name);
+        let catalogue = node.catalogue();
+        let remote = catalogue.images().map(|image| match image.is_default {
+            true => image.name.clone(),
+            false => image.reference(),
+        });
+        templates.chain(images).chain(remote).map(CompletionCandidate::new).collect()
+    })
+}
+
 /// Names of images in the cache.
 pub(crate) fn images() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use virshle_core::template::{InvalidPublish, Mistake, TemplateError};
 use virshle_core::{
     CoreError, CreateError, DefinitionError, FileError, GuestError, HardwareError, ImageError,
-    ImagesError, InvalidSetting, MachineError, ProvisionError, QuoteError, RemoveError,
-    RestartError, StartError, StopError, StoreError, SuperviseError,
+    ImagesError, InvalidPins, InvalidSetting, MachineError, ProvisionError, QuoteError,
+    RemoveError, RestartError, SetupError, StartError, StopError, StoreError, SuperviseError,
 };
 
 use crate::{exit_code, remedy};
@@ -42,6 +42,12 @@ pub(crate) enum CliError {
     /// It was asked whether a machine can't be reached, and it can: an exit code, and nothing to print.
     #[error("the machine can be connected to")]
     Reachable,
+    /// A command in a machine ended with that exit code: nothing to print.
+    #[error("the command ended with exit code {code}")]
+    Exited { code: u8 },
+    /// The process that removes a machine at the end can't be run.
+    #[error("cannot run what removes the machine at the end")]
+    Reaper { source: io::Error },
     /// The command line selects several machines, and the command takes one.
     #[error("more than one machine specified")]
     SeveralNamed,
@@ -87,6 +93,9 @@ pub(crate) enum CliError {
     /// The caller's ssh configuration can't be written.
     #[error("cannot write {}", .path.display())]
     SshConfig { path: PathBuf, source: io::Error, is_config: bool },
+    /// A file that lists releases lists none.
+    #[error("{} lists no releases", .path.display())]
+    Releases { path: PathBuf, source: InvalidPins },
     /// A path can't be made absolute.
     #[error("cannot make {} an absolute path", .path.display())]
     Path { path: PathBuf, source: io::Error },
@@ -129,6 +138,7 @@ from_core!(
     QuoteError,
     RemoveError,
     RestartError,
+    SetupError,
     StartError,
     StopError,
     StoreError,
@@ -141,7 +151,9 @@ impl CliError {
         match self {
             Self::Core(error) => exit_code::of(error.kind()),
             Self::Session { .. } => exit_code::SSH_FAILED,
-            Self::Configuration { .. } | Self::File { .. } => exit_code::CONFIG,
+            Self::Configuration { .. } | Self::File { .. } | Self::Releases { .. } => {
+                exit_code::CONFIG
+            }
             Self::NoneNamed
             | Self::SeveralNamed
             | Self::NoSetting
@@ -152,6 +164,7 @@ impl CliError {
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => exit_code::USAGE,
             Self::InDocument(error) => error.exit_code(),
+            Self::Exited { code } => *code,
             Self::Lacking { .. } | Self::Ssh { .. } | Self::NoHome | Self::SshConfig { .. } => {
                 exit_code::HOST
             }
@@ -178,6 +191,8 @@ impl CliError {
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => "usage",
             Self::Reachable => "reachable",
+            Self::Exited { .. } => "exited",
+            Self::Reaper { .. } => "reaper-failed",
             Self::Lacking { .. } => "host-lacking",
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",
@@ -185,6 +200,7 @@ impl CliError {
             Self::Ssh { .. } => "ssh-missing",
             Self::Proxy { .. } => "proxy-failed",
             Self::NoHome => "home-missing",
+            Self::Releases { .. } => "releases-wrong",
             Self::SshConfig { .. } => "write-failed",
             Self::Path { .. } => "path-unknown",
             Self::Manual { .. } => "write-failed",

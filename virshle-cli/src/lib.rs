@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! The `v` command: virtual machines from templates, on cloud-hypervisor and Open vSwitch.
 //!
 //! Arguments in, tables out. Each subcommand parses its arguments, calls one operation of

@@ -201,13 +201,14 @@ impl LiveText {
 
     /// Notes whether a sequence that passes changes to the alternate screen, or back.
     fn note_screen(&mut self, last: u8) {
-        if let Some(modes) = self.sequence.strip_prefix(b"?")
-            && (last == b'h' || last == b'l')
-            && modes
-                .split(|byte| *byte == b';')
-                .any(|mode| [&b"47"[..], b"1047", b"1049"].contains(&mode))
-        {
-            self.is_alternate = last == b'h';
+        if let Some(modes) = self.sequence.strip_prefix(b"?") {
+            if (last == b'h' || last == b'l')
+                && modes
+                    .split(|byte| *byte == b';')
+                    .any(|mode| [&b"47"[..], b"1047", b"1049"].contains(&mode))
+            {
+                self.is_alternate = last == b'h';
+            }
         }
     }
 }

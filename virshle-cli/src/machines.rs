@@ -129,12 +129,19 @@ impl Machines {
 
     /// Takes out the words that are no machines: settings, and the like.
     pub(crate) fn take_words(&mut self, is_other: impl Fn(&str) -> bool) -> Vec<String> {
-        self.machines.extract_if(.., |word| is_other(word)).collect()
+        let all = std::mem::take(&mut self.machines);
+        let (other, machines) = all.into_iter().partition(|word| is_other(word));
+        self.machines = machines;
+        other
     }
 
     /// Takes out the last word, if it is no machine.
     pub(crate) fn take_last(&mut self, is_other: impl Fn(&str) -> bool) -> Option<String> {
-        self.machines.pop_if(|word| is_other(word))
+        if self.machines.last().is_some_and(|word| is_other(word)) {
+            self.machines.pop()
+        } else {
+            None
+        }
     }
 
     /// The selection, if there is any argument or `autostart`, which narrows it further.

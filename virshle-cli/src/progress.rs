@@ -55,6 +55,21 @@ impl Progress {
         self.advance(prefix.to_owned(), progress.done_bytes, progress.total_bytes);
     }
 
+    /// Advances the bar of one step of a pull.
+    pub(crate) fn show_pull(&self, image: &str, progress: &ImportProgress) {
+        let prefix = match progress.step {
+            ImportStep::Download => format!("download {image}"),
+            ImportStep::Check => format!("check {image}"),
+            _ => format!("convert {image}"),
+        };
+        self.advance(prefix, progress.done_bytes, progress.total_bytes);
+    }
+
+    /// Advances the bar of a file that is fetched.
+    pub(crate) fn show_fetch(&self, name: &str, progress: &ImportProgress) {
+        self.advance(name.to_owned(), progress.done_bytes, progress.total_bytes);
+    }
+
     /// Advances a bar. The copying thread calls this, and never waits for a frame: the bar is drawn
     /// only if the last frame was long enough ago.
     fn advance(&self, prefix: String, done_bytes: u64, total_bytes: Option<u64>) {

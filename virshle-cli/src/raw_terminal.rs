@@ -41,9 +41,8 @@ impl Drop for RawTerminal {
 }
 
 fn restore(before: &Mutex<Option<Termios>>) {
-    if let Ok(mut before) = before.lock()
-        && let Some(settings) = before.take()
-    {
+    let before = before.lock().ok().and_then(|mut before| before.take());
+    if let Some(settings) = before {
         // What was typed and not read is not for the shell: a terminal's answer to a guest, above all. A
         // terminal that is gone needs no restoring.
         tcsetattr(io::stdin(), OptionalActions::Flush, &settings).unwrap_or_default();

@@ -46,6 +46,7 @@ pub(crate) fn wording(remedy: &Remedy) -> String {
         Remedy::NameExactly => "use the id, or --name or --uuid".into(),
         Remedy::ChooseVmName => "choose another name, or omit --name".into(),
         Remedy::InitNode => "v node init".into(),
+        Remedy::SetUpHost => "v node setup".into(),
         Remedy::CheckTemplates => "v template check".into(),
         Remedy::RepairNode => "`v node check --repair` tries again".into(),
         Remedy::ShortenRoot => {
@@ -94,7 +95,13 @@ fn template_hint(error: &TemplateError) -> Option<String> {
 fn image_hint(error: &ImageError) -> Option<String> {
     Some(match error {
         ImageError::NoSuchImage { known, .. } if known.is_empty() => {
-            "there are no images yet: `v image import FILE-OR-URL` imports one".into()
+            "there are no images yet: `v image pull debian` downloads one, `v image import FILE-OR-URL` \
+             imports one"
+                .into()
+        }
+        ImageError::NotInCatalogue { .. } => {
+            let hint = error.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            format!("{hint}`v image ls --remote` lists all")
         }
         ImageError::NoSuchImage { .. } => {
             let nearest = error.hint().map(|hint| format!("{hint} ")).unwrap_or_default();

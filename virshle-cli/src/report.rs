@@ -93,7 +93,8 @@ impl Report {
 
     /// Reports the failure that ends this command, unless the document on stdout has it.
     pub(crate) fn draw(&self, error: &CliError) {
-        if matches!(error, CliError::InDocument(_) | CliError::Reachable) {
+        if matches!(error, CliError::InDocument(_) | CliError::Reachable | CliError::Exited { .. })
+        {
         } else if self.json {
             write_document(&ErrorDocument::new(error));
         } else {

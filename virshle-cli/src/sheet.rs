@@ -1,6 +1,7 @@
 //! A sheet of labels and values, one line each.
 
 use anstyle::Style;
+use virshle_core::template::BitRate;
 
 use crate::escape::escape;
 use crate::paint::{self, Paint};
@@ -51,6 +52,14 @@ impl Sheet {
 pub(crate) fn trunk(vlans: &[u16]) -> String {
     let vlans: Vec<String> = vlans.iter().map(ToString::to_string).collect();
     if vlans.is_empty() { String::new() } else { format!(", trunk {}", vlans.join(" ")) }
+}
+
+/// The rates of a net, as the end of its line.
+pub(crate) fn rates(rate_in: Option<BitRate>, rate_out: Option<BitRate>) -> String {
+    let rate = |way: &str, rate: Option<BitRate>| {
+        rate.map(|rate| format!(", {way} {rate}")).unwrap_or_default()
+    };
+    rate("in", rate_in) + &rate("out", rate_out)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::fs::error::FileError;
 use crate::guest::error::GuestError;
 use crate::guest::ssh::quote::QuoteError;
 use crate::hardware::error::HardwareError;
+use crate::host::setup::error::SetupError;
 use crate::images::{self, ImagesError};
 use crate::life::error::{CreateError, RemoveError};
 use crate::machine::error::MachineError;
@@ -70,6 +71,8 @@ rooms! {
     Start(StartError) through Machine | Hardware;
     /// The stop of a machine.
     Stop(StopError) through Machine;
+    /// The setup of the host.
+    Setup(SetupError) through Store;
     /// An argument for ssh.
     Quote(QuoteError);
     /// The way into a guest.
@@ -147,6 +150,7 @@ impl Failure for CoreError {
             Self::Remove(error) => error.verdict(),
             Self::Start(error) => error.verdict(),
             Self::Stop(error) => error.verdict(),
+            Self::Setup(error) => error.verdict(),
             Self::Quote(error) => error.verdict(),
             Self::Guest(error) => error.verdict(),
         }

@@ -87,6 +87,8 @@ pub enum Remedy {
     ChooseVmName,
     /// Set the node up: its directories, its bridge, its uplink.
     InitNode,
+    /// Bring what no distribution has: cloud-hypervisor, its firmware.
+    SetUpHost,
     /// Check the whole configuration.
     CheckTemplates,
     /// Repair the node: orphaned resources are removed.
@@ -134,6 +136,8 @@ impl fmt::Display for Remedy {
             Self::NameExactly => formatter.write_str("use the id, the whole name or the uuid"),
             Self::ChooseVmName => formatter.write_str("choose another name, or give none"),
             Self::InitNode => formatter.write_str("set the node up"),
+            Self::SetUpHost => formatter
+                .write_str("set the host up, which brings cloud-hypervisor and its firmware"),
             Self::CheckTemplates => formatter.write_str("check the whole configuration"),
             Self::RepairNode => formatter.write_str("repair the node to try again"),
             Self::ShortenRoot => {

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use virshle_image::{
-    Dependent, ImageCache, ImageError, ImageHold, ImageInfo, ImageListing, ImageName,
-    ImportProgress, ImportRequest,
+    Catalogue, CatalogueImage, Dependent, Expected, ImageCache, ImageError, ImageHold, ImageInfo,
+    ImageListing, ImageName, ImageReference, ImportProgress, ImportRequest, filled,
 };
+use virshle_template::{CatalogueEntry, VmTemplate};
 
 use crate::failure::{ErrorKind, Failure, Verdict};
 use crate::fs::error::FileError;
@@ -44,7 +45,7 @@ impl Failure for ImagesError {
 pub(crate) fn verdict(error: &ImageError) -> Verdict<'static> {
     use std::io;
     let kind = match error {
-        ImageError::NoSuchImage { .. } => ErrorKind::NotFound,
+        ImageError::NoSuchImage { .. } | ImageError::NotInCatalogue { .. } => ErrorKind::NotFound,
         ImageError::ImageName { .. } => ErrorKind::Usage,
         ImageError::ImageTaken { .. }
         | ImageError::ImageInUse { .. }
@@ -109,6 +110,69 @@ impl Node {
         self.image(&name)
     }
 
+    /// What can be pulled by a name: what distributions publish for this machine, and what the
+    /// configuration adds.
+    pub fn catalogue(&self) -> Catalogue {
+        catalogue(self)
+    }
+
+    /// Pulls an image of the catalogue into the cache, unless it is there already.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::NotInCatalogue`]; otherwise as [`Node::import_image`].
+    pub fn pull_image(
+        &self,
+        reference: &ImageReference,
+        on_progress: &mut dyn FnMut(ImportProgress),
+    ) -> Result<Pulled, ImagesError> {
+        self.store().check_trust()?;
+        let catalogue = catalogue(self);
+        let request = catalogue.find(reference)?.request()?;
+        match self.import_image(&request, on_progress) {
+            Ok(image) => Ok(Pulled { image, was_there: false }),
+            Err(ImagesError::Image(ImageError::ImageTaken { name })) => {
+                Ok(Pulled { image: self.image(&name)?, was_there: true })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes sure that an image is there under that name: in the cache, or in the catalogue.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::NotInCatalogue`] if it is in neither.
+    pub fn knows_image(&self, reference: &ImageReference) -> Result<(), ImagesError> {
+        self.store().check_trust()?;
+        if existing(self, &reference.to_string()).is_ok() {
+            return Ok(());
+        }
+        Ok(catalogue(self).find(reference).map(drop)?)
+    }
+
+    /// The images of a template that are not in the cache, and that the catalogue has.
+    ///
+    /// # Errors
+    ///
+    /// If the node, or its configuration, can't be trusted.
+    pub fn missing_images(
+        &self,
+        template: &VmTemplate,
+    ) -> Result<Vec<ImageReference>, ImagesError> {
+        self.store().check_trust()?;
+        let catalogue = catalogue(self);
+        let mut missing: Vec<ImageReference> = Vec::new();
+        for text in template.disks.iter().filter_map(|disk| disk.image.as_ref()) {
+            let Ok(reference) = text.parse() else { continue };
+            let is_there = path(self, text).symlink_metadata().is_ok();
+            if !is_there && catalogue.get(&reference).is_some() && !missing.contains(&reference) {
+                missing.push(reference);
+            }
+        }
+        Ok(missing)
+    }
+
     /// Removes the image `name`, and what an interrupted import of it left.
     ///
     /// # Errors
@@ -119,6 +183,16 @@ impl Node {
     pub fn remove_image(&self, name: &ImageName) -> Result<(), ImagesError> {
         cache(self).remove(name, || dependents(self, Unreadable::Refuse))
     }
+}
+
+/// An image that was pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pulled {
+    /// The image in the cache.
+    pub image: ImageInfo,
+    /// It was there already, and nothing was asked for.
+    pub was_there: bool,
 }
 
 /// What becomes of a machine whose definition and disks can't be read.
@@ -134,11 +208,64 @@ fn cache(node: &Node) -> ImageCache {
     ImageCache::new(node.cache())
 }
 
-/// The file of the image that a template calls `name`.
-pub(crate) fn existing(node: &Node, name: &str) -> Result<PathBuf, ImageError> {
-    let name =
-        name.parse().map_err(|source| ImageError::ImageName { name: name.to_owned(), source })?;
-    cache(node).existing(&name)
+/// The name in the cache of the image that a template calls `text`: its own, or the one that the
+/// catalogue's image has there, as `debian:13` and `debian` are `debian-13`.
+fn name_in_cache(node: &Node, text: &str) -> Result<ImageName, ImageError> {
+    let failed = |source| ImageError::ImageName { name: text.to_owned(), source };
+    let reference: ImageReference = text.parse().map_err(failed)?;
+    let own = reference.image_name().map_err(failed)?;
+    // What is there under that very name is what is meant.
+    if cache(node).path(&own).symlink_metadata().is_ok() {
+        return Ok(own);
+    }
+    match catalogue(node).get(&reference) {
+        Some(image) => image.image_name().map_err(failed),
+        None => Ok(own),
+    }
+}
+
+/// The file that the image has which a template calls `text`, or would have.
+pub(crate) fn path(node: &Node, text: &str) -> PathBuf {
+    // A template's own check is that it is a name.
+    name_in_cache(node, text)
+        .map_or_else(|_| node.cache().join(text), |name| cache(node).path(&name))
+}
+
+/// The file of the image that a template calls `text`.
+pub(crate) fn existing(node: &Node, text: &str) -> Result<PathBuf, ImageError> {
+    let name = name_in_cache(node, text)?;
+    cache(node).existing(&name).map_err(|error| match error {
+        // By the name that people know.
+        ImageError::NoSuchImage { known, .. } => {
+            ImageError::NoSuchImage { name: text.to_owned(), known }
+        }
+        other => other,
+    })
+}
+
+/// What can be pulled by a name: what distributions publish, and what the configuration adds.
+fn catalogue(node: &Node) -> Catalogue {
+    let mut catalogue = Catalogue::default();
+    // What the file has first, the name alone stands for.
+    for entry in node.config().catalogue.iter().rev() {
+        // A template's own check is that all of it can be read.
+        if let Some(image) = configured(entry) {
+            catalogue.add(image);
+        }
+    }
+    catalogue
+}
+
+/// An image of the configuration.
+fn configured(entry: &CatalogueEntry) -> Option<CatalogueImage> {
+    let place = |text: &str| filled(text, std::env::consts::ARCH).parse().ok();
+    let mut image = CatalogueImage::new(&entry.name.parse().ok()?, place(&entry.url)?);
+    let sum = entry.sha256.as_ref().and_then(|sum| sum.parse().ok()).map(Expected::Checksum);
+    let list = || entry.checksums.as_deref().and_then(place).map(Expected::Listed);
+    image.expected = sum.or_else(list);
+    image.user.clone_from(&entry.user);
+    image.is_default = entry.default;
+    Some(image)
 }
 
 /// Holds those of the `files` that are in the cache: they are not removed meanwhile.

@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! What a virtual machine is, and its life: create, start, stop, remove, list.
 //!
 //! A [`Node`] is a host as a home of machines: a directory, and a configuration. A
@@ -76,9 +80,14 @@ pub use host::disconnected::Disconnected;
 pub use host::info::{Machines, NodeInfo};
 pub use host::network::Restored;
 pub use host::repair::{Orphan, OrphanKind};
+pub use host::setup::error::SetupError;
+pub use host::setup::packages::Packages;
+pub use host::setup::pin::{InvalidPins, Part, Pin, Pins};
+pub use host::setup::{Setup, SetupOutcome, SetupPlace, SetupRequest, SetupStep};
 pub use host::ssh_config::{SshConfig, machine_of_host};
 pub use host::step::{InitMode, InitOutcome, InitStep};
-pub use images::ImagesError;
+pub use images::{ImagesError, Pulled};
+pub use life::create::of_image::{ImageChoice, built_in_sizes};
 pub use life::create::progress::CopyProgress;
 pub use life::create::{CreateRequest, Created};
 pub use life::error::{CreateError, RemoveError};
@@ -125,9 +134,9 @@ pub use supervise::shutdown::ShutdownOutcome;
 pub type Sightings = HostAddresses;
 
 pub use virshle_image::{
-    Checksum, DownloadError, Expected, ImageError, ImageInfo, ImageListing, ImageName,
-    ImportFormat, ImportProgress, ImportRequest, ImportSource, ImportStep, InvalidChecksum,
-    InvalidImageName, InvalidSource, UnfinishedImport,
+    Catalogue, CatalogueImage, Checksum, DownloadError, Expected, ImageError, ImageInfo,
+    ImageListing, ImageName, ImageReference, ImportFormat, ImportProgress, ImportRequest,
+    ImportSource, ImportStep, InvalidChecksum, InvalidImageName, InvalidSource, UnfinishedImport,
 };
 
 #[doc(inline)]

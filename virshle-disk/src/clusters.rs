@@ -144,7 +144,7 @@ impl<'a> Clusters<'a> {
 
     /// Whether the cluster of the file at `offset` takes no room, and so reads as zeros.
     fn is_hole(&self, offset: u64) -> Result<bool, Refusal> {
-        if !offset.is_multiple_of(self.size()) || offset >= self.file_size_bytes {
+        if offset % self.size() != 0 || offset >= self.file_size_bytes {
             // The table's own check says what is wrong with it.
             return Ok(false);
         }
@@ -169,7 +169,7 @@ impl<'a> Clusters<'a> {
 
     /// Reads a table of `entries` numbers.
     fn table(&self, offset: u64, entries: usize, what: &str) -> Result<Vec<u64>, Refusal> {
-        if !offset.is_multiple_of(self.size()) {
+        if offset % self.size() != 0 {
             return Err(Refusal::Broken(format!("an {what} begins within a cluster")));
         }
         let bytes = (entries as u64) * 8;
@@ -179,8 +179,8 @@ impl<'a> Clusters<'a> {
         }
         let mut table = vec![0; entries * 8];
         self.file.read_exact_at(&mut table, offset)?;
-        let (numbers, _) = table.as_chunks::<8>();
-        Ok(numbers.iter().map(|number| u64::from_be_bytes(*number)).collect())
+        let numbers = table.chunks_exact(8).flat_map(TryInto::try_into);
+        Ok(numbers.map(u64::from_be_bytes).collect())
     }
 
     /// What an entry of an L2 table means.
@@ -202,7 +202,7 @@ impl<'a> Clusters<'a> {
         } else {
             match entry & OFFSET {
                 0 => Place::Unallocated,
-                offset if !offset.is_multiple_of(self.size()) => {
+                offset if offset % self.size() != 0 => {
                     return Err(Refusal::Broken("a cluster begins within another".into()));
                 }
                 offset => Place::Plain(offset),

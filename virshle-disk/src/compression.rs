@@ -18,7 +18,7 @@ pub enum Compression {
 }
 
 /// The most memory that unpacking may take, in KiB: a hostile file asks for more than a host has.
-const XZ_MEMORY_KIB: u32 = 1 << 20;
+pub(crate) const XZ_MEMORY_KIB: u32 = 1 << 20;
 
 impl Compression {
     /// Returns how a file is compressed that begins with `head`; none if it isn't.

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use crate::DiskError;
 use crate::backing_chain::backing_chain;
@@ -22,6 +23,7 @@ use crate::qcow2::MAGIC;
 use crate::reflink::reflink;
 use crate::sparse::{Target, write_on, write_sparse, write_zeros};
 use crate::text::refuse_text_of;
+use crate::xz_blocks::XzBlocks;
 
 /// One read and one write.
 const CHUNK: usize = 1 << 20;
@@ -111,8 +113,18 @@ impl<'c, 'a> Converter<'c, 'a> {
             packed.metadata().map_err(|source| DiskError::Read { path: path(), source })?;
         let failed = |source| DiskError::Unpack { path: path(), compression, source };
         let counted = Counted { file: packed, at: Cell::new(0) };
-        let mut stream =
-            compression.unpack(BufReader::with_capacity(CHUNK, &counted)).map_err(failed)?;
+        let by_blocks = (compression == Compression::Xz).then(|| XzBlocks::of(packed)).flatten();
+        let read_by_blocks = by_blocks.as_ref().map(XzBlocks::read_bytes);
+        let mut stream: Box<dyn Read + '_> = match by_blocks {
+            Some(blocks) => Box::new(blocks),
+            None => {
+                compression.unpack(BufReader::with_capacity(CHUNK, &counted)).map_err(failed)?
+            }
+        };
+        let read_bytes = || match &read_by_blocks {
+            Some(read) => read.load(Ordering::Relaxed),
+            None => counted.at.get(),
+        };
         let mut head = Vec::new();
         stream.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
         // What can't be used is reported before gigabytes of it are unpacked.
@@ -135,7 +147,7 @@ impl<'c, 'a> Converter<'c, 'a> {
             if written >= next_look {
                 next_look = target.still_has_room(written)?;
             }
-            self.progress.reach(counted.at.get());
+            self.progress.reach(read_bytes());
             buffer.resize(CHUNK, 0);
             let read = fill(&mut stream, &mut buffer).map_err(failed)?;
             buffer.truncate(read);
@@ -277,7 +289,7 @@ fn layer_bytes(opened: &Opened) -> Result<u64, DiskError> {
 
 /// Whether the size of an image is one that a disk can have.
 pub(crate) fn ends_with_a_sector(image: &Image) -> bool {
-    image.format == Format::Qcow2 || image.file_size_bytes.is_multiple_of(SECTOR)
+    image.format == Format::Qcow2 || image.file_size_bytes % SECTOR == 0
 }
 
 /// The path of a temporary file beside `path`, which never gets its name.

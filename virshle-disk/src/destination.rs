@@ -47,7 +47,7 @@ impl Destination {
             .read(true)
             .write(true)
             .mode(0o600)
-            .custom_flags(OFlags::TMPFILE.bits().cast_signed())
+            .custom_flags(OFlags::TMPFILE.bits() as i32)
             .open(directory(path));
         match unnamed {
             Ok(file) => {
@@ -67,7 +67,7 @@ impl Destination {
     }
 
     fn named(path: &Path) -> io::Result<Self> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let mut prefix = OsString::from(name);
         prefix.push(".new-");
         let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(directory(path))?;

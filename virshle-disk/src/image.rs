@@ -139,9 +139,8 @@ impl Opened {
 /// Opens for reading alone: not waiting for a FIFO's writer, and not changing the time of the last
 /// access where this user may ask for that.
 pub(crate) fn open_untouched(path: &Path) -> io::Result<File> {
-    let open = |flags: OFlags| {
-        File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
-    };
+    let open =
+        |flags: OFlags| File::options().read(true).custom_flags(flags.bits() as i32).open(path);
     match open(OFlags::NONBLOCK | OFlags::NOATIME) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(OFlags::NONBLOCK),
         other => other,
@@ -160,11 +159,10 @@ fn read_header(path: &Path, file: &File) -> Result<Option<Header>, DiskError> {
     refuse_foreign(path, &head)?;
     let length = file.metadata().map_err(failed)?.len();
     let mut foot = [0; 512];
-    if length >= 512
-        && file.read_exact_at(&mut foot, length - 512).is_ok()
-        && let Some((what, way)) = foreign_by_foot(&foot)
-    {
-        return Err(unsupported(path, what, way));
+    if length >= 512 && file.read_exact_at(&mut foot, length - 512).is_ok() {
+        if let Some((what, way)) = foreign_by_foot(&foot) {
+            return Err(unsupported(path, what, way));
+        }
     }
     Ok(None)
 }

@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! Disks of virtual machines: private copies of images, in an instant where the filesystem can.
 //!
 //! An image stays as it is: it is opened read-only, always. A copy of it is a *reflink* on XFS and
@@ -70,6 +74,7 @@ mod seed;
 mod size;
 mod sparse;
 mod text;
+mod xz_blocks;
 
 pub use backing_file::BackingFile;
 pub use clone::CloneRequest;

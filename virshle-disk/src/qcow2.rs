@@ -194,7 +194,7 @@ impl Header {
             let end = self.l1_offset.checked_add(had.max(1) * 8);
             let length = file.metadata()?.len();
             let in_file = end.is_some_and(|end| end <= length);
-            if !self.l1_offset.is_multiple_of(cluster) || self.l1_offset < cluster || !in_file {
+            if self.l1_offset % cluster != 0 || self.l1_offset < cluster || !in_file {
                 return Err(GrowError::Refused("its L1 table is not where one can be".into()));
             }
             let added = usize::try_from((entries - had) * 8).unwrap_or(usize::MAX);
@@ -334,7 +334,7 @@ mod tests {
                 let at = usize::try_from(seed >> 40).unwrap() % 112;
                 bytes[at] = seed.to_be_bytes()[3];
             }
-            drop(read(&bytes[..if seed.is_multiple_of(7) { 90 } else { 4096 }]));
+            drop(read(&bytes[..if seed % 7 == 0 { 90 } else { 4096 }]));
         }
     }
 }

@@ -116,7 +116,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("seed");
         let disk = request(&path).write().unwrap();
-        assert!(disk.size_bytes.is_multiple_of(512));
+        assert!(disk.size_bytes % 512 == 0);
         let image = std::fs::File::options().read(true).write(true).open(&path).unwrap();
         let system = FileSystem::new(image, FsOptions::new()).unwrap();
         assert_eq!(system.volume_label_as_bytes(), b"CIDATA");

@@ -85,8 +85,10 @@ pub(crate) fn write_zeros(file: &File, at: u64, length: u64) -> io::Result<()> {
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<16>();
-    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
+    let words = bytes.chunks_exact(16);
+    let rest = words.remainder();
+    words.map(TryInto::try_into).all(|word| word.is_ok_and(|word| u128::from_ne_bytes(word) == 0))
+        && rest.iter().all(|byte| *byte == 0)
 }
 
 #[cfg(test)]

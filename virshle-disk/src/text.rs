@@ -1,6 +1,7 @@
 //! Text files, which are no images although anything can be a raw one.
 
 use std::path::Path;
+use std::str;
 
 use crate::DiskError;
 use crate::image::{Opened, open_untouched};

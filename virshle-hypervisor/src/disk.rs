@@ -127,6 +127,13 @@ impl DiskConfig {
         self
     }
 
+    /// Sets the number of queues, at most as many as vCPUs at boot.
+    #[must_use]
+    pub fn queues(mut self, queues: usize) -> Self {
+        self.num_queues = Some(queues);
+        self
+    }
+
     /// Sets what the guest calls it.
     #[must_use]
     pub fn serial(mut self, serial: impl Into<String>) -> Self {

@@ -164,7 +164,7 @@ impl HypervisorError {
             Self::Refused { causes: Some(text), .. } | Self::Died { output: Some(text), .. } => {
                 return hint_from_text(text);
             }
-            Self::Bind { source, .. } if source.kind() == io::ErrorKind::InvalidFilename => {
+            Self::Bind { source, .. } if source.raw_os_error() == Some(libc::ENAMETOOLONG) => {
                 "a socket's path has at most 107 bytes: choose a shorter one"
             }
             Self::InUse { .. } => "the machine is running already",

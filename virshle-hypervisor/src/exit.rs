@@ -108,6 +108,19 @@ pub fn guest_panicked(event_file: &Path) -> bool {
     last.is_some_and(|event| event.is("guest", "panic"))
 }
 
+/// Returns when the guest was reset by its watchdog, from the start of the process, as far as the end of
+/// the log goes back. It hung then, and booted again in the same process.
+///
+/// cloud-hypervisor has no event for it but `vm rebooting`, which a guest that restarts itself has as
+/// well: the log distinguishes them, at any verbosity.
+pub fn watchdog_resets(log_file: &Path) -> Vec<Duration> {
+    let log = read_end(log_file).unwrap_or_default();
+    // As it logs it: what a guest can have logged otherwise has no such beginning.
+    let is_reset =
+        |line: &&str| line.contains("watchdog.rs") && line.contains("Watchdog triggered");
+    log.lines().filter(is_reset).filter_map(timestamp).collect()
+}
+
 /// Whether the events lead to the end of the process. The very last of them may be missing: the process
 /// ends without waiting for the thread that writes them.
 fn is_orderly(events: &[Event]) -> bool {
@@ -241,6 +254,25 @@ mod tests {
         assert!(panicked(&["vm booting", "vm booted", "guest panic", "vm shutdown"]));
         assert!(!panicked(&["vm booted", "guest panic", "vm rebooting", "vm rebooted"]));
         assert!(!guest_panicked(Path::new("/nowhere/file")));
+    }
+
+    #[test]
+    fn the_log_shows_each_reset_by_the_watchdog() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let line = |second: &str, words: &str| {
+            format!("cloud-hypervisor: {second}s: <__watchdog> ERROR:virtio-devices/src/{words}\n")
+        };
+        let log = [
+            line("  1.5", "watchdog.rs:119 -- Failed to signal used queue"),
+            line(" 61.25", "watchdog.rs:159 -- Watchdog triggered: 16 seconds since last ping"),
+            line(" 70.0", "net.rs:1 -- Watchdog triggered: 16 seconds since last ping"),
+            line("123.0", "watchdog.rs:159 -- Watchdog triggered: 17 seconds since last ping"),
+        ];
+        std::fs::write(&path, log.concat()).unwrap();
+        let expected = [Duration::from_millis(61_250), Duration::from_secs(123)];
+        assert_eq!(watchdog_resets(&path), expected);
+        assert_eq!(watchdog_resets(Path::new("/nowhere/file")), []);
     }
 
     #[test]

@@ -10,9 +10,11 @@ const NAMES: [&str; 2] = ["CLOUDHV_EFI.fd", "hypervisor-fw"];
 
 /// The directories in which people and distributions put it. `FV` is the directory of nixpkgs'
 /// package.
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 9] = [
     "/usr/local/share/cloud-hypervisor",
     "/usr/share/cloud-hypervisor",
+    // Debian's package cloudhv-efi-x86-64.
+    "/usr/share/cloudhv-efi-x86-64",
     "/run/current-system/sw/FV",
     "/run/current-system/sw/share/cloud-hypervisor",
     "/usr/share/edk2/cloud-hypervisor",
@@ -28,6 +30,12 @@ const FOLDERS: [&str; 8] = [
 /// at.
 pub fn find_firmware() -> Option<PathBuf> {
     firmware_places().into_iter().find(|path| path.is_file())
+}
+
+/// The name of the firmware that boots a stock cloud image on this machine: `CLOUDHV.fd`, or
+/// `CLOUDHV_EFI.fd` on aarch64.
+pub fn own_firmware_name() -> &'static str {
+    NAMES[0]
 }
 
 /// The places that [`find_firmware`] looks at, in its order.

@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! One cloud-hypervisor process: how it is started and found again, what it is asked and sent,
 //! how it ended.
 //!
@@ -117,8 +121,8 @@ pub use cpus::{CpuAffinity, CpuTopology, CpusConfig};
 pub use disk::{DiskConfig, ImageType};
 pub use error::{Cause, HypervisorError};
 pub use event::{Event, EventReader, last_events, read_events};
-pub use exit::{ExitReason, exit_reason, exit_reason_of_machine, guest_panicked};
-pub use firmware::{find_firmware, firmware_places};
+pub use exit::{ExitReason, exit_reason, exit_reason_of_machine, guest_panicked, watchdog_resets};
+pub use firmware::{find_firmware, firmware_places, own_firmware_name};
 pub use hotplug::Resize;
 pub use http::AnswerError;
 pub use kill_on_drop::KillOnDrop;

@@ -92,6 +92,13 @@ impl NetConfig {
         }
     }
 
+    /// Sets the number of queue pairs, at most as many as vCPUs at boot.
+    #[must_use]
+    pub fn queue_pairs(mut self, queue_pairs: usize) -> Self {
+        self.num_queues = Some(2 * queue_pairs);
+        self
+    }
+
     /// Sets the name it is removed by.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {

@@ -47,7 +47,7 @@ pub fn open_untrusted_with(path: &Path, options: &OpenOptions) -> io::Result<Fil
 pub fn open_untrusted_of(path: &Path, options: &OpenOptions, owner: u32) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut options = options.clone();
-    let file = match options.custom_flags(flags.bits().cast_signed()).open(path) {
+    let file = match options.custom_flags(flags.bits() as i32).open(path) {
         Err(error) if is(&error, Errno::LOOP) => return Err(refusal("it is a link")),
         // A FIFO without a reader, or a socket: neither can be opened to write.
         Err(error) if is(&error, Errno::NXIO) => return Err(refusal("it is not a file")),

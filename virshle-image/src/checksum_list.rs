@@ -13,8 +13,8 @@ pub(crate) const MAX_LIST: u64 = 4 << 20;
 /// The Unicode Standard, §23.8 (byte order mark).
 pub(crate) fn text_of(bytes: &[u8]) -> String {
     let utf16 = |bytes: &[u8], number: fn([u8; 2]) -> u16| {
-        let (pairs, _) = bytes.as_chunks::<2>();
-        let numbers: Vec<u16> = pairs.iter().map(|pair| number(*pair)).collect();
+        let pairs = bytes.chunks_exact(2).flat_map(TryInto::try_into);
+        let numbers: Vec<u16> = pairs.map(number).collect();
         String::from_utf16_lossy(&numbers)
     };
     match bytes {
@@ -24,20 +24,47 @@ pub(crate) fn text_of(bytes: &[u8]) -> String {
     }
 }
 
+/// Whose checksums a list has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those of a directory.
+    Directory,
+    /// That of one file, beside which it is, whatever it calls it: a file may be published under a second
+    /// name, as `latest`, and its list have the first one.
+    OneFile,
+}
+
+impl Scope {
+    /// The scope of the list that is called `list`, of a file that is called `file`: `a.img.sha256` is
+    /// of `a.img` alone.
+    pub(crate) fn of(list: &str, file: &str) -> Self {
+        let suffix = list.strip_prefix(file).filter(|_| !file.is_empty());
+        match suffix.is_some_and(|suffix| suffix.starts_with('.')) {
+            true => Self::OneFile,
+            false => Self::Directory,
+        }
+    }
+}
+
 /// Finds the checksum of `file` in a list.
 ///
 /// Lines are those of `sha256sum`, of `sha256sum --tag` and of BSD; a list of nothing but one
-/// checksum is that of any file. What else there is, as a signature around it, is ignored.
-pub(crate) fn find(list: &str, file: &str) -> Option<Checksum> {
+/// checksum is that of any file, and so is one of a single file if that is its scope. What else there is,
+/// as a signature around it, is ignored.
+pub(crate) fn find(list: &str, file: &str, scope: Scope) -> Option<Checksum> {
     let mut alone = Vec::new();
     for line in list.lines() {
         let line = line.trim();
         if let Some((head, checksum)) = line.rsplit_once(" = ")
             && let Some((algorithm, name)) = head.split_once(" (")
             && ["SHA256", "SHA512", "SHA2-256", "SHA2-512"].contains(&algorithm)
-            && name.strip_suffix(')') == Some(file)
+            && let Ok(checksum) = checksum.parse()
         {
-            return checksum.parse().ok();
+            if name.strip_suffix(')') == Some(file) {
+                return Some(checksum);
+            }
+            alone.push((checksum, false));
+            continue;
         }
         let (checksum, name) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         let Ok(checksum) = checksum.parse::<Checksum>() else { continue };
@@ -50,10 +77,13 @@ pub(crate) fn find(list: &str, file: &str) -> Option<Checksum> {
         }
         alone.push((checksum, name.is_empty()));
     }
-    match alone.pop() {
-        Some((checksum, true)) if alone.is_empty() => Some(checksum),
-        _ => None,
-    }
+    let (checksum, is_unnamed) = alone.pop()?;
+    let is_of_one = match scope {
+        // Some say it twice.
+        Scope::OneFile => alone.iter().all(|(other, _)| *other == checksum),
+        Scope::Directory => is_unnamed && alone.is_empty(),
+    };
+    is_of_one.then_some(checksum)
 }
 
 #[cfg(test)]
@@ -78,8 +108,11 @@ mod tests {
             assert_eq!(text_of(&list), text);
             // One that was cut within a letter.
             assert!(text_of(&list[..list.len() - 1]).starts_with(OTHER));
-            assert_eq!(find(&text_of(&list), "é.img").unwrap().to_string(), ONE);
-            assert_eq!(find(&text_of(&list), "b.img").unwrap().to_string(), OTHER);
+            assert_eq!(find(&text_of(&list), "é.img", Scope::Directory).unwrap().to_string(), ONE);
+            assert_eq!(
+                find(&text_of(&list), "b.img", Scope::Directory).unwrap().to_string(),
+                OTHER
+            );
         }
         assert_eq!(text_of(&[0xff, 0xfe, 0x00, 0xd8]), "\u{fffd}");
     }
@@ -96,10 +129,34 @@ mod tests {
             ),
             ONE.to_owned(),
         ] {
-            assert_eq!(find(&list, "a.img").unwrap().to_string(), ONE, "{list}");
+            assert_eq!(find(&list, "a.img", Scope::Directory).unwrap().to_string(), ONE, "{list}");
         }
         for list in ["", "nonsense", &format!("{ONE}  aa.img\n"), &format!("{ONE}\n{OTHER}")] {
-            assert_eq!(find(list, "a.img"), None, "{list}");
+            assert_eq!(find(list, "a.img", Scope::Directory), None, "{list}");
         }
+    }
+
+    #[test]
+    fn a_list_beside_one_file_is_that_files_whatever_it_calls_it() {
+        let of = |list: &str| Scope::of(list, "a-latest.qcow2");
+        assert_eq!(of("a-latest.qcow2.sha256"), Scope::OneFile);
+        for list in ["SHA256SUMS", "a-latest.qcow2", "a-latest.qcow2x", "b.qcow2.sha256"] {
+            assert_eq!(of(list), Scope::Directory, "{list}");
+        }
+        assert_eq!(Scope::of(".sha256", ""), Scope::Directory);
+        let found = |list: &str| find(list, "a-latest.qcow2", Scope::OneFile);
+        for list in [
+            format!("{ONE}  a-1.2.qcow2\n"),
+            format!("SHA256 (a-1.2.qcow2) = {ONE}\n"),
+            format!(
+                "# a-1.2.qcow2: 7 bytes\nSHA256 (a-1.2.qcow2) = {ONE}\nSHA256 (a-latest.qcow2) = {ONE}\n"
+            ),
+            format!("SHA256 (a-1.2.qcow2) = {OTHER}\nSHA256 (a-latest.qcow2) = {ONE}\n"),
+        ] {
+            assert_eq!(found(&list).unwrap().to_string(), ONE, "{list}");
+        }
+        // Of two that are not called as the file, neither is known to be its.
+        assert_eq!(found(&format!("{ONE}  a-1.qcow2\n{OTHER}  a-2.qcow2\n")), None);
+        assert_eq!(found("nothing"), None);
     }
 }

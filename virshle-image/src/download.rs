@@ -89,35 +89,47 @@ impl Download<'_> {
     /// Asks for the file, or for what is missing of it: the answer, and where it begins.
     fn ask(&self, file: &File) -> Result<(DownloadState, u64, Response<Body>), ImageError> {
         let known = DownloadState::read(self.directory).filter(|state| state.url == self.url);
-        if let Some(mut state) = known
-            && let (Some(validator), Some(total)) = (state.validator(), state.total_bytes)
-        {
-            let there = state.reliable_bytes(file.metadata().map_or(0, |metadata| metadata.len()));
-            // If all is there, one byte is asked for again: is the file still the same?
-            let start = there.min(total.saturating_sub(1));
-            if start > 0 {
-                let headers =
-                    [("range", format!("bytes={start}-")), ("if-range", validator.clone())];
-                let response = self.get(&headers)?;
-                match response.status() {
-                    StatusCode::PARTIAL_CONTENT if state.is_continued_by(&response, start) => {
-                        state.resume();
-                        return Ok((state, start, response));
-                    }
-                    // It is another file by now, or the server ignores ranges.
-                    StatusCode::OK => {
-                        return Ok((DownloadState::of(self.url, &response), 0, response));
-                    }
-                    StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {}
-                    _ => self.accept(&response)?,
-                }
-                let url = without_credentials(self.url);
-                tracing::debug!(url, "the server does not resume: from the beginning");
-            }
+        let rest = known.map(|state| self.ask_for_rest(file, state)).transpose()?;
+        if let Some(rest) = rest.flatten() {
+            return Ok(rest);
         }
         let response = self.get(&[])?;
         self.accept(&response)?;
         Ok((DownloadState::of(self.url, &response), 0, response))
+    }
+
+    /// Asks for what is missing of the file; none if nothing of it is there, or the server does not resume.
+    fn ask_for_rest(
+        &self,
+        file: &File,
+        mut state: DownloadState,
+    ) -> Result<Option<(DownloadState, u64, Response<Body>)>, ImageError> {
+        let (Some(validator), Some(total)) = (state.validator(), state.total_bytes) else {
+            return Ok(None);
+        };
+        let there = state.reliable_bytes(file.metadata().map_or(0, |metadata| metadata.len()));
+        // If all is there, one byte is asked for again: is the file still the same?
+        let start = there.min(total.saturating_sub(1));
+        if start == 0 {
+            return Ok(None);
+        }
+        let headers = [("range", format!("bytes={start}-")), ("if-range", validator.clone())];
+        let response = self.get(&headers)?;
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if state.is_continued_by(&response, start) => {
+                state.resume();
+                return Ok(Some((state, start, response)));
+            }
+            // It is another file by now, or the server ignores ranges.
+            StatusCode::OK => {
+                return Ok(Some((DownloadState::of(self.url, &response), 0, response)));
+            }
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {}
+            _ => self.accept(&response)?,
+        }
+        let url = without_credentials(self.url);
+        tracing::debug!(url, "the server does not resume: from the beginning");
+        Ok(None)
     }
 
     fn get(&self, headers: &[(&str, String)]) -> Result<Response<Body>, ImageError> {

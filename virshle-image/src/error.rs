@@ -63,6 +63,16 @@ pub enum ImageError {
         /// The images in the cache.
         known: Vec<String>,
     },
+    /// The catalogue has no image that is called so.
+    #[error("no image {reference:?} in the catalogue")]
+    NotInCatalogue {
+        /// What was asked for.
+        reference: String,
+        /// What there is: the versions of that name, or else all names.
+        known: Vec<String>,
+        /// What to do instead, if it is known.
+        advice: Option<&'static str>,
+    },
     /// An image cannot have that name.
     #[error("{name:?} cannot be an image's name")]
     ImageName {
@@ -160,7 +170,7 @@ impl ImageError {
             Self::Lock { .. } => "lock-failed",
             Self::Locked { .. } | Self::BeingRemoved { .. } => "locked",
             Self::Encode { .. } => "encode-failed",
-            Self::NoSuchImage { .. } => "image-not-found",
+            Self::NoSuchImage { .. } | Self::NotInCatalogue { .. } => "image-not-found",
             Self::ImageName { .. } => "name-invalid",
             Self::ImageTaken { .. } => "image-taken",
             Self::ImageInUse { .. } => "image-in-use",
@@ -203,6 +213,13 @@ impl ImageError {
             }
             Self::NoSuchImage { name, known } => {
                 nearest(name, known).map(|name| format!("did you mean {name:?}?"))
+            }
+            Self::NotInCatalogue { advice: Some(advice), .. } => Some((*advice).to_owned()),
+            Self::NotInCatalogue { reference, known, .. } => {
+                Some(match nearest(reference, known) {
+                    Some(name) => format!("did you mean {name:?}? there are {}", known.join(", ")),
+                    None => format!("there are {}", known.join(", ")),
+                })
             }
             Self::ImageName { .. } => Some("choose another name".into()),
             Self::ImageTaken { .. } => {

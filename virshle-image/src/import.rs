@@ -11,7 +11,7 @@ use virshle_disk::{ConvertRequest, DiskError, Format, Progress};
 
 use crate::cache::ImageCache;
 use crate::checksum::{Checksum, Checksums, Finished};
-use crate::checksum_list::{MAX_LIST, find, text_of};
+use crate::checksum_list::{MAX_LIST, Scope, find, text_of};
 use crate::download::{Download, Downloaded};
 use crate::download_state::partial;
 use crate::error::ImageError;
@@ -133,6 +133,24 @@ fn prepare(
     staging: &Staging,
     on_progress: &mut dyn FnMut(ImportProgress),
 ) -> Result<(PathBuf, Option<Checksum>), ImageError> {
+    let (source, checksums) = fetch(request, staging, on_progress)?;
+    let failed = |source| ImageError::Import { from: request.source.displayed(), source };
+    if let Some(suffix) = request.source.packed_suffix()
+        && is_raw(&source).map_err(failed)?
+    {
+        return Err(ImageError::Misnamed { from: request.source.displayed(), suffix });
+    }
+    let image = convert(request, &source, &staging.image(), on_progress).map_err(failed)?;
+    Ok((image, checksums.map(|checksums| checksums.sha256)))
+}
+
+/// Fetches the request's file, and compares it with what is expected: its path, which is in the staging
+/// directory if it was downloaded or compared, and then its checksums.
+pub(crate) fn fetch(
+    request: &ImportRequest,
+    staging: &Staging,
+    on_progress: &mut dyn FnMut(ImportProgress),
+) -> Result<(PathBuf, Option<Finished>), ImageError> {
     // Certificates are read only if a server is to be asked. What begins with https stays with it,
     // whatever a server says.
     let servers = [false, true]
@@ -165,23 +183,14 @@ fn prepare(
             None => (path.clone(), None),
         },
     };
-    if let (Some(expected), Some(found)) = (&expected, &checksums)
-        && *expected != found.compared
-    {
-        return Err(ImageError::Checksum {
+    match (&expected, &checksums) {
+        (Some(expected), Some(found)) if *expected != found.compared => Err(ImageError::Checksum {
             from: request.source.displayed(),
             expected: expected.clone(),
             found: found.compared.clone(),
-        });
+        }),
+        _ => Ok((source, checksums)),
     }
-    let failed = |source| ImageError::Import { from: request.source.displayed(), source };
-    if let Some(suffix) = request.source.packed_suffix()
-        && is_raw(&source).map_err(failed)?
-    {
-        return Err(ImageError::Misnamed { from: request.source.displayed(), suffix });
-    }
-    let image = convert(request, &source, &staging.image(), on_progress).map_err(failed)?;
-    Ok((image, checksums.map(|checksums| checksums.sha256)))
 }
 
 /// Whether a file would be taken for a raw image, as anything is that isn't recognised.
@@ -228,7 +237,7 @@ fn convert(
 }
 
 /// Whether what was downloaded is of use to the next import from there.
-fn is_worth_resuming(error: &ImageError) -> bool {
+pub(crate) fn is_worth_resuming(error: &ImageError) -> bool {
     match error {
         ImageError::Download { source, .. } => source.is_transient(),
         ImageError::Write { .. } => true,
@@ -243,12 +252,12 @@ fn is_worth_resuming(error: &ImageError) -> bool {
 }
 
 /// Whether anything was downloaded.
-fn has_download(staging: &Staging) -> bool {
+pub(crate) fn has_download(staging: &Staging) -> bool {
     partial(staging.directory()).is_some_and(|partial| partial.done_bytes > 0)
 }
 
 /// Removes what was prepared. The import's own result is the one to report.
-fn discard(staging: Staging) {
+pub(crate) fn discard(staging: Staging) {
     if let Err(error) = staging.discard() {
         tracing::warn!(error = &error as &dyn std::error::Error, "left behind");
     }
@@ -307,7 +316,7 @@ fn copy_of(
 
 /// Opens a file of the caller's: it may be a link, and is not waited for.
 fn open_untouched(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     File::options().read(true).custom_flags(flags).open(path)
 }
 
@@ -327,6 +336,7 @@ fn listed<'a>(
             .map_err(|source| ImageError::Read { path: path.clone(), source })?,
     };
     let file = source.file_name();
-    find(&text_of(&bytes), &file)
+    let scope = Scope::of(&list.file_name(), &file);
+    find(&text_of(&bytes), &file, scope)
         .ok_or_else(|| ImageError::Unlisted { file, list: list.displayed() })
 }

@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! A cache of virtual machine images: downloaded, checked, converted and kept under a name.
 //!
 //! An [`ImageCache`] is a directory. An image in it is one read-only file, whose name is the
@@ -6,6 +10,9 @@
 //! renames it into place: an image appears complete or not at all, also when the process is
 //! killed. An interrupted download is kept aside, and the same import resumes it. Nothing runs in
 //! the background; any number of processes may use one cache at once.
+//!
+//! A [`Catalogue`] knows where distributions publish images, and with which checksums; a
+//! [`PinnedFile`] is any other file that is known by its checksum before it is fetched.
 //!
 //! What clones an image keeps it with [`ImageCache::hold`] meanwhile. What depends on one for
 //! longer, as a qcow2 overlay does on its backing file, is known to the caller: it passes a list
@@ -52,6 +59,7 @@
 #![deny(missing_docs)]
 
 mod cache;
+mod catalogue;
 mod checksum;
 mod checksum_list;
 mod dependent;
@@ -65,6 +73,7 @@ mod http;
 mod import;
 mod listing;
 mod name;
+mod pinned_file;
 mod progress;
 mod record;
 mod remove;
@@ -75,6 +84,7 @@ mod staging;
 mod url;
 
 pub use cache::ImageCache;
+pub use catalogue::{Catalogue, CatalogueImage, ImageReference, filled};
 pub use checksum::{Checksum, InvalidChecksum};
 pub use dependent::Dependent;
 pub use download_error::DownloadError;
@@ -82,6 +92,7 @@ pub use error::ImageError;
 pub use hold::ImageHold;
 pub use listing::{ImageInfo, ImageListing, UnfinishedImport};
 pub use name::{ImageName, InvalidImageName};
+pub use pinned_file::{Installed, PinnedFile};
 pub use progress::{ImportProgress, ImportStep};
 pub use request::{Expected, ImportFormat, ImportRequest};
 pub use source::{ImportSource, InvalidSource};

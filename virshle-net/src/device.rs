@@ -24,6 +24,8 @@ pub struct Device {
     pub mac: Option<MacAddr>,
     /// What [`set_alias`](Self::set_alias) wrote; empty if nothing.
     pub alias: String,
+    /// The number of the device that it is a port of, such as a bridge of the kernel.
+    pub master_index: Option<u32>,
 }
 
 impl Device {
@@ -106,6 +108,7 @@ impl Device {
             mtu_bytes: link.mtu_bytes,
             mac: <[u8; 6]>::try_from(link.address).ok().map(MacAddr::new),
             alias: link.alias,
+            master_index: Some(link.master).filter(|index| *index != 0),
         }
     }
 }

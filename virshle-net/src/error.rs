@@ -330,6 +330,56 @@ pub enum NetError {
         /// Why not.
         source: io::Error,
     },
+    /// There is no device of the name of a bridge of the kernel.
+    #[error("there is no bridge {bridge} on this host")]
+    NoLinuxBridge {
+        /// The bridge.
+        bridge: String,
+    },
+    /// A device is no bridge of the kernel.
+    #[error("{device} is no bridge of the kernel: it is {what}")]
+    NotALinuxBridge {
+        /// The device.
+        device: String,
+        /// What it is.
+        what: String,
+    },
+    /// A bridge of the kernel takes no notice of VLANs, so a port can't be kept to some.
+    #[error("bridge {bridge} does not filter VLANs: a port of it can't have {vlans}")]
+    NoVlanFiltering {
+        /// The bridge.
+        bridge: String,
+        /// What was asked for.
+        vlans: String,
+    },
+    /// A bridge of the kernel has no VLAN for frames without a tag.
+    #[error("bridge {bridge} has no VLAN for frames without a tag")]
+    NoDefaultVlan {
+        /// The bridge.
+        bridge: String,
+    },
+    /// The kernel did not do something for a port of one of its bridges.
+    #[error("cannot {action} {device} on bridge {bridge}")]
+    BridgePort {
+        /// What was asked for.
+        action: &'static str,
+        /// The device that is the port.
+        device: String,
+        /// The bridge.
+        bridge: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel did not take a filter or a rate of a device's frames.
+    #[error("cannot {action} {device}")]
+    TrafficControl {
+        /// What was asked for.
+        action: &'static str,
+        /// The device.
+        device: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The switch's user could not be given access to a socket.
     #[error("cannot give user {uid} access to {}", .path.display())]
     GrantAccess {
@@ -432,6 +482,31 @@ impl NetError {
                     Some(2) => "is /dev/net/tun there? (modprobe tun)".into(),
                     _ => return None,
                 }
+            }
+            Self::NoLinuxBridge { bridge } => format!(
+                "create it (ip link add {bridge} type bridge; ip link set {bridge} up), or \
+                 correct the link"
+            ),
+            Self::NotALinuxBridge { device, .. } => format!(
+                "name a bridge of the kernel as the link; for a bridge of Open vSwitch use type = \
+                 \"tap\", and [network] bridge = {device:?}"
+            ),
+            Self::NoVlanFiltering { bridge, .. } => format!(
+                "let it filter them, which all its ports get to feel (ip link set {bridge} type \
+                 bridge vlan_filtering 1), or leave vlan and trunk away"
+            ),
+            Self::NoDefaultVlan { .. } => "name the VLAN of the port: vlan = 1".into(),
+            Self::BridgePort { source, .. } | Self::TrafficControl { source, .. }
+                if source.raw_os_error() == Some(1) =>
+            {
+                "run as root, or with CAP_NET_ADMIN".into()
+            }
+            Self::TrafficControl { source, .. }
+                if matches!(source.raw_os_error(), Some(2 | 95)) =>
+            {
+                "this kernel lacks a part of traffic control (modprobe -a sch_ingress cls_bpf \
+                 sch_tbf act_police)"
+                    .into()
             }
             Self::GrantAccess { source, .. } if source.raw_os_error() == Some(95) => {
                 "keep the machines on a filesystem with POSIX ACLs (ext4, xfs, btrfs, tmpfs), or \

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::openflow::{Client, Flow, FlowStats, Match};
+use crate::openflow::{Client, Flow, FlowStats, Match, Meter};
 use crate::ovsdb::Address;
 use crate::{MacAddr, NetError};
 
@@ -38,6 +38,8 @@ const DHCP_SERVER: u16 = 67;
 const DHCPV6_SERVER: u16 = 547;
 /// fe80::/10.
 const LINK_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+/// Two frames with their offloads: with less TCP would starve.
+const LEAST_BURST_KBITS: u64 = 2 * 80 * 8;
 const NO_MAC: MacAddr = MacAddr::new([0; 6]);
 
 /// Which port a guard is of: it is the same for a machine's port of that name, whatever number the
@@ -77,13 +79,48 @@ pub struct Guard {
     ofport: u32,
     mac: MacAddr,
     addresses: Vec<IpAddr>,
+    is_trusted: bool,
+    rate_kbits: Option<u64>,
 }
 
 impl Guard {
     /// The guard of the port `id`, whose number on the bridge is `ofport`, of a machine with this MAC
     /// address.
     pub fn new(id: GuardId, ofport: u32, mac: MacAddr) -> Self {
-        Self { id, ofport, mac, addresses: Vec::new() }
+        let addresses = Vec::new();
+        Self { id, ofport, mac, addresses, is_trusted: false, rate_kbits: None }
+    }
+
+    /// Lets the machine say what it likes: all that is left is its rate.
+    pub fn trusted(mut self, is_trusted: bool) -> Self {
+        self.is_trusted = is_trusted;
+        self
+    }
+
+    /// How many bits the machine may send in a second, by a meter: for a tap, which `ovs-vswitchd` can't
+    /// police on the userspace datapath. ARP and neighbour discovery are not counted.
+    pub fn rate_bits(mut self, bits_per_second: Option<u64>) -> Self {
+        self.rate_kbits = bits_per_second.map(|bits| bits / 1000);
+        self
+    }
+
+    /// Whether there is nothing that it does.
+    pub fn is_empty(&self) -> bool {
+        self.is_trusted && self.rate_kbits.is_none()
+    }
+
+    fn meter(&self) -> Option<Meter> {
+        let kbits = self.rate_kbits?;
+        let most = |kbits: u64| u32::try_from(kbits).unwrap_or(u32::MAX);
+        let burst_kbits = most((kbits / 50).max(LEAST_BURST_KBITS));
+        Some(Meter { number: meter_number(self.ofport), kbits: most(kbits), burst_kbits })
+    }
+
+    fn digest(&self, flows: &[Flow]) -> u64 {
+        match self.rate_kbits {
+            Some(kbits) => hash(&[digest(flows).to_be_bytes(), kbits.to_be_bytes()].concat()),
+            None => digest(flows),
+        }
     }
 
     /// The addresses that the machine has, if they are known.
@@ -96,7 +133,7 @@ impl Guard {
     pub fn is(&self, state: Option<&GuardState>) -> bool {
         let flows = self.flows();
         state.is_some_and(|state| {
-            state.cookie == Some(self.id.cookie(digest(&flows)))
+            state.cookie == Some(self.id.cookie(self.digest(&flows)))
                 && state.flows == flows.len()
                 && state.ofport == Some(self.ofport)
         })
@@ -105,7 +142,7 @@ impl Guard {
     /// The flows, with the cookie that shows which they are.
     fn cookied(&self) -> Vec<Flow> {
         let flows = self.flows();
-        let cookie = self.id.cookie(digest(&flows));
+        let cookie = self.id.cookie(self.digest(&flows));
         flows.into_iter().map(|flow| flow.with_cookie(cookie)).collect()
     }
 
@@ -114,6 +151,19 @@ impl Guard {
         let own = || all().eth_src(self.mac);
         let pass = |matching| Flow::mark_and_resubmit(0, EXACT, matching, (REGISTER, PASSED));
         let forbid = |matching| Flow::drop(0, FORBIDDEN, matching);
+        let last = |matching| {
+            let flow = Flow::mark_and_resubmit(0, OWN, matching, (REGISTER, PASSED));
+            match self.rate_kbits {
+                Some(_) => flow.through_meter(meter_number(self.ofport)),
+                None => flow,
+            }
+        };
+        if self.is_empty() {
+            return Vec::new();
+        }
+        if self.is_trusted {
+            return vec![last(all())];
+        }
         let mut flows = Vec::new();
 
         let arp = || own().arp().arp_sha(self.mac);
@@ -153,7 +203,7 @@ impl Guard {
         flows.push(forbid(all().udp4_src(DHCP_SERVER)));
         flows.push(forbid(all().udp6_src(DHCPV6_SERVER)));
         flows.extend(TAGS.map(|tag| forbid(all().eth_type(tag))));
-        flows.push(Flow::mark_and_resubmit(0, OWN, own(), (REGISTER, PASSED)));
+        flows.push(last(own()));
         flows.push(Flow::drop(0, REST, all()));
         flows
     }
@@ -221,6 +271,8 @@ impl Guards {
     pub fn apply(&mut self, guards: &[Guard]) -> Result<(), NetError> {
         let ids: Vec<u64> = guards.iter().map(|guard| guard.id.0).collect();
         let flows: Vec<Flow> = guards.iter().flat_map(Guard::cookied).collect();
+        let meters: Vec<Meter> = guards.iter().filter_map(Guard::meter).collect();
+        self.client.add_meters(&meters)?;
         self.client.replace(&ids, ID_MASK, &flows)?;
         tracing::debug!(guards = guards.len(), flows = flows.len(), "guarded");
         Ok(())
@@ -232,8 +284,14 @@ impl Guards {
     ///
     /// Those of [`Client::replace`].
     pub fn remove(&mut self, ids: &[GuardId]) -> Result<(), NetError> {
+        let mut meters = Vec::new();
+        for id in ids {
+            let state = self.find(*id)?;
+            meters.extend(state.and_then(|state| state.ofport).map(meter_number));
+        }
         let ids: Vec<u64> = ids.iter().map(|id| id.0).collect();
-        self.client.replace(&ids, ID_MASK, &[])
+        self.client.replace(&ids, ID_MASK, &[])?;
+        self.client.delete_meters(&meters)
     }
 
     /// What the bridge has of the guard `id`, with its counters.
@@ -278,6 +336,11 @@ impl GuardState {
             self.dropped_packets = self.dropped_packets.saturating_add(flow.packets);
         }
     }
+}
+
+/// The meter of a port: from above, as others number theirs from below.
+fn meter_number(ofport: u32) -> u32 {
+    65_535_u32.saturating_sub(ofport).max(1)
 }
 
 /// What distinguishes these flows from those of another number, address or version of this file.

@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! Open vSwitch over OVSDB (RFC 7047): bridges, patch links, ports; tap devices; MAC addresses; the
 //! kernel's neighbour table.
 //!
@@ -68,6 +72,7 @@ mod change;
 mod datapath;
 mod deadline;
 mod device;
+mod device_rates;
 mod dpdk;
 mod error;
 mod file_access;
@@ -75,6 +80,7 @@ mod guard;
 mod host_address;
 mod host_stack;
 mod interface_name;
+mod linux_bridge;
 mod mac_addr;
 mod macvtap;
 mod managed;
@@ -93,6 +99,7 @@ mod switch;
 #[expect(unsafe_code, reason = "the tap driver is reached by ioctl alone")]
 mod sys;
 mod tap;
+mod traffic_control;
 mod vlans;
 
 pub use bridge::Bridge;
@@ -100,12 +107,14 @@ pub use capabilities::Capabilities;
 pub use change::Change;
 pub use datapath::Datapath;
 pub use device::Device;
+pub use device_rates::DeviceRates;
 pub use dpdk::DPDK_RECIPE;
 pub use error::NetError;
 pub use file_access::{AccessRights, Asking, FileAccess};
 pub use guard::{Guard, GuardId, GuardState, Guards};
 pub use host_address::{HostAddress, Route};
 pub use interface_name::InterfaceName;
+pub use linux_bridge::{LinuxBridge, LinuxPort};
 pub use mac_addr::MacAddr;
 pub use macvtap::Macvtap;
 pub use managed::{
@@ -120,7 +129,7 @@ pub use passt::{
     check_passt, host_resolver,
 };
 pub use port::{PendingPorts, Port};
-pub use port_request::{PortKind, PortRequest};
+pub use port_request::{PortKind, PortRates, PortRequest};
 pub use socket_access::grant_socket_access;
 pub use switch::Switch;
 pub use tap::Tap;

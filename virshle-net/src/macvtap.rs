@@ -54,9 +54,7 @@ impl Macvtap {
             .send()
             .map_err(failed)?;
         let opened = Self::open(name);
-        if opened.is_err()
-            && let Err(error) = Self::delete(name)
-        {
+        if let Some(Err(error)) = opened.is_err().then(|| Self::delete(name)) {
             tracing::warn!(device = %name, %error, "the failed macvtap is left behind");
         }
         opened

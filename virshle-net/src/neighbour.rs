@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::netdevice::index_to_name;
 use rustix::net::{RecvFlags, recv};
 
-use crate::netlink::{self, HEADER, NLM_F_REQUEST, NLMSG_DONE, attributes, messages, piece};
+use crate::netlink::{
+    self, HEADER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, attributes, messages, piece,
+};
 use crate::{MacAddr, NetError};
 
 /// `struct ndmsg` of rtnetlink(7).
@@ -16,7 +18,6 @@ const NEIGHBOUR_HEADER: usize = 12;
 const REQUEST_LENGTH: u32 = 28;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_GETNEIGH: u16 = 30;
-const NLM_F_DUMP: u16 = 0x300;
 /// The multicast group that reports changes of the table.
 const RTMGRP_NEIGH: u32 = 4;
 const NDA_DST: u16 = 1;

@@ -12,6 +12,8 @@ use rustix::net::{
 
 /// The kernel answers at once; this is for a kernel that doesn't.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// More than the kernel puts into one answer.
+const ROOM: usize = 64 << 10;
 
 /// `struct nlmsghdr` of netlink(7).
 pub(crate) const HEADER: usize = 16;
@@ -22,7 +24,9 @@ pub(crate) const NLMSG_DONE: u16 = 3;
 pub(crate) const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_EXCL: u16 = 0x200;
-const NLM_F_CREATE: u16 = 0x400;
+pub(crate) const NLM_F_CREATE: u16 = 0x400;
+pub(crate) const NLM_F_REPLACE: u16 = 0x100;
+pub(crate) const NLM_F_DUMP: u16 = 0x300;
 const IFF_UP: u32 = 1;
 
 /// What is asked about a device.
@@ -49,6 +53,7 @@ pub(crate) mod attribute {
     pub(crate) const NAME: u16 = 3;
     pub(crate) const MTU: u16 = 4;
     pub(crate) const LINK: u16 = 5;
+    pub(crate) const MASTER: u16 = 10;
     pub(crate) const INFO: u16 = 18;
     pub(crate) const ALIAS: u16 = 20;
     /// Inside [`INFO`].
@@ -122,6 +127,40 @@ pub(crate) fn send(socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Sends a request that changes something, and waits until the kernel has acknowledged it.
+pub(crate) fn change(kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
+    let socket = open(0)?;
+    send(&socket, &request(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)?)?;
+    let mut room = vec![0; ROOM];
+    let (received, _) = recv(&socket, room.as_mut_slice(), RecvFlags::empty())?;
+    messages(&room[..received]).next().ok_or_else(cut_short)?.map(drop)
+}
+
+/// Sends a request whose answer is a list, and gives each of its messages to `each`.
+pub(crate) fn dump(kind: u16, body: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let socket = open(0)?;
+    send(&socket, &request(kind, NLM_F_REQUEST | NLM_F_DUMP, body)?)?;
+    let mut room = vec![0; ROOM];
+    loop {
+        let (received, _) = recv(&socket, room.as_mut_slice(), RecvFlags::empty())?;
+        if received == 0 {
+            return Ok(());
+        }
+        for message in messages(&room[..received]) {
+            let message = message?;
+            if message.kind == NLMSG_DONE {
+                return Ok(());
+            }
+            each(message.body);
+        }
+    }
+}
+
+fn request(kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
+    Ok([&header(length, kind, flags)[..], body].concat())
+}
+
 /// The header of a request of `length` bytes in all.
 pub(crate) fn header(length: u32, kind: u16, flags: u16) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
@@ -178,6 +217,10 @@ pub(crate) struct Link {
     pub(crate) address: Vec<u8>,
     pub(crate) kind: String,
     pub(crate) alias: String,
+    /// The number of the device that it is a port of; 0 for none.
+    pub(crate) master: u32,
+    /// What its driver says of it.
+    pub(crate) info_data: Vec<u8>,
 }
 
 fn read_answer(bytes: &[u8]) -> io::Result<Option<Link>> {
@@ -196,10 +239,15 @@ fn read_answer(bytes: &[u8]) -> io::Result<Option<Link>> {
             attribute::MTU => link.mtu_bytes = piece(value, 0).map_or(0, u32::from_ne_bytes),
             attribute::ADDRESS => link.address = value.into(),
             attribute::ALIAS => link.alias = text(value),
+            attribute::MASTER => link.master = piece(value, 0).map_or(0, u32::from_ne_bytes),
             attribute::INFO => {
-                let mut info = attributes(value);
-                let found = info.find(|(kind, _)| *kind == attribute::INFO_KIND);
-                link.kind = found.map(|(_, value)| text(value)).unwrap_or_default();
+                for (kind, value) in attributes(value) {
+                    match kind {
+                        attribute::INFO_KIND => link.kind = text(value),
+                        attribute::INFO_DATA => link.info_data = value.into(),
+                        _ => {}
+                    }
+                }
             }
             _ => {}
         }

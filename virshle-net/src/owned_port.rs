@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::change::Change;
 use crate::deadline::Deadline;
-use crate::ovsdb::{Atom, Condition, Operation, Row, Uuid, Value};
+use crate::ovsdb::{Atom, Condition, Operation, Outcome, Row, Uuid, Value};
 use crate::owner::{Owner, Role, owned_by};
-use crate::port::take_off;
-use crate::port_request::PortKind;
+use crate::port::{take_off, without_limits};
+use crate::port_request::{PortKind, PortRates};
 use crate::switch::bump;
 use crate::{NetError, Switch, Vlans};
 
@@ -31,6 +31,8 @@ pub struct OwnedPort {
     pub vlan: Option<u16>,
     /// The VLANs that it belongs to.
     pub vlans: Vlans,
+    /// The rates that it is kept to.
+    pub rates: PortRates,
     /// Its OpenFlow number; -1 if it failed, none if `ovs-vswitchd` has not seen it yet.
     pub ofport: Option<i64>,
     /// Why it does not work, as the switch reports it.
@@ -52,12 +54,29 @@ impl Switch {
                 Operation::select(
                     "Port",
                     &ours,
-                    &["_uuid", "name", "interfaces", "tag", "vlan_mode", "trunks", "external_ids"],
+                    &[
+                        "_uuid",
+                        "name",
+                        "interfaces",
+                        "tag",
+                        "vlan_mode",
+                        "trunks",
+                        "qos",
+                        "external_ids",
+                    ],
                 ),
                 Operation::select(
                     "Interface",
                     &ours,
-                    &["_uuid", "type", "options", "ofport", "error", "link_state"],
+                    &[
+                        "_uuid",
+                        "type",
+                        "options",
+                        "ofport",
+                        "error",
+                        "link_state",
+                        "ingress_policing_rate",
+                    ],
                 ),
                 Operation::select("Bridge", &[], &["name", "ports"]),
             ],
@@ -131,18 +150,24 @@ impl Switch {
         timeout: Duration,
     ) -> Result<Change, NetError> {
         let deadline = Deadline::after(timeout);
-        let select = Operation::select(
-            "Port",
-            &[Condition::includes("external_ids", owned_by(owner_uuid))],
-            &["_uuid"],
-        );
-        let outcomes = self.transact(&[select], deadline)?;
-        let ports: Vec<Uuid> =
-            outcomes[0].rows.iter().filter_map(|row| row.get("_uuid")?.as_uuid()).collect();
-        if ports.is_empty() {
+        let theirs = [Condition::includes("external_ids", owned_by(owner_uuid))];
+        let selects = ["Port", "QoS"].map(|table| Operation::select(table, &theirs, &["_uuid"]));
+        let outcomes = self.transact(&selects, deadline)?;
+        let uuids = |outcome: &Outcome| -> Vec<Uuid> {
+            outcome.rows.iter().filter_map(|row| row.get("_uuid")?.as_uuid()).collect()
+        };
+        let [ports, limits] =
+            [0, 1].map(|place| outcomes.get(place).map(uuids).unwrap_or_default());
+        if ports.is_empty() && limits.is_empty() {
             return Ok(Change::Unchanged);
         }
         let mut operations: Vec<_> = ports.iter().map(|port| take_off(*port)).collect();
+        // No row takes these along.
+        if !limits.is_empty() {
+            operations.extend(ports.iter().map(|port| without_limits(*port)));
+        }
+        let limits = limits.iter().map(|qos| Operation::delete("QoS", &[Condition::uuid(*qos)]));
+        operations.extend(limits);
         operations.extend(bump());
         self.transact(&operations, deadline)?;
         tracing::info!(owner = owner_uuid, count = ports.len(), "ports removed");
@@ -193,6 +218,7 @@ fn owned_port(port: &Row, interface: &Row, bridge: &str) -> OwnedPort {
             _ => None,
         },
         vlans,
+        rates: PortRates::of(port, interface),
         ofport: interface.get("ofport").and_then(Value::as_i64),
         error: text("error").map(Into::into),
         link_up: text("link_state").map(|state| state == "up"),

@@ -55,6 +55,7 @@ pub(crate) enum Role {
     Bridge,
     Patch,
     Port,
+    Qos,
 }
 
 impl Role {
@@ -63,6 +64,7 @@ impl Role {
             Self::Bridge => "bridge",
             Self::Patch => "patch",
             Self::Port => "port",
+            Self::Qos => "qos",
         }
     }
 

@@ -116,15 +116,30 @@ impl Switch {
             operations.push(guard("Open_vSwitch", None, "dpdk_initialized", true.into()));
         }
         operations.extend(replaced.iter().map(|port| take_off(*port)));
-        let mut added = Vec::new();
+        if !replaced.is_empty() {
+            // No row takes those of the replaced ports along.
+            operations.extend(replaced.iter().map(|port| without_limits(*port)));
+            operations.extend(requests.iter().map(|request| {
+                let theirs = Condition::includes("external_ids", request.qos_mark());
+                Operation::delete("QoS", &[theirs])
+            }));
+        }
+        let (mut added, mut limits) = (Vec::new(), Vec::new());
         for (index, request) in requests.iter().enumerate() {
             let (interface, port) = (format!("interface{index}"), format!("port{index}"));
             let mut row = request.port();
             row.insert("interfaces".into(), Value::named(&interface));
+            if let Some(qos) = request.qos() {
+                let name = format!("qos{index}");
+                row.insert("qos".into(), Value::named(&name));
+                // After those that are told from each other by their places.
+                limits.push(Operation::insert("QoS", &qos).named(&name));
+            }
             operations.push(Operation::insert("Interface", &request.interface()).named(&interface));
             operations.push(Operation::insert("Port", &row).named(&port));
             added.push(crate::ovsdb::Atom::NamedUuid(port));
         }
+        operations.extend(limits);
         operations.push(Operation::mutate(
             "Bridge",
             &[Condition::name(bridge)],
@@ -155,9 +170,10 @@ impl Switch {
         let awaited = format!("the new ports {} of bridge {bridge}", names.join(", "));
         let made = self
             .wait_applied(target, &awaited, deadline)
-            .and_then(|()| self.read_back(&bridge, &requests, &inserted(&outcomes, 0)));
+            .and_then(|()| self.read_back(&bridge, &requests, &inserted(&outcomes, &requests, 0)));
         if made.is_err() {
-            self.undo(&bridge, &inserted(&outcomes, 1));
+            let limits = inserted_limits(&outcomes, &requests);
+            self.undo(&bridge, &inserted(&outcomes, &requests, 1), &limits);
         }
         made
     }
@@ -250,8 +266,13 @@ impl Switch {
     }
 
     /// Takes off what was added; if that fails too, the marks show whose it is.
-    fn undo(&mut self, bridge: &str, ports: &[Uuid]) {
+    fn undo(&mut self, bridge: &str, ports: &[Uuid], limits: &[Uuid]) {
         let mut operations: Vec<_> = ports.iter().map(|port| take_off(*port)).collect();
+        if !limits.is_empty() {
+            operations.extend(ports.iter().map(|port| without_limits(*port)));
+        }
+        let limits = limits.iter().map(|qos| Operation::delete("QoS", &[Condition::uuid(*qos)]));
+        operations.extend(limits);
         operations.extend(bump());
         if let Err(error) = self.transact(&operations, self.deadline()) {
             tracing::warn!(bridge, %error, "the failed ports are left behind");
@@ -268,9 +289,22 @@ pub(crate) fn take_off(port: Uuid) -> Operation {
     )
 }
 
+/// Takes the row in QoS from a port: the database deletes none that a row refers to, and looks at that
+/// before it drops the port.
+pub(crate) fn without_limits(port: Uuid) -> Operation {
+    let row = Row::from([("qos".into(), Value::Set(Vec::new()))]);
+    Operation::update("Port", &[Condition::uuid(port)], &row)
+}
+
 /// The rows inserted: interfaces (`which` 0) or ports (1), which take turns.
-fn inserted(outcomes: &[Outcome], which: usize) -> Vec<Uuid> {
-    outcomes.iter().filter_map(|outcome| outcome.uuid).skip(which).step_by(2).collect()
+fn inserted(outcomes: &[Outcome], requests: &[PortRequest], which: usize) -> Vec<Uuid> {
+    let rows = outcomes.iter().filter_map(|outcome| outcome.uuid).take(2 * requests.len());
+    rows.skip(which).step_by(2).collect()
+}
+
+/// The rows inserted in QoS, which no other row keeps alive or takes along.
+fn inserted_limits(outcomes: &[Outcome], requests: &[PortRequest]) -> Vec<Uuid> {
+    outcomes.iter().filter_map(|outcome| outcome.uuid).skip(2 * requests.len()).collect()
 }
 
 fn read_port(bridge: &str, request: &PortRequest, row: &Row) -> Result<Port, NetError> {

@@ -49,6 +49,36 @@ impl fmt::Display for PortKind {
     }
 }
 
+/// The rates that a port is kept to, in thousands of bits per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PortRates {
+    /// What its machine may receive.
+    pub in_kbits: Option<u64>,
+    /// What its machine may send.
+    pub out_kbits: Option<u64>,
+}
+
+impl PortRates {
+    /// Those of the rows in Port and Interface.
+    pub(crate) fn of(port: &Row, interface: &Row) -> Self {
+        let has_qos = port.get("qos").is_some_and(|qos| qos.as_uuid().is_some());
+        let written = port.get("external_ids").and_then(|ids| ids.text_of(RATE));
+        let out = interface.get("ingress_policing_rate").and_then(Value::as_i64);
+        Self {
+            in_kbits: written.filter(|_| has_qos).and_then(|text| text.parse().ok()),
+            out_kbits: out.and_then(|kbits| u64::try_from(kbits).ok()).filter(|kbits| *kbits > 0),
+        }
+    }
+}
+
+/// The port that a row in QoS is for, in its `external_ids`.
+const PORT: &str = "virshle-port";
+/// What the rate of a port with a row in QoS is, in the port's `external_ids`.
+const RATE: &str = "virshle-rate-in";
+/// A frame with offloads has so many bytes at most.
+const MOST_FRAME: u64 = 80 << 10;
+
 /// A port to be added to a bridge.
 ///
 /// It belongs to the network without tags unless a VLAN or a trunk is asked for: a tagged frame
@@ -70,6 +100,8 @@ pub struct PortRequest {
     mtu_bytes: Option<u16>,
     mac: Option<MacAddr>,
     queues: u16,
+    rate_in: Option<u64>,
+    rate_out: Option<u64>,
     pub(crate) owner: Option<Owner>,
 }
 
@@ -84,6 +116,8 @@ impl PortRequest {
             mtu_bytes: None,
             mac: None,
             queues: 1,
+            rate_in: None,
+            rate_out: None,
             owner: None,
         }
     }
@@ -145,6 +179,54 @@ impl PortRequest {
         self
     }
 
+    /// Sets how many bits the machine may receive in a second (`egress-policer` of a vhost-user port,
+    /// `linux-htb` of a tap).
+    pub fn rate_in_bits(mut self, bits_per_second: Option<u64>) -> Self {
+        self.rate_in = bits_per_second;
+        self
+    }
+
+    /// Sets how many bits the machine may send in a second (`ingress_policing_rate`).
+    ///
+    /// Of a tap on a bridge of the userspace datapath it has no effect: `ovs-vswitchd` reads the frames
+    /// before the kernel polices them. A [`Guard`](crate::Guard) has a rate for that.
+    pub fn rate_out_bits(mut self, bits_per_second: Option<u64>) -> Self {
+        self.rate_out = bits_per_second;
+        self
+    }
+
+    /// The rates that it is kept to.
+    pub fn rates(&self) -> PortRates {
+        let known = |rate: Option<u64>| rate.map(|bits| bits / 1000);
+        PortRates { in_kbits: known(self.rate_in), out_kbits: known(self.rate_out) }
+    }
+
+    /// The row in QoS, if it has one.
+    pub(crate) fn qos(&self) -> Option<Row> {
+        let bits = self.rate_in?;
+        let (kind, settings) = match self.kind {
+            PortKind::VhostUser => {
+                let bytes = bits / 8;
+                let burst = (bytes / 50).max(2 * MOST_FRAME);
+                let settings = vec![("cir", bytes.to_string()), ("cbs", burst.to_string())];
+                ("egress-policer", settings)
+            }
+            _ => ("linux-htb", vec![("max-rate", bits.to_string())]),
+        };
+        let mut ids = vec![Role::Qos.mark(), (PORT, self.name.clone())];
+        ids.extend(self.owner.iter().flat_map(Owner::marks));
+        Some(Row::from([
+            ("type".into(), kind.into()),
+            ("other_config".into(), Value::map(settings)),
+            ("external_ids".into(), Value::map(ids)),
+        ]))
+    }
+
+    /// What `external_ids` of its row in QoS includes, and of no other's.
+    pub(crate) fn qos_mark(&self) -> Value {
+        Value::map([Role::Qos.mark(), (PORT, self.name.clone())])
+    }
+
     /// Records the machine that the port belongs to. Without one it can't be removed again by
     /// [`Switch::remove_ports_of`](crate::Switch::remove_ports_of).
     pub fn owner(mut self, owner: Owner) -> Self {
@@ -191,6 +273,12 @@ impl PortRequest {
             options.push(("n_rxq", self.queues.to_string()));
         }
         row.insert("options".into(), Value::map(options));
+        if let Some(bits) = self.rate_out {
+            // At least two frames with their offloads, or TCP would starve.
+            let burst = (bits / 50).max(2 * 8 * MOST_FRAME) / 1000;
+            row.insert("ingress_policing_rate".into(), number(bits / 1000));
+            row.insert("ingress_policing_burst".into(), number(burst));
+        }
         if let Some(mtu) = self.mtu_bytes {
             row.insert("mtu_request".into(), mtu.into());
         }
@@ -211,7 +299,11 @@ impl PortRequest {
         let mut row = Row::from([("name".into(), Value::from(&self.name))]);
         let vlans = self.vlans();
         row.extend(vlans.columns().into_iter().map(|(column, value)| (column.into(), value)));
-        row.insert("external_ids".into(), Value::map(self.ids()));
+        let mut ids = self.ids();
+        if let Some(bits) = self.rate_in {
+            ids.push((RATE, (bits / 1000).to_string()));
+        }
+        row.insert("external_ids".into(), Value::map(ids));
         row
     }
 
@@ -220,6 +312,11 @@ impl PortRequest {
         ids.extend(self.owner.iter().flat_map(Owner::marks));
         ids
     }
+}
+
+/// A column of whole numbers.
+fn number(number: u64) -> Value {
+    Value::from(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

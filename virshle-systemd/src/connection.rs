@@ -17,6 +17,9 @@ use crate::wire::Writer;
 /// The longest answer of the authentication, in bytes.
 const MAX_LINES: usize = 4 << 10;
 
+/// How long it takes to see what has come already.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// The object that is called, and its name on a bus.
 const MANAGER: Method = Method {
     destination: "org.freedesktop.systemd1",
@@ -129,6 +132,26 @@ impl Connection {
         })
     }
 
+    /// Asks for other settings of a unit, for as long as it lives. Returns before there is an answer.
+    /// All are set, or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_transient_unit`](Self::start_transient_unit).
+    pub fn set_unit_properties(
+        &mut self,
+        name: &str,
+        properties: &[Property],
+    ) -> Result<Call, SystemdError> {
+        let method = Method { member: "SetUnitProperties", signature: "sba(sv)", ..MANAGER };
+        self.call("SetUnitProperties", method, |writer| {
+            writer.text(name);
+            // Until the unit goes: nothing is written to /etc.
+            writer.number32(1);
+            writer.array(8, |writer| properties.iter().for_each(|property| property.write(writer)));
+        })
+    }
+
     /// Asks whether the unit has a file, and is enabled: `enabled`, `static`, … is the answer's text.
     ///
     /// # Errors
@@ -158,7 +181,8 @@ impl Connection {
         })
     }
 
-    /// Waits for the answer to `call`: the text that it begins with, such as a job's path.
+    /// Waits for the answer to `call`: the text that it begins with, such as a job's path. One that has
+    /// come already is read whatever the `timeout`.
     ///
     /// # Errors
     ///
@@ -167,7 +191,7 @@ impl Connection {
     #[expect(clippy::needless_pass_by_value, reason = "a call has one answer")]
     pub fn wait(&mut self, call: Call, timeout: Duration) -> Result<Option<String>, SystemdError> {
         self.timeout = timeout;
-        let end = Instant::now().checked_add(timeout);
+        let end = Instant::now().checked_add(timeout.max(LOOK));
         let what = call.what;
         loop {
             let message = self.next(what, end)?;

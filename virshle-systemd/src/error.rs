@@ -49,6 +49,13 @@ impl SystemdError {
             || name == "org.freedesktop.DBus.Error.FileExists")
     }
 
+    /// Whether it was refused because the host goes down: what would be started is to be stopped.
+    pub fn is_going_down(&self) -> bool {
+        matches!(self, Self::Refused { name, .. }
+            if name == "org.freedesktop.systemd1.TransactionIsDestructive"
+            || name == "org.freedesktop.systemd1.ShuttingDown")
+    }
+
     /// Whether what was asked about is not there: the unit, or the process.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Refused { name, .. }

@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! A blocking client of systemd's manager: transient scopes and timers, over D-Bus.
 //!
 //! systemd offers its manager on a Unix socket that speaks D-Bus. This crate speaks as much of that

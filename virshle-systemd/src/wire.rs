@@ -4,6 +4,8 @@
 //!
 //! D-Bus Specification, "Marshaling (Wire Format)".
 
+use std::str;
+
 use crate::error::MalformedMessage;
 
 /// Writes values, in the byte order of a message of ours: little endian.

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::str;
 
 use toml::de::DeTable;
 
 use crate::caller::Caller;
+use crate::catalogue::CatalogueEntry;
 use crate::distrust::Distrust;
 use crate::hypervisor::HypervisorSettings;
 use crate::name::Names;
@@ -33,6 +35,8 @@ pub struct Config {
     pub network: NetworkSettings,
     /// `[hypervisor]`.
     pub hypervisor: HypervisorSettings,
+    /// `[[catalogue.image]]`.
+    pub catalogue: Vec<CatalogueEntry>,
     templates: Vec<VmTemplate>,
     /// The names of all templates, the wrong ones' too.
     names: Vec<String>,
@@ -111,6 +115,7 @@ impl Config {
         self.node = NodeSettings::read(top.section("node", "node"));
         self.network = NetworkSettings::read(top.section("network", "network"));
         self.hypervisor = HypervisorSettings::read(top.section("hypervisor", "hypervisor"));
+        self.catalogue = CatalogueEntry::read_all(top.section("catalogue", "catalogue"));
         if let Some(section) = top.section("template", "template") {
             let mut names = Names::default();
             for (index, vm) in section.sections("vm", "template.vm").into_iter().enumerate() {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::ByteSize;
 use crate::name::{self, Names};
 use crate::section::{Placed, Section};
+use crate::vcpus::Vcpus;
 
 /// `[[template.vm.disk]]`: a private copy of an image, or a new, empty disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,7 +19,8 @@ pub struct DiskTemplate {
     /// new, empty one.
     #[serde(rename = "path")]
     pub source: Option<PathBuf>,
-    /// The image in the node's cache it is a private copy of, by its name there.
+    /// The image it is a private copy of: by its name in the node's cache, or by what the catalogue calls
+    /// it, as `debian:13`.
     pub image: Option<String>,
     /// Its size, in whole sectors of 512 bytes; the image's own if unset. An empty disk has one.
     pub size: Option<ByteSize>,
@@ -26,6 +28,8 @@ pub struct DiskTemplate {
     pub clone: CloneMode,
     /// The guest can't write to it.
     pub readonly: bool,
+    /// How many queues it has; as many as the machine has vCPUs, up to 8, if unset.
+    pub queues: Option<u16>,
 }
 
 /// How the private copy of an image is created.
@@ -60,19 +64,19 @@ const MOST: u64 = (1 << 63) - SECTOR;
 
 impl DiskTemplate {
     /// The disks of `template`. What is noted as wrong holds a value all the same.
-    pub(crate) fn read_all(template: &Section<'_>) -> Vec<Self> {
+    pub(crate) fn read_all(template: &Section<'_>, boot_vcpus: Option<u32>) -> Vec<Self> {
         let mut names = Names::default();
         let sections = template.sections("disk", "template.vm.disk");
-        sections.into_iter().map(|section| Self::read(section, &mut names)).collect()
+        sections.into_iter().map(|section| Self::read(section, &mut names, boot_vcpus)).collect()
     }
 
-    fn read(section: Section<'_>, names: &mut Names) -> Self {
+    fn read(section: Section<'_>, names: &mut Names, boot_vcpus: Option<u32>) -> Self {
         let name = name::read(&section, "name = \"os\"");
         names.add(&section, "disk", &name);
         let source = section.path("path");
         let image = section.string("image");
         if let Some(image) = &image {
-            name::check(&section, image);
+            name::check_reference(&section, image);
         }
         let size = section.size("size");
         if let Some(size) = &size {
@@ -87,6 +91,7 @@ impl DiskTemplate {
             size: size.map(|size| size.value),
             clone,
             readonly: section.boolean("readonly").unwrap_or(false),
+            queues: Vcpus::read_queues(&section, boot_vcpus),
         };
         section.finish();
         disk
@@ -119,7 +124,7 @@ fn check_size(section: &Section<'_>, size: &Placed<ByteSize>) {
     if !(SECTOR..=MOST).contains(&bytes) {
         let message = format!("{} is no size of a disk", size.value);
         section.wrong(size.span.clone(), message, "expected 512 B to 8191 PiB");
-    } else if !bytes.is_multiple_of(SECTOR) {
+    } else if bytes % SECTOR != 0 {
         let message = format!("{} is not a multiple of the sector size", size.value);
         let help = "expected a multiple of 512 bytes; a number without a unit is bytes";
         section.wrong(size.span.clone(), message, help);
@@ -132,7 +137,7 @@ mod tests {
     use crate::testing::{mistakes, read};
 
     fn all(section: &Section<'_>) -> Option<Vec<DiskTemplate>> {
-        Some(DiskTemplate::read_all(section))
+        Some(DiskTemplate::read_all(section, Some(4)))
     }
 
     #[test]
@@ -140,13 +145,14 @@ mod tests {
         let disks = read(
             "[[disk]]\nname = 'os'\npath = '~/a.img'\nclone = 'copy'\n\
              [[disk]]\nname = 'cached'\nimage = 'debian-13'\nreadonly = true\n\
-             [[disk]]\nname = 'data'\nsize = '512'",
+             [[disk]]\nname = 'data'\nsize = '512'\nqueues = 4",
             all,
         )
         .unwrap();
         assert_eq!(disks[0].source, Some("/home/a/a.img".into()));
         assert_eq!((disks[0].clone, disks[0].size), (CloneMode::Copy, None));
         assert_eq!((disks[1].image.as_deref(), disks[1].readonly), (Some("debian-13"), true));
+        assert_eq!((disks[0].queues, disks[2].queues), (None, Some(4)));
         assert_eq!(disks[2].size, Some(ByteSize::from_bytes(512)));
         assert_eq!((&disks[2].source, &disks[2].image), (&None, &None));
     }
@@ -160,6 +166,10 @@ mod tests {
             ("image = '../b'", "\"../b\" cannot be a name: it has '/'"),
             ("size = 50", "\"size\" is a whole number"),
             ("size = '50'", "50 B is no size of a disk"),
+            ("size = '1G'\nqueues = 0", "\"queues\" is out of range"),
+            ("size = '1G'\nqueues = 65", "\"queues\" is out of range"),
+            ("size = '1G'\nqueues = 5", "5 queues for 4 vCPUs"),
+            ("size = '1G'\nqueues = '2'", "\"queues\" is a text"),
             ("size = '1000'", "1000 B is not a multiple of the sector size"),
             ("size = '8192P'", "8192 PiB is no size of a disk"),
             ("size = '16384P'", "\"16384P\" is more than can be counted"),

@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In detail
+//!
 //! Virshle's configuration: TOML text to checked, typed templates of virtual machines.
 //!
 //! A configuration is a file that a person wrote. This crate reads it, and answers with values
@@ -60,6 +64,7 @@
 
 mod boot;
 mod caller;
+mod catalogue;
 mod config;
 mod cpu_set;
 mod device;
@@ -81,6 +86,7 @@ mod node;
 mod path;
 mod public_key;
 mod publish;
+mod rate;
 mod restart;
 #[cfg(test)]
 #[path = "../tests/schema/mod.rs"]
@@ -104,13 +110,14 @@ mod yaml_scalar;
 mod yaml_text;
 
 pub use boot::Boot;
+pub use catalogue::CatalogueEntry;
 pub use config::Config;
 pub use cpu_set::{CpuSet, InvalidCpuSet};
 pub use disk::{CloneMode, DiskTemplate};
 pub use distrust::Distrust;
 pub use error::TemplateError;
 pub use hypervisor::{Confine, HypervisorSettings};
-pub use limits::Limits;
+pub use limits::{Limit, Limits};
 pub use memory::Memory;
 pub use mistake::Mistake;
 pub use net::{NetKind, NetTemplate};
@@ -118,6 +125,7 @@ pub use network::{Datapath, NetworkSettings};
 pub use node::{NodeSettings, Systemd};
 pub use public_key::is_public_key;
 pub use publish::{InvalidPublish, Protocol, Publish};
+pub use rate::{BitRate, InvalidRate};
 pub use restart::{InvalidRestartPolicy, RestartPolicy};
 pub use size::{ByteSize, InvalidSize};
 pub use static_address::StaticAddress;

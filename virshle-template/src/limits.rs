@@ -1,5 +1,9 @@
 //! `[template.vm.limits]`: how much of the host a machine may take.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
 use serde::Serialize;
 
 use crate::section::{Placed, Section};
@@ -61,18 +65,85 @@ impl Limits {
     }
 }
 
-/// `"150%"`, or a number of CPUs.
+/// One of the limits, to change it by itself: nothing in it is no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each is the field of that name of `Limits`")]
+pub enum Limit {
+    CpuWeight(Option<u16>),
+    CpuLimit(Option<u32>),
+    CpuAffinity(Option<CpuSet>),
+    MemoryOverhead(Option<ByteSize>),
+    IoWeight(Option<u16>),
+    Pids(Option<u32>),
+}
+
+impl Limit {
+    /// The keys, as in a template.
+    pub const KEYS: [&str; 6] =
+        ["cpu_weight", "cpu_limit", "cpu_affinity", "memory_overhead", "io_weight", "pids"];
+
+    /// Reads the limit `key` as a template has it, without quotes; an empty `value` is no limit. Nothing if
+    /// no limit has that key.
+    ///
+    /// # Errors
+    ///
+    /// With what was expected.
+    pub fn parse(key: &str, value: &str) -> Option<Result<Self, String>> {
+        let weights = 1..=u16::try_from(MOST_WEIGHT).unwrap_or(u16::MAX);
+        let narrow = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        Some(match key {
+            "cpu_weight" => number(value, weights).map(Self::CpuWeight),
+            "io_weight" => number(value, weights).map(Self::IoWeight),
+            "pids" => number(value, narrow(LEAST_PIDS)..=narrow(MOST_PIDS)).map(Self::Pids),
+            "cpu_limit" if value.is_empty() => Ok(Self::CpuLimit(None)),
+            "cpu_limit" => match percent_in(value) {
+                Some(percent) => Ok(Self::CpuLimit(Some(percent))),
+                None => Err(PERCENT.to_owned()),
+            },
+            "cpu_affinity" => parsed(value).map(Self::CpuAffinity),
+            "memory_overhead" => parsed(value).map(Self::MemoryOverhead),
+            _ => return None,
+        })
+    }
+}
+
+fn number<T: FromStr + PartialOrd + Display>(
+    value: &str,
+    range: RangeInclusive<T>,
+) -> Result<Option<T>, String> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let number = value.parse().ok().filter(|number| range.contains(number));
+    let wrong = || format!("expected a whole number from {} to {}", range.start(), range.end());
+    number.map(Some).ok_or_else(wrong)
+}
+
+fn parsed<T: FromStr<Err: Display>>(value: &str) -> Result<Option<T>, String> {
+    match value {
+        "" => Ok(None),
+        _ => value.parse().map(Some).map_err(|error: T::Err| error.to_string()),
+    }
+}
+
+const PERCENT: &str = "expected percent of one CPU, such as \"150%\"";
+
+/// The number of `150%`, if it is a limit.
+fn percent_in(text: &str) -> Option<u32> {
+    let number = text.strip_suffix('%')?.trim().parse::<u64>().ok()?;
+    (1..=MOST_PERCENT).contains(&number).then(|| u32::try_from(number).ok())?
+}
+
+/// `"150%"`.
 fn percent(section: &Section<'_>) -> Option<u32> {
     let text = section.string("cpu_limit")?;
-    let number = text.value.strip_suffix('%').and_then(|number| number.trim().parse::<u64>().ok());
-    match number.filter(|number| (1..=MOST_PERCENT).contains(number)) {
-        Some(number) => u32::try_from(number).ok(),
-        None => {
-            let message = format!("{:?} is no limit of CPU time", text.value);
-            section.wrong(text.span, message, "expected percent of one CPU, such as \"150%\"");
-            None
-        }
+    let percent = percent_in(text.value);
+    if percent.is_none() {
+        let message = format!("{:?} is no limit of CPU time", text.value);
+        section.wrong(text.span, message, PERCENT);
     }
+    percent
 }
 
 fn affinity(section: &Section<'_>) -> Option<CpuSet> {
@@ -110,6 +181,36 @@ mod tests {
             pids: Some(128),
         };
         assert_eq!(limits(text), expected);
+    }
+
+    #[test]
+    fn a_limit_is_read_by_itself_as_in_a_template() {
+        for (key, value, expected) in [
+            ("cpu_weight", "200", Limit::CpuWeight(Some(200))),
+            ("cpu_weight", "", Limit::CpuWeight(None)),
+            ("cpu_limit", "150%", Limit::CpuLimit(Some(150))),
+            ("cpu_limit", "", Limit::CpuLimit(None)),
+            ("cpu_affinity", "0-1", Limit::CpuAffinity("0,1".parse().ok())),
+            ("memory_overhead", "1G", Limit::MemoryOverhead(Some(ByteSize::from_bytes(1 << 30)))),
+            ("io_weight", "10000", Limit::IoWeight(Some(10_000))),
+            ("pids", "16", Limit::Pids(Some(16))),
+        ] {
+            assert_eq!(Limit::parse(key, value), Some(Ok(expected)));
+            assert!(Limit::KEYS.contains(&key));
+        }
+        for (key, value) in [
+            ("cpu_weight", "0"),
+            ("cpu_weight", "10001"),
+            ("io_weight", "many"),
+            ("pids", "15"),
+            ("cpu_limit", "150"),
+            ("cpu_limit", "0%"),
+            ("cpu_affinity", "3-1"),
+            ("memory_overhead", "lots"),
+        ] {
+            assert!(matches!(Limit::parse(key, value), Some(Err(_))), "{key}={value}");
+        }
+        assert_eq!(Limit::parse("vcpu", "1"), None);
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn check(section: &Section<'_>, size: &Placed<ByteSize>, page: u64) {
     if !(LEAST..=MOST).contains(&bytes) {
         let message = format!("{} is no size of a memory", size.value);
         section.wrong(size.span.clone(), message, "expected 16 MiB to 64 TiB");
-    } else if !bytes.is_multiple_of(page) {
+    } else if bytes % page != 0 {
         let page = ByteSize::from_bytes(page);
         let message = format!("{} is not a multiple of the page size", size.value);
         section.wrong(size.span.clone(), message, &format!("expected a multiple of {page}"));
@@ -76,7 +76,7 @@ fn check_max(section: &Section<'_>, size: ByteSize, max: &Placed<ByteSize>) {
     } else if max.value > most {
         let message = format!("{} is no size of a memory", max.value);
         section.wrong(span, message, &format!("expected at most {most}"));
-    } else if !(max.value.bytes() - size.bytes()).is_multiple_of(STEP) {
+    } else if (max.value.bytes() - size.bytes()) % STEP != 0 {
         let help = format!("expected {size} and a multiple of {}", ByteSize::from_bytes(STEP));
         section.wrong(span, "the most memory can't be reached in whole steps", &help);
     }

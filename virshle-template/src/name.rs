@@ -17,7 +17,7 @@ fn reason(name: &str) -> Option<String> {
         return Some("it is empty".into());
     }
     if name.len() > MAX_LEN {
-        return Some(format!("it has {} bytes, and {MAX_LEN} is the most", name.len()));
+        return Some(too_long(name));
     }
     let odd = name.chars().find(|character| {
         !(character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.'))
@@ -29,11 +29,35 @@ fn reason(name: &str) -> Option<String> {
     first.map(|first| format!("it begins with {first:?}"))
 }
 
+fn too_long(name: &str) -> String {
+    format!("it has {} bytes, and {MAX_LEN} is the most", name.len())
+}
+
 /// Notes it if `name` can't be a name.
 pub(crate) fn check(section: &Section<'_>, name: &Placed<&str>) {
     if let Some(reason) = reason(name.value) {
         let message = format!("{} cannot be a name: {reason}", quoted(name.value));
         section.wrong(name.span.clone(), message, FORM);
+    }
+}
+
+/// Notes it if `reference` can't be what an image is called by: its name, or name and version, as
+/// `debian:13`.
+pub(crate) fn check_reference(section: &Section<'_>, reference: &Placed<&str>) {
+    let (name, version) = match reference.value.split_once(':') {
+        Some((name, version)) => (name, Some(version)),
+        None => (reference.value, None),
+    };
+    let of_version = || match version {
+        Some("") => Some("its version is empty".into()),
+        Some(version) => reason(version),
+        None => None,
+    };
+    // Together they are the name of a file.
+    let is_long = || (reference.value.len() > MAX_LEN).then(|| too_long(reference.value));
+    if let Some(reason) = reason(name).or_else(of_version).or_else(is_long) {
+        let message = format!("{} cannot be a name: {reason}", quoted(reference.value));
+        section.wrong(reference.span.clone(), message, FORM);
     }
 }
 

@@ -11,8 +11,10 @@ use crate::guest_network::GuestNetwork;
 use crate::mac;
 use crate::name::{self, Names};
 use crate::publish::Publish;
+use crate::rate::BitRate;
 use crate::section::{Placed, Section};
 use crate::static_address::{StaticAddress, hosts, placed_hosts};
+use crate::vcpus::Vcpus;
 
 /// `[[template.vm.net]]`: a network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,7 +37,8 @@ pub struct NetTemplate {
     pub mtu: Option<u16>,
     /// The guest's MAC address, in lower case; a random one for each machine if unset.
     pub mac: Option<String>,
-    /// The host's interface below a macvtap, which alone has one; the bridge if unset.
+    /// The bridge of the host's kernel, or the host's interface below a macvtap: the bridge of Open
+    /// vSwitch if unset. No other kind has one.
     pub link: Option<String>,
     /// Static addresses of the guest; DHCP if there are none.
     #[serde(rename = "address")]
@@ -46,6 +49,13 @@ pub struct NetTemplate {
     pub gateways: Vec<IpAddr>,
     /// The guest's name servers.
     pub dns: Vec<IpAddr>,
+    /// How much the guest may receive in a second.
+    pub rate_in: Option<BitRate>,
+    /// How much the guest may send in a second.
+    pub rate_out: Option<BitRate>,
+    /// How many pairs of queues it has; as many as the machine has vCPUs, up to 8, if unset. A user network
+    /// and a macvtap have one.
+    pub queues: Option<u16>,
     /// The ports of the host that lead to the guest's: of a user network, or on the managed network.
     pub publish: Vec<Publish>,
     /// The gateway of a user network stands for the host's loopback, so that the guest reaches the
@@ -66,14 +76,17 @@ pub enum NetKind {
     Vhost,
     /// A tap device, which is a port of Open vSwitch.
     Tap,
+    /// A tap device, which is a port of a bridge of the host's kernel.
+    Bridge,
     /// A macvtap device on an interface of the host.
     Macvtap,
 }
 
-const KINDS: [(&str, NetKind); 4] = [
+const KINDS: [(&str, NetKind); 5] = [
     ("user", NetKind::User),
     ("vhost", NetKind::Vhost),
     ("tap", NetKind::Tap),
+    ("bridge", NetKind::Bridge),
     ("macvtap", NetKind::Macvtap),
 ];
 
@@ -85,26 +98,29 @@ const VLAN: (u64, u64) = (1, 4094);
 /// Those of a trunk, in which 0 stands for frames without a tag.
 const TRUNK: (u64, u64) = (0, 4094);
 
+/// What the nets before it have.
+type Before<'a> =
+    (&'a mut Names, &'a mut HashMap<String, usize>, &'a mut GuestNetwork, &'a mut Vec<Publish>);
+
 impl NetTemplate {
     /// The interfaces of `template`. What is noted as wrong holds a value all the same.
-    pub(crate) fn read_all(template: &Section<'_>) -> Vec<Self> {
+    pub(crate) fn read_all(template: &Section<'_>, boot_vcpus: Option<u32>) -> Vec<Self> {
         let mut names = Names::default();
         let mut macs = HashMap::new();
         let mut network = GuestNetwork::default();
         let mut published = Vec::new();
         let mut nets = Vec::new();
         for section in template.sections("net", "template.vm.net") {
-            nets.push(Self::read(section, &mut names, &mut macs, &mut network, &mut published));
+            let before = (&mut names, &mut macs, &mut network, &mut published);
+            nets.push(Self::read(section, boot_vcpus, before));
         }
         nets
     }
 
     fn read(
         section: Section<'_>,
-        names: &mut Names,
-        macs: &mut HashMap<String, usize>,
-        network: &mut GuestNetwork,
-        published: &mut Vec<Publish>,
+        boot_vcpus: Option<u32>,
+        (names, macs, network, published): Before<'_>,
     ) -> Self {
         let name = name::read(&section, "name = \"main\"");
         names.add(&section, "net", &name);
@@ -139,6 +155,9 @@ impl NetTemplate {
             addresses: addresses.into_iter().map(|address| address.value).collect(),
             gateways: gateways.into_iter().map(|gateway| gateway.value).collect(),
             dns: hosts(&section, "dns"),
+            rate_in: BitRate::read(&section, "rate_in"),
+            rate_out: BitRate::read(&section, "rate_out"),
+            queues: Vcpus::read_queues(&section, boot_vcpus),
             publish: publish.into_iter().map(|publish| publish.value).collect(),
             host_loopback: section.boolean("host_loopback").unwrap_or(false),
         };
@@ -159,10 +178,15 @@ impl NetTemplate {
                 "a macvtap has no VLAN",
                 "create the VLAN on the host and name it as the link",
             ),
-            Some(NetKind::Macvtap) if section.has("publish") => section.wrong(
+            Some(NetKind::Macvtap | NetKind::Bridge) if section.has("publish") => section.wrong(
                 section.span_of("publish"),
-                "a macvtap publishes no ports",
+                "a net outside of the managed network publishes no ports",
                 "publish ports on a net of type user, vhost or tap",
+            ),
+            Some(NetKind::Macvtap) if section.has("queues") => section.wrong(
+                section.span_of("queues"),
+                "a macvtap has one pair of queues",
+                "leave it away",
             ),
             Some(NetKind::Macvtap) if section.has("trust") => section.wrong(
                 section.span_of("trust"),
@@ -171,8 +195,13 @@ impl NetTemplate {
             ),
             Some(NetKind::Vhost | NetKind::Tap) if section.has("link") => section.wrong(
                 section.span_of("link"),
-                "only a macvtap has a link below it",
+                "only a bridge or a macvtap has a link",
                 "a vhost or tap is plugged into the bridge of [network]",
+            ),
+            Some(NetKind::Bridge) if !section.has("link") => section.source.lacks(
+                section.span.clone(),
+                "a net on a bridge without a link",
+                "add link = \"vmbr0\", the bridge of the host's kernel",
             ),
             _ => {}
         }
@@ -217,7 +246,11 @@ fn refuse_misplaced(section: &Section<'_>, kind: Option<NetKind>) {
             "a user network has no guard",
             "leave it away: its frames reach passt alone",
         );
-        let help = "it goes out by the host's own routes; a macvtap has a link";
+        let help = "passt has none; a net on a bridge has one";
+        refuse("rate_in", "a user network has no rates", help);
+        refuse("rate_out", "a user network has no rates", help);
+        refuse("queues", "a user network has one pair of queues", "leave it away");
+        let help = "it goes out by the host's own routes; a bridge and a macvtap have a link";
         refuse("link", "a user network has no link below it", help);
     } else {
         let help = "a machine on a bridge reaches the host by the bridge's address";
@@ -286,7 +319,7 @@ mod tests {
     use crate::testing::{mistakes, read};
 
     fn all(section: &Section<'_>) -> Option<Vec<NetTemplate>> {
-        Some(NetTemplate::read_all(section))
+        Some(NetTemplate::read_all(section, Some(2)))
     }
 
     #[test]
@@ -300,6 +333,8 @@ mod tests {
             ("type = { macvtap = {} }", NetKind::Macvtap),
             ("[net.type.tap]", NetKind::Tap),
             ("[net.type]\nvhost = {}", NetKind::Vhost),
+            ("type = 'bridge'\nlink = 'vmbr0'\nvlan = 12\ntrust = true", NetKind::Bridge),
+            ("link = 'vmbr0'\ntrunk = [0, 12]\n[net.type.bridge]", NetKind::Bridge),
         ] {
             let nets = read(&format!("[[net]]\nname = 'a'\n{text}"), all).unwrap();
             assert_eq!(nets[0].kind, kind, "{text}");
@@ -312,7 +347,9 @@ mod tests {
             ("typ = 'tap'", "unknown key \"typ\", did you mean \"type\"?"),
             ("type = {}", "a net without a type"),
             ("type = 3", "\"type\" is a whole number"),
-            ("type = 'bridge'", "unknown type \"bridge\""),
+            ("type = 'bridge'", "a net on a bridge without a link"),
+            ("type = 'bridge'\nlink = 'vm br'", "\"vm br\" cannot be a network device: it has ' '"),
+            ("type = 'bond'", "unknown type \"bond\""),
             ("type = 'tep'", "unknown type \"tep\", did you mean \"tap\"?"),
             ("type.vhots = {}", "unknown type \"vhots\", did you mean \"vhost\"?"),
             ("type.tap = {}\ntype.macvtap = {}", "a second type of the same net"),
@@ -324,7 +361,7 @@ mod tests {
             ("type = 'tap'\nmtu = 1279", "\"mtu\" is out of range"),
             ("type = 'tap'\nmtu = 9217", "\"mtu\" is out of range"),
             ("type = 'tap'\nmtu = 99999999999999999999", "\"mtu\" is out of range"),
-            ("type = 'tap'\nlink = 'eth0'", "only a macvtap has a link below it"),
+            ("type = 'tap'\nlink = 'eth0'", "only a bridge or a macvtap has a link"),
             (
                 "type = 'macvtap'\nlink = 'enp0s31f6.1234567'",
                 "\"enp0s31f6.1234567\" cannot be a network device: it has 17 bytes, and 15 is the most",
@@ -332,7 +369,10 @@ mod tests {
             ("type = 'macvtap'\nvlan = 12", "a macvtap has no VLAN"),
             ("type = 'user'\nvlan = 12", "a user network has no VLAN"),
             ("link = 'eth0'", "a user network has no link below it"),
-            ("type = 'macvtap'\npublish = '1:1'", "a macvtap publishes no ports"),
+            (
+                "type = 'macvtap'\npublish = '1:1'",
+                "a net outside of the managed network publishes no ports",
+            ),
             ("type = 'tap'\nvlan = 12\npublish = '1:1'", "a net in a VLAN publishes no ports"),
             ("type = 'tap'\npublish = '[::1]:1:1'", "no port of a bridge is published at ::1"),
             (
@@ -353,6 +393,14 @@ mod tests {
                 "the host's port 8080 leads to two ports",
             ),
             ("type = 'macvtap'\ntrunk = [12]", "a macvtap has no VLAN"),
+            ("type = 'macvtap'\nqueues = 1", "a macvtap has one pair of queues"),
+            ("queues = 1", "a user network has one pair of queues"),
+            ("rate_in = '1Mbit/s'", "a user network has no rates"),
+            ("type = 'user'\nrate_out = '1Mbit/s'", "a user network has no rates"),
+            ("type = 'tap'\nqueues = 3", "3 queues for 2 vCPUs"),
+            ("type = 'tap'\nrate_in = 100", "\"rate_in\" is a whole number"),
+            ("type = 'tap'\nrate_in = '100M'", "\"M\" is not a unit of a rate"),
+            ("type = 'tap'\nrate_out = '1bit/s'", "\"1bit/s\" is beyond what a rate can be"),
             (
                 "type = 'macvtap'\ntrust = true",
                 "a macvtap has no guard that it could be trusted without",

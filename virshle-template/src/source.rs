@@ -173,8 +173,8 @@ impl<'a> Source<'a> {
     /// One mistake, and no more is looked for.
     pub(crate) fn mistake(self, span: Range<usize>, message: String) -> Mistake {
         let text = self.lines.text;
-        let start = text.floor_char_boundary(span.start);
-        let span = start..text.floor_char_boundary(span.end).max(start);
+        let start = boundary(text, span.start);
+        let span = start..boundary(text, span.end).max(start);
         let (line, at) = self.lines.at(start);
         let column = self.lines.text(line)[..at].chars().count();
         self.lines.mistake(self.path, span, column, message)
@@ -291,6 +291,11 @@ impl<'a> Lines<'a> {
         let end = self.starts.get(line + 1).map_or(self.text.len(), |next| next - 1);
         self.text[self.starts[line]..end].trim_end_matches('\r')
     }
+}
+
+/// The beginning of the character of `text` that the byte `at` is of.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -19,7 +19,22 @@ pub struct Vcpus {
 /// byte.
 const MOST: u64 = if cfg!(target_arch = "x86_64") { 8192 } else { 255 };
 
+/// The most queues of one device: each is a thread of the VMM.
+const MOST_QUEUES: u64 = 64;
+
 impl Vcpus {
+    /// The queues of a device: no more than `boot` vCPUs, where they are known, can serve.
+    pub(crate) fn read_queues(section: &Section<'_>, boot: Option<u32>) -> Option<u16> {
+        let queues = section.integer("queues", 1, MOST_QUEUES)?;
+        if let Some(boot) = boot.filter(|boot| queues.value > u64::from(*boot)) {
+            let message = format!("{} queues for {boot} vCPUs", queues.value);
+            let help = "a queue needs a vCPU that serves it; unset there is one for each, up to 8";
+            section.wrong(queues.span, message, help);
+            return None;
+        }
+        u16::try_from(queues.value).ok()
+    }
+
     pub(crate) fn read(template: &Section<'_>) -> Option<Self> {
         let value = template.require("vcpu", "vcpu = 2")?;
         let DeValue::Table(_) = value.get_ref() else {
@@ -30,11 +45,11 @@ impl Vcpus {
         section.require("boot", "boot = 2");
         let boot = section.integer("boot", 1, MOST);
         let max = section.integer("max", 1, MOST);
-        if let (Some(boot), Some(max)) = (&boot, &max)
-            && max.value < boot.value
-        {
-            let help = format!("expected at least {}, as many as at boot", boot.value);
-            section.wrong(max.span.clone(), "the most vCPUs are fewer than at boot", &help);
+        if let (Some(boot), Some(max)) = (&boot, &max) {
+            if max.value < boot.value {
+                let help = format!("expected at least {}, as many as at boot", boot.value);
+                section.wrong(max.span.clone(), "the most vCPUs are fewer than at boot", &help);
+            }
         }
         section.finish();
         let boot = narrow(&boot?)?;

@@ -81,8 +81,9 @@ impl VmTemplate {
         let limits = Limits::read(&section);
         // What a guest has of it is the part of KVM that the most was found wrong in.
         let nested = section.boolean("nested").unwrap_or(false);
-        let disks = DiskTemplate::read_all(&section);
-        let nets = NetTemplate::read_all(&section);
+        let boot_vcpus = vcpus.map(|vcpus| vcpus.boot);
+        let disks = DiskTemplate::read_all(&section, boot_vcpus);
+        let nets = NetTemplate::read_all(&section, boot_vcpus);
         let has_nets = section.has("net");
         let user_data = section.path("user_data");
         section.finish();

@@ -186,7 +186,7 @@ impl<'a> Reader<'a> {
 
     /// Whether what comes next is the key of a mapping.
     fn is_key_next(&self) -> bool {
-        self.open.last().is_some_and(|open| open.is_mapping && open.values.len().is_multiple_of(2))
+        self.open.last().is_some_and(|open| open.is_mapping && open.values.len() % 2 == 0)
     }
 
     /// Whether what comes next stands in brackets.

@@ -166,7 +166,7 @@ fn number(rest: &mut &str, least: usize, most: usize) -> Option<u32> {
 }
 
 fn days(year: u32, month: u32) -> u32 {
-    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     match month {
         2 if is_leap => 29,
         2 => 28,

@@ -8,7 +8,9 @@ mod ls;
 mod many;
 mod ports;
 mod process;
+mod queues;
 mod start;
+mod unpack;
 mod user;
 
 use std::fs;
@@ -27,12 +29,14 @@ use virshle_testkit::{Failure, While};
 /// A part: measures, and tells.
 pub(crate) type Run = fn(&Options, &Report) -> Result<(), Failure>;
 
-pub(crate) const ALL: [(&str, Run); 10] = [
+pub(crate) const ALL: [(&str, Run); 12] = [
     ("process", process::run),
     ("ls", ls::run),
     ("create", create::run),
     ("start", start::run),
+    ("unpack", unpack::run),
     ("user", user::run),
+    ("queues", queues::run),
     ("cage", cage::run),
     ("ports", ports::run),
     ("many", many::run),

@@ -1,13 +1,19 @@
 //! The scenarios, each in a file of its name.
 
 mod cloud_init;
+mod ends;
 mod first_machine;
 mod guest_ends_itself;
 mod host_goes_down;
+mod lingering;
+mod linux_bridge;
+mod many_end;
 mod neighbours;
 mod power_button;
 mod power_cut;
+mod run_an_image;
 mod supervised;
+mod throughput;
 mod user_network;
 mod v_goes;
 mod vhost_user;
@@ -23,20 +29,28 @@ use crate::machine::Machine;
 use crate::scenario::{SYSTEM_BRIDGE, Scenario, Stage, TINY};
 
 /// All of them, the longest first, so that two at a time end together.
-pub(crate) const ALL: [Scenario; 12] = [
+pub(crate) const ALL: &[Scenario] = &[
     scenario("power_cut", 240, power_cut::run),
     scenario("cloud_init", 400, cloud_init::run),
     scenario("first_machine", 90, first_machine::run),
     scenario("vhost_user", 150, vhost_user::run),
     scenario("vsock", 60, vsock::run),
     scenario("neighbours", 240, neighbours::run),
+    scenario("linux_bridge", 400, linux_bridge::run),
     scenario("power_button", 150, power_button::run),
     scenario("guest_ends_itself", 180, guest_ends_itself::run),
     scenario("v_goes", 180, v_goes::run),
     scenario("user_network", 240, user_network::run),
+    scenario("run_an_image", 300, run_an_image::run),
     scenario("supervised", 300, supervised::run),
     scenario("host_goes_down", 400, host_goes_down::run),
+    scenario("ends", 300, ends::run),
+    scenario("many_end", 300, many_end::run),
+    scenario("lingering", 200, lingering::run),
 ];
+
+/// Those that are only played when they are named: they take long, and show figures.
+pub(crate) const BY_NAME: [Scenario; 1] = [scenario("throughput", 1200, throughput::run)];
 
 const fn scenario(
     name: &'static str,
@@ -78,6 +92,23 @@ fn wait_until_ready(host: &Host, machine: &Machine) -> Result<(), Failure> {
 fn make_lan(host: &Host) -> Result<(), Failure> {
     host.v("node init")?;
     host.ok("e2e-lan br0", COMMAND).map(drop)
+}
+
+/// Open vSwitch with DPDK, as the package's documentation says; pmd-maxsleep leaves this host's only
+/// processor to others.
+fn install_dpdk(host: &Host) -> Result<(), Failure> {
+    host.ok(
+        "set -e
+        sysctl -q vm.nr_hugepages=384
+        test $(cat /proc/sys/vm/nr_hugepages) = 384
+        update-alternatives --quiet --set ovs-vswitchd /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
+        ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . other_config:dpdk-init=true \
+            other_config:pmd-maxsleep=1000
+        systemctl restart ovs-vswitchd
+        test $(ovs-vsctl --timeout=30 get Open_vSwitch . dpdk_initialized) = true",
+        COMMAND,
+    )
+    .map(drop)
 }
 
 /// Installs the units of the packages, and enables that of the host.
@@ -150,5 +181,15 @@ fn port_works(host: &Host, machine: &Machine) -> Result<u64, Failure> {
 /// A machine that is in this state, or else a failure.
 fn expect_state(machine: &Machine, state: &str) -> Result<(), Failure> {
     ensure!(machine.state == state, "{} is {}, not {state}", machine.name, machine.state);
+    Ok(())
+}
+
+/// The process is in the scope of that name.
+fn in_scope(host: &Host, pid: u32, name: &str) -> Result<(), Failure> {
+    let cgroup = host.ok(&format!("cat /proc/{pid}/cgroup"), COMMAND)?;
+    ensure!(
+        cgroup.contains("/machine.slice/") && cgroup.contains(name),
+        "process {pid} is in {cgroup}, not in {name}"
+    );
     Ok(())
 }

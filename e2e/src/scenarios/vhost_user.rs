@@ -1,7 +1,7 @@
 //! A machine on the userspace datapath, by vhost-user through Open vSwitch with DPDK: packets flow
 //! both ways.
 
-use super::{make_lan, port_works, remove_all, wait_for_address};
+use super::{install_dpdk, make_lan, port_works, remove_all, wait_for_address};
 use crate::failure::{Failure, While};
 use crate::host::{COMMAND, Host};
 use crate::scenario::{Stage, TINY};
@@ -11,18 +11,7 @@ pub(super) fn run(stage: &Stage<'_>) -> Result<(), Failure> {
 }
 
 fn play(host: &Host) -> Result<(), Failure> {
-    // As the package's documentation says; pmd-maxsleep leaves this host's only processor to others.
-    host.ok(
-        "set -e
-        sysctl -q vm.nr_hugepages=384
-        test $(cat /proc/sys/vm/nr_hugepages) = 384
-        update-alternatives --quiet --set ovs-vswitchd /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
-        ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . other_config:dpdk-init=true \
-            other_config:pmd-maxsleep=1000
-        systemctl restart ovs-vswitchd
-        test $(ovs-vsctl --timeout=30 get Open_vSwitch . dpdk_initialized) = true",
-        COMMAND,
-    )?;
+    install_dpdk(host)?;
     host.configure(&format!(
         "[network]\ndatapath = \"netdev\"\n[[template.vm]]\nname = \"xs\"\n{TINY}\n\
          [[template.vm.net]]\nname = \"main\"\n[template.vm.net.type.vhost]\n"

@@ -10,7 +10,7 @@ use std::ptr;
 pub(crate) mod call {
     macro_rules! numbers {
         ($($name:ident = $number:ident;)*) => {
-            $(pub(crate) const $name: u64 = libc::$number.cast_unsigned();)*
+            $(pub(crate) const $name: u64 = u64::from_ne_bytes(libc::$number.to_ne_bytes());)*
         };
     }
     numbers! {
@@ -54,7 +54,7 @@ impl Registers {
     }
 
     fn result(&self) -> i64 {
-        self.0.rax.cast_signed()
+        self.0.rax as i64
     }
 
     fn next_instruction(&self) -> u64 {

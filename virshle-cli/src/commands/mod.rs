@@ -1,10 +1,11 @@
 //! The commands, one to a file.
 
 pub(crate) mod completions;
-mod image;
+pub(crate) mod image;
 mod man;
 mod node;
 pub(crate) mod overview;
+mod run;
 mod template;
 pub(crate) mod vm;
 
@@ -20,6 +21,13 @@ pub(crate) enum Command {
     /// Inspect the templates that machines are created from
     #[command(subcommand, arg_required_else_help = true)]
     Template(template::Command),
+    /// Run an image: create a machine, start it, and open a session in it
+    ///
+    /// The image is pulled if need be: `v run debian`. Behind -- is a command that runs instead of a shell,
+    /// and whose exit code is this command's: `v run --rm debian -- uname -a`. The machine runs on
+    /// afterwards, unless --rm removes it
+    #[command(aliases = ["launch"])]
+    Run(run::Args),
     /// Create and manage machines
     #[command(subcommand, arg_required_else_help = true)]
     Vm(vm::Command),
@@ -42,6 +50,7 @@ impl Command {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
             Self::Template(command) => command.run(context),
+            Self::Run(args) => run::run(args, context),
             Self::Vm(command) => command.run(context),
             Self::Image(command) => command.run(context),
             Self::Node(command) => command.run(context),

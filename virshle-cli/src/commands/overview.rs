@@ -78,7 +78,9 @@ fn overview(node: &Node, info: NodeInfo) -> Result<Overview, CliError> {
     let bridge = Bridge { name: node.config().network.bridge.clone(), state: bridge_state(node) };
     let templates: Vec<String> = node.config().templates().map(|one| one.name.clone()).collect();
     let vms = node.list(&Selection::all())?.vms;
-    let next = next(info.config.is_some(), bridge.state, &templates, &vms);
+    // One that was not found is but a name; one that is not to be believed is for the check to explain.
+    let has_program = node.hypervisor_program().map_or(true, |program| program.is_absolute());
+    let next = next(has_program, info.config.is_some(), bridge.state, &templates, &vms);
     Ok(Overview {
         alias: info.alias,
         host: info.host,
@@ -106,6 +108,7 @@ fn bridge_state(node: &Node) -> BridgeState {
 
 /// What to do next, most urgent first.
 fn next(
+    has_program: bool,
     has_config: bool,
     bridge: BridgeState,
     templates: &[String],
@@ -113,6 +116,9 @@ fn next(
 ) -> Vec<Step> {
     let step = |command: String, purpose: &str| Step { command, purpose: purpose.into() };
     let mut steps = Vec::new();
+    if !has_program {
+        steps.push(step("v node setup".into(), "download cloud-hypervisor and its firmware"));
+    }
     if !has_config || bridge == BridgeState::Unreachable {
         steps.push(step("v node check".into(), "list what this host lacks, each with its fix"));
     } else if bridge == BridgeState::Missing {
@@ -126,11 +132,13 @@ fn next(
     } else if let Some(name) = first(VmState::Stopped) {
         steps.push(step(format!("v vm start {name}"), "start a machine"));
     }
-    if vms.is_empty()
-        && let Some(template) = templates.first()
-    {
-        let command = format!("v vm create -t {template} --start");
-        steps.push(step(command, "create a machine and start it"));
+    if vms.is_empty() {
+        steps.push(match templates.first() {
+            Some(template) => {
+                step(format!("v vm create -t {template} --start"), "create a machine and start it")
+            }
+            None => step("v run debian".into(), "run a machine of Debian's image"),
+        });
     }
     if !vms.is_empty() {
         steps.push(step("v vm ls".into(), "list machines"));
@@ -189,14 +197,17 @@ mod tests {
 
     fn commands(has_config: bool, bridge: BridgeState, templates: &[&str]) -> Vec<String> {
         let templates: Vec<String> = templates.iter().map(ToString::to_string).collect();
-        next(has_config, bridge, &templates, &[]).into_iter().map(|step| step.command).collect()
+        let steps = next(true, has_config, bridge, &templates, &[]);
+        steps.into_iter().map(|step| step.command).collect()
     }
 
     #[test]
     fn what_is_missing_first_comes_first() {
         use BridgeState::{Missing, Ready, Unreachable};
-        assert_eq!(commands(false, Missing, &[]), ["v node check", "v --help"]);
-        assert_eq!(commands(true, Unreachable, &[]), ["v node check", "v --help"]);
+        assert_eq!(commands(false, Missing, &[]), ["v node check", "v run debian", "v --help"]);
+        assert_eq!(commands(true, Unreachable, &[]), ["v node check", "v run debian", "v --help"]);
+        let steps = next(false, false, Unreachable, &[], &[]);
+        assert_eq!(steps[0].command, "v node setup");
         assert_eq!(
             commands(true, Missing, &["xs", "s"]),
             ["v node init", "v vm create -t xs --start", "v --help"]

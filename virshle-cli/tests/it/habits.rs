@@ -28,7 +28,7 @@ fn another_programs_verbs_are_answered_and_harm_nothing() {
         ("vm undefine web-1", "`v vm rm MACHINE` removes"),
         ("vm kill web-1", "`v vm stop --force MACHINE`"),
         ("vm status", "`v vm ls` lists the states"),
-        ("launch debian", "`v vm create -t TEMPLATE --start`"),
+        ("vm launch debian", "`v run IMAGE`"),
         ("vm create bare", "`v vm create -t bare`"),
     ] {
         home.run(arguments).fails_with(2, &[tip]);

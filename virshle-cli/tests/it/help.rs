@@ -10,7 +10,8 @@ use crate::home::Home;
 const HELPS: [(&str, &str); 2] = [("-h", "short"), ("--help", "long")];
 
 /// The commands that no help lists.
-const HIDDEN: [&str; 7] = [
+const HIDDEN: [&str; 8] = [
+    "vm reap",
     "vm proxy",
     "vm known-hosts",
     "vm hosts",

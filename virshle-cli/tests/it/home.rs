@@ -139,6 +139,14 @@ impl Home {
     }
 }
 
+impl Home {
+    /// The document that `v` prints with these arguments, however it ends.
+    pub(crate) fn json_of_any(&self, arguments: &str) -> Value {
+        let ran = self.run(&format!("{arguments} --json"));
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+    }
+}
+
 pub(crate) fn ran(command: &mut Command) -> Ran {
     let output = command.output().unwrap();
     Ran {

@@ -243,3 +243,80 @@ fn progress_is_for_terminals_and_json_is_one_document() {
     assert_eq!(image["sha256"], sha256(&home, "image.raw"));
     assert_eq!(image["source"], server.url("/a.raw"));
 }
+
+#[test]
+fn images_are_pulled_by_name_also_by_the_first_machine() {
+    let home = Home::new();
+    let server = WebServer::start().unwrap();
+    let sum = {
+        fs::write(home.path("sevens"), sevens()).unwrap();
+        let output = std::process::Command::new("sha256sum").arg(home.path("sevens")).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()[..64].to_owned()
+    };
+    server.put("/d/latest.raw", WebFile::new(sevens()).etag("\"1\""));
+    server.put("/d/latest.raw.sha256", WebFile::new(format!("{sum}  of-today.raw\n")));
+    server.put("/g.raw", WebFile::new(sevens()));
+    let (url, list, golden) =
+        (server.url("/d/latest.raw"), server.url("/d/latest.raw.sha256"), server.url("/g.raw"));
+    home.write_config(&format!(
+        "[[catalogue.image]]\nname = \"debian:13\"\nurl = \"{url}\"\nchecksums = \"{list}\"\n\
+         [[catalogue.image]]\nname = \"golden\"\nurl = \"{golden}\"\nsha256 = \"{sum}\"\nuser = \"me\"\n\
+         [[template.vm]]\nname = \"t\"\nvcpu = 1\nvram = 1\n\
+         disk = [{{ name = \"os\", image = \"debian\" }}]\n\
+         [[template.vm]]\nname = \"u\"\nvcpu = 1\nvram = 1\n\
+         disk = [{{ name = \"os\", image = \"debian:13\" }}]\n\
+         [[template.vm]]\nname = \"bad\"\nvcpu = 1\nvram = 1\n\
+         disk = [{{ name = \"os\", image = \"debian:7\" }}]\n"
+    ));
+    let remote = home.json("image ls --remote");
+    let named = |name: &str, version: &str| {
+        let mut all = remote.as_array().unwrap().iter();
+        all.find(|one| one["name"] == name && one["version"] == version).unwrap().clone()
+    };
+    assert_eq!(named("debian", "13")["source"], url);
+    assert_eq!(
+        (&named("golden", "latest")["user"], named("golden", "latest")["default"].as_bool()),
+        (&"me".into(), Some(true))
+    );
+    assert!(
+        named("debian", "12")["source"].as_str().unwrap().starts_with("https://cloud.debian.org/")
+    );
+
+    // The first machine pulls it; the second finds it, by either name.
+    let created = home.ok("vm create -t t --name web");
+    assert!(created.contains("pulled debian as debian-13: raw, 1 MiB"), "{created}");
+    server.take_requests();
+    home.ok("vm create -t u --name db");
+    assert_eq!(
+        home.ok("image pull debian:13").split(',').next().unwrap(),
+        "debian:13 is there already"
+    );
+    assert_eq!(server.take_requests(), []);
+    assert_eq!(cached(&home), [".record-debian-13.toml", "debian-13"]);
+    assert_eq!(home.json("image info debian-13")["verified"], false, "its list came by http");
+    home.run("vm create -t bad").fails_with(3, &["no image \"debian:7\""]);
+
+    let pulled = home.json("image pull golden debian");
+    assert_eq!(
+        (&pulled[0]["name"], &pulled[0]["was_there"]),
+        (&"golden-latest".into(), &false.into())
+    );
+    assert_eq!(
+        (&pulled[1]["reference"], &pulled[1]["was_there"]),
+        (&"debian".into(), &true.into())
+    );
+    assert_eq!(home.json("image ls --remote")[1]["cached"], "golden-latest");
+    home.run("image pull nixos").fails_with(3, &["no image \"nixos\"", "build one"]);
+    home.run("image pull a:b:c").fails_with(2, &["a:b:c"]);
+
+    // A list that says otherwise; a template whose image is to come is no finding.
+    home.ok("image rm golden-latest");
+    server.put("/g.raw", WebFile::new(vec![8; 1 << 20]));
+    home.run("image pull golden").fails_with(1, &["is not what was expected"]);
+    home.ok("vm rm web db");
+    home.ok("image rm debian-13");
+    let check = home.json_of_any("node check");
+    let mut findings = check["findings"].as_array().unwrap().iter();
+    let image = findings.find(|one| one["subject"] == "image").unwrap();
+    assert!(image["message"].as_str().unwrap().starts_with("bad: "), "{image}");
+}

@@ -131,18 +131,20 @@ impl Failure for FileError {
                     .text("wait for it, or end that process");
             }
         };
-        if let Self::Remove { path, source } = self
-            && let Some(hint) = immutable_hint(path, source)
-        {
+        let immutable = match self {
+            Self::Remove { path, source } => immutable_hint(path, source),
+            _ => None,
+        };
+        if let Some(hint) = immutable {
             return Verdict::failed(code).text(hint);
         }
-        if let Self::Write { path, source } = self
-            && is_immutable(source)
-        {
-            return Verdict::new(ErrorKind::Host, code).text(format!(
-                "it, or its directory, may be immutable, which lsattr shows: chattr -i -a {}",
-                path.display()
-            ));
+        if let Self::Write { path, source } = self {
+            if is_immutable(source) {
+                return Verdict::new(ErrorKind::Host, code).text(format!(
+                    "it, or its directory, may be immutable, which lsattr shows: chattr -i -a {}",
+                    path.display()
+                ));
+            }
         }
         match source.kind() {
             io::ErrorKind::PermissionDenied => {

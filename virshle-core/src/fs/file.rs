@@ -25,11 +25,11 @@ pub(crate) fn ensure_directory(path: &Path, mode: u32) -> Result<(), FileError> 
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent()
-        && !parent.exists()
-    {
-        // Directories of the host's, as any program creates them; but never writable for every user.
-        DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(&failed)?;
+    if let Some(parent) = path.parent() {
+        if !parent.exists() {
+            // Directories of the host's, as any program creates them; but never writable for every user.
+            DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(&failed)?;
+        }
     }
     match create_directory(path, mode) {
         // Another process was faster.
@@ -115,7 +115,7 @@ pub(crate) fn sync(path: &Path) -> io::Result<()> {
 /// Opens the regular file `path` for reading. A link is not followed, and what is no file is neither
 /// read nor waited for: a FIFO may never have a writer.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
     let not_a_file = || io::Error::new(ErrorKind::InvalidInput, "it is not a file");
     let file = match File::options().read(true).custom_flags(flags).open(path) {
         Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {

@@ -57,7 +57,7 @@ pub(crate) fn remove_locked(directory: &Path, name: &str, lock: Lock) -> Result<
 fn remove_but(directory: &Path, kept: Option<&str>) -> Result<(), FileError> {
     let mut removal = Removal { top: None, kept, deep: 0, moved: false, failed: None };
     let name = CString::new(directory.as_os_str().as_bytes())
-        .map_err(|_| remaining(directory, ErrorKind::InvalidFilename.into()))?;
+        .map_err(|_| remaining(directory, ErrorKind::InvalidInput.into()))?;
     loop {
         (removal.moved, removal.failed) = (false, None);
         removal.entry(CWD, &name, directory, 0);

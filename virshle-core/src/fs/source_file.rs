@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 /// Makes sure that this user can read the file or block device in `path`. Nothing is waited for:
 /// a FIFO in its place may never have a writer.
 pub(crate) fn check(path: &Path) -> io::Result<()> {
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let flags = OFlags::NONBLOCK.bits() as i32;
     let kind = File::options().read(true).custom_flags(flags).open(path)?.metadata()?.file_type();
     let what = if kind.is_file() || kind.is_block_device() {
         return Ok(());

@@ -65,7 +65,7 @@ fn console(vm: &Vm) -> Result<Console, GuestError> {
     let terminal = OpenOptions::new()
         .read(true)
         .write(true)
-        .custom_flags((OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed())
+        .custom_flags((OFlags::NOCTTY | OFlags::NONBLOCK).bits() as i32)
         .open(&path)
         .map_err(FileError::writing(&path))?;
     Ok(Console { terminal, vmm })

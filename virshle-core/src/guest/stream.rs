@@ -223,10 +223,10 @@ fn connect_network(vm: &Vm, port: u16, deadline: Deadline) -> Result<GuestStream
         Ok((place, stream)) => {
             let route = found[place].0.clone();
             // One that has died meanwhile may have left its port to another process.
-            if let Route::Published(socket) = &route
-                && !user::published(vm, port, ssh_port).contains(socket)
-            {
-                return Err(vec![format!("{route} (published): its passt has ended")]);
+            if let Route::Published(socket) = &route {
+                if !user::published(vm, port, ssh_port).contains(socket) {
+                    return Err(vec![format!("{route} (published): its passt has ended")]);
+                }
             }
             Ok(GuestStream::new(route, stream.into()))
         }

@@ -38,16 +38,16 @@ pub(crate) fn connect_first(
         if deadline.is_over() {
             break;
         }
-        if let Some((place, address)) = next
-            && (running.is_empty() || next_start.is_over())
-        {
-            match start(*address) {
-                Ok(socket) => running.push((place, socket)),
-                Err(error) => failures[place] = Some(error),
+        if let Some((place, address)) = next {
+            if running.is_empty() || next_start.is_over() {
+                match start(*address) {
+                    Ok(socket) => running.push((place, socket)),
+                    Err(error) => failures[place] = Some(error),
+                }
+                next = waiting.next();
+                next_start = Deadline::after(STAGGER);
+                continue;
             }
-            next = waiting.next();
-            next_start = Deadline::after(STAGGER);
-            continue;
         }
         if running.is_empty() {
             break;

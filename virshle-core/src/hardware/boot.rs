@@ -10,14 +10,14 @@ use crate::model::definition::Boot;
 pub(crate) fn payload_config(vm: &Vm) -> Result<PayloadConfig, HardwareError> {
     match &vm.definition().boot {
         Boot::Firmware { path } => {
-            let firmware = path
-                .clone()
-                .or_else(|| vm.node().config().hypervisor.firmware.clone())
-                .or_else(virshle_hypervisor::find_firmware)
-                .ok_or_else(|| HardwareError::NoFirmware {
-                    vm: vm.name().clone(),
-                    places: virshle_hypervisor::firmware_places(),
-                })?;
+            let found = match path {
+                Some(path) => Some(path.clone()),
+                None => vm.node().firmware()?,
+            };
+            let firmware = found.ok_or_else(|| HardwareError::NoFirmware {
+                vm: vm.name().clone(),
+                places: virshle_hypervisor::firmware_places(),
+            })?;
             Ok(PayloadConfig::firmware(firmware))
         }
         Boot::Kernel { path, initramfs, cmdline } => {

@@ -9,6 +9,7 @@ use virshle_disk::{DiskError, Format};
 use virshle_hypervisor::{DiskConfig, ImageType, Qcow2Fault, Version, open_untrusted_of};
 
 use crate::hardware::error::HardwareError;
+use crate::hardware::queues;
 use crate::machine::vm::Vm;
 use crate::model::definition::DiskDefinition;
 use crate::store::layout::DEFINITION;
@@ -25,6 +26,10 @@ pub(crate) fn disk_config(vm: &Vm, disk: &DiskDefinition) -> DiskConfig {
         .id(&disk.name)
         .readonly(disk.readonly)
         .backing_files(disk.is_overlay());
+    let config = match queues::of_disk(vm.definition(), disk) {
+        1 => config,
+        queues => config.queues(queues.into()),
+    };
     // A name that doesn't fit is omitted: a cut one could be another's.
     if disk.name.len() <= MAX_SERIAL { config.serial(&disk.name) } else { config }
 }

@@ -7,6 +7,7 @@ use virshle_hypervisor::{Qcow2Fault, Version};
 use virshle_net::{NetError, PasstError};
 
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
+use crate::fs::error::FileError;
 use crate::hardware::confine::error::ConfineError;
 use crate::machine::error::{MachineError, network_verdict};
 use crate::machine::vm::Vm;
@@ -101,6 +102,22 @@ pub enum HardwareError {
         /// The name of its port.
         port: String,
     },
+    /// A bridge forwards no frames as large as an interface on it is to send.
+    #[error(
+        "interface {net:?} of machine {vm} cannot have an MTU of {mtu_bytes}: bridge {bridge} has one of {most}"
+    )]
+    MtuOfBridge {
+        /// The machine.
+        vm: VmName,
+        /// The interface.
+        net: String,
+        /// What it is to have, in bytes.
+        mtu_bytes: u16,
+        /// The bridge.
+        bridge: String,
+        /// What the bridge has, in bytes.
+        most: u32,
+    },
     /// A running machine's tap was removed. Its VMM holds one end of it, to which no new one can be joined.
     #[error("tap {port} of the running machine {vm} is gone")]
     TapGone {
@@ -132,6 +149,12 @@ pub enum HardwareError {
     },
 }
 
+impl From<FileError> for HardwareError {
+    fn from(error: FileError) -> Self {
+        MachineError::from(error).into()
+    }
+}
+
 impl HardwareError {
     /// Adds the machine to a failure of its network.
     pub(crate) fn network(vm: &Vm) -> impl Fn(NetError) -> Self + Copy + '_ {
@@ -147,13 +170,8 @@ impl Failure for HardwareError {
             Self::UserNetwork { source, .. } => passt_verdict(source),
             Self::PortOfMachine { holder, .. } => Verdict::new(ErrorKind::State, "port-taken")
                 .remedy(Remedy::StopVm { vm: holder.to_string(), force: false }),
-            Self::NoFirmware { places, .. } => {
-                let place = places.first().map(|place| place.display().to_string());
-                Verdict::new(ErrorKind::Host, "firmware-missing").text(format!(
-                    "put cloud-hypervisor's CLOUDHV.fd in {}, or set [hypervisor] firmware, or \
-                     give the template a kernel",
-                    place.unwrap_or_default()
-                ))
+            Self::NoFirmware { .. } => {
+                Verdict::new(ErrorKind::Host, "firmware-missing").remedy(Remedy::SetUpHost)
             }
             Self::Confine { source, .. } => source.verdict(),
             Self::BackingFiles { source, .. } => Verdict::failed("disk-failed").hint(source.hint()),
@@ -162,6 +180,14 @@ impl Failure for HardwareError {
             }
             Self::ForeignPort { .. } => Verdict::failed("port-foreign")
                 .text("a port is called vm, the machine's id, a hyphen, and the interface's name"),
+            Self::MtuOfBridge { bridge, mtu_bytes, .. } => Verdict::new(
+                ErrorKind::Host,
+                "mtu-too-large",
+            )
+            .text(format!(
+                "raise that of the bridge (ip link set {bridge} mtu {mtu_bytes}), which all its \
+                     ports have to bear, or lower that of the interface"
+            )),
             Self::TapGone { vm, .. } => Verdict::failed("tap-gone")
                 .text(format!("only a restart gives machine {vm} another one")),
             Self::OtherBackingFile { definition, .. } => Verdict::failed("backing-file-changed")

@@ -11,6 +11,7 @@ use virshle_template::{NodeSettings, Systemd};
 
 use crate::fs::deadline::Deadline;
 use crate::fs::file::create_private;
+use crate::hardware::cgroup::{cgroup_of, is_in_scope, scope_of};
 use crate::hardware::limits;
 use crate::machine::node::Node;
 use crate::machine::supervisor::manager;
@@ -34,7 +35,6 @@ pub(crate) const RESTART_UNIT: &str = "virshle-restart";
 pub(crate) struct PendingScope {
     connection: Connection,
     call: Call,
-    deadline: Deadline,
 }
 
 /// Asks for the scope of a machine whose VMM is the process `pid`, and does not wait for it. Without
@@ -44,10 +44,9 @@ pub(crate) fn ask(vm: &Vm, pid: u32) -> Option<PendingScope> {
         note_absence(vm.node());
         return None;
     };
-    let deadline = Deadline::after(TIMEOUT);
     let asked = manager.connect(TIMEOUT).and_then(|mut connection| {
         let call = request(&mut connection, vm, pid, &scope_name(vm)?)?;
-        Ok(PendingScope { connection, call, deadline })
+        Ok(PendingScope { connection, call })
     });
     asked.inspect_err(|error| unsupervised(vm, error)).ok()
 }
@@ -69,8 +68,15 @@ fn note_absence(node: &Node) {
 ///
 /// The process may have ended before it was in it: then no unit hears of that, and the one that looks
 /// after the end is asked for here.
-pub(crate) fn settle(vm: &Vm, pid: u32, pending: Option<PendingScope>) {
-    let Some(PendingScope { mut connection, call, deadline }) = pending else { return };
+///
+/// # Errors
+///
+/// Systemd's refusal if the host goes down: whatever is started then would not be shut down, but killed.
+/// What else goes wrong is only logged.
+pub(crate) fn settle(vm: &Vm, pid: u32, pending: Option<PendingScope>) -> Result<(), SystemdError> {
+    let Some(PendingScope { mut connection, call }) = pending else { return Ok(()) };
+    // What was done meanwhile may have taken longer than an answer may: its time begins here.
+    let deadline = Deadline::after(TIMEOUT);
     let answer = match connection.wait(call, deadline.left()) {
         // The scope of the run before may be about to go, or be another node's machine's.
         Err(error) if error.is_taken() => spare_name(vm).and_then(|name| {
@@ -84,17 +90,22 @@ pub(crate) fn settle(vm: &Vm, pid: u32, pending: Option<PendingScope>) {
         if vm.node().config().node.systemd == Systemd::Auto {
             await_entry(vm, pid);
         }
-        return;
+        return Ok(());
     };
+    if error.is_going_down() {
+        return Err(error);
+    }
     if Path::new(&format!("/proc/{pid}")).exists() {
         unsupervised(vm, &error);
-        return;
+        return Ok(());
     }
     tracing::debug!(vm = %vm.name(), %error, "it ended before it had a scope");
     let asked = ended_unit(vm).and_then(|unit| connection.start_unit(&unit));
-    if let Err(error) = asked {
+    // It is looked after, or the next command does it.
+    if let Err(error) = asked.and_then(|call| connection.wait(call, TIMEOUT)) {
         tracing::debug!(vm = %vm.name(), %error, "its end is not looked after");
     }
+    Ok(())
 }
 
 /// Waits until the process is in its scope: systemd answers before it has moved it, and nothing else
@@ -113,32 +124,32 @@ fn await_entry(vm: &Vm, pid: u32) {
 /// Puts the VMM of a machine that runs outside of a scope into one: its start was cut short, or systemd
 /// gave no answer then.
 pub(crate) fn adopt(vm: &Vm, pid: u32) {
-    if manager(vm.node()).is_some() && !is_in_scope(pid) {
-        settle(vm, pid, ask(vm, pid));
+    if manager(vm.node()).is_some()
+        && !is_in_scope(pid)
+        && let Err(error) = settle(vm, pid, ask(vm, pid))
+    {
+        unsupervised(vm, &error);
     }
 }
 
-/// Whether a process is in the scope of a machine.
-pub(crate) fn is_in_scope(pid: u32) -> bool {
-    cgroup_of(pid).is_some_and(|path| {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        name.starts_with("virshle-") && name.ends_with(".scope")
-    })
-}
-
-/// The cgroup of a process, from the root of the hierarchy (cgroups(7), `/proc/pid/cgroup`).
-pub(crate) fn cgroup_of(pid: u32) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("0::")).map(ToOwned::to_owned)
+/// Changes settings of the scope that the VMM of a machine is in.
+///
+/// # Errors
+///
+/// If systemd does not: then none of them is changed.
+pub(crate) fn retune(vm: &Vm, pid: u32, properties: &[Property]) -> Result<(), SystemdError> {
+    let mut connection = manager(vm.node()).ok_or_else(no_manager)?.connect(TIMEOUT)?;
+    let name = match scope_of(pid) {
+        Some(name) => name,
+        None => scope_name(vm)?.as_str().to_owned(),
+    };
+    let call = connection.set_unit_properties(&name, properties)?;
+    connection.wait(call, TIMEOUT).map(drop)
 }
 
 /// Asks for the unit that starts the machine again, `after` from now: the restart number `attempt`.
 pub(crate) fn arm_restart(vm: &Vm, attempt: u32, after: Duration) -> Result<(), SystemdError> {
-    let Some(manager) = manager(vm.node()) else {
-        let source = std::io::ErrorKind::NotFound.into();
-        return Err(SystemdError::Connect { socket: "/run/systemd".into(), source });
-    };
-    let mut connection = manager.connect(TIMEOUT)?;
+    let mut connection = manager(vm.node()).ok_or_else(no_manager)?.connect(TIMEOUT)?;
     let instance = format!("{}:{attempt}", instance(vm));
     let name = UnitName::instance(RESTART_UNIT, &instance, "timer")?;
     let properties = [
@@ -205,6 +216,11 @@ fn instance(vm: &Vm) -> String {
     } else {
         vm.directory().display().to_string()
     }
+}
+
+fn no_manager() -> SystemdError {
+    let source = std::io::ErrorKind::NotFound.into();
+    SystemdError::Connect { socket: "/run/systemd".into(), source }
 }
 
 fn unsupervised(vm: &Vm, error: &SystemdError) {

@@ -34,8 +34,8 @@ impl Vm {
     ///
     /// As [`Vm::vmm_config`].
     pub fn command_line(&self) -> Result<Vec<OsString>, HardwareError> {
-        let program = &self.node().config().hypervisor.program;
-        Ok(confined(self, vmm_config(self)?)?.command_line(program, &self.api_socket()))
+        let program = self.node().hypervisor_program()?;
+        Ok(confined(self, vmm_config(self)?)?.command_line(&program, &self.api_socket()))
     }
 }
 

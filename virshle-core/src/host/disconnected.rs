@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::hardware::error::HardwareError;
 use crate::hardware::net::guard::GuardBook;
+use crate::hardware::net::linux_bridge;
 use crate::hardware::net::ports::switched;
 use crate::hardware::net::reconnect::{Lapse, lapses, reconnect};
 use crate::hardware::net::user;
@@ -77,7 +78,8 @@ pub(crate) fn disconnected(
         let Ok(vm) = node.vm(uuid) else { continue };
         // What is between two states is not yet as it will be.
         let is_switched = has_switch && switched(&vm).next().is_some();
-        if (is_switched || !user::lost(&vm).is_empty())
+        let is_bridged = linux_bridge::bridged(&vm).next().is_some();
+        if (is_switched || is_bridged || !user::lost(&vm).is_empty())
             && !vm.is_being_changed()
             && matches!(vm.state(), VmState::Running | VmState::Paused)
         {
@@ -97,6 +99,13 @@ pub(crate) fn disconnected(
     let mut found = Vec::new();
     for vm in running {
         let mut what: Vec<String> = user::lost(&vm).into_iter().map(user::lapse).collect();
+        match linux_bridge::lapses(&vm) {
+            Ok(lapses) => what.extend(lapses),
+            Err(source) => {
+                let error = HardwareError::network(&vm)(source);
+                tracing::warn!(vm = %vm.name(), %error, "its bridge can't be checked");
+            }
+        }
         let on_switch =
             ports.as_ref().map_or(Ok(Vec::new()), |ports| lapses(&vm, ports, &mut book));
         match on_switch {

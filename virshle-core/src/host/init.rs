@@ -76,11 +76,14 @@ impl Node {
     }
 }
 
-/// Whether the node has a use for a switch: that of a user who is not root may have none.
-fn needs_switch(node: &Node) -> bool {
-    let mut nets = node.config().templates().flat_map(|template| &template.nets);
+/// Whether the node has a use for a switch: that of a user who is not root may have none, nor one whose
+/// machines are on bridges of the kernel.
+pub(crate) fn needs_switch(node: &Node) -> bool {
+    let nets = || node.config().templates().flat_map(|template| &template.nets);
     let is_switched = |kind| matches!(kind, NetKind::Vhost | NetKind::Tap);
-    rustix::process::geteuid().is_root() || nets.any(|net| is_switched(net.kind))
+    let is_bridged = || nets().any(|net| net.kind == NetKind::Bridge);
+    nets().any(|net| is_switched(net.kind))
+        || (rustix::process::geteuid().is_root() && !is_bridged())
 }
 
 fn missing_bridge(switch: &mut Switch, bridge: &str) -> Result<bool, MachineError> {

@@ -1,16 +1,20 @@
-//! Changing what a machine does by itself: with the host, and at its own end.
+//! Changing what a machine does by itself, with the host and at its own end, and how much of the host it may
+//! take.
 
 use std::str::FromStr;
 
-use virshle_template::RestartPolicy;
+use virshle_template::{Limit, RestartPolicy};
 
+use crate::failure::chain;
+use crate::hardware::limits::changed;
+use crate::hardware::scope::retune;
 use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
 use crate::model::definition::Definition;
 
 /// A setting of a machine, which may be changed at any time. `FromStr` reads `key=value`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Setting {
     /// Whether it starts with the host.
@@ -23,6 +27,8 @@ pub enum Setting {
     Restart(RestartPolicy),
     /// Whether its guest is reset when it hangs; from its next start on.
     Watchdog(bool),
+    /// How much of the host it may take; of a machine that runs at once, where systemd supervises it.
+    Limit(Limit),
 }
 
 /// Why a text is no setting.
@@ -70,28 +76,34 @@ impl FromStr for Setting {
                 .filter(|seconds| *seconds <= MOST_DELAY)
                 .map(Self::DelaySeconds)
                 .ok_or_else(|| wrong(format!("expected seconds, at most {MOST_DELAY}"))),
-            _ => Err(wrong(
-                "expected one of autostart, order, delay, restart, watchdog before the =".into(),
-            )),
+            _ => match Limit::parse(key, value) {
+                Some(limit) => limit.map(Self::Limit).map_err(wrong),
+                None => Err(wrong(format!(
+                    "expected one of autostart, order, delay, restart, watchdog, {} before the =",
+                    Limit::KEYS.join(", ")
+                ))),
+            },
         }
     }
 }
 
 impl Setting {
-    fn apply(self, definition: &mut Definition) {
+    fn apply(&self, definition: &mut Definition) {
         match self {
-            Self::Autostart(on) => definition.autostart = on,
-            Self::Order(order) => definition.order = order,
-            Self::DelaySeconds(seconds) => definition.delay_seconds = seconds,
-            Self::Restart(policy) => definition.restart = policy,
-            Self::Watchdog(on) => definition.watchdog = on,
+            Self::Autostart(on) => definition.autostart = *on,
+            Self::Order(order) => definition.order = *order,
+            Self::DelaySeconds(seconds) => definition.delay_seconds = *seconds,
+            Self::Restart(policy) => definition.restart = *policy,
+            Self::Watchdog(on) => definition.watchdog = *on,
+            Self::Limit(limit) => definition.limits.set(limit),
         }
     }
 }
 
 impl Vm {
     /// Changes settings of the machine, whether it runs or not: all of them, or none. The value itself
-    /// keeps what it was read with.
+    /// keeps what it was read with. A limit of a machine that runs is that of its scope at once; what has
+    /// to wait for its next start is logged as a warning.
     ///
     /// # Errors
     ///
@@ -112,7 +124,30 @@ fn set(vm: &Vm, settings: &[Setting]) -> Result<Change, MachineError> {
         return Ok(Change::Unchanged);
     }
     vm.node().store().rewrite(&definition)?;
+    if let Some(pid) = vm.vmm()?.map(|vmm| vmm.pid()) {
+        apply_now(vm, pid, &before, &definition);
+    }
     Ok(Change::Done)
+}
+
+/// Applies to a machine that runs what can be, and warns of the rest.
+fn apply_now(vm: &Vm, pid: u32, before: &Definition, now: &Definition) {
+    let later = |what: &str, why: String| {
+        tracing::warn!(vm = %vm.name(), "{what} holds from its next start on: {why}");
+    };
+    if before.watchdog != now.watchdog {
+        later("watchdog", "a machine gets its devices when it starts".into());
+    }
+    let (properties, too_little) = changed(before, now, pid);
+    if let Some(taken) = too_little {
+        let taken = taken >> 20;
+        later("memory_overhead", format!("it takes {taken} MiB now, and would be killed"));
+    }
+    if !properties.is_empty()
+        && let Err(error) = retune(vm, pid, &properties)
+    {
+        later("the limit", chain(&error));
+    }
 }
 
 #[cfg(test)]
@@ -129,12 +164,21 @@ mod tests {
             ("delay=10s", Setting::DelaySeconds(10)),
             ("restart=on-failure", Setting::Restart(RestartPolicy::OnFailure)),
             ("watchdog=true", Setting::Watchdog(true)),
+            ("cpu_weight=7", Setting::Limit(Limit::CpuWeight(Some(7)))),
+            ("cpu_limit=", Setting::Limit(Limit::CpuLimit(None))),
         ] {
             assert_eq!(text.parse(), Ok(expected));
         }
-        for text in
-            ["", "autostart", "autostart=", "order=-1", "delay=3601", "restart=x", "vcpus=2"]
-        {
+        for text in [
+            "",
+            "autostart",
+            "autostart=",
+            "order=-1",
+            "delay=3601",
+            "restart=x",
+            "vcpus=2",
+            "pids=x",
+        ] {
             assert!(text.parse::<Setting>().is_err(), "{text}");
         }
     }

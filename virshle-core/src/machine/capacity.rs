@@ -135,7 +135,7 @@ pub(crate) fn meminfo_bytes(text: &str, key: &str) -> u64 {
 /// A size to a tenth of a unit: what a host has is no round number.
 pub(crate) fn size(bytes: u64) -> String {
     const GIB: u64 = 1 << 30;
-    if bytes < GIB || bytes.is_multiple_of(GIB) {
+    if bytes < GIB || bytes % GIB == 0 {
         return ByteSize::from_bytes(bytes).to_string();
     }
     format!("{}.{} GiB", bytes / GIB, bytes % GIB * 10 / GIB)

@@ -165,9 +165,12 @@ impl Failure for MachineError {
                 })
             }
             Self::Hypervisor { log, source, .. } => {
-                Verdict::new(hypervisor_kind(source), "hypervisor-failed")
-                    .hint(source.hint())
-                    .details(log)
+                let verdict =
+                    Verdict::new(hypervisor_kind(source), "hypervisor-failed").details(log);
+                match lacks_hypervisor(source) {
+                    true => verdict.remedy(Remedy::SetUpHost),
+                    false => verdict.hint(source.hint()),
+                }
             }
             Self::Processes { source } => Verdict::failed("hypervisor-failed").hint(source.hint()),
             Self::Passts { source } => Verdict::failed("passt-failed").hint(source.hint()),
@@ -239,6 +242,11 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::OpenFlowRefused { .. }
             | NetError::OpenFlowMalformed { .. }
             | NetError::CreateMacvtap { .. }
+            | NetError::NoLinuxBridge { .. }
+            | NetError::NotALinuxBridge { .. }
+            | NetError::NoVlanFiltering { .. }
+            | NetError::NoDefaultVlan { .. }
+            | NetError::TrafficControl { .. }
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };
     Verdict::new(kind, "network-failed").hint(error.hint())
@@ -256,6 +264,16 @@ pub(crate) fn managed_verdict(error: &ManagedError) -> Verdict<'static> {
         _ => (ErrorKind::Failed, "network-failed"),
     };
     Verdict::new(kind, code).hint(error.hint())
+}
+
+/// Whether there is no cloud-hypervisor at all, and none is configured: a name was looked up.
+pub(crate) fn lacks_hypervisor(error: &HypervisorError) -> bool {
+    match error {
+        HypervisorError::Run { program, source } => {
+            source.kind() == io::ErrorKind::NotFound && program.components().count() == 1
+        }
+        _ => false,
+    }
 }
 
 /// A failure of the host's, if cloud-hypervisor and not the machine is what is missing.

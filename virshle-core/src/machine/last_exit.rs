@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use virshle_hypervisor::{
-    ExitReason, exit_reason_of_machine, guest_panicked, last_events, last_lines,
+    ExitReason, exit_reason_of_machine, guest_panicked, last_events, last_lines, watchdog_resets,
 };
 
 use crate::machine::oom;
@@ -74,10 +74,15 @@ fn evidence(vm: &Vm, run: &Run, exit: LastExit) -> Vec<String> {
         let cut: String = line.chars().take(WIDTH).collect();
         evidence.push(format!("{what}: {cut}"));
     };
-    if exit == LastExit::Oom
-        && let Some(record) = oom_record(run)
-    {
+    let killed = (exit == LastExit::Oom).then(|| oom_record(run));
+    if let Some(record) = killed.flatten() {
         add("kernel", &format!("oom-kill: {record}"));
+    }
+    for (number, time) in (1..).zip(resets(vm)) {
+        add(
+            "watchdog",
+            &format!("reset the guest, which hung, after {} s ({number})", time.as_secs()),
+        );
     }
     let events = last_events(&vm.events()).unwrap_or_default();
     let first = events.len().saturating_sub(EVENTS);
@@ -96,6 +101,16 @@ fn evidence(vm: &Vm, run: &Run, exit: LastExit) -> Vec<String> {
         add("serial", &line);
     }
     evidence
+}
+
+/// When the guest of the last run, or of the one that goes on, was reset by its watchdog, from the run's
+/// beginning.
+pub(crate) fn resets(vm: &Vm) -> Vec<Duration> {
+    match vm.definition().watchdog {
+        true => watchdog_resets(&vm.vmm_log()),
+        // Most have none: nothing is read.
+        false => Vec::new(),
+    }
 }
 
 fn oom_record(run: &Run) -> Option<String> {

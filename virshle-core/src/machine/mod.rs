@@ -9,6 +9,7 @@ pub(crate) mod logs;
 mod lookup;
 pub(crate) mod node;
 pub(crate) mod oom;
+pub(crate) mod parts;
 pub(crate) mod status;
 pub(crate) mod supervisor;
 pub(crate) mod vm;

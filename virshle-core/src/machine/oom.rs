@@ -25,7 +25,7 @@ const MOST_RECORDS: usize = 1 << 20;
 ///
 /// `Documentation/ABI/testing/dev-kmsg`; `dump_oom_victim` in the kernel's `mm/oom_kill.c`.
 pub(crate) fn record_of(pid: u32, since: Duration) -> Option<String> {
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let flags = OFlags::NONBLOCK.bits() as i32;
     let mut log = File::options().read(true).custom_flags(flags).open("/dev/kmsg").ok()?;
     let mut found = None;
     let mut buffer = [0; RECORD];

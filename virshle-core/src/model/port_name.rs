@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn no_name_of_the_hosts_or_of_another_machine_is_a_machines() {
-        for kind in [NetKind::Vhost, NetKind::Tap, NetKind::Macvtap] {
+        for kind in [NetKind::Vhost, NetKind::Tap, NetKind::Bridge, NetKind::Macvtap] {
             for net in ["main", "management", "a.b", "n1"] {
                 assert!(is_port_name(&port_name(12, net, 3, kind), 12), "{net}");
                 assert!(!is_port_name(&port_name(12, net, 3, kind), 1), "{net}");

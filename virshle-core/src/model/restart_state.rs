@@ -50,6 +50,9 @@ pub struct RestartInfo {
     pub attempts: u32,
     /// After how many the machine is left stopped.
     pub max_attempts: u32,
+    /// How often its watchdog reset the guest in the last run, or in the one that goes on: each counts as
+    /// a restart.
+    pub watchdog_resets: usize,
     /// When the next one is due; null if none is.
     pub next: Option<Timestamp>,
     /// Why there is none, if the machine was to be restarted.

@@ -169,9 +169,8 @@ impl Selector {
 }
 
 fn by_word<'a>(word: &str, heads: &'a [Head]) -> Vec<&'a Head> {
-    if let Ok(id) = word.parse::<u64>()
-        && let Some(head) = heads.iter().find(|head| head.id == id)
-    {
+    let id = word.parse::<u64>().ok();
+    if let Some(head) = id.and_then(|id| heads.iter().find(|head| head.id == id)) {
         return vec![head];
     }
     // A name that is also the beginning of another machine's uuid means both, so neither.

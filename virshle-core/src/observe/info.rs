@@ -12,6 +12,7 @@ use virshle_template::RestartPolicy;
 use crate::address::host_addresses::HostAddresses;
 use crate::address::{Address, addresses_among};
 use crate::hardware::net::user;
+use crate::hardware::queues;
 use crate::machine::last_exit;
 use crate::machine::status::Status;
 use crate::machine::vm::Vm;
@@ -98,6 +99,8 @@ pub struct DiskInfo {
     pub clone: CloneMethod,
     /// The guest can't write to it.
     pub readonly: bool,
+    /// How many queues it has.
+    pub queues: u16,
 }
 
 /// A network interface as JSON.
@@ -106,7 +109,7 @@ pub struct DiskInfo {
 pub struct NetInfo {
     /// The name.
     pub name: String,
-    /// `vhost`, `tap` or `macvtap`.
+    /// `user`, `vhost`, `tap`, `bridge` or `macvtap`.
     #[serde(rename = "type")]
     pub kind: NetKind,
     /// The address the guest sees.
@@ -126,6 +129,12 @@ pub struct NetInfo {
     pub trust: bool,
     /// The largest payload of a frame, in bytes.
     pub mtu: Option<u16>,
+    /// How many bits the guest may receive in a second.
+    pub rate_in: Option<u64>,
+    /// How many bits the guest may send in a second.
+    pub rate_out: Option<u64>,
+    /// How many pairs of queues it has.
+    pub queues: u16,
     /// Its addresses as far as this host knows, the surest first.
     pub addresses: Vec<Address>,
     /// The ports of the host that lead to the guest's, as the template says it.
@@ -204,6 +213,7 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
             source: disk.source.clone(),
             clone: disk.clone,
             readonly: disk.readonly,
+            queues: queues::of_disk(definition, disk),
         })
         .collect();
     let nets = definition
@@ -220,6 +230,9 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
             trunk: net.trunk.clone(),
             trust: net.trust,
             mtu: net.mtu_bytes,
+            rate_in: net.rate_in_bits,
+            rate_out: net.rate_out_bits,
+            queues: queues::of_net(definition, net),
             addresses: addresses
                 .iter()
                 .filter(|address| address.net == net.name)
@@ -270,6 +283,7 @@ fn restart_info(vm: &Vm, state: VmState) -> RestartInfo {
         policy: policy.name(),
         attempts: found.attempts,
         max_attempts: MAX_ATTEMPTS,
+        watchdog_resets: last_exit::resets(vm).len(),
         next: next.map(|next| next.at),
         held_back: found.held_back.filter(|_| is_off),
     }

@@ -1,11 +1,11 @@
 //! What a machine takes of the host, as the cgroup of its scope counts it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::hardware::scope::{cgroup_of, is_in_scope};
+use crate::hardware::cgroup::{cgroup_directory, is_in_scope};
 
 /// What a machine takes of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -34,8 +34,7 @@ pub(crate) fn usage_of(pid: u32) -> Option<Usage> {
     if !is_in_scope(pid) {
         return None;
     }
-    let cgroup = Path::new("/sys/fs/cgroup").join(cgroup_of(pid)?.trim_start_matches('/'));
-    Some(usage_in(cgroup))
+    Some(usage_in(cgroup_directory(pid)?))
 }
 
 fn usage_in(cgroup: PathBuf) -> Usage {

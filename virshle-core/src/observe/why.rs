@@ -19,11 +19,10 @@ impl Vm {
 fn history(vm: &Vm) -> Vec<PastRun> {
     let mut runs = history::read(vm.directory());
     // An end that no process has recorded yet, as without systemd.
-    if let Some(run) = run_record::read(vm.directory())
-        && run.ended.is_none()
-        && vm.state() == VmState::Stopped
-    {
-        runs.push(last_exit::past_run(vm, &run));
+    if let Some(run) = run_record::read(vm.directory()) {
+        if run.ended.is_none() && vm.state() == VmState::Stopped {
+            runs.push(last_exit::past_run(vm, &run));
+        }
     }
     runs
 }

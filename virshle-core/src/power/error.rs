@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use virshle_systemd::SystemdError;
+
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict};
 use crate::fs::error::FileError;
 use crate::hardware::error::HardwareError;
@@ -44,6 +46,14 @@ pub enum StartError {
         running_bytes: u64,
         /// The memory of the host.
         host_bytes: u64,
+    },
+    /// The host goes down, and what is started now would be killed with it.
+    #[error("cannot start machine {vm}: the host goes down")]
+    HostGoesDown {
+        /// The machine.
+        vm: VmName,
+        /// What systemd said of its scope.
+        source: SystemdError,
     },
     /// A file that the machine needs is missing, or can't be read.
     #[error("cannot start machine {vm}: its {what} {} cannot be opened", .path.display())]
@@ -124,6 +134,9 @@ impl Failure for StartError {
             Self::Overcommit { .. } => Verdict::new(ErrorKind::Host, "memory-overcommitted").text(
                 "stop another machine, or set [node] overcommit_memory = true: they may never want \
                  all of it at once",
+            ),
+            Self::HostGoesDown { .. } => Verdict::new(ErrorKind::State, "host-goes-down").text(
+                "start it once the host is up again; `systemctl list-jobs` shows what is under way",
             ),
             Self::MissingFile { .. } => {
                 Verdict::failed("file-missing").text("put it back: the machine is as it was")

@@ -41,7 +41,7 @@ pub fn caller_user_data() -> Option<UserData> {
     Some(UserData::Settings(settings))
 }
 
-fn caller_name() -> String {
+pub(crate) fn caller_name() -> String {
     let name = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
     // A name that useradd(8) would not take is no name for an account in a guest.
     let fits = |name: &String| {

@@ -18,7 +18,8 @@ const KIND: &str = "ssh-ed25519";
 /// How long the lines of a private key are.
 const LINE: usize = 70;
 
-/// The key of a guest's ssh server. Its private part goes to the seed and nowhere else.
+/// The key of a guest's ssh server, whose private part goes to the seed and nowhere else; or the node's
+/// own, for a caller who has none.
 pub(crate) struct GuestHostKey {
     private: String,
     public: String,
@@ -76,6 +77,11 @@ impl GuestHostKey {
     /// The public part: its kind and its base64.
     pub(crate) fn public(&self) -> &str {
         &self.public
+    }
+
+    /// The private part, as OpenSSH keeps it.
+    pub(crate) fn private(&self) -> &str {
+        &self.private
     }
 
     /// The cloud-config by which the guest has this key, and no other.

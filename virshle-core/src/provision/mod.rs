@@ -12,6 +12,7 @@ pub(crate) mod host_key;
 mod json;
 mod mime;
 mod network_config;
+pub(crate) mod node_key;
 
 use std::path::Path;
 

@@ -261,10 +261,10 @@ impl Taken {
         let macs = text.lines().filter_map(|line| line.strip_prefix("mac = "));
         self.macs
             .extend(macs.filter_map(|mac| mac.trim_matches(['"', '\'']).parse::<MacAddr>().ok()));
-        if (self.wants_identities || !self.wanted.is_empty())
-            && let Some(definition) = Definition::parse(text)
-        {
-            self.meet(&head.name, Identity::all_of(&definition));
+        if self.wants_identities || !self.wanted.is_empty() {
+            if let Some(definition) = Definition::parse(text) {
+                self.meet(&head.name, Identity::all_of(&definition));
+            }
         }
         Some((head.id, head.name))
     }

@@ -44,6 +44,21 @@ const DISKS: &str = "disk";
 const SOCKETS: &str = "net";
 const TEMPORARY: &str = "tmp";
 
+/// The programs of the node's own, in its root.
+pub(crate) fn own_programs(root: &Path) -> PathBuf {
+    root.join("bin")
+}
+
+/// The firmware of the node's own, in its root.
+pub(crate) fn own_firmware(root: &Path) -> PathBuf {
+    root.join("firmware")
+}
+
+/// The key by which a caller who has none enters the machines of the node in `root`.
+pub(crate) fn own_key(root: &Path) -> PathBuf {
+    root.join("ssh/id_ed25519")
+}
+
 /// The directory of sockets of the machine in `directory`.
 pub(crate) fn sockets(directory: &Path) -> PathBuf {
     directory.join(SOCKETS)

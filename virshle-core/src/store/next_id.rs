@@ -32,7 +32,7 @@ pub(crate) fn read(root: &Path) -> Result<Option<u64>, FileError> {
 pub(crate) fn write(root: &Path, next: u64) -> Result<(), FileError> {
     let path = root.join(NEXT_ID);
     let write = || -> io::Result<()> {
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        let flags = OFlags::NOFOLLOW.bits() as i32;
         let file = match File::options().write(true).custom_flags(flags).open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => create_private(&path)?,
             other => other?,

@@ -11,6 +11,7 @@ use crate::fs::lock::Lock;
 use crate::fs::trust::distrust;
 use crate::hardware::scope::arm_restart;
 use crate::machine::error::MachineError;
+use crate::machine::last_exit;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
 use crate::model::restart_state::{NextRestart, RestartState};
@@ -90,7 +91,8 @@ fn ended(node: &Node, uuid: Uuid) -> Result<EndedOutcome, SuperviseError> {
     }
     // One that was started by hand begins another row.
     let attempts = if state.started.as_ref() == Some(&run.id()) { state.attempts } else { 0 };
-    let lasted = run_record::lasted(&run);
+    let (attempts, lasted) =
+        with_resets(attempts, run_record::lasted(&run), &last_exit::resets(&vm));
     let decision = decide(vm.definition().restart, exit, lasted, attempts);
     let state = apply(&vm, decision, attempts, Some(run.id()), None)?;
     // What stays behind keeps no machine from its restart, and is an error all the same.
@@ -100,6 +102,18 @@ fn ended(node: &Node, uuid: Uuid) -> Result<EndedOutcome, SuperviseError> {
         (_, Some(next)) => EndedOutcome::Restarts { exit, at: next.at, attempt: next.attempt },
         (_, None) => EndedOutcome::HeldBack { exit },
     })
+}
+
+/// How many restarts there were in a row, and how long the last of them lasted, given the resets of the
+/// guest by its watchdog: each is a failure and a restart, if within the process.
+fn with_resets(
+    attempts: u32,
+    lasted: Option<Duration>,
+    resets: &[Duration],
+) -> (u32, Option<Duration>) {
+    let Some(last) = resets.last() else { return (attempts, lasted) };
+    let count = u32::try_from(resets.len()).unwrap_or(u32::MAX);
+    (attempts.saturating_add(count), lasted.map(|lasted| lasted.saturating_sub(*last)))
 }
 
 /// The machine, locked; nothing if there is none any more.
@@ -125,7 +139,8 @@ pub(crate) fn hold(node: &Node, uuid: Uuid) -> Result<Option<(Vm, Lock)>, Machin
     }
 }
 
-fn is_locked(error: &MachineError) -> bool {
+/// Whether another process works on the machine.
+pub(crate) fn is_locked(error: &MachineError) -> bool {
     matches!(error, MachineError::Store(StoreError::File(FileError::Locked { .. })))
 }
 
@@ -172,5 +187,21 @@ pub fn recorded_config(directory: &Path) -> Option<PathBuf> {
     match distrust(&metadata) {
         None => run_record::read(directory)?.config,
         Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_by_the_watchdog_is_a_failure_of_the_row() {
+        let seconds = Duration::from_secs;
+        assert_eq!(with_resets(2, Some(seconds(90)), &[]), (2, Some(seconds(90))));
+        let resets = [seconds(20), seconds(70)];
+        assert_eq!(with_resets(2, Some(seconds(90)), &resets), (4, Some(seconds(20))));
+        // The clocks of two processes.
+        assert_eq!(with_resets(0, Some(seconds(69)), &resets), (2, Some(Duration::ZERO)));
+        assert_eq!(with_resets(u32::MAX, None, &resets), (u32::MAX, None));
     }
 }

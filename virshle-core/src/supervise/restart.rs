@@ -5,7 +5,8 @@ use uuid::Uuid;
 use crate::failure::chain;
 use crate::machine::node::Node;
 use crate::model::run::Phase;
-use crate::power::start::{StartOptions, start};
+use crate::power::error::StartError;
+use crate::power::start::{StartOptions, is_half_started, start};
 use crate::store::{restart_state, run_record};
 use crate::supervise::ended::{after_failure, apply, hold};
 use crate::supervise::error::SuperviseError;
@@ -50,7 +51,8 @@ fn restart_ended(
         let state = restart_state::read(vm.directory());
         let boot_id = run_record::boot_id();
         let due = state.next.is_some_and(|next| next.boot_id == boot_id && next.attempt == attempt);
-        if !due || vm.vmm()?.is_some() {
+        // A restart that was killed before its guest booted is done again.
+        if !due || (vm.vmm()?.is_some() && !is_half_started(&vm)) {
             return Ok(RestartOutcome::Void);
         }
         vm
@@ -74,6 +76,8 @@ fn restart_ended(
             restart_state::write(&state, vm.directory())?;
             Ok(RestartOutcome::Started)
         }
+        // Nothing has failed: after the next boot it counts no more.
+        Err(error @ StartError::HostGoesDown { .. }) => Err(error.into()),
         Err(error) => {
             let why = chain(&error);
             apply(&vm, after_failure(attempt), attempt, state.considered, Some(why))?;

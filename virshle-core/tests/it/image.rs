@@ -153,7 +153,7 @@ fn machines_and_their_image_come_and_go_at_once_and_none_loses_its_backing_file(
         DISK.replace("path = \"{folder}/image.raw\"", "image = \"base\"\nclone = \"overlay\"");
     let lab = Lab::new(&disk);
     let work = |index: u32| {
-        if index.is_multiple_of(2) {
+        if index % 2 == 0 {
             // Whichever is refused: it came too late.
             drop(import(&lab, &file(&lab.path("image.raw")).name(name("base"))));
             drop(lab.node.remove_image(&name("base")));

@@ -8,6 +8,7 @@ mod create;
 mod image;
 mod lab;
 mod life;
+mod linux_bridge;
 mod managed;
 mod network;
 mod reach;

@@ -1,12 +1,13 @@
 //! The managed network: real dnsmasq, real nftables, a private switch, and namespaces in the place of guests.
 
 use std::fs;
-use std::net::{IpAddr, TcpListener};
+use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use virshle_core::net::Dnsmasq;
-use virshle_core::{CreateRequest, Force, InitMode, InitOutcome, Level, MachineError, Node, Vm};
+use virshle_core::{
+    CreateRequest, Failure, Force, InitMode, InitOutcome, Level, MachineError, Node, Vm,
+};
 use virshle_testkit::{NetNamespace, OpenVswitch};
 use virshle_testkit_macros::test_on;
 
@@ -69,10 +70,10 @@ impl Guest {
         let mac = vm.definition().nets[0].mac;
         run(&format!("ip link add {port} type veth peer name {}", guest.name));
         run(&format!("ip link set {} address {mac} netns {pid}", guest.name));
-        // The switch reads raw frames, and wants their checksums.
-        guest.run(&format!("ip link set lo up"));
+        guest.run("ip link set lo up");
         guest.run(&format!("ip link set {} up", guest.name));
-        run(&format!("sysctl -q -w net.ipv6.conf.{port}.disable_ipv6=1"));
+        // As a tap: else the host's own IP stack answers for the bridge's address.
+        virshle_core::net::Device::isolate(&port.parse().unwrap()).unwrap();
         run(&format!("ip link set {port} up"));
         ovs.vsctl(&["add-port", "br0", &port]);
         guest
@@ -80,14 +81,6 @@ impl Guest {
 
     fn run(&self, line: &str) -> String {
         run(&format!("nsenter -t {} -n {line}", self.holder.id()))
-    }
-
-    fn spawn(&self, line: &str) -> Child {
-        let line = format!("nsenter -t {} -n {line}", self.holder.id());
-        let mut words = line.split_ascii_whitespace();
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().unwrap()
     }
 
     /// Asks for an address by DHCP, takes it, and returns it.
@@ -163,7 +156,7 @@ fn ovs_a_managed_network_serves_machines_and_goes_without_a_trace() {
     assert_eq!(ips[0].to_string(), address(&web));
     let heard = guests[1].run("busybox nslookup web.vm 192.168.177.1");
     assert!(heard.contains(&address(&web)), "{heard}");
-    guests[1].run(&format!("ping -c 1 -W 20 {}", address(&web)));
+    guests[1].run(&format!("busybox ping -c 1 -W 20 {}", address(&web)));
     lab.node.check().unwrap().findings.iter().for_each(|finding| {
         assert!(
             finding.subject != "managed network" || finding.level == Level::Good,
@@ -192,5 +185,152 @@ fn ovs_a_managed_network_serves_machines_and_goes_without_a_trace() {
     // And again.
     init(&lab.node);
     assert_eq!(lookup("web.vm", "192.168.177.1").len(), 2);
+    lab.node.reset(InitMode::Apply, Force::No).unwrap();
+}
+
+/// What is missing after the switch was restarted, a firewall was, and dnsmasq was killed, is set up again.
+#[test_on(Ovs, Nftables)]
+fn ovs_what_is_lost_of_a_managed_network_is_found_and_restored() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = lab(&ovs);
+    init(&lab.node);
+    let web = named(&lab.node, "web");
+    let wrong = || {
+        let findings = lab.node.check().unwrap().findings;
+        let of_network =
+            findings.into_iter().filter(|finding| finding.subject == "managed network");
+        let bad = of_network.filter(|finding| finding.level != Level::Good);
+        bad.map(|finding| finding.message).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(wrong(), "");
+    let pid = fs::read_to_string(lab.path("root/network/dnsmasq.pid")).unwrap();
+    for (loss, named) in [
+        ("nft flush ruleset".to_owned(), "nftables"),
+        (format!("kill -9 {}", pid.trim()), "dnsmasq"),
+        ("ip address flush dev br0".into(), "address 192.168.177.1/24 of br0"),
+        ("sysctl -q -w net.ipv4.ip_forward=0".into(), "forwarding"),
+    ] {
+        run(&loss);
+        assert!(wrong().contains(named), "{loss}: {}", wrong());
+        let restored = lab.node.restore_network().unwrap();
+        assert!(restored.iter().any(|part| part.what.contains(named)), "{loss}: {restored:?}");
+        assert_eq!(wrong(), "", "{loss}");
+    }
+    let file = lab.path("root/network/dhcp").join(web.uuid().to_string());
+    fs::remove_file(&file).unwrap();
+    assert!(wrong().contains("web is not known"), "{}", wrong());
+    lab.node.restore_network().unwrap();
+    assert!(file.exists() && wrong().is_empty());
+    lab.node.reset(InitMode::Apply, Force::No).unwrap();
+}
+
+/// What is in the way is reported with whom, and nothing is changed.
+#[test_on(Ovs, Nftables)]
+fn ovs_a_managed_network_in_whose_way_something_is_changes_nothing() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = lab(&ovs);
+    let table = "virshle_";
+    run("ip link add lan type dummy");
+    run("ip link set lan up");
+    let conflict = |part: &str| {
+        let error = lab.node.init(InitMode::Apply).unwrap_err();
+        assert!(error.to_string().contains(part), "{part}: {error}");
+        assert!(error.hint().is_some(), "{error}");
+        assert!(!lab.path("root").exists() && ovs.vsctl(&["list-br"]).is_empty());
+        assert!(!run("nft list tables").contains(table) || part.contains("nftables"));
+    };
+    run("ip address add 192.168.177.9/24 dev lan");
+    conflict("overlaps the address 192.168.177.9/24 of lan");
+    run("ip address flush dev lan");
+    run("ip route add 192.168.0.0/16 dev lan");
+    conflict("overlaps the route to 192.168.0.0/16 by lan");
+    run("ip route delete 192.168.0.0/16 dev lan");
+    let taken = std::net::UdpSocket::bind("0.0.0.0:53").unwrap();
+    conflict("UDP port 192.168.177.1:53 is taken by it-");
+    drop(taken);
+    let missing = lab.reconfigured(&config(&ovs, "nft = \"/nowhere/nft\"\n"));
+    let error = missing.init(InitMode::Apply).unwrap_err();
+    assert!(error.hint().unwrap().contains("package nftables"), "{error:?}");
+    let missing = lab.reconfigured(&config(&ovs, "dnsmasq = \"/nowhere/dnsmasq\"\n"));
+    let error = missing.init(InitMode::DryRun).unwrap_err();
+    assert!(error.hint().unwrap().contains("dnsmasq-base"), "{error:?}");
+    // Once nothing is, it works; and then the network is full before long.
+    let small = config(&ovs, "").replace("192.168.177.1/24", "192.168.177.1/29");
+    let node = lab.reconfigured(&small);
+    init(&node);
+    let made = node.create(&CreateRequest::new("xs").count(5), &|_| {}).unwrap();
+    assert!(made.iter().all(|one| one.result.is_ok()), "{made:?}");
+    let error = node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err();
+    assert_eq!(error.code(), "network-full", "{error:?}");
+    node.reset(InitMode::Apply, Force::No).unwrap();
+}
+
+/// A host's own firewall is found, and left alone.
+#[test_on(Ovs, Nftables)]
+fn ovs_a_firewall_that_drops_is_told_and_left_alone() {
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let lab = lab(&ovs);
+    let rules = lab.path("rules");
+    fs::write(&rules, "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; } chain DOCKER-USER { } }").unwrap();
+    run(&format!("nft -f {}", rules.display()));
+    let before = run("nft list table ip filter");
+    init(&lab.node);
+    let told = |node: &Node| {
+        let findings = node.check().unwrap().findings;
+        findings.iter().any(|finding| finding.message.contains("firewall of docker (chain FORWARD"))
+    };
+    assert!(told(&lab.node));
+    assert_eq!(run("nft list table ip filter"), before);
+    run("nft insert rule ip filter FORWARD iifname br0 accept");
+    assert!(!told(&lab.node));
+    lab.node.reset(InitMode::Apply, Force::No).unwrap();
+}
+
+#[test_on(Ovs, Nftables, Ch, Kvm)]
+fn ovs_published_ports_are_there_while_their_machine_runs() {
+    use crate::lab::patient;
+    let _namespace = NetNamespace::enter().unwrap();
+    let ovs = OpenVswitch::start();
+    let text = config(&ovs, "").replace(
+        "name = \"main\"",
+        "name = \"main\"\npublish = [\"8080:80\", \"127.0.0.1:2222:22\"]",
+    );
+    let lab = Lab::new(&text);
+    open(&lab);
+    init(&lab.node);
+    let vms = [named(&lab.node, "web"), named(&lab.node, "db")];
+    let rules = || run("nft list ruleset");
+    assert!(!rules().contains("8080"));
+    vms[0].start(&patient()).unwrap_or_else(|error| panic!("{error:?}"));
+    let web = address(&vms[0]);
+    assert!(rules().contains(&format!("8080 : {web} . 80")), "{}", rules());
+    assert!(rules().contains(&format!("127.0.0.1 . 2222 : {web} . 22")), "{}", rules());
+    // Its guard has its addresses.
+    assert!(ovs.appctl(&["bridge/dump-flows", "br0"]).contains(&format!("arp_spa={web}")));
+    let error = vms[1].start(&patient()).unwrap_err();
+    assert_eq!(error.code(), "port-taken", "{error:?}");
+    assert!(!vms[1].vmm_log().exists(), "a VMM was started");
+    // A rule of the lab's own machine that was lost comes back.
+    run("nft flush ruleset");
+    lab.node.restore_network().unwrap();
+    assert!(rules().contains(&format!("8080 : {web} . 80")), "{}", rules());
+    let error = lab.node.reset(InitMode::Apply, Force::No).unwrap_err();
+    assert!(matches!(error, MachineError::InUse { .. }), "{error:?}");
+    let udp = ["5353:53/udp".parse().unwrap()];
+    vms[0].publish(&udp).unwrap();
+    assert!(rules().contains(&format!("5353 : {web} . 53")), "{}", rules());
+    let now = lab.node.vm(vms[0].uuid()).unwrap();
+    assert_eq!(now.published().len(), 3);
+    now.unpublish(&udp).unwrap();
+    assert!(!rules().contains("5353"), "{}", rules());
+    let now = lab.node.vm(vms[0].uuid()).unwrap();
+    now.remove(Force::Yes).unwrap();
+    assert!(!rules().contains("8080") && !rules().contains("2222"), "{}", rules());
+    vms[1].start(&patient()).unwrap_or_else(|error| panic!("{error:?}"));
+    vms[1].remove(Force::Yes).unwrap();
+    lab.assert_no_orphans();
     lab.node.reset(InitMode::Apply, Force::No).unwrap();
 }

@@ -268,15 +268,88 @@ fn ch_the_host_goes_down_and_a_guest_that_is_deaf_delays_no_other() {
     lab.assert_no_orphans();
 }
 
+#[test_on(Ch, Kvm)]
+fn ch_limits_of_a_machine_that_runs_are_its_scopes_at_once() {
+    let systemd = FakeSystemd::willing().unwrap();
+    let (_lab, vm) = supervised(&systemd, &TestKernel::halt());
+    let set = |text: &str| vm.set(&[text.parse().unwrap()]).unwrap();
+    assert_eq!(set("pids=99"), Change::Done);
+    assert!(systemd.calls().is_empty(), "it does not run");
+    start(&vm);
+    assert_eq!(set("cpu_limit=150%"), Change::Done);
+    assert_eq!(set("cpu_limit=150%"), Change::Unchanged);
+    assert_eq!(set("pids="), Change::Done);
+    assert_eq!(set("restart=always"), Change::Done);
+    let calls = systemd.calls();
+    let found: Vec<_> = calls
+        .iter()
+        .filter(|call| call.method == "SetUnitProperties")
+        .map(|call| (call.unit().to_owned(), serde_json::Value::from(call.properties())))
+        .collect();
+    let scope = format!("virshle-{}.scope", vm.name());
+    let expected = [
+        (scope.clone(), serde_json::json!({"CPUQuotaPerSecUSec": 1_500_000})),
+        (scope, serde_json::json!({"TasksMax": u64::MAX})),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(vm.node().vm(vm.uuid()).unwrap().definition().limits.cpu_limit_percent, Some(150));
+    vm.stop(&StopRequest::force()).unwrap();
+}
+
+#[test_on(Ch, Kvm)]
+fn ch_nothing_starts_while_the_host_goes_down() {
+    let name = "org.freedesktop.systemd1.TransactionIsDestructive";
+    let systemd = FakeSystemd::start(move |_| BusAct::Error(name, "it is to be stopped")).unwrap();
+    let (lab, vm) = supervised(&systemd, &TestKernel::halt());
+    let error = virshle_core::CoreError::from(vm.start(&patient()).unwrap_err());
+    assert_eq!(error.code(), "host-goes-down", "{error}");
+    assert_eq!(vm.state(), VmState::Stopped);
+    assert!(vm.history().is_empty());
+    lab.assert_no_orphans();
+}
+
+#[test_on(Ch, Kvm)]
+fn ch_a_start_that_is_under_way_is_shut_down_with_the_host() {
+    // It takes its second for an answer that never comes.
+    let systemd = FakeSystemd::start(|_| BusAct::Silence).unwrap();
+    let (lab, vm) = supervised(&systemd, &TestKernel::obeys());
+    let outcomes = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        let started = scope.spawn(|| vm.start(&patient()));
+        assert!(!systemd.wait_for_calls(1).is_empty());
+        lab.node
+            .shutdown(PATIENCE, &|_, result| outcomes.lock().unwrap().push(result.unwrap()))
+            .unwrap();
+        assert_eq!(started.join().unwrap().unwrap(), Change::Done);
+    });
+    assert_eq!(outcomes.into_inner().unwrap(), [ShutdownOutcome::ShutDown]);
+    assert_eq!(vm.state(), VmState::Stopped);
+    assert_eq!(vm.history()[0].exit, LastExit::Host);
+    lab.assert_no_orphans();
+}
+
+#[test_on(Ch, Kvm)]
+fn ch_a_restart_that_is_due_is_void_once_all_were_shut_down() {
+    let systemd = FakeSystemd::willing().unwrap();
+    let (lab, vm) = supervised(&systemd, &TestKernel::halt());
+    let vm = set(&vm, RestartPolicy::OnFailure);
+    start(&vm);
+    crash(&vm);
+    assert!(matches!(ended(&vm), EndedOutcome::Restarts { attempt: 1, .. }));
+    lab.node.shutdown(PATIENCE, &|_, _| {}).unwrap();
+    assert_eq!(restart(&vm, 1), RestartOutcome::Void);
+    assert_eq!(vm.state(), VmState::Stopped);
+}
+
 #[test]
 fn machines_that_start_with_the_host_have_an_order() {
     let lab = Lab::new(LEAST);
     let vms: Vec<Vm> = (0..5).map(|_| lab.create("xs")).collect();
     let on = Setting::Autostart(true);
-    vms[0].set(&[on]).unwrap();
-    vms[1].set(&[on, Setting::Order(Some(2)), Setting::DelaySeconds(5)]).unwrap();
-    vms[2].set(&[on, Setting::Order(Some(1))]).unwrap();
-    vms[3].set(&[on, Setting::Order(Some(2)), Setting::DelaySeconds(9)]).unwrap();
+    vms[0].set(std::slice::from_ref(&on)).unwrap();
+    vms[1].set(&[on.clone(), Setting::Order(Some(2)), Setting::DelaySeconds(5)]).unwrap();
+    vms[2].set(&[on.clone(), Setting::Order(Some(1))]).unwrap();
+    vms[3].set(&[on.clone(), Setting::Order(Some(2)), Setting::DelaySeconds(9)]).unwrap();
     assert_eq!(vms[3].set(&[on]).unwrap(), Change::Unchanged);
     let turns = lab.node.boot_order().unwrap();
     let ids: Vec<Vec<u64>> =

@@ -102,14 +102,20 @@ const REFUSED: &[c_long] = &[
 ];
 
 /// The flags of clone(2) that begin a namespace.
-const NAMESPACES: u32 = (libc::CLONE_NEWNS
-    | libc::CLONE_NEWCGROUP
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUSER
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET)
-    .cast_unsigned();
+const NAMESPACES: u32 = bits_of(
+    libc::CLONE_NEWNS
+        | libc::CLONE_NEWCGROUP
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET,
+);
+
+/// A number of the C library as the kernel's filter sees it.
+const fn bits_of(number: i32) -> u32 {
+    u32::from_ne_bytes(number.to_ne_bytes())
+}
 
 /// Requests that put text into a terminal's input.
 const TERMINAL_INPUT: [u32; 2] = [0x5412, 0x541c];
@@ -171,11 +177,7 @@ impl Filter {
         ));
         program.extend(when(
             libc::SYS_socket,
-            &[
-                load(ARGUMENT),
-                jump(BPF_JEQ, libc::AF_UNIX.cast_unsigned(), 1, 0),
-                refuse(libc::EPERM),
-            ],
+            &[load(ARGUMENT), jump(BPF_JEQ, bits_of(libc::AF_UNIX), 1, 0), refuse(libc::EPERM)],
         ));
         program.extend(when(
             libc::SYS_ioctl,
@@ -199,7 +201,7 @@ impl Filter {
 
 /// Refuses the call `number` where its flags, the argument of that index, say to cut the file.
 fn when_cutting(number: c_long, flags: u32) -> Vec<sock_filter> {
-    let cut = libc::O_TRUNC.cast_unsigned();
+    let cut = bits_of(libc::O_TRUNC);
     let body = [load(ARGUMENT + 8 * flags), jump(BPF_JSET, cut, 0, 1), refuse(libc::EPERM)];
     when(number, &body)
 }
@@ -226,7 +228,7 @@ fn answer(value: u32) -> sock_filter {
 }
 
 fn refuse(errno: libc::c_int) -> sock_filter {
-    answer(libc::SECCOMP_RET_ERRNO | errno.cast_unsigned())
+    answer(libc::SECCOMP_RET_ERRNO | bits_of(errno))
 }
 
 fn instruction(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
@@ -325,7 +327,7 @@ mod tests {
         let filter = Filter::new(false, true);
         assert_eq!(verdict(&filter, libc::SYS_clone3, &[]), ENOSYS);
         let thread = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
-        let flags = |flags: i32| [u64::from(flags.cast_unsigned())];
+        let flags = |flags: i32| [u64::from(bits_of(flags))];
         assert_eq!(verdict(&filter, libc::SYS_clone, &flags(thread)), ALLOW);
         for new in [libc::CLONE_NEWUSER, libc::CLONE_NEWNET, thread | libc::CLONE_NEWNS] {
             assert_eq!(verdict(&filter, libc::SYS_clone, &flags(new)), EPERM);
@@ -336,7 +338,7 @@ mod tests {
     fn sockets_are_unix_and_connect_where_that_is_asked_for() {
         let (closed, open) = (Filter::new(false, true), Filter::new(true, true));
         for family in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET] {
-            let family = [u64::from(family.cast_unsigned())];
+            let family = [u64::from(bits_of(family))];
             assert_eq!(verdict(&open, libc::SYS_socket, &family), EPERM);
         }
         assert_eq!(verdict(&closed, libc::SYS_socket, &[1]), ALLOW);
@@ -361,7 +363,7 @@ mod tests {
     #[test]
     fn what_an_old_landlock_lets_be_cut_is_refused() {
         let (old, new) = (Filter::new(false, false), Filter::new(false, true));
-        let flags = |flags: i32| [0, 0, u64::from(flags.cast_unsigned())];
+        let flags = |flags: i32| [0, 0, u64::from(bits_of(flags))];
         for flags in [flags(libc::O_RDONLY | libc::O_TRUNC), flags(libc::O_RDWR | libc::O_TRUNC)] {
             assert_eq!(verdict(&old, libc::SYS_openat, &flags), EPERM);
             assert_eq!(verdict(&new, libc::SYS_openat, &flags), ALLOW);

@@ -148,7 +148,7 @@ impl Entry {
         }
         if let Some(own) = self.own_pid.and_then(|at| self.filter.get_mut(at)) {
             // SAFETY: a call without arguments.
-            own.k = unsafe { libc::getpid() }.cast_unsigned();
+            own.k = u32::try_from(unsafe { libc::getpid() }).unwrap_or_default();
         }
         let program = libc::sock_fprog {
             len: u16::try_from(self.filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?,

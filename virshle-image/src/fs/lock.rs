@@ -2,10 +2,13 @@
 //!
 //! `flock(2)` locks end with the process that holds them, however it ends.
 
-use std::fs::{File, Permissions, TryLockError};
+use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::{open_private, safe_flags};
 use crate::error::ImageError;
@@ -37,12 +40,12 @@ impl Lock {
         let file = open_private(path).map_err(failed)?;
         // Whatever the umask is; of another user it stays as it is.
         drop(file.set_permissions(Permissions::from_mode(0o600)));
-        match file.try_lock() {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+            Err(Errno::WOULDBLOCK) => {
                 return Err(ImageError::Locked { path: path.to_owned(), holder: holder(path) });
             }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(error) => return Err(failed(error.into())),
         }
         let lock = Self { file };
         // Only for the message of others: a lock without a name is a lock all the same.
@@ -55,16 +58,16 @@ impl Lock {
     pub(crate) fn read_if_free(path: &Path, mode: Mode) -> Result<Option<Self>, ImageError> {
         let failed = |source| ImageError::Lock { path: path.to_owned(), source };
         // Links are followed: an image may be one. A FIFO, which has no writer, is not waited for.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let file = File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
-        let locked = match mode {
-            Mode::Shared => file.try_lock_shared(),
-            Mode::Exclusive => file.try_lock(),
+        let operation = match mode {
+            Mode::Shared => FlockOperation::NonBlockingLockShared,
+            Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
         };
-        match locked {
+        match flock(&file, operation) {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(failed(error.into())),
         }
         let lock = Self { file };
         Ok(lock.is_at(path)?.then_some(lock))
@@ -100,7 +103,7 @@ impl Drop for Lock {
     /// copy of the descriptor, between its fork(2) and its exec(2).
     fn drop(&mut self) {
         // What can't be unlocked ends with its last descriptor.
-        if let Err(error) = self.file.unlock() {
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
             tracing::debug!(%error, "cannot unlock");
         }
     }

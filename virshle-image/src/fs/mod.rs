@@ -13,19 +13,18 @@ use rustix::fs::OFlags;
 
 /// The flags of a file that is opened where another process may have put anything.
 pub(crate) fn safe_flags() -> i32 {
-    (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
+    (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32
 }
 
 /// Creates a directory with `mode`, whatever the umask is; an existing one stays as it is.
 ///
 /// Missing parents are created as well.
 pub(crate) fn ensure_directory(path: &Path, mode: u32) -> io::Result<()> {
-    if let Some(parent) = path.parent()
-        && !parent.as_os_str().is_empty()
-        && !parent.exists()
-    {
-        // Directories of the host's, as any program creates them; but never writable by everyone.
-        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    if let Some(parent) = path.parent() {
+        if !parent.as_os_str().is_empty() && !parent.exists() {
+            // Directories of the host's, as any program creates them; but never writable by everyone.
+            DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        }
     }
     match DirBuilder::new().mode(mode).create(path) {
         Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(mode)),

@@ -8,7 +8,7 @@ use crate::NetError;
 use crate::deadline::Deadline;
 use crate::openflow::flow::encode_delete;
 use crate::openflow::message::{VERSION, piece};
-use crate::openflow::{Flow, FlowStats, Kind, Message, MessageReader};
+use crate::openflow::{Flow, FlowStats, Kind, Message, MessageReader, Meter};
 use crate::ovsdb::{Address, Stream};
 
 /// All of a bundle's messages, or none; in their order (7.3.9.4).
@@ -95,6 +95,44 @@ impl Client {
         let committed = self.control(COMMIT, &mut bytes)?;
         self.write(&bytes, deadline)?;
         self.expect(Kind::BundleControl, committed, Some(COMMIT + 1), deadline)
+    }
+
+    /// Adds meters, each in place of the one of its number, with which the flows that pass that one go:
+    /// all of them before any flow can name them. A bundle can have none.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::OpenFlowRefused`]; [`NetError::Management`].
+    #[doc(alias = "OFPT_METER_MOD")]
+    pub fn add_meters(&mut self, meters: &[Meter]) -> Result<(), NetError> {
+        let bodies =
+            meters.iter().flat_map(|meter| [Meter::encode_delete(meter.number), meter.encode()]);
+        self.change_meters(bodies.collect())
+    }
+
+    /// Deletes the meters of these numbers, and the flows that pass them. None need be there.
+    ///
+    /// # Errors
+    ///
+    /// [`NetError::OpenFlowRefused`]; [`NetError::Management`].
+    pub fn delete_meters(&mut self, numbers: &[u32]) -> Result<(), NetError> {
+        self.change_meters(numbers.iter().map(|number| Meter::encode_delete(*number)).collect())
+    }
+
+    fn change_meters(&mut self, bodies: Vec<Vec<u8>>) -> Result<(), NetError> {
+        if bodies.is_empty() {
+            return Ok(());
+        }
+        let deadline = Deadline::after(self.timeout);
+        let mut bytes = Vec::new();
+        for body in bodies {
+            let xid = self.next_xid();
+            bytes.extend(self.encode(&Message::new(Kind::MeterMod, xid, body))?);
+        }
+        let barrier = self.next_xid();
+        bytes.extend(self.encode(&Message::new(Kind::BarrierRequest, barrier, Vec::new()))?);
+        self.write(&bytes, deadline)?;
+        self.expect(Kind::BarrierReply, barrier, None, deadline)
     }
 
     /// Waits for the answer to the request `xid`, of a bundle if there is an `outcome`. With anything

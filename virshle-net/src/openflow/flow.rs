@@ -14,6 +14,7 @@ const STATS: usize = 48;
 const ADD: u8 = 0;
 const DELETE: u8 = 3;
 const APPLY_ACTIONS: u16 = 4;
+const METER: u16 = 6;
 const SET_FIELD: u16 = 25;
 const VENDOR: u16 = 0xffff;
 /// Open vSwitch's own actions, under the number of Nicira.
@@ -29,13 +30,14 @@ pub struct Flow {
     cookie: u64,
     priority: u16,
     matching: Match,
+    meter: Option<u32>,
     actions: Vec<u8>,
 }
 
 impl Flow {
     /// A flow that drops what it matches.
     pub fn drop(cookie: u64, priority: u16, matching: Match) -> Self {
-        Self { cookie, priority, matching, actions: Vec::new() }
+        Self { cookie, priority, matching, meter: None, actions: Vec::new() }
     }
 
     /// A flow that sets register `number` to `value` and looks the packet up once more in table 0: as
@@ -59,7 +61,13 @@ impl Flow {
         }
         // The table, and padding.
         actions.extend([0; 4]);
-        Self { cookie, priority, matching, actions }
+        Self { cookie, priority, matching, meter: None, actions }
+    }
+
+    /// What matches has to pass this meter first.
+    pub fn through_meter(mut self, number: u32) -> Self {
+        self.meter = Some(number);
+        self
     }
 
     /// Another cookie, by which it is found again.
@@ -71,6 +79,11 @@ impl Flow {
     /// The body of the message that adds it.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = flow_mod(ADD, (self.cookie, 0), self.priority, &self.matching);
+        if let Some(meter) = self.meter {
+            bytes.extend(METER.to_be_bytes());
+            bytes.extend(8_u16.to_be_bytes());
+            bytes.extend(meter.to_be_bytes());
+        }
         if !self.actions.is_empty() {
             let length = u16::try_from(8 + self.actions.len()).unwrap_or(u16::MAX);
             bytes.extend(APPLY_ACTIONS.to_be_bytes());

@@ -19,6 +19,8 @@ pub enum Kind {
     EchoReply,
     /// A flow to add, or flows to delete.
     FlowMod,
+    /// A meter to add or to delete.
+    MeterMod,
     /// A question with a long answer.
     MultipartRequest,
     /// A part of that answer.
@@ -44,6 +46,7 @@ impl Kind {
             Self::EchoRequest => 2,
             Self::EchoReply => 3,
             Self::FlowMod => 14,
+            Self::MeterMod => 29,
             Self::MultipartRequest => 18,
             Self::MultipartReply => 19,
             Self::BarrierRequest => 20,
@@ -61,6 +64,7 @@ impl Kind {
             2 => Self::EchoRequest,
             3 => Self::EchoReply,
             14 => Self::FlowMod,
+            29 => Self::MeterMod,
             18 => Self::MultipartRequest,
             19 => Self::MultipartReply,
             20 => Self::BarrierRequest,

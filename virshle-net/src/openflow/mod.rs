@@ -14,8 +14,10 @@ mod client;
 mod flow;
 mod matching;
 mod message;
+mod meter;
 
 pub use client::Client;
 pub use flow::{Flow, FlowStats};
 pub use matching::Match;
 pub use message::{Kind, Message, MessageReader};
+pub use meter::Meter;

@@ -117,7 +117,7 @@ fn serves_below(pid: u32, root: &Path) -> bool {
 
 /// Reads what passt writes with `--pid`. Whatever else is there is not waited for, nor followed.
 fn read_pid(path: &Path) -> io::Result<u32> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     let mut text = String::new();
     file.take(MAX_PID_FILE).read_to_string(&mut text)?;

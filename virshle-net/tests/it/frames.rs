@@ -6,6 +6,7 @@ use virshle_net::{Device, Port, PortRequest, Tap, Vlans};
 use virshle_testkit::{Frame, GuestNic};
 use virshle_testkit_macros::test_on;
 
+use crate::speech::Speaker;
 use crate::{Lab, PATIENCE};
 
 /// A machine: its tap, and what stands in for its guest.
@@ -49,9 +50,18 @@ fn heard(at: &Machine, marker: u8) -> Vec<(Option<u16>, u8)> {
     frames.iter().map(|frame| (tag(frame), marker_of(frame))).collect()
 }
 
-/// A request for 192.0.2.`marker`.
-pub(crate) fn marked(from: &Machine, marker: u8) -> Frame {
-    Frame::arp_request(from.mac, from.ip, Ipv4Addr::new(192, 0, 2, marker))
+impl Speaker for Machine {
+    fn nic(&self) -> &GuestNic {
+        &self.nic
+    }
+
+    fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    fn ip(&self) -> Ipv4Addr {
+        self.ip
+    }
 }
 
 /// Regression: a port without a VLAN was a trunk of every VLAN, both ways.
@@ -65,26 +75,26 @@ fn ovs_a_tagged_frame_reaches_none_but_its_trunk() {
     let thirteen = Machine::new(&mut lab, 5, |port| port.vlan(13));
 
     // Of an untagged machine: what is tagged stops, what isn't goes to its own kind alone.
-    untagged.nic.send(&marked(&untagged, 101).tagged(12));
-    untagged.nic.send(&marked(&untagged, 102).tagged(13));
-    untagged.nic.send(&marked(&untagged, 103));
+    untagged.nic.send(&untagged.marked(101).tagged(12));
+    untagged.nic.send(&untagged.marked(102).tagged(13));
+    untagged.nic.send(&untagged.marked(103));
     assert_eq!(heard(&other, 103), [(None, 103)]);
 
     // Of a machine in a VLAN: to the trunk with its tag, and not to those without.
-    twelve.nic.send(&marked(&twelve, 104).tagged(13));
-    twelve.nic.send(&marked(&twelve, 105));
+    twelve.nic.send(&twelve.marked(104).tagged(13));
+    twelve.nic.send(&twelve.marked(105));
     assert_eq!(heard(&trunk, 105), [(Some(12), 105)]);
 
     // Of the trunk: by tag; an untagged frame and another VLAN's stop.
-    trunk.nic.send(&marked(&trunk, 106).tagged(14));
-    trunk.nic.send(&marked(&trunk, 107));
-    trunk.nic.send(&marked(&trunk, 108).tagged(12));
-    trunk.nic.send(&marked(&trunk, 109).tagged(13));
+    trunk.nic.send(&trunk.marked(106).tagged(14));
+    trunk.nic.send(&trunk.marked(107));
+    trunk.nic.send(&trunk.marked(108).tagged(12));
+    trunk.nic.send(&trunk.marked(109).tagged(13));
     assert_eq!(heard(&twelve, 108), [(None, 108)]);
     assert_eq!(heard(&thirteen, 109), [(None, 109)]);
 
     untagged.nic.send(&untagged.asks());
-    other.nic.send(&marked(&other, 110));
+    other.nic.send(&other.marked(110));
     assert_eq!(heard(&untagged, 110), [(None, 110)]);
     let vlans: Vec<_> =
         lab.switch.owned_ports().unwrap().into_iter().map(|port| port.vlans).collect();

@@ -1,19 +1,15 @@
 //! What a guarded machine can't say, in frames written to its tap.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use virshle_net::{Guard, GuardId, Guards, MacAddr};
 use virshle_testkit::Frame;
 use virshle_testkit_macros::test_on;
 
-use crate::frames::{Machine, marked};
-use crate::{Lab, PATIENCE};
-
-const FORGED: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0xbb];
-const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-const GLOBAL: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-const ANOTHER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+use crate::frames::Machine;
+use crate::speech::{FORGED, GLOBAL, Speaker, forged, genuine, names, of_another, passed, v4};
+use crate::{Lab, PATIENCE, speech};
 
 fn guards(lab: &Lab) -> Guards {
     Guards::connect(&lab.ovs.address().parse().unwrap(), "br0", PATIENCE).unwrap()
@@ -30,69 +26,6 @@ fn guard(machine: &Machine) -> Guard {
 /// Waits until what the switch remembers of flows before is gone.
 fn settle(lab: &Lab) {
     lab.ovs.appctl(&["revalidator/wait"]);
-}
-
-/// The frames of these that reach `to`: a request that may pass is sent behind each.
-fn passed(from: &Machine, to: &Machine, frames: &[(&'static str, Frame)]) -> Vec<&'static str> {
-    to.nic.received();
-    let mut passed = Vec::new();
-    for (what, frame) in frames {
-        from.nic.send(frame);
-        from.nic.send(&marked(from, 99));
-        let heard = to.nic.receive_until(|frame| frame[..] == marked(from, 99).bytes()[..]);
-        if heard.len() > 1 {
-            passed.push(*what);
-        }
-    }
-    passed
-}
-
-fn v4(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(192, 0, 2, last)
-}
-
-/// What a machine has to be able to say.
-fn genuine(machine: &Machine) -> Vec<(&'static str, Frame)> {
-    let (mac, all) = (machine.mac, Ipv4Addr::BROADCAST);
-    let nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
-    vec![
-        ("arp request", Frame::arp_request(mac, machine.ip, v4(9))),
-        ("arp reply", Frame::arp_reply(mac, machine.ip)),
-        ("arp probe", Frame::arp_request(mac, Ipv4Addr::UNSPECIFIED, machine.ip)),
-        ("dhcp question", Frame::udp4(mac, (Ipv4Addr::UNSPECIFIED, 68), (all, 67), b"?")),
-        ("dhcpv6 question", Frame::udp6(mac, (LINK_LOCAL, 546), (nodes, 547), b"?")),
-        ("udp", Frame::udp4(mac, (machine.ip, 53), (v4(9), 5000), b"x")),
-        ("nd of its own", Frame::neighbour_advertisement(mac, GLOBAL, GLOBAL)),
-        ("nd link-local", Frame::neighbour_advertisement(mac, LINK_LOCAL, LINK_LOCAL)),
-    ]
-}
-
-/// What no machine may say.
-fn forged(machine: &Machine) -> Vec<(&'static str, Frame)> {
-    let (mac, ip) = (machine.mac, machine.ip);
-    vec![
-        ("mac", Frame::udp4(mac, (ip, 1), (v4(9), 2), b"x").sent_as(FORGED)),
-        ("mac in arp", Frame::arp_request(mac, ip, v4(9)).sent_as(FORGED)),
-        ("arp sender", Frame::arp_reply(mac, ip).arp_sender(FORGED)),
-        ("dhcp answer", Frame::udp4(mac, (ip, 67), (Ipv4Addr::BROADCAST, 68), b"!")),
-        ("dhcpv6 answer", Frame::udp6(mac, (LINK_LOCAL, 547), (GLOBAL, 546), b"!")),
-        ("router", Frame::router_advertisement(mac, LINK_LOCAL, GLOBAL)),
-        ("nd for another mac", Frame::neighbour_advertisement(FORGED, GLOBAL, GLOBAL).sent_as(mac)),
-        ("arp in a tag in a tag", Frame::arp_reply(mac, v4(2)).tagged_twice(0)),
-    ]
-}
-
-/// What a machine whose addresses are known may not say either.
-fn of_another(machine: &Machine) -> Vec<(&'static str, Frame)> {
-    let mac = machine.mac;
-    vec![
-        ("another's arp", Frame::arp_reply(mac, v4(2))),
-        ("another's nd", Frame::neighbour_advertisement(mac, GLOBAL, ANOTHER)),
-    ]
-}
-
-fn names(frames: &[(&'static str, Frame)]) -> Vec<&'static str> {
-    frames.iter().map(|(name, _)| *name).collect()
 }
 
 /// Regression: a machine was any other machine: one forged ARP reply led an ssh of one to another.
@@ -138,6 +71,53 @@ fn ovs_a_guarded_machine_speaks_for_itself_alone() {
     assert!(guards.list().unwrap().is_empty());
     settle(&lab);
     assert_eq!(passed(&one, &two, &all), names(&all));
+}
+
+/// How many frames of 400 come through, asked for in small batches that no buffer is too small for.
+fn large_frames_of_400(from: &Machine, to: &Machine) -> usize {
+    let large = Frame::udp4(from.mac, (from.ip, 1), (v4(9), 2), &[7; 1400]);
+    to.nic.received();
+    let mut passed = 0;
+    for _ in 0..20 {
+        (0..20).for_each(|_| from.nic.send(&large));
+        from.nic.send(&from.marked(98));
+        let marker = from.marked(98);
+        let heard = to.nic.receive_until(|frame| frame[..] == marker.bytes()[..]);
+        passed += heard.iter().filter(|frame| frame.len() > 1400).count();
+    }
+    passed
+}
+
+/// 400 frames are 4.6 Mbit, of which 1.3 may come at once.
+#[test_on(Ovs)]
+fn ovs_a_machine_sends_no_more_than_its_rate() {
+    let mut lab = Lab::new().bridged();
+    let [one, two] = [1, 2].map(|number| Machine::new(&mut lab, number, |port| port));
+    assert!(large_frames_of_400(&one, &two) > 300);
+    let mut guards = guards(&lab);
+    for rated in
+        [guard(&one).rate_bits(Some(64_000)), guard(&one).rate_bits(Some(64_000)).trusted(true)]
+    {
+        guards.apply(std::slice::from_ref(&rated)).unwrap();
+        settle(&lab);
+        let passed = large_frames_of_400(&one, &two);
+        assert!((50..250).contains(&passed), "{passed}");
+        let state = guards.find(id(&one)).unwrap();
+        assert!(rated.is(state.as_ref()), "{state:?}");
+        assert!(!rated.clone().rate_bits(Some(65_000)).is(state.as_ref()));
+        assert!(!guard(&one).is(state.as_ref()));
+        // ARP is not counted, and forgeries are dropped unless it is trusted.
+        let all = [genuine(&one), forged(&one)].concat();
+        guards.apply(&[rated.clone().rate_bits(Some(1_000_000_000))]).unwrap();
+        settle(&lab);
+        let heard = speech::passed(&one, &two, &all);
+        let is_trusted = heard.len() == all.len();
+        assert!(is_trusted || heard == names(&genuine(&one)), "{heard:?}");
+    }
+    guards.remove(&[id(&one)]).unwrap();
+    settle(&lab);
+    assert!(large_frames_of_400(&one, &two) > 300);
+    assert!(guards.list().unwrap().is_empty());
 }
 
 fn flows(lab: &Lab) -> String {

@@ -55,6 +55,46 @@ fn ovs_the_ports_of_a_machine_are_added_listed_and_removed() {
     assert_eq!(switch.owned_ports().unwrap(), []);
 }
 
+/// A row in QoS is kept by nothing and taken along by nothing: it is never left behind.
+#[test_on(Ovs)]
+fn ovs_rates_come_and_go_with_their_port() {
+    let Lab { mut switch, ovs, _namespace } = Lab::new().bridged();
+    let tap = Tap::create(&name("tap0")).unwrap();
+    tap.set_up().unwrap();
+    let owner = || Owner::new(UUID, "web");
+    let wanted = PortRequest::tap(name("tap0"))
+        .owner(owner())
+        .rate_in_bits(Some(100_000_000))
+        .rate_out_bits(Some(8_000_000));
+    let other = internal("in0");
+    let rows = |table| ovs.vsctl(&["--bare", "--columns=_uuid", "list", table]);
+    // Twice: the second takes the place of the first, and of its row.
+    for _ in 0..2 {
+        let made = switch.add_ports("br0", &[other.clone(), wanted.clone()], PATIENCE).unwrap();
+        assert_eq!((made[0].name.as_str(), made[1].name.as_str()), ("in0", "tap0"));
+        assert_eq!(rows("QoS").split_whitespace().count(), 1);
+        let owned = switch.owned_ports().unwrap();
+        assert_eq!(owned[1].rates, wanted.rates());
+        assert_eq!(owned[0].rates, other.rates());
+    }
+    assert_eq!(ovs.vsctl(&["get", "Interface", "tap0", "ingress_policing_rate"]), "8000\n");
+    let qos = ovs.vsctl(&["--bare", "--columns=type,other_config", "list", "QoS"]);
+    assert!(qos.contains("linux-htb") && qos.contains("max-rate=100000000"), "{qos}");
+    assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), Change::Removed);
+    assert_eq!((rows("QoS"), rows("Port").split_whitespace().count()), (String::new(), 1));
+
+    // One that fails takes all along.
+    let absent = PortRequest::tap(name("nope")).owner(owner()).rate_in_bits(Some(1_000_000));
+    switch.add_ports("br0", &[wanted.clone(), absent], PATIENCE).unwrap_err();
+    assert_eq!(rows("QoS"), "");
+    // A port that was deleted by hand leaves its row, until its machine goes.
+    switch.add_ports("br0", &[wanted], PATIENCE).unwrap();
+    ovs.vsctl(&["del-port", "tap0"]);
+    assert_eq!(rows("QoS").split_whitespace().count(), 1);
+    assert_eq!(switch.remove_ports_of(UUID, PATIENCE).unwrap(), Change::Removed);
+    assert_eq!(rows("QoS"), "");
+}
+
 #[test_on(Ovs)]
 fn ovs_a_tap_that_does_not_exist_is_an_error_and_leaves_nothing() {
     let Lab { mut switch, ovs: _ovs, _namespace } = Lab::new().bridged();

@@ -1,7 +1,9 @@
 use std::path::Path;
 
 use crate::schema_check::Schema;
-use virshle_template::{Boot, ByteSize, CloneMode, Config, Datapath, NetKind, TemplateError};
+use virshle_template::{
+    BitRate, Boot, ByteSize, CloneMode, Config, Datapath, NetKind, TemplateError,
+};
 
 /// The file that the first users have, to the letter.
 pub(crate) const SEED: &str = r#"[[template.vm]]
@@ -59,7 +61,10 @@ name = "main"
 vlan = 12
 mtu = 1500
 mac = "52:54:00:AB:cd:01"
-[template.vm.net.type.tap]        # vhost | tap | macvtap
+rate_in = "1.5Gbit/s"
+rate_out = "100MB/s"
+queues = 1
+[template.vm.net.type.tap]        # user | vhost | tap | bridge | macvtap
 
 [[template.vm]]
 name = "more"
@@ -79,6 +84,7 @@ name = "os"
 image = "debian-13"
 clone = "overlay"
 readonly = true
+queues = 2
 
 [[template.vm.net]]
 name = "main"
@@ -91,6 +97,12 @@ dns = ["192.0.2.2", "2001:db8::2"]
 name = "wan"
 type = "macvtap"
 link = "eth0"
+
+[[template.vm.net]]
+name = "lan"
+link = "vmbr0"
+trunk = [0, 12]
+[template.vm.net.type.bridge]
 "#;
 
 /// What the parser makes of `text`. The schema for editors has to agree, whatever the text is.
@@ -155,6 +167,8 @@ fn the_example_of_the_interface_arrives_whole() {
     let [net] = &web.nets[..] else { panic!("{:?}", web.nets) };
     assert_eq!((net.vlan, net.mtu, net.kind), (Some(12), Some(1500), NetKind::Tap));
     assert_eq!(net.mac.as_deref(), Some("52:54:00:ab:cd:01"));
+    let rates = (net.rate_in.map(BitRate::bits), net.rate_out.map(BitRate::bits));
+    assert_eq!((rates, net.queues), ((Some(1_500_000_000), Some(800_000_000)), Some(1)));
 }
 
 #[test]
@@ -168,12 +182,13 @@ fn the_other_keys_and_forms_arrive_too() {
     assert_eq!(more.user_data.as_deref(), Some(Path::new("/etc/virshle/me.toml")));
     assert_eq!(more.disks[0].image.as_deref(), Some("debian-13"));
     assert_eq!((more.disks[0].clone, more.disks[0].size), (CloneMode::Overlay, None));
-    let [main, wan] = &more.nets[..] else { panic!("{:?}", more.nets) };
+    let [main, wan, lan] = &more.nets[..] else { panic!("{:?}", more.nets) };
     assert_eq!((main.kind, main.vlan, main.mtu, &main.mac), (NetKind::Vhost, None, None, &None));
     let addresses: Vec<String> = main.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["192.0.2.10/24", "2001:db8::1/64"]);
     assert_eq!((main.gateways.len(), main.dns.len()), (1, 2));
     assert_eq!((wan.kind, wan.link.as_deref()), (NetKind::Macvtap, Some("eth0")));
+    assert_eq!((lan.kind, lan.link.as_deref()), (NetKind::Bridge, Some("vmbr0")));
     let names: Vec<&str> = config.templates().map(|template| template.name.as_str()).collect();
     assert_eq!(names, ["web", "more"]);
 }
@@ -229,7 +244,7 @@ fn what_is_read_is_shown_as_json_with_sizes_in_bytes() {
         "nested": false,
         "disk": [{
             "name": "os", "path": null, "image": "debian-13", "size": null,
-            "clone": "overlay", "readonly": true,
+            "clone": "overlay", "readonly": true, "queues": 2,
         }],
         "net": [
             {
@@ -237,11 +252,19 @@ fn what_is_read_is_shown_as_json_with_sizes_in_bytes() {
                 "link": null, "address": ["192.0.2.10/24", "2001:db8::1/64"],
                 "gateway": ["192.0.2.1"], "dns": ["192.0.2.2", "2001:db8::2"],
                 "publish": [], "host_loopback": false,
+                "rate_in": null, "rate_out": null, "queues": null,
             },
             {
                 "name": "wan", "type": "macvtap", "vlan": null, "trunk": [], "trust": false, "mtu": null, "mac": null,
                 "link": "eth0", "address": [], "gateway": [], "dns": [],
                 "publish": [], "host_loopback": false,
+                "rate_in": null, "rate_out": null, "queues": null,
+            },
+            {
+                "name": "lan", "type": "bridge", "vlan": null, "trunk": [0, 12], "trust": false, "mtu": null, "mac": null,
+                "link": "vmbr0", "address": [], "gateway": [], "dns": [],
+                "publish": [], "host_loopback": false,
+                "rate_in": null, "rate_out": null, "queues": null,
             },
         ],
         "user_data": "/etc/virshle/me.toml",

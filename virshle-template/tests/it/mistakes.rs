@@ -111,7 +111,7 @@ unknown type "vhots", did you mean "vhost"?
    |
 19 | [template.vm.net.type.vhots]
    |                       ^^^^^
-   = expected one of user, vhost, tap, macvtap"#
+   = expected one of user, vhost, tap, bridge, macvtap"#
     );
 }
 

@@ -31,6 +31,11 @@ fn each_key_of_the_parser_is_in_the_schema_and_no_other() {
         ("[node]\nzzz = 1\n".to_owned(), "/definitions/node"),
         ("[network]\nzzz = 1\n".to_owned(), "/definitions/network"),
         ("[hypervisor]\nzzz = 1\n".to_owned(), "/definitions/hypervisor"),
+        ("[catalogue]\nzzz = 1\n".to_owned(), "/properties/catalogue"),
+        (
+            "[[catalogue.image]]\nname = \"a\"\nurl = \"/b\"\nzzz = 1\n".to_owned(),
+            "/definitions/catalogue_image",
+        ),
         (format!("{vm}zzz = 1\n"), "/definitions/vm"),
         (format!("{vm}[template.vm.limits]\nzzz = 1\n"), "/definitions/limits"),
         (format!("{vm}[[template.vm.disk]]\nname = \"a\"\nzzz = 1\n"), "/definitions/disk"),
@@ -76,6 +81,9 @@ fn what_an_editor_can_mark_is_marked() {
         ("", "[network]\ndatapath = \"kernel\"\n"),
         ("", "[network]\novsdb = \"/run/db.sock\"\n"),
         ("", "[hypervisor]\nprogramm = \"ch\"\n"),
+        ("", "[[catalogue.image]]\nname = \"a:b:c\"\nurl = \"/b\"\n"),
+        ("", "[[catalogue.image]]\nname = \"a\"\n"),
+        ("", "[[catalogue.image]]\nname = \"a\"\nurl = \"/b\"\nsha256 = \"00\"\n"),
         ("", "[[template.vm]]\nname = \"a\"\nvcpu = 1\n"),
         ("", "[[template.vm]]\nname = \"a/b\"\nvcpu = 1\nvram = 1\n"),
         ("", "[template]\nvm = { name = \"a\" }\n"),
@@ -102,7 +110,7 @@ fn what_an_editor_can_mark_is_marked() {
         Schema::config().assert_agrees(&text, &["unknown key ".into()]);
         wrong += 1;
     }
-    assert_eq!(wrong, 25);
+    assert_eq!(wrong, 28);
     for text in
         [SEED, WHOLE, "[node]\nshutdown_timeout = 60\n", "[node]\nshutdown_timeout = \"1m\"\n"]
     {
@@ -126,7 +134,7 @@ fn the_examples_of_the_documents_agree() {
         let text = std::fs::read_to_string(path).unwrap();
         let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```"));
         for (block, _) in blocks {
-            let is_config = ["[node]", "[network]", "[hypervisor]", "[[template"];
+            let is_config = ["[node]", "[network]", "[hypervisor]", "[[template", "[[catalogue"];
             if is_config.iter().any(|header| block.contains(header)) {
                 let mistakes: Vec<String> = match parse(block) {
                     Ok(config) => config.mistakes().iter().map(ToString::to_string).collect(),

@@ -2,7 +2,9 @@
 //! machines.
 
 use serde::Serialize;
-use virshle_core::{Disconnected, Finding, Level, MachineError, Node, NodeCheck, Orphan, Restored};
+use virshle_core::{
+    Disconnected, Finding, Level, MachineError, Node, NodeCheck, Orphan, Remedy, Restored,
+};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -111,6 +113,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
         show_findings(context, &findings);
         show_disconnected(context, &disconnected);
         show_orphans(context, &orphans);
+        show_setup(context, &findings);
     }
     let failed = show_repaired(context, &repaired);
     let still = show_reconnected(context, &reconnected);
@@ -169,6 +172,16 @@ fn show_findings(context: &Context, findings: &[Finding]) {
             let fix = paint.paint(paint::HINT, &escape(&fix));
             context.output.line(&format!("  {:width$}  {fix}", ""));
         }
+    }
+}
+
+/// Names the command that brings what no distribution has, if some of it is missing.
+fn show_setup(context: &Context, findings: &[Finding]) {
+    if findings.iter().any(|finding| finding.remedy == Some(Remedy::SetUpHost)) {
+        context.output.line(
+            "\n`v node setup` downloads cloud-hypervisor and its firmware, and prints the commands \
+             for the rest.",
+        );
     }
 }
 

@@ -17,9 +17,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let mode = if args.dry_run { InitMode::DryRun } else { InitMode::Apply };
     steps::show(&context.node()?.init(mode)?, context)?;
-    if !context.output.json
-        && let Some(lines) = ssh_config::missing_lines(context)
-    {
+    let lines = (!context.output.json).then(|| ssh_config::missing_lines(context));
+    if let Some(lines) = lines.flatten() {
         context.output.note(&format!(
             "\n`ssh vm/NAME` works with these lines in ~/.ssh/config; `v node ssh-config --install` \
              adds them:\n\n{}",

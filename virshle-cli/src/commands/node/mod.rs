@@ -7,6 +7,7 @@ mod info;
 mod init;
 mod reset;
 mod restart;
+mod setup;
 mod shutdown;
 mod ssh_config;
 mod steps;
@@ -23,6 +24,12 @@ pub(crate) enum Command {
     ///
     /// Also prints the lines that ~/.ssh/config needs for `ssh vm/NAME`, if they are missing
     Init(init::Args),
+    /// Download cloud-hypervisor and its firmware, and print the commands for the rest
+    ///
+    /// Both are what no distribution has: files of pinned releases, which are compared with their
+    /// checksums. An interrupted download is resumed by the same command. What is there already stays as
+    /// it is. Open vSwitch, passt and ssh come from the distribution, by the commands that are printed
+    Setup(setup::Args),
     /// Check this host for missing requirements and orphaned resources
     ///
     /// Below each missing requirement is the suggested fix. Orphaned resources are processes, ports,
@@ -70,6 +77,7 @@ impl Command {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
             Self::Init(args) => init::run(&args, context),
+            Self::Setup(args) => setup::run(&args, context),
             Self::Check(args) => check::run(&args, context),
             Self::Reset(args) => reset::run(&args, context),
             Self::Info(args) => info::run(&args, context),

@@ -8,6 +8,7 @@ pub(super) fn net_kind(kind: NetKind) -> &'static str {
         NetKind::User => "user",
         NetKind::Vhost => "vhost",
         NetKind::Tap => "tap",
+        NetKind::Bridge => "bridge",
         NetKind::Macvtap => "macvtap",
     }
 }

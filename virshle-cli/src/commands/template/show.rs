@@ -8,7 +8,7 @@ use crate::candidates;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::limits;
-use crate::sheet::{Sheet, trunk};
+use crate::sheet::{Sheet, rates, trunk};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -90,6 +90,8 @@ fn net_line(net: &NetTemplate) -> String {
     line.push_str(&trunk(&net.trunk));
     line.push_str(if net.trust { ", trusted" } else { "" });
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
+    line.push_str(&rates(net.rate_in, net.rate_out));
+    line.push_str(&net.queues.map(|queues| format!(", {queues} queues")).unwrap_or_default());
     line.push_str(&net.mac.as_ref().map(|mac| format!(", mac {mac}")).unwrap_or_default());
     for address in &net.addresses {
         line.push_str(&format!(", {address}"));

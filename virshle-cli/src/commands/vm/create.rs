@@ -11,6 +11,7 @@ use virshle_core::{
 
 use crate::action;
 use crate::candidates;
+use crate::commands::image::pull::pull;
 use crate::commands::template::check::warnings;
 use crate::context::Context;
 use crate::error::CliError;
@@ -121,14 +122,15 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
         request = request.name(name.clone());
     }
     request = request.provision(provision(args)?);
+    pull_missing(node, &args.template, context)?;
     let progress = Progress::new(context);
     let created = node.create(&request, &|copy| progress.show(&copy));
     progress.end();
     let created = created?;
-    if let Ok(template) = node.config().template(&args.template)
-        && !context.output.json
-    {
-        warnings(template).iter().for_each(|warning| context.report.warn(&warning.to_string()));
+    if let Ok(template) = node.config().template(&args.template) {
+        if !context.output.json {
+            warnings(template).iter().for_each(|warning| context.report.warn(&warning.to_string()));
+        }
     }
     let outcomes: Vec<Outcome> = created
         .into_iter()
@@ -137,15 +139,25 @@ fn create(node: &Node, args: &Args, context: &Context) -> Result<Vec<Outcome>, C
             Err(error) => Outcome { name, vm: None, error: Some(error.into()) },
         })
         .collect();
-    if let Some(Outcome { vm: Some(vm), .. }) = outcomes.first()
-        && is_inaccessible(node, vm, args)
-    {
-        context.output.note(
+    if let Some(Outcome { vm: Some(vm), .. }) = outcomes.first() {
+        if is_inaccessible(node, vm, args) {
+            context.output.note(
             "no ssh access will be possible: no public key found in ~/.ssh (ssh-keygen creates one) or in \
              the ssh agent, and no --user-data given",
         );
+        }
     }
     Ok(outcomes)
+}
+
+/// Pulls the images of a template that are not in the cache, and that the catalogue has.
+fn pull_missing(node: &Node, template: &str, context: &Context) -> Result<(), CliError> {
+    // One that isn't there is the creation's to report.
+    let Ok(template) = node.config().template(template) else { return Ok(()) };
+    for reference in node.missing_images(template)? {
+        pull(node, &reference, context)?;
+    }
+    Ok(())
 }
 
 /// Whether no user can log in to the machine, though nothing on the command line or in the template

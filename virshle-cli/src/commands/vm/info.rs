@@ -1,6 +1,6 @@
 //! `v vm info`: shows details of a machine.
 
-use virshle_core::template::ByteSize;
+use virshle_core::template::{BitRate, ByteSize};
 use virshle_core::{Address, DiskInfo, NetInfo, RestartInfo, Usage, UserNetInfo, VmInfo};
 
 use crate::context::Context;
@@ -8,7 +8,7 @@ use crate::error::CliError;
 use crate::limits;
 use crate::machines::Machine;
 use crate::paint;
-use crate::sheet::{Sheet, trunk};
+use crate::sheet::{Sheet, rates, trunk};
 use crate::vm_table;
 
 #[derive(clap::Args, Debug)]
@@ -42,7 +42,7 @@ fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
     sheet.line("autostart", autostart_line(info));
     sheet.line("restart", restart_line(&info.restart));
     sheet.maybe("not restarted", info.restart.held_back.as_deref());
-    sheet.maybe("watchdog", info.watchdog.then_some("yes"));
+    sheet.maybe("watchdog", info.watchdog.then(|| watchdog_line(&info.restart)));
     sheet.maybe("limits", limits::line(&info.limits));
     sheet.maybe("usage", info.usage.as_ref().map(usage_line));
     sheet.maybe("nested", info.nested.then_some("yes"));
@@ -72,6 +72,14 @@ fn autostart_line(info: &VmInfo) -> String {
         line.push_str(&format!(", those of later places {} s after it", info.delay));
     }
     line
+}
+
+fn watchdog_line(restart: &RestartInfo) -> String {
+    match restart.watchdog_resets {
+        0 => "yes".to_owned(),
+        1 => "yes; it has reset the guest once".to_owned(),
+        times => format!("yes; it has reset the guest {times} times"),
+    }
 }
 
 fn restart_line(restart: &RestartInfo) -> String {
@@ -116,6 +124,11 @@ fn net_line(net: &NetInfo) -> String {
     line.push_str(&trunk(&net.trunk));
     line.push_str(if net.trust { ", trusted" } else { "" });
     line.push_str(&net.mtu.map(|mtu| format!(", mtu {mtu}")).unwrap_or_default());
+    let rate = |bits: Option<u64>| bits.map(BitRate::from_bits);
+    line.push_str(&rates(rate(net.rate_in), rate(net.rate_out)));
+    if net.queues > 1 {
+        line.push_str(&format!(", {} queues", net.queues));
+    }
     line
 }
 

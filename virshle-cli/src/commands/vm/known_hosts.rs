@@ -29,10 +29,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let vm = find(&args.machine, context)?;
     let host = args.host.as_deref().unwrap_or(&args.machine);
     let offered = args.offered.as_deref().and_then(|offered| offered.split_once(':'));
-    if let Some(key) = offered.and_then(|(kind, base64)| HostKey::new(kind, base64))
-        && is_taken(&vm, &key, context)?
-    {
-        vm.record_host_key(&key)?;
+    if let Some(key) = offered.and_then(|(kind, base64)| HostKey::new(kind, base64)) {
+        if is_taken(&vm, &key, context)? {
+            vm.record_host_key(&key)?;
+        }
     }
     context.output.text(&vm.host_keys(host, None)?);
     Ok(())

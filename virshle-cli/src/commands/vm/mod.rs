@@ -13,11 +13,12 @@ mod ls;
 mod pause;
 mod proxy;
 mod publish;
+pub(crate) mod reap;
 mod restart;
 mod resume;
 mod rm;
 mod set;
-mod ssh;
+pub(crate) mod ssh;
 mod start;
 mod stop;
 mod wait;
@@ -105,6 +106,11 @@ pub(crate) enum Command {
     /// For `ProxyCommand` of ssh_config(5), as `v node ssh-config` prints it
     #[command(hide = true)]
     Proxy(proxy::Args),
+    /// Remove machines when the command that they belong to has ended
+    ///
+    /// `v run --rm` runs it: it reads uuids from stdin, and begins when that ends
+    #[command(hide = true)]
+    Reap(reap::Args),
     /// Print the names by which ssh reaches machines
     ///
     /// For a shell that completes them, as `v completions` prints it
@@ -151,6 +157,7 @@ impl Command {
                 context.text_only("v vm known-hosts")?;
                 known_hosts::run(&args, context)
             }
+            Self::Reap(args) => reap::run(&args, context),
             Self::Hosts(args) => hosts::run(&args, context),
             Self::Logs(args) => logs::run(args, context),
         }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use virshle_core::{CoreError, GuestError, SSH_PORT, SshRequest, Vm, machine_of_host};
@@ -82,8 +83,7 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<(), CliError> {
     let vm = std::mem::take(&mut args.machine).find(&context.node()?, machine_of_host)?;
     let own = context.own_command()?;
     let proxy = proxy(&vm, &args, &own, context)?;
-    let keys = own.iter().cloned().chain(["vm", "known-hosts"].map(OsString::from));
-    let mut request = SshRequest::new(proxy).known_hosts(keys).command(words);
+    let mut request = request(proxy, &own, words);
     if let Some(user) = user {
         request = request.user(user);
     }
@@ -93,6 +93,31 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<(), CliError> {
     // This process becomes ssh: signals, terminal and exit code are ssh's own.
     let source = vm.ssh(&request)?.exec();
     Err(CliError::Ssh { source })
+}
+
+fn request(proxy: Vec<OsString>, own: &[OsString], words: Vec<OsString>) -> SshRequest {
+    let keys = own.iter().cloned().chain(["vm", "known-hosts"].map(OsString::from));
+    SshRequest::new(proxy).known_hosts(keys).command(words)
+}
+
+/// Waits until the machine's ssh server answers.
+pub(crate) fn await_answer(vm: &Vm, timeout: Duration, context: &Context) -> Result<(), CliError> {
+    vm.check_reachable()?;
+    Ok(connect(vm, SSH_PORT, timeout, context).map(drop)?)
+}
+
+/// The session in a machine whose ssh server answers, with these options of ssh.
+pub(crate) fn command(
+    vm: &Vm,
+    own: &[OsString],
+    options: &[OsString],
+    words: Vec<OsString>,
+) -> Result<Command, CliError> {
+    let connects = ["vm", "proxy", "--fdpass"].map(OsString::from);
+    let proxy = own.iter().cloned().chain(connects).collect();
+    let options = options.iter().cloned();
+    let request = options.fold(request(proxy, own, words), SshRequest::option);
+    Ok(vm.ssh(&request)?)
 }
 
 /// The command by which ssh gets the connection. It is there already: what fails, fails here.

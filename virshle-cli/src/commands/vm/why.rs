@@ -86,8 +86,8 @@ fn hint(exit: LastExit, vm: &str) -> Option<String> {
             "`v vm logs {vm}` has the trace; `v vm set {vm} restart=on-failure` restarts it"
         ),
         LastExit::Oom => format!(
-            "raise memory_overhead in [limits] of its vm.toml, or give the host more memory: \
-             `v vm info {vm}` shows the limit"
+            "`v vm set {vm} memory_overhead=1G` raises its limit, which `v vm info {vm}` shows; or give \
+             the host more memory"
         ),
         LastExit::Host => {
             format!("`v vm autostart {vm} on` starts it with the host")

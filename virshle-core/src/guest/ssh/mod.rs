@@ -11,6 +11,7 @@ use crate::guest::error::GuestError;
 use crate::guest::ssh::quote::{QuoteError, quote, quote_program};
 use crate::guest::stream::must_be_reachable;
 use crate::machine::vm::Vm;
+use crate::provision::node_key::identity;
 
 /// The program.
 const SSH: &str = "ssh";
@@ -140,6 +141,9 @@ fn session(vm: &Vm, request: &SshRequest) -> Result<Command, GuestError> {
     .chain(host_keys)
     {
         command.arg("-o").arg(option);
+    }
+    if let Some(identity) = identity(vm.node()) {
+        command.arg("-i").arg(identity);
     }
     if let Some(user) = request.user.as_deref().or_else(|| vm.ssh_user()) {
         command.arg("-l").arg(user);

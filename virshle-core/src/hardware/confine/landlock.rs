@@ -28,7 +28,7 @@ pub(crate) fn confined(vm: &Vm, config: VmConfig) -> Result<VmConfig, HardwareEr
             NetKind::Vhost => (layout::sockets(vm.directory()), LandlockAccess::ReadWrite),
             // No rule keeps from connecting.
             NetKind::User => continue,
-            NetKind::Tap | NetKind::Macvtap => {
+            NetKind::Tap | NetKind::Bridge | NetKind::Macvtap => {
                 (Path::new("/sys/class/net").join(&net.port), LandlockAccess::Read)
             }
         };

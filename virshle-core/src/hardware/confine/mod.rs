@@ -44,7 +44,8 @@ pub(crate) fn cage(vm: &Vm, config: &VmConfig) -> Result<Cage, HardwareError> {
         tracing::warn!(vm = %vm.name(), %lack, "its VMM is less confined");
     }
     let paths = Paths::of(vm, config)?;
-    let identity = match prepare_user(vm, &paths) {
+    let program = vm.node().hypervisor_program()?;
+    let identity = match prepare_user(vm, &paths, &program) {
         Err(error) if best_effort => {
             tracing::warn!(vm = %vm.name(), %error, "its VMM has no user of its own");
             None
@@ -98,7 +99,7 @@ fn named_bases(disks: &[DiskDefinition]) -> impl Iterator<Item = PathBuf> {
 
 /// Gives the machine what belongs to it, and its user access to what it shares. None if this process
 /// can't start others as another user.
-fn prepare_user(vm: &Vm, paths: &Paths) -> Result<Option<Identity>, ConfineError> {
+fn prepare_user(vm: &Vm, paths: &Paths, program: &Path) -> Result<Option<Identity>, ConfineError> {
     let Some(user) = MachineUser::of(vm)? else { return Ok(None) };
     let identity = user.identity();
     let mut grants = Grants::new(&user);
@@ -107,7 +108,6 @@ fn prepare_user(vm: &Vm, paths: &Paths) -> Result<Option<Identity>, ConfineError
     for path in &paths.shared {
         grants.shared(path, AccessRights::READ)?;
     }
-    let program = &vm.node().config().hypervisor.program;
     // One that isn't there is the launch's to report.
     if let Some(program) = find_program(program).filter(|program| program.exists()) {
         grants.program(&program)?;

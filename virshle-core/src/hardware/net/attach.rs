@@ -13,6 +13,7 @@ use crate::hardware::net::devices::Device;
 use crate::hardware::net::guard::guard;
 use crate::hardware::net::ports::{grant_access, switched, tap_request, vhost_request};
 use crate::hardware::net::shared_ports::{Answer, SharedPorts};
+use crate::hardware::queues;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
 
@@ -69,7 +70,8 @@ impl<'a> Network<'a> {
     ) -> Result<Self, HardwareError> {
         let mut devices = Vec::new();
         for net in &vm.definition().nets {
-            devices.extend(Device::create(net).map_err(HardwareError::network(vm))?);
+            let queues = queues::of_net(vm.definition(), net);
+            devices.extend(Device::create(net, queues).map_err(HardwareError::network(vm))?);
         }
         Ok(Self { vm, ports, offloads, devices, timeout })
     }
@@ -90,8 +92,10 @@ impl<'a> Network<'a> {
             let answer = match self.devices.iter().find(|device| device.net.name == net.name) {
                 None => client.add_net(&vhost_config(self.vm, net)),
                 Some(device) => {
-                    let config = descriptor_config(net, device.offloads(self.offloads));
-                    client.add_net_with_fds(&config, &device.descriptors())
+                    let descriptors = device.descriptors();
+                    let offloads = device.offloads(self.offloads);
+                    let config = descriptor_config(net, descriptors.len(), offloads);
+                    client.add_net_with_fds(&config, &descriptors)
                 }
             };
             answer.map_err(|source| self.vm.vmm_error("add a network interface to", source))?;
@@ -101,7 +105,7 @@ impl<'a> Network<'a> {
 
     /// What is asked of the ports of the machine's taps.
     pub(crate) fn tap_requests(&self) -> Result<Vec<PortRequest>, HardwareError> {
-        let taps = self.devices.iter().filter(|device| device.is_tap());
+        let taps = self.devices.iter().filter(|device| device.net.kind == NetKind::Tap);
         let requests: Result<Vec<PortRequest>, NetError> =
             taps.map(|device| tap_request(self.vm, device.net)).collect();
         requests.map_err(HardwareError::network(self.vm))

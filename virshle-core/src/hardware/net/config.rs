@@ -2,6 +2,7 @@
 
 use virshle_hypervisor::{NetConfig, VhostMode};
 
+use crate::hardware::queues;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
 
@@ -42,9 +43,17 @@ pub(crate) fn net_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
             let datapath = datapath(vm.node().config().network.datapath);
             with_offloads(config, Offloads::on(datapath))
         }
-        NetKind::Macvtap => config,
+        NetKind::Bridge | NetKind::Macvtap => config,
     };
-    with_identity(config, net)
+    with_queues(with_identity(config, net), vm, net)
+}
+
+/// One pair is what cloud-hypervisor takes without being told.
+fn with_queues(config: NetConfig, vm: &Vm, net: &NetDefinition) -> NetConfig {
+    match queues::of_net(vm.definition(), net) {
+        1 => config,
+        pairs => config.queue_pairs(pairs.into()),
+    }
 }
 
 /// A vhost-user interface. The socket to the switch is cloud-hypervisor's own: either side may restart.
@@ -52,18 +61,23 @@ pub(crate) fn net_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
 pub(crate) fn vhost_config(vm: &Vm, net: &NetDefinition) -> NetConfig {
     let mode = match net.kind {
         NetKind::User => VhostMode::Client,
-        NetKind::Vhost | NetKind::Tap | NetKind::Macvtap => VhostMode::Server,
+        NetKind::Vhost | NetKind::Tap | NetKind::Bridge | NetKind::Macvtap => VhostMode::Server,
     };
     let config = with_identity(NetConfig::vhost_user(vm.net_socket(&net.name), mode), net);
+    let config = with_queues(config, vm, net);
     match net.mtu_bytes.filter(|_| mode == VhostMode::Server) {
         Some(mtu) => config.mtu_bytes(mtu),
         None => config,
     }
 }
 
-/// An interface on a descriptor that is passed with it.
-pub(crate) fn descriptor_config(net: &NetDefinition, offloads: Offloads) -> NetConfig {
-    with_offloads(with_identity(NetConfig::descriptors(1), net), offloads)
+/// An interface on `count` descriptors that are passed with it.
+pub(crate) fn descriptor_config(
+    net: &NetDefinition,
+    count: usize,
+    offloads: Offloads,
+) -> NetConfig {
+    with_offloads(with_identity(NetConfig::descriptors(count), net), offloads)
 }
 
 fn with_offloads(config: NetConfig, offloads: Offloads) -> NetConfig {

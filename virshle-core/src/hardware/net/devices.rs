@@ -5,6 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use virshle_net::{Macvtap, NetError, Tap};
 
 use crate::hardware::net::config::Offloads;
+use crate::hardware::net::linux_bridge;
+use crate::hardware::net::rates::device_rates;
+use crate::hardware::net::taps::{isolate, tap_of_queues};
 use crate::model::definition::{NetDefinition, NetKind};
 
 /// A device in the host's kernel. A tap lives as long as a process holds its descriptor: when this is
@@ -23,17 +26,14 @@ enum DeviceKind {
 
 impl<'a> Device<'a> {
     /// Creates the device of `net`, if it has one.
-    pub(crate) fn create(net: &'a NetDefinition) -> Result<Option<Self>, NetError> {
+    pub(crate) fn create(net: &'a NetDefinition, queues: u16) -> Result<Option<Self>, NetError> {
         let kind = match net.kind {
             NetKind::User | NetKind::Vhost => return Ok(None),
-            NetKind::Tap => DeviceKind::Tap(create_tap(net)?),
+            NetKind::Tap => DeviceKind::Tap(create_tap(net, queues)?),
+            NetKind::Bridge => DeviceKind::Tap(linux_bridge::create_tap(net, queues)?),
             NetKind::Macvtap => DeviceKind::Macvtap(create_macvtap(net)?),
         };
         Ok(Some(Self { net, kind }))
-    }
-
-    pub(crate) fn is_tap(&self) -> bool {
-        matches!(self.kind, DeviceKind::Tap(_))
     }
 
     /// The descriptors that the VMM is handed.
@@ -46,25 +46,20 @@ impl<'a> Device<'a> {
 
     /// Keeps the host's IP stack from the frames of a tap.
     pub(crate) fn isolate(&self) -> Result<(), NetError> {
-        if self.is_tap() { isolate(self.net) } else { Ok(()) }
+        if self.net.kind.is_tap() { isolate(self.net) } else { Ok(()) }
     }
 
-    /// What its frames carry, on a bridge whose taps carry `of_bridge`.
+    /// What its frames carry, if the taps on the switch carry `of_bridge`.
     pub(crate) fn offloads(&self, of_bridge: Offloads) -> Offloads {
-        match self.kind {
-            DeviceKind::Tap(_) => of_bridge,
-            DeviceKind::Macvtap(_) => Offloads::Kernel,
+        match self.net.kind {
+            NetKind::Tap => of_bridge,
+            NetKind::User | NetKind::Vhost | NetKind::Bridge | NetKind::Macvtap => Offloads::Kernel,
         }
     }
 }
 
-/// Keeps the host's IP stack from the frames of a tap.
-fn isolate(net: &NetDefinition) -> Result<(), NetError> {
-    virshle_net::Device::isolate(&net.port.parse()?)
-}
-
-fn create_tap(net: &NetDefinition) -> Result<Tap, NetError> {
-    let tap = Tap::create(&net.port.parse()?)?;
+fn create_tap(net: &NetDefinition, queues: u16) -> Result<Tap, NetError> {
+    let tap = tap_of_queues(net, queues)?;
     if let Some(mtu) = net.mtu_bytes {
         tap.set_mtu(mtu)?;
     }
@@ -78,5 +73,12 @@ fn create_macvtap(net: &NetDefinition) -> Result<Macvtap, NetError> {
     let name = net.port.parse()?;
     // A macvtap stays when its machine ends: one of that name is from an earlier run.
     Macvtap::delete(&name)?;
-    Macvtap::create(&name, &net.bridge, net.mac)
+    let macvtap = Macvtap::create(&name, &net.bridge, net.mac)?;
+    if let Err(error) = device_rates(net).apply(&name) {
+        if let Err(error) = Macvtap::delete(&name) {
+            tracing::warn!(device = %name, %error, "the failed macvtap is left behind");
+        }
+        return Err(error);
+    }
+    Ok(macvtap)
 }

@@ -3,6 +3,7 @@
 use virshle_net::{InterfaceName, NetError, Owner, PortRequest, Switch};
 
 use crate::hardware::error::HardwareError;
+use crate::hardware::queues;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
 use crate::model::port_name::is_port_name;
@@ -36,13 +37,17 @@ pub(crate) fn tap_request(vm: &Vm, net: &NetDefinition) -> Result<PortRequest, N
 /// Asks for the port of the vhost-user interface `net`.
 pub(crate) fn vhost_request(vm: &Vm, net: &NetDefinition) -> PortRequest {
     let socket = vm.net_socket(&net.name);
-    with_identity(PortRequest::vhost_user(&net.port, &socket), vm, net)
+    let request = PortRequest::vhost_user(&net.port, &socket);
+    with_identity(request.queues(queues::of_net(vm.definition(), net)), vm, net)
 }
 
 fn with_identity(request: PortRequest, vm: &Vm, net: &NetDefinition) -> PortRequest {
     let owner = Owner::new(vm.definition().uuid.to_string(), vm.name().as_str());
     let mut request = request.mac(net.mac).owner(owner.node(vm.node().mark()));
     request = request.trunk(net.trunk.iter().copied());
+    // What a tap sends is counted by a meter, with its guard.
+    let rate_out = net.rate_out_bits.filter(|_| net.kind == NetKind::Vhost);
+    request = request.rate_out_bits(rate_out).rate_in_bits(net.rate_in_bits);
     if let Some(vlan) = net.vlan {
         request = request.vlan(vlan);
     }

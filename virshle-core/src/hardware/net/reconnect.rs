@@ -7,6 +7,7 @@ use virshle_net::{Device, InterfaceName, NetError, OwnedPort, PortRequest, Switc
 use crate::hardware::error::HardwareError;
 use crate::hardware::net::bridge::require_bridge;
 use crate::hardware::net::guard::{GuardBook, guard, guard_of, id_of};
+use crate::hardware::net::linux_bridge;
 use crate::hardware::net::ports::{grant_access, switched, tap_request, vhost_request};
 use crate::hardware::net::user;
 use crate::machine::vm::Vm;
@@ -44,13 +45,14 @@ pub(crate) fn lapses<'a>(
         let port = ports.iter().find(|port| port.name == net.port && port.owner.uuid == uuid);
         if let Some(text) = port_lapse(vm, net, port)? {
             lapses.push((net, Lapse::Port(text)));
-        } else if let Some(ofport) = port.and_then(number_of)
-            && let Some(guard) = guard_of(vm, net, ofport)
-            && let Some(state) = book.state(&net.bridge, id_of(vm, net))?
-            && !guard.is(state.as_ref())
-        {
-            let port = &net.port;
-            lapses.push((net, Lapse::Guard(ofport, format!("port {port} is not guarded"))));
+        } else if let Some(ofport) = port.and_then(number_of) {
+            if let Some(guard) = guard_of(vm, net, ofport) {
+                let state = book.state(&net.bridge, id_of(vm, net))?;
+                if state.is_some_and(|state| !guard.is(state.as_ref())) {
+                    let port = &net.port;
+                    lapses.push((net, Lapse::Guard(ofport, format!("port {port} is not guarded"))));
+                }
+            }
         }
         if net.kind == NetKind::Tap {
             let device: InterfaceName = net.port.parse()?;
@@ -78,12 +80,15 @@ fn port_lapse(
     let Some(port) = port else {
         return Ok(Some(format!("port {name} is missing on bridge {bridge}")));
     };
-    let vlans = request(vm, net)?.vlans();
+    let wanted = request(vm, net)?;
+    let vlans = wanted.vlans();
     let broken = port.error.is_some() || number_of(port).is_none();
     Ok(if port.bridge != *bridge {
         Some(format!("port {name} is on bridge {}, not {bridge}", port.bridge))
     } else if port.vlans != vlans {
         Some(format!("port {name} is {}, not {vlans}", port.vlans))
+    } else if port.rates != wanted.rates() {
+        Some(format!("port {name} is not kept to its rates"))
     } else if broken {
         let reason = port.error.as_deref().unwrap_or("it has no number");
         Some(format!("port {name} does not work: {reason}"))
@@ -101,8 +106,9 @@ fn number_of(port: &OwnedPort) -> Option<u32> {
 /// not touched. The caller holds the machine's lock.
 pub(crate) fn reconnect(vm: &Vm, timeout: Duration) -> Result<Vec<String>, HardwareError> {
     let mut missed = user::restart_lost(vm)?;
+    require_taps(vm)?;
+    missed.extend(linux_bridge::reconnect(vm).map_err(HardwareError::network(vm))?);
     if switched(vm).next().is_some() {
-        require_taps(vm)?;
         let mut switch = vm.node().switch(timeout)?;
         let lapses = reconnect_by(vm, &mut switch, timeout).map_err(HardwareError::network(vm))?;
         missed.extend(lapses);
@@ -112,7 +118,7 @@ pub(crate) fn reconnect(vm: &Vm, timeout: Duration) -> Result<Vec<String>, Hardw
 
 /// Refuses a machine of which a tap is gone: nothing but a restart gives it another one.
 fn require_taps(vm: &Vm) -> Result<(), HardwareError> {
-    for net in switched(vm).filter(|net| net.kind == NetKind::Tap) {
+    for net in vm.definition().nets.iter().filter(|net| net.kind.is_tap()) {
         let device = net.port.parse().and_then(|device: InterfaceName| Device::find(&device));
         if device.map_err(HardwareError::network(vm))?.is_none() {
             return Err(HardwareError::TapGone { vm: vm.name().clone(), port: net.port.clone() });
@@ -148,6 +154,6 @@ fn reconnect_by(vm: &Vm, switch: &mut Switch, timeout: Duration) -> Result<Vec<S
 fn request(vm: &Vm, net: &NetDefinition) -> Result<PortRequest, NetError> {
     match net.kind {
         NetKind::Vhost => Ok(vhost_request(vm, net)),
-        NetKind::Tap | NetKind::Macvtap | NetKind::User => tap_request(vm, net),
+        NetKind::Tap | NetKind::Bridge | NetKind::Macvtap | NetKind::User => tap_request(vm, net),
     }
 }

@@ -73,11 +73,11 @@ fn check_port(vm: &Vm, net: &NetDefinition, forward: &Forward) -> Result<(), Har
         end(vm);
         return forward.check_free().map_err(failed(vm, net));
     }
-    if let Ok(Some(_lock)) = holder.lock_if_free()
-        && matches!(holder.vmm(), Ok(None))
-    {
-        end(&holder);
-        return forward.check_free().map_err(failed(vm, net));
+    if let Ok(Some(_lock)) = holder.lock_if_free() {
+        if matches!(holder.vmm(), Ok(None)) {
+            end(&holder);
+            return forward.check_free().map_err(failed(vm, net));
+        }
     }
     Err(HardwareError::PortOfMachine {
         vm: vm.name().clone(),
@@ -247,9 +247,7 @@ pub(crate) fn restart_lost(vm: &Vm) -> Result<Vec<String>, HardwareError> {
     let record = run_record::read(vm.directory());
     let last_port = record.as_ref().and_then(|run| run.ssh_port);
     let ssh_port = ssh_port(vm, last_port)?;
-    if ssh_port != last_port
-        && let Some(run) = record
-    {
+    if let Some(run) = record.filter(|_| ssh_port != last_port) {
         run_record::write(&Run { ssh_port, ..run }, vm.directory()).map_err(MachineError::from)?;
     }
     for (place, (net, user)) in user_nets(vm).enumerate() {

@@ -45,7 +45,7 @@ pub(super) fn check_cage(node: &Node) -> Vec<Finding> {
     ]
 }
 
-fn failure(level: Level, subject: &str, error: &dyn Failure) -> Finding {
+fn failure(level: Level, subject: &str, error: &impl Failure) -> Finding {
     Finding::failure(level, subject, error)
 }
 

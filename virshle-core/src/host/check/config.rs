@@ -33,6 +33,12 @@ pub(super) fn check_config(node: &Node) -> Vec<Finding> {
         template.disks.iter().filter_map(move |disk| Some((template, source(node, disk)?)))
     });
     for (template, path) in images {
+        // One that is pulled by the first machine that is created from it.
+        let is_to_come =
+            !path.exists() && node.missing_images(template).is_ok_and(|them| !them.is_empty());
+        if is_to_come {
+            continue;
+        }
         if let Err(error) = virshle_disk::inspect(&path) {
             let message = format!("{}: {}", template.name, chain(&error));
             let hint = error.hint().map(Remedy::Text);

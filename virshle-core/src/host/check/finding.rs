@@ -52,7 +52,7 @@ impl Finding {
     }
 
     /// A failure as a finding: the error with its causes, and its remedy.
-    pub(super) fn failure(level: Level, subject: &str, error: &dyn Failure) -> Self {
+    pub(super) fn failure(level: Level, subject: &str, error: &impl Failure) -> Self {
         Self::bad(level, subject, chain(error), error.remedy())
     }
 

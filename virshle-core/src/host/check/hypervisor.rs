@@ -3,14 +3,20 @@
 use std::fs::File;
 use std::path::Path;
 
-use virshle_hypervisor::Version;
+use virshle_hypervisor::{HypervisorError, Version};
 
+use crate::failure::{Remedy, chain};
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
+use crate::machine::error::lacks_hypervisor;
 use crate::machine::node::Node;
+use crate::machine::parts::configured_program;
 
 /// cloud-hypervisor, and its version, which is known if it can be used.
 pub(super) fn check_hypervisor(node: &Node) -> (Finding, Option<Version>) {
-    let program = &node.config().hypervisor.program;
+    let program = &match node.hypervisor_program() {
+        Ok(program) => program,
+        Err(error) => return (Finding::failure(Level::Missing, "cloud-hypervisor", &error), None),
+    };
     let found = virshle_hypervisor::version(program, TIMEOUT);
     let version = found.as_ref().ok().copied();
     let finding = match found {
@@ -24,11 +30,20 @@ pub(super) fn check_hypervisor(node: &Node) -> (Finding, Option<Version>) {
             Level::Missing,
             "cloud-hypervisor",
             format!("{version} is older than {}", Version::MINIMUM),
-            text("install a newer release of cloud-hypervisor"),
+            Remedy::SetUpHost,
         ),
+        Err(error) if is_to_be_brought(node, &error) => {
+            Finding::bad(Level::Missing, "cloud-hypervisor", chain(&error), Remedy::SetUpHost)
+        }
         Err(error) => Finding::leaf(Level::Missing, "cloud-hypervisor", &error, error.hint()),
     };
     (finding, version)
+}
+
+/// Whether a setup of the host brings another one: not if this one is configured.
+fn is_to_be_brought(node: &Node, error: &HypervisorError) -> bool {
+    let is_old = matches!(error, HypervisorError::TooOld { .. });
+    configured_program(node).is_none() && (is_old || lacks_hypervisor(error))
 }
 
 /// A script that answers as cloud-hypervisor does, and would stay in its place.
@@ -43,8 +58,11 @@ fn never_becomes_it(script: &Path) -> Finding {
 
 /// The firmware that machines without a kernel boot.
 pub(super) fn check_firmware(node: &Node) -> Finding {
-    let configured = node.config().hypervisor.firmware.as_deref();
-    match configured.map(ToOwned::to_owned).or_else(virshle_hypervisor::find_firmware) {
+    let found = match node.firmware() {
+        Ok(found) => found,
+        Err(error) => return Finding::failure(Level::Missing, "firmware", &error),
+    };
+    match found {
         Some(path) => match File::open(&path) {
             Ok(_) => Finding::good("firmware", path.display().to_string()),
             Err(error) => Finding::bad(
@@ -58,9 +76,7 @@ pub(super) fn check_firmware(node: &Node) -> Finding {
             Level::Warning,
             "firmware",
             "none in the usual places: only templates with a kernel of their own will start",
-            virshle_hypervisor::firmware_places().first().map(|place| {
-                text(format!("put cloud-hypervisor's CLOUDHV.fd at {}", place.display()))
-            }),
+            Remedy::SetUpHost,
         ),
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod finding;
 mod hypervisor;
 mod kernel;
 mod leases;
+mod link;
 mod managed;
 mod passt;
 mod root;
@@ -20,6 +21,7 @@ use crate::host::check::finding::{Finding, Level};
 use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
 use crate::host::check::kernel::check_kvm;
 use crate::host::check::leases::check_leases;
+use crate::host::check::link::check_links;
 use crate::host::check::managed::check_managed;
 use crate::host::check::passt::check_passt_program;
 use crate::host::check::root::check_root;
@@ -82,6 +84,7 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
     let no_switch =
         network.iter().any(|finding| finding.subject == OVSDB && finding.level != Level::Good);
     findings.extend(network);
+    findings.extend(check_links(node));
     findings.extend(check_managed(node));
     // `node init` needs the switch: what the switch needs is above it.
     findings.extend(check_root(node));

@@ -21,7 +21,10 @@ pub(super) fn check_network(node: &Node) -> Vec<Finding> {
         .flat_map(|template| template.nets.iter().map(|net| net.kind))
         .collect();
     // A host whose machines need no switch lacks nothing without one.
-    let severe = if kinds.iter().all(|kind| matches!(kind, NetKind::User | NetKind::Macvtap)) {
+    let severe = if kinds
+        .iter()
+        .all(|kind| matches!(kind, NetKind::User | NetKind::Bridge | NetKind::Macvtap))
+    {
         Level::Warning
     } else {
         Level::Missing

@@ -6,7 +6,8 @@ use virshle_systemd::{Connection, Manager, SystemdError};
 use virshle_template::Systemd;
 
 use crate::failure::{Remedy, chain};
-use crate::hardware::scope::{ENDED_UNIT, HOST_UNIT, RESTART_UNIT, is_in_scope};
+use crate::hardware::cgroup::is_in_scope;
+use crate::hardware::scope::{ENDED_UNIT, HOST_UNIT, RESTART_UNIT};
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
 use crate::machine::supervisor::manager;
@@ -32,6 +33,7 @@ pub(super) fn check_systemd(node: &Node) -> Vec<Finding> {
         Err(error) => return warning(format!("{}: {WITHOUT}", chain(&error)), None),
     };
     findings.extend(lingering());
+    findings.extend(undelegated(node));
     findings.extend(outside(node));
     findings
 }
@@ -82,6 +84,39 @@ fn lingering() -> Option<Finding> {
     let message = format!("the machines end when {user} logs out");
     let remedy = text(format!("loginctl enable-linger {user}"));
     Some(Finding::bad(Level::Warning, "lingering", message, remedy))
+}
+
+/// Limits of machines that do nothing, for the host has not given their controllers to the user's manager.
+fn undelegated(node: &Node) -> Option<Finding> {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() {
+        return None;
+    }
+    let uid = uid.as_raw();
+    let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service");
+    let given = std::fs::read_to_string(Path::new(&manager).join("cgroup.controllers")).ok()?;
+    let vms = node.store().uuids().unwrap_or_default().into_iter();
+    let limits: Vec<_> =
+        vms.filter_map(|uuid| Some(node.vm(uuid).ok()?.definition().limits.clone())).collect();
+    let wanted = [
+        ("cpu_affinity", "cpuset", limits.iter().any(|limits| limits.cpu_affinity.is_some())),
+        ("io_weight", "io", limits.iter().any(|limits| limits.io_weight.is_some())),
+    ];
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(_, controller, used)| {
+            *used && given.split_whitespace().all(|it| it != *controller)
+        })
+        .map(|(key, ..)| *key)
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let message =
+        format!("{} of your machines does nothing: it is not delegated", missing.join(", "));
+    let remedy =
+        text("as root: systemctl edit user@.service, [Service] Delegate=cpu cpuset io memory pids");
+    Some(Finding::bad(Level::Warning, "limits", message, remedy))
 }
 
 /// Machines that run outside of a scope: their start was cut short, or systemd gave no answer then.

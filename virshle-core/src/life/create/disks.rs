@@ -7,6 +7,7 @@ use virshle_template::{DiskTemplate, VmTemplate};
 
 use crate::fs::file::{Sync, write_new};
 use crate::guest::ssh::known_hosts;
+use crate::images;
 use crate::life::create::define::Creation;
 use crate::life::create::progress::CopyProgress;
 use crate::life::error::CreateError;
@@ -17,7 +18,7 @@ use crate::store::layout;
 
 /// The image that a disk is created from: a file of the user's, or one of the cache.
 pub(crate) fn source(node: &Node, disk: &DiskTemplate) -> Option<PathBuf> {
-    let cached = || disk.image.as_ref().map(|name| node.cache().join(name));
+    let cached = || disk.image.as_ref().map(|name| images::path(node, name));
     disk.source.clone().or_else(cached)
 }
 
@@ -33,7 +34,10 @@ impl Creation<'_> {
             let path = layout::disk(&self.staged.directory, &disk.name);
             let created =
                 self.disk(disk, &path).map_err(|source| self.failed(&disk.name, source))?;
-            Ok(defined(&disk.name, created, disk.readonly))
+            Ok(DiskDefinition {
+                queues: disk.queues,
+                ..defined(&disk.name, created, disk.readonly)
+            })
         };
         self.template.disks.iter().map(create).collect()
     }
@@ -99,6 +103,7 @@ fn defined(name: &str, created: Disk, readonly: bool) -> DiskDefinition {
         source: created.source,
         backing: created.backing_files,
         readonly,
+        queues: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod define;
 pub(crate) mod disks;
 mod nets;
+pub(crate) mod of_image;
 mod preflight;
 pub(crate) mod progress;
 
@@ -20,11 +21,20 @@ use crate::network::{addresses, hosts};
 use crate::provision::{Parts, Provision};
 use crate::store::claim::Staged;
 
+/// The template that machines are created from.
+#[derive(Clone, Debug)]
+enum Chosen {
+    /// The one of the configuration that is called so.
+    Named(String),
+    /// This one.
+    Given(Box<VmTemplate>),
+}
+
 /// A request to create machines.
 #[derive(Clone, Debug)]
 #[must_use = "`Node::create` executes it"]
 pub struct CreateRequest {
-    template: String,
+    template: Chosen,
     count: u32,
     name: Option<VmName>,
     provision: Provision,
@@ -33,7 +43,16 @@ pub struct CreateRequest {
 impl CreateRequest {
     /// Asks for one machine from the template `template`.
     pub fn new(template: impl Into<String>) -> Self {
-        Self { template: template.into(), count: 1, name: None, provision: Provision::Template }
+        Self::chosen(Chosen::Named(template.into()))
+    }
+
+    /// Asks for one machine of `template`, which need not be one of the configuration.
+    pub fn of(template: VmTemplate) -> Self {
+        Self::chosen(Chosen::Given(Box::new(template)))
+    }
+
+    fn chosen(template: Chosen) -> Self {
+        Self { template, count: 1, name: None, provision: Provision::Template }
     }
 
     /// Asks for `count` machines.
@@ -96,7 +115,10 @@ fn create(
     }
     // Before a file is opened that the configuration names.
     node.store().check_trust()?;
-    let template = node.config().template(&request.template)?;
+    let template = match &request.template {
+        Chosen::Named(name) => node.config().template(name)?,
+        Chosen::Given(template) => template,
+    };
     preflight::check_files(node, template)?;
     // Until the machines are created, and their definitions show what they depend on.
     let _held = images::hold(node, &disks::images_of(node, template))?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use virshle_net::MacAddr;
-use virshle_template::{NetTemplate, VmTemplate};
+use virshle_template::{BitRate, NetTemplate, VmTemplate};
 
 use crate::life::create::define::Creation;
 use crate::life::error::CreateError;
@@ -59,7 +59,7 @@ pub(super) fn check_publish(node: &Node, template: &VmTemplate) -> Result<(), Cr
 fn bridge_of<'a>(node: &'a Node, net: &'a NetTemplate) -> &'a str {
     match (NetKind::from(net.kind), &net.link) {
         (NetKind::User, _) => "",
-        (NetKind::Macvtap, Some(link)) => link,
+        (NetKind::Bridge | NetKind::Macvtap, Some(link)) => link,
         _ => &node.config().network.bridge,
     }
 }
@@ -104,6 +104,9 @@ impl Creation<'_> {
                 trunk: Vec::new(),
                 trust: false,
                 mtu_bytes: None,
+                rate_in_bits: None,
+                rate_out_bits: None,
+                queues: None,
                 addresses: Vec::new(),
                 user: numbers.next().map(UserNet::numbered),
                 managed: None,
@@ -140,10 +143,13 @@ impl Creation<'_> {
             trunk: net.trunk.clone(),
             trust: net.trust,
             mtu_bytes: net.mtu,
+            rate_in_bits: net.rate_in.map(BitRate::bits),
+            rate_out_bits: net.rate_out.map(BitRate::bits),
+            queues: net.queues,
             addresses: net.addresses.iter().map(InterfaceAddress::from).collect(),
             user: match kind {
                 NetKind::User => user_net(net, numbers),
-                NetKind::Vhost | NetKind::Tap | NetKind::Macvtap => None,
+                NetKind::Vhost | NetKind::Tap | NetKind::Bridge | NetKind::Macvtap => None,
             },
             managed: None,
         })
@@ -162,10 +168,10 @@ impl Creation<'_> {
 
     /// The template's address, or a random one that no machine of this node has.
     fn mac(&self, net: Option<&NetTemplate>) -> Result<MacAddr, CreateError> {
-        if let Some(net) = net
-            && let Some(mac) = fixed_mac(self.template, net)?
-        {
-            return Ok(mac);
+        if let Some(net) = net {
+            if let Some(mac) = fixed_mac(self.template, net)? {
+                return Ok(mac);
+            }
         }
         loop {
             let mac = MacAddr::random().map_err(|source| CreateError::Random { source })?;

@@ -34,6 +34,9 @@ pub struct DiskDefinition {
     /// The guest can't write to it.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub readonly: bool,
+    /// How many queues it has; as many as there are vCPUs, up to 8, if unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
 }
 
 impl DiskDefinition {

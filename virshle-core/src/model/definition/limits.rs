@@ -1,7 +1,7 @@
 //! How much of the host a machine may take.
 
 use serde::{Deserialize, Serialize};
-use virshle_template::{CpuSet, Limits};
+use virshle_template::{CpuSet, Limit, Limits};
 
 use crate::model::definition::text;
 
@@ -33,6 +33,22 @@ impl LimitsDefinition {
     /// Whether nothing is set.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Changes one of them.
+    pub(crate) fn set(&mut self, limit: &Limit) {
+        match limit {
+            Limit::CpuWeight(weight) => self.cpu_weight = *weight,
+            Limit::CpuLimit(percent) => self.cpu_limit_percent = *percent,
+            Limit::CpuAffinity(cpus) => self.cpu_affinity.clone_from(cpus),
+            Limit::MemoryOverhead(size) => {
+                self.memory_overhead_bytes = size.map(|size| size.bytes());
+            }
+            Limit::IoWeight(weight) => self.io_weight = *weight,
+            Limit::Pids(pids) => self.pids = *pids,
+            // None that this crate knows of.
+            _ => {}
+        }
     }
 }
 

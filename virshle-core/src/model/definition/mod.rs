@@ -209,6 +209,7 @@ pub(crate) mod tests {
             Just(NetKind::User),
             Just(NetKind::Vhost),
             Just(NetKind::Tap),
+            Just(NetKind::Bridge),
             Just(NetKind::Macvtap)
         ];
         let texts = ("[^/\0]{3,20}", any::<[u8; 6]>(), any::<String>(), any::<String>());
@@ -227,6 +228,9 @@ pub(crate) mod tests {
                     trunk,
                     trust: false,
                     mtu_bytes,
+                    rate_in_bits: mtu_bytes.map(|mtu| u64::from(mtu) << 20),
+                    rate_out_bits: vlan.map(u64::from),
+                    queues: vlan,
                     addresses: addresses
                         .into_iter()
                         .map(|(ip, prefix_len)| InterfaceAddress { ip, prefix_len })
@@ -331,6 +335,7 @@ pub(crate) mod tests {
                 source: Some("/images/nixos.img".into()),
                 backing: Vec::new(),
                 readonly: false,
+                queues: None,
             }],
             nets: vec![NetDefinition {
                 name: "main".into(),
@@ -342,6 +347,9 @@ pub(crate) mod tests {
                 trunk: Vec::new(),
                 trust: false,
                 mtu_bytes: None,
+                rate_in_bits: None,
+                rate_out_bits: None,
+                queues: None,
                 addresses: Vec::new(),
                 user: None,
                 managed: None,

@@ -21,6 +21,8 @@ pub enum NetKind {
     Vhost,
     /// A tap device, which is a port of Open vSwitch.
     Tap,
+    /// A tap device, which is a port of a bridge of the host's kernel.
+    Bridge,
     /// A macvtap device on an interface of the host.
     Macvtap,
 }
@@ -30,7 +32,7 @@ impl NetKind {
     pub(crate) fn is_vhost_user(self) -> bool {
         match self {
             Self::User | Self::Vhost => true,
-            Self::Tap | Self::Macvtap => false,
+            Self::Tap | Self::Bridge | Self::Macvtap => false,
         }
     }
 
@@ -38,7 +40,15 @@ impl NetKind {
     pub(crate) fn is_switched(self) -> bool {
         match self {
             Self::Vhost | Self::Tap => true,
-            Self::User | Self::Macvtap => false,
+            Self::User | Self::Bridge | Self::Macvtap => false,
+        }
+    }
+
+    /// Whether its other end is a tap.
+    pub(crate) fn is_tap(self) -> bool {
+        match self {
+            Self::Tap | Self::Bridge => true,
+            Self::User | Self::Vhost | Self::Macvtap => false,
         }
     }
 }
@@ -50,6 +60,7 @@ impl From<virshle_template::NetKind> for NetKind {
             Asked::User => Self::User,
             Asked::Vhost => Self::Vhost,
             Asked::Tap => Self::Tap,
+            Asked::Bridge => Self::Bridge,
             Asked::Macvtap => Self::Macvtap,
         }
     }
@@ -67,7 +78,7 @@ pub struct NetDefinition {
     /// The MAC address that the guest sees.
     #[serde(with = "text")]
     pub mac: MacAddr,
-    /// The bridge it is connected to; for a macvtap the interface below it; empty for a user network.
+    /// The bridge it is connected to, of Open vSwitch or of the host's kernel; for a macvtap the interface below it; empty for a user network.
     pub bridge: String,
     /// The name of its port on the bridge, and of its device in the host's kernel if it has one; empty
     /// for a user network.
@@ -85,6 +96,15 @@ pub struct NetDefinition {
     /// The largest payload of a frame, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu_bytes: Option<u16>,
+    /// How many bits the guest may receive in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_in_bits: Option<u64>,
+    /// How many bits the guest may send in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_out_bits: Option<u64>,
+    /// How many pairs of queues it has; as many as there are vCPUs, up to 8, if unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
     /// Static addresses, each with the length of its prefix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<InterfaceAddress>,

@@ -43,7 +43,8 @@ pub(super) fn launch(
     publish(vm)?;
     // For this side the VMM looks when it boots, and tries again but every 100 ms.
     user_nets.wait()?;
-    scope::settle(vm, vmm.pid(), scope);
+    scope::settle(vm, vmm.pid(), scope)
+        .map_err(|source| StartError::HostGoesDown { vm: vm.name().clone(), source })?;
     boot(vm, &client, network, options)?;
     // A vhost-user port gets its link from the guest's driver, seconds from now: that the boot
     // was answered shows that the switch is connected.
@@ -69,7 +70,7 @@ fn spawn(vm: &Vm, cage: Cage) -> Result<Vmm, StartError> {
     // Those of the run before are kept, too.
     bound_logs(vm.directory());
     let mut kept = Ok(());
-    let vmm = Launch::new(&vm.node().config().hypervisor.program, &vm.api_socket())
+    let vmm = Launch::new(&vm.node().hypervisor_program()?, &vm.api_socket())
         .log_file(vm.vmm_log())
         .event_file(vm.events())
         .serial_log(vm.serial_log())
@@ -100,10 +101,10 @@ fn boot(
         if !watching.wait_for(&vm.net_socket(&net.name), &answer, deadline)? {
             break;
         }
-        if vhost.peek().is_none()
-            && let Some(watch) = watch.take()
-        {
-            watch.end();
+        if vhost.peek().is_none() {
+            if let Some(watch) = watch.take() {
+                watch.end();
+            }
         }
         network.connect_vhost(net)?;
     }

@@ -6,6 +6,7 @@ use crate::fs::source_file;
 use crate::hardware::confine::cage;
 use crate::hardware::confine::landlock::confined;
 use crate::hardware::disk::{check_backing_files, open_disk};
+use crate::hardware::net::linux_bridge;
 use crate::hardware::net::ports::check_names;
 use crate::hardware::net::user;
 use crate::hardware::vmm_config;
@@ -35,6 +36,7 @@ pub(super) fn preflight(vm: &Vm) -> Result<(VmConfig, Cage), StartError> {
     }
     check_backing_files(vm)?;
     check_names(vm)?;
+    linux_bridge::check(vm)?;
     user::check_ports(vm)?;
     prepare_network(vm)?;
     let config = confined(vm, config)?;
