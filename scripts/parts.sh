@@ -3,7 +3,7 @@
 # Sourced by the other scripts; changes nothing when it is read.
 
 # The names in VIRSHLE_REQUIRE.
-parts=(ovs dpdk ch kvm passt reflink fuse sshd rsync cloud-init cloud-init-current dhcp networkd qemu-img packers openssl root)
+parts=(ovs dpdk ch kvm passt reflink fuse sshd rsync cloud-init cloud-init-current dhcp nftables networkd qemu-img packers openssl root)
 
 say() { printf '\n== %s\n' "$*"; }
 is_root() { [ "$(id -u)" = 0 ]; }
@@ -66,7 +66,7 @@ disable_what_came() {
 install_parts() {
   install_packages build-essential openvswitch-switch openvswitch-switch-dpdk xfsprogs btrfs-progs \
     e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init \
-    gzip xz-utils zstd lz4 lzip bindfs openssl dnsmasq-base kea-dhcp4-server busybox
+    gzip xz-utils zstd lz4 lzip bindfs openssl nftables dnsmasq-base kea-dhcp4-server busybox
   get_current_cloud_init
   get_passt
 }
@@ -242,6 +242,8 @@ has() {
     dhcp) is_root && command -v dnsmasq >/dev/null && command -v kea-dhcp4 >/dev/null \
       && command -v busybox >/dev/null ;;
     networkd) is_root && [ -x /lib/systemd/systemd-networkd ] ;;
+    nftables) is_root && command -v nft >/dev/null && command -v dnsmasq >/dev/null \
+      && command -v busybox >/dev/null ;;
     qemu-img) command -v qemu-img >/dev/null && command -v qemu-io >/dev/null ;;
     packers) command -v gzip >/dev/null && command -v xz >/dev/null && command -v zstd >/dev/null \
       && command -v pzstd >/dev/null ;;
@@ -280,6 +282,8 @@ describe() {
       echo 'root, the packages dnsmasq-base, kea-dhcp4-server, busybox' ;;
     networkd) ! has networkd || { echo systemd-networkd; return; }
       echo 'root, and the package systemd' ;;
+    nftables) ! has nftables || { nft --version; return; }
+      echo 'root, the packages nftables, dnsmasq-base, busybox' ;;
     qemu-img) ! has qemu-img || { qemu-img --version | sed -n 1p; return; }
       echo 'the package qemu-utils' ;;
     packers) ! has packers || { echo 'gzip, xz, zstd, pzstd'; return; }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use virshle_core::template::{Mistake, TemplateError};
+use virshle_core::template::{InvalidPublish, Mistake, TemplateError};
 use virshle_core::{
     CoreError, CreateError, DefinitionError, FileError, GuestError, HardwareError, ImageError,
     ImagesError, InvalidPins, InvalidSetting, MachineError, NetworkError, ProvisionError,
@@ -67,6 +67,12 @@ pub(crate) enum CliError {
     /// The file for the frames can't be written.
     #[error("cannot write {}", .path.display())]
     Pcap { path: PathBuf, source: io::Error },
+    /// A port is none.
+    #[error("cannot publish a port")]
+    Publish { source: InvalidPublish },
+    /// The command line has no port.
+    #[error("no port specified")]
+    NoPort,
     /// A unit of systemd names no machine.
     #[error("{text:?} is neither a machine's uuid nor its directory")]
     MachineId { text: String },
@@ -167,6 +173,8 @@ impl CliError {
             | Self::NoSetting
             | Self::Setting { .. }
             | Self::Filter { .. }
+            | Self::Publish { .. }
+            | Self::NoPort
             | Self::MachineId { .. }
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => exit_code::USAGE,
@@ -193,6 +201,8 @@ impl CliError {
             | Self::NoSetting
             | Self::Setting { .. }
             | Self::Filter { .. }
+            | Self::Publish { .. }
+            | Self::NoPort
             | Self::MachineId { .. }
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => "usage",
@@ -237,6 +247,9 @@ impl CliError {
             }
             Self::NoSetting => {
                 Some("give settings as KEY=VALUE, such as restart=on-failure".into())
+            }
+            Self::Publish { .. } | Self::NoPort => {
+                Some("give ports as 8080:80, 127.0.0.1:2222:22 or 5353:53/udp".into())
             }
             Self::SeveralNamed => Some("this command takes exactly one machine".into()),
             Self::SshConfig { is_config: true, .. } => Some(

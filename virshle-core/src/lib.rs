@@ -52,6 +52,7 @@ mod images;
 mod life;
 mod machine;
 mod model;
+mod network;
 mod observe;
 mod power;
 mod provision;
@@ -78,18 +79,20 @@ pub use host::check::finding::{Finding, Level};
 pub use host::disconnected::Disconnected;
 pub use host::heal::Healed;
 pub use host::info::{Machines, NodeInfo};
-pub use host::init::{InitMode, InitOutcome, InitStep};
+pub use host::network::Restored;
 pub use host::repair::{Orphan, OrphanKind};
 pub use host::setup::error::SetupError;
 pub use host::setup::packages::Packages;
 pub use host::setup::pin::{InvalidPins, Part, Pin, Pins};
 pub use host::setup::{Setup, SetupOutcome, SetupPlace, SetupRequest, SetupStep};
 pub use host::ssh_config::{SshConfig, machine_of_host};
+pub use host::step::{InitMode, InitOutcome, InitStep};
 pub use images::{ImagesError, Pulled};
 pub use life::create::of_image::{ImageChoice, built_in_sizes};
 pub use life::create::progress::CopyProgress;
 pub use life::create::{CreateRequest, Created};
 pub use life::error::{CreateError, RemoveError};
+pub use life::publish::Published;
 pub use life::settings::{InvalidSetting, Setting};
 pub use machine::capacity::{Oversize, oversize};
 pub use machine::error::MachineError;
@@ -100,7 +103,7 @@ pub use model::change::{Change, Force};
 pub use model::definition::error::DefinitionError;
 pub use model::definition::{
     Boot, Definition, DiskDefinition, InterfaceAddress, InvalidInterfaceAddress, LimitsDefinition,
-    NetDefinition, NetKind, UserNet,
+    ManagedNet, NetDefinition, NetKind, UserNet,
 };
 pub use model::name::{InvalidName, VmName};
 pub use model::past_run::PastRun;

@@ -18,6 +18,8 @@
 //! - An [`Owner`] marks whose a port is. What has no mark of ours is never touched.
 //! - A [`PasstRequest`] asks for a network in user space instead, which needs neither root nor a
 //!   switch; a [`Passt`] is one that runs.
+//! - A [`ManagedNetwork`] is what a host itself serves on a bridge: addresses and names by dnsmasq, the way
+//!   out and published ports by nftables.
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
 //! - A [`LinuxPort`] makes a tap a port of a bridge of the host's kernel instead ([`LinuxBridge`]), and
 //!   [`DeviceRates`] limit a device by the kernel's traffic control.
@@ -82,11 +84,13 @@ mod error;
 mod file_access;
 mod frame_words;
 mod guard;
+mod host_address;
 mod host_stack;
 mod interface_name;
 mod linux_bridge;
 mod mac_addr;
 mod macvtap;
+mod managed;
 mod neighbour;
 mod netlink;
 pub mod openflow;
@@ -120,10 +124,15 @@ pub use error::NetError;
 pub use file_access::{AccessRights, Asking, FileAccess};
 pub use frame_words::{FrameTerm, FrameWords, InvalidFrameTerm};
 pub use guard::{Guard, GuardId, GuardState, Guards};
+pub use host_address::{HostAddress, Route};
 pub use interface_name::InterfaceName;
 pub use linux_bridge::{LinuxBridge, LinuxPort};
 pub use mac_addr::MacAddr;
 pub use macvtap::Macvtap;
+pub use managed::{
+    Account, Conflict, Dnsmasq, Forwarding, ManagedError, ManagedNetwork, Obstacle, PublishedPort,
+    Ruleset, RulesetState, ServedSubnet, check_dnsmasq, check_nft, conflicts, obstacles,
+};
 pub use neighbour::{Neighbour, NeighbourWatch};
 pub use owned_port::OwnedPort;
 pub use owner::Owner;

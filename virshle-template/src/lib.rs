@@ -95,6 +95,7 @@ mod section;
 mod size;
 mod source;
 mod static_address;
+mod subnet;
 mod suggestion;
 #[cfg(test)]
 mod testing;
@@ -128,6 +129,7 @@ pub use rate::{BitRate, InvalidRate};
 pub use restart::{InvalidRestartPolicy, RestartPolicy};
 pub use size::{ByteSize, InvalidSize};
 pub use static_address::StaticAddress;
+pub use subnet::{Subnet, Subnet6};
 pub use user_data::{MAX_USER_DATA, User, UserData, UserSettings};
 pub use user_range::UserRange;
 pub use vcpus::Vcpus;

@@ -1,7 +1,7 @@
 //! `[[template.vm.net]]`: a network interface, and what it is plugged into.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::Serialize;
 use toml::de::DeValue;
@@ -56,7 +56,7 @@ pub struct NetTemplate {
     /// How many pairs of queues it has; as many as the machine has vCPUs, up to 8, if unset. A user network
     /// and a macvtap have one.
     pub queues: Option<u16>,
-    /// The ports of the host that lead to the guest's; only a user network has them.
+    /// The ports of the host that lead to the guest's: of a user network, or on the managed network.
     pub publish: Vec<Publish>,
     /// The gateway of a user network stands for the host's loopback, so that the guest reaches the
     /// services that listen there.
@@ -162,6 +162,9 @@ impl NetTemplate {
             host_loopback: section.boolean("host_loopback").unwrap_or(false),
         };
         refuse_misplaced(&section, kind);
+        if matches!(kind, Some(NetKind::Vhost | NetKind::Tap)) {
+            refuse_unreachable(&section, &net);
+        }
         if section.has("vlan") && section.has("trunk") {
             section.wrong(
                 section.span_of("trunk"),
@@ -174,6 +177,11 @@ impl NetTemplate {
                 section.span_of(if section.has("vlan") { "vlan" } else { "trunk" }),
                 "a macvtap has no VLAN",
                 "create the VLAN on the host and name it as the link",
+            ),
+            Some(NetKind::Macvtap | NetKind::Bridge) if section.has("publish") => section.wrong(
+                section.span_of("publish"),
+                "a net outside of the managed network publishes no ports",
+                "publish ports on a net of type user, vhost or tap",
             ),
             Some(NetKind::Macvtap) if section.has("queues") => section.wrong(
                 section.span_of("queues"),
@@ -199,6 +207,22 @@ impl NetTemplate {
         }
         section.finish();
         net
+    }
+}
+
+/// Notes the ports that can't be published on a bridge.
+fn refuse_unreachable(section: &Section<'_>, net: &NetTemplate) {
+    let span = || section.span_of("publish");
+    if net.publish.is_empty() {
+        return;
+    }
+    if section.has("vlan") || section.has("trunk") {
+        let help = "the managed network, by which ports are published, has no VLAN";
+        section.wrong(span(), "a net in a VLAN publishes no ports", help);
+    }
+    if net.publish.iter().any(|publish| publish.address == Some(Ipv6Addr::LOCALHOST.into())) {
+        let help = "the kernel lets nothing out with that address: publish at 127.0.0.1";
+        section.wrong(span(), "no port of a bridge is published at ::1", help);
     }
 }
 
@@ -229,8 +253,6 @@ fn refuse_misplaced(section: &Section<'_>, kind: Option<NetKind>) {
         let help = "it goes out by the host's own routes; a bridge and a macvtap have a link";
         refuse("link", "a user network has no link below it", help);
     } else {
-        let help = "publish ports on a net of type user";
-        refuse("publish", "only a user network publishes ports", help);
         let help = "a machine on a bridge reaches the host by the bridge's address";
         refuse("host_loopback", "only a user network leads to the host's loopback", help);
     }
@@ -347,7 +369,12 @@ mod tests {
             ("type = 'macvtap'\nvlan = 12", "a macvtap has no VLAN"),
             ("type = 'user'\nvlan = 12", "a user network has no VLAN"),
             ("link = 'eth0'", "a user network has no link below it"),
-            ("type = 'tap'\npublish = '1:1'", "only a user network publishes ports"),
+            (
+                "type = 'macvtap'\npublish = '1:1'",
+                "a net outside of the managed network publishes no ports",
+            ),
+            ("type = 'tap'\nvlan = 12\npublish = '1:1'", "a net in a VLAN publishes no ports"),
+            ("type = 'tap'\npublish = '[::1]:1:1'", "no port of a bridge is published at ::1"),
             (
                 "type = 'vhost'\nhost_loopback = true",
                 "only a user network leads to the host's loopback",

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::device;
 use crate::section::Section;
+use crate::subnet::{self, Subnet, Subnet6};
 use crate::suggestion::quoted;
 
 /// `[network]`: the switch of the machines.
@@ -27,6 +28,17 @@ pub struct NetworkSettings {
     pub leases: Vec<PathBuf>,
     /// The program of user networks: a path, or a name that is looked up in `PATH`.
     pub passt: PathBuf,
+    /// The network that this host serves to the machines on the bridge: addresses, names, and the way
+    /// out. None if unset.
+    pub subnet: Option<Subnet>,
+    /// Its IPv6 side.
+    pub subnet6: Subnet6,
+    /// What the machines are named in: `web.vm`.
+    pub domain: String,
+    /// The program that serves it: a path, or a name that is looked up in `PATH`.
+    pub dnsmasq: PathBuf,
+    /// The program that sets up the way out, and published ports.
+    pub nft: PathBuf,
 }
 
 /// Where a bridge forwards frames.
@@ -61,6 +73,11 @@ impl Default for NetworkSettings {
             uplink: None,
             leases: Vec::new(),
             passt: "passt".into(),
+            subnet: None,
+            subnet6: Subnet6::default(),
+            domain: subnet::DOMAIN.into(),
+            dnsmasq: "dnsmasq".into(),
+            nft: "nft".into(),
         }
     }
 }
@@ -81,7 +98,25 @@ impl NetworkSettings {
                 .filter_map(|text| section.path_in(text.value, text.span))
                 .collect(),
             passt: section.program("passt").unwrap_or(default.passt),
+            subnet: Subnet::read(&section),
+            subnet6: Subnet6::read(&section).unwrap_or_default(),
+            domain: subnet::domain(&section).unwrap_or(default.domain),
+            dnsmasq: section.program("dnsmasq").unwrap_or(default.dnsmasq),
+            nft: section.program("nft").unwrap_or(default.nft),
         };
+        if settings.subnet.is_some() && settings.uplink.is_some() {
+            // Router advertisements would reach the hosts behind it.
+            let message = "a managed network with an uplink";
+            let help = "this host would serve the network behind the uplink as well: leave subnet \
+                        away, or uplink";
+            section.wrong(section.span_of("subnet"), message, help);
+        }
+        for key in ["subnet6", "domain"] {
+            if section.has(key) && !section.has("subnet") {
+                let message = format!("{key} without a subnet");
+                section.wrong(section.span_of(key), message, "add subnet = \"192.168.177.1/24\"");
+            }
+        }
         if settings.uplink.as_ref() == Some(&settings.bridge) {
             let message = format!("{:?} cannot be linked to itself", settings.bridge);
             let help = "uplink is the host's switch, bridge another one for the machines";
@@ -180,6 +215,19 @@ mod tests {
         {
             assert_eq!(mistakes(&format!("ovsdb = '{text}'")).len(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn a_managed_network_has_no_uplink() {
+        let settings = network("subnet = '10.9.8.1/24'\ndomain = 'test'\nsubnet6 = 'off'");
+        assert_eq!(settings.subnet.unwrap().prefix_len, 24);
+        assert_eq!((settings.subnet6, settings.domain.as_str()), (Subnet6::Off, "test"));
+        assert_eq!(
+            mistakes("subnet = '10.9.8.1/24'\nuplink = 'vs0'"),
+            ["a managed network with an uplink"]
+        );
+        assert_eq!(mistakes("domain = 'test'"), ["domain without a subnet"]);
+        assert_eq!(mistakes("subnet6 = 'off'"), ["subnet6 without a subnet"]);
     }
 
     #[test]

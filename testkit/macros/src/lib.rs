@@ -27,6 +27,7 @@ const PARTS: &[KnownPart] = &[
     ("CloudInitCurrent", "a current cloud-init", &[]),
     ("Dhcp", "dnsmasq, Kea and busybox", &["root_"]),
     ("Networkd", "systemd-networkd", &["root_"]),
+    ("Nftables", "nftables and dnsmasq", &["root_"]),
     ("QemuImg", "qemu-img and qemu-io", &[]),
     ("Packers", "gzip, xz, zstd and pzstd", &[]),
     ("Openssl", "openssl", &[]),

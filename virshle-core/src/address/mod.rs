@@ -17,6 +17,7 @@ use crate::address::host_addresses::HostAddresses;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
+use crate::network;
 
 /// How an address is known, the surest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -125,7 +126,10 @@ impl Node {
     /// The files and directories in which DHCP servers of this host keep their leases.
     pub(crate) fn lease_places(&self) -> Vec<PathBuf> {
         let configured = &self.config().network.leases;
-        if configured.is_empty() { lease::usual_places() } else { configured.clone() }
+        let mut places =
+            if configured.is_empty() { lease::usual_places() } else { configured.clone() };
+        places.extend(network::settings::find(self).map(|network| network.lease_file()));
+        places
     }
 }
 
@@ -169,7 +173,12 @@ pub(crate) fn vouched_addresses(vm: &Vm) -> Vec<Address> {
 fn addresses_with(vm: &Vm, logged: &[GuestAddress], known: &HostAddresses) -> Vec<Address> {
     let mut found: Vec<Address> = Vec::new();
     let nets = &vm.definition().nets;
-    for address in nets.iter().flat_map(|net| of_net(net, logged, known)) {
+    let network = network::settings::find(vm.node());
+    let managed = |net: &NetDefinition| {
+        let addresses = network.iter().flat_map(|network| network::addresses::of_net(network, net));
+        addresses.collect::<Vec<_>>()
+    };
+    for address in nets.iter().flat_map(|net| of_net(net, &managed(net), logged, known)) {
         if !found.iter().any(|other| other.ip == address.ip && other.net == address.net) {
             found.push(address);
         }
@@ -180,7 +189,12 @@ fn addresses_with(vm: &Vm, logged: &[GuestAddress], known: &HostAddresses) -> Ve
 }
 
 /// The addresses of an interface, by their sources.
-fn of_net(net: &NetDefinition, logged: &[GuestAddress], known: &HostAddresses) -> Vec<Address> {
+fn of_net(
+    net: &NetDefinition,
+    managed: &[IpAddr],
+    logged: &[GuestAddress],
+    known: &HostAddresses,
+) -> Vec<Address> {
     let address = |ip, prefix_len, zone: Option<&str>, source| Address {
         net: net.name.clone(),
         ip,
@@ -197,6 +211,10 @@ fn of_net(net: &NetDefinition, logged: &[GuestAddress], known: &HostAddresses) -
     }
     for own in &net.addresses {
         found.push(address(own.ip, Some(own.prefix_len), bridge, AddressSource::Static));
+    }
+    // The only ones that DHCP gives it, and that the guard lets it have.
+    for ip in managed {
+        found.push(address(*ip, None, None, AddressSource::Dhcp));
     }
     let mac = net.mac;
     for logged in logged.iter().filter(|logged| logged.mac == mac) {
@@ -249,7 +267,7 @@ mod tests {
     use virshle_net::Neighbour;
 
     fn shown(net: &NetDefinition, known: &HostAddresses) -> Vec<String> {
-        of_net(net, &[logged("192.0.2.11"), logged("192.0.2.14")], known)
+        of_net(net, &[], &[logged("192.0.2.11"), logged("192.0.2.14")], known)
             .iter()
             .map(|address| format!("{address} {}", address.source))
             .collect()
@@ -297,10 +315,10 @@ mod tests {
     fn a_host_that_is_not_on_the_link_has_no_link_local_address_for_it() {
         let mut net = example().nets.remove(0);
         assert!(net.vlan.is_some());
-        assert!(of_net(&net, &[], &HostAddresses::default()).is_empty());
+        assert!(of_net(&net, &[], &[], &HostAddresses::default()).is_empty());
         net.vlan = None;
         net.kind = NetKind::Macvtap;
-        assert!(of_net(&net, &[], &HostAddresses::default()).is_empty());
+        assert!(of_net(&net, &[], &[], &HostAddresses::default()).is_empty());
     }
 
     #[test]
@@ -308,7 +326,7 @@ mod tests {
         let mut net = example().nets.remove(0);
         net.vlan = None;
         net.bridge = "no-such-bridge".into();
-        let mut address = of_net(&net, &[], &HostAddresses::default()).remove(0);
+        let mut address = of_net(&net, &[], &[], &HostAddresses::default()).remove(0);
         let json = serde_json::to_value(&address).unwrap();
         let expected = serde_json::json!(
             {"ip": "fe80::5054:ff:fe00:1%no-such-bridge", "prefix": 64, "source": "mac"}

@@ -9,7 +9,8 @@ use virshle_systemd::{Call, Connection, Property, SystemdError, UnitName};
 
 use crate::fs::deadline::Deadline;
 use crate::hardware::cgroup::{is_in_scope, scope_of};
-use crate::hardware::scope::{HOST_UNIT, instance, manager, scope_name};
+use crate::hardware::scope::{HOST_UNIT, instance, scope_name};
+use crate::machine::supervisor::manager;
 use crate::machine::vm::Vm;
 
 /// The template of the unit that gives a machine its network back.

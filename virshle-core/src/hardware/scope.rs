@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use virshle_systemd::{Call, Connection, Manager, Property, SystemdError, UnitName};
+use virshle_systemd::{Call, Connection, Property, SystemdError, UnitName};
 use virshle_template::{NodeSettings, Systemd};
 
 use crate::fs::deadline::Deadline;
@@ -14,6 +14,7 @@ use crate::fs::file::create_private;
 use crate::hardware::cgroup::{cgroup_of, is_in_scope, scope_of};
 use crate::hardware::limits;
 use crate::machine::node::Node;
+use crate::machine::supervisor::manager;
 use crate::machine::vm::Vm;
 use crate::store::layout::UNSUPERVISED;
 
@@ -28,15 +29,6 @@ pub(crate) const HOST_UNIT: &str = "virshle.service";
 pub(crate) const ENDED_UNIT: &str = "virshle-ended";
 /// The template of the unit that starts a machine again.
 pub(crate) const RESTART_UNIT: &str = "virshle-restart";
-
-/// The manager that supervises the machines of the node, if there is one.
-pub(crate) fn manager(node: &Node) -> Option<Manager> {
-    match &node.config().node.systemd {
-        Systemd::Off => None,
-        Systemd::Socket(socket) => Some(Manager::at(socket)),
-        _ => Manager::of_caller(),
-    }
-}
 
 /// A scope that was asked for, and whose answer is not there yet.
 #[derive(Debug)]

@@ -2,46 +2,15 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use virshle_net::Switch;
 use virshle_template::NetKind;
 
 use crate::hardware::net::bridge::close;
 use crate::hardware::net::config::datapath;
+use crate::host::network;
+use crate::host::step::{InitMode, InitOutcome, InitStep, step};
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
-
-/// Whether [`Node::init`] does it, or only reports what it would do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InitMode {
-    /// Do it.
-    Apply,
-    /// Only report it.
-    DryRun,
-}
-
-/// One thing that a node needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct InitStep {
-    /// The thing.
-    pub what: String,
-    /// Its outcome.
-    pub outcome: InitOutcome,
-}
-
-/// The outcome for one thing that a node needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum InitOutcome {
-    /// It was created.
-    Made,
-    /// It was there.
-    There,
-    /// It would be created.
-    Would,
-}
 
 /// How long Open vSwitch may take for an answer, and to apply a bridge.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +26,7 @@ impl Node {
     pub fn init(&self, mode: InitMode) -> Result<Vec<InitStep>, MachineError> {
         self.store().check_trust()?;
         self.store().check_name()?;
+        network::check(self)?;
         let mut steps = Vec::new();
         let missing = self.store().missing();
         for path in [self.root().to_owned(), self.root().join("vm"), self.cache()] {
@@ -69,38 +39,39 @@ impl Node {
         if mode == InitMode::Apply {
             self.store().ensure()?;
         }
-        let network = &self.config().network;
+        let settings = &self.config().network;
         if !needs_switch(self) {
             return Ok(steps);
         }
         let mut switch = self.switch(TIMEOUT)?;
-        let asked = datapath(network.datapath);
-        let what = format!("bridge {} ({asked} datapath)", network.bridge);
-        steps.push(step(mode, what.clone(), missing_bridge(&mut switch, &network.bridge)?));
+        let asked = datapath(settings.datapath);
+        let what = format!("bridge {} ({asked} datapath)", settings.bridge);
+        steps.push(step(mode, what.clone(), missing_bridge(&mut switch, &settings.bridge)?));
         let failed = |doing: String| move |source| MachineError::Switch { doing, source };
         if steps.iter().any(|step| step.what == what && step.outcome == InitOutcome::Would) {
-            let free = switch.require_free_name(&network.bridge);
+            let free = switch.require_free_name(&settings.bridge);
             free.map_err(failed(format!("create {what}")))?;
         }
         if mode == InitMode::Apply {
             switch
-                .ensure_bridge(&network.bridge, asked, TIMEOUT)
+                .ensure_bridge(&settings.bridge, asked, TIMEOUT)
                 .map_err(failed(format!("create {what}")))?;
-            let closed = switch.require_bridge(&network.bridge).and_then(|bridge| close(&bridge));
+            let closed = switch.require_bridge(&settings.bridge).and_then(|bridge| close(&bridge));
             closed.map_err(failed(format!("close {what} to router advertisements")))?;
         }
-        if let Some(uplink) = &network.uplink {
-            let what = format!("patch link between {} and {uplink}", network.bridge);
+        if let Some(uplink) = &settings.uplink {
+            let what = format!("patch link between {} and {uplink}", settings.bridge);
             let linked = switch
-                .is_patched(&network.bridge, uplink)
+                .is_patched(&settings.bridge, uplink)
                 .map_err(failed(format!("look for the {what}")))?;
             steps.push(step(mode, what.clone(), !linked));
             if mode == InitMode::Apply && !linked {
                 switch
-                    .ensure_patch(&network.bridge, uplink, TIMEOUT)
+                    .ensure_patch(&settings.bridge, uplink, TIMEOUT)
                     .map_err(failed(format!("create the {what}")))?;
             }
         }
+        steps.extend(network::steps(self, mode)?);
         Ok(steps)
     }
 }
@@ -120,14 +91,4 @@ fn missing_bridge(switch: &mut Switch, bridge: &str) -> Result<bool, MachineErro
         doing: format!("look for bridge {bridge}"),
         source,
     })
-}
-
-/// One step: what is missing is created, or would be.
-pub(crate) fn step(mode: InitMode, what: String, missing: bool) -> InitStep {
-    let outcome = match (missing, mode) {
-        (false, _) => InitOutcome::There,
-        (true, InitMode::Apply) => InitOutcome::Made,
-        (true, InitMode::DryRun) => InitOutcome::Would,
-    };
-    InitStep { what, outcome }
 }

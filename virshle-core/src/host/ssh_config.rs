@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::error::FileError;
 use crate::guest::ssh::quote::{QuoteError, quote, quote_program};
-use crate::host::init::{InitMode, InitStep, step};
+use crate::host::step::{InitMode, InitStep, step};
 
 /// The file of our own, beside the user's configuration; and how that one names it.
 const FILE: &str = "config.d/virshle";
@@ -243,7 +243,7 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::init::InitOutcome;
+    use crate::host::step::InitOutcome;
 
     fn config() -> SshConfig {
         SshConfig::new(["/usr/bin/v", "--root", "/srv/my vms"]).unwrap()

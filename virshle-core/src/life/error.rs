@@ -68,6 +68,24 @@ pub enum CreateError {
         /// Why.
         source: virshle_net::NetError,
     },
+    /// A net publishes ports, and is on no managed network.
+    #[error("net {net:?} of template {template:?} publishes ports, and is on no managed network")]
+    NotManaged {
+        /// The template.
+        template: String,
+        /// The interface.
+        net: String,
+    },
+    /// A net has the address that is this host's on the managed network.
+    #[error("net {net:?} of template {template:?} has the address {ip}, which is this host's")]
+    HostsAddress {
+        /// The template.
+        template: String,
+        /// The interface.
+        net: String,
+        /// The address.
+        ip: std::net::IpAddr,
+    },
     /// A name can't be the guest's host name.
     #[error("a machine cannot be named {name}: its guest would have no valid host name")]
     HostName {
@@ -159,6 +177,11 @@ impl Failure for CreateError {
             Self::Mac { source, .. } => {
                 Verdict::new(ErrorKind::Config, "config-wrong").hint(source.hint())
             }
+            Self::NotManaged { .. } => Verdict::new(ErrorKind::Config, "not-managed").text(
+                "set [network] subnet = \"192.168.177.1/24\" and run v node init, or make it a net of type user",
+            ),
+            Self::HostsAddress { .. } => Verdict::new(ErrorKind::Config, "address-taken")
+                .text("give the net another address of that network, or none"),
             Self::HostName { .. } => Verdict::new(ErrorKind::Usage, "name-unfit")
                 .text("leave out the empty part between two dots"),
             Self::SocketPath { .. } => {

@@ -8,6 +8,7 @@ use crate::life::error::RemoveError;
 use crate::machine::vm::Vm;
 use crate::model::change::Force;
 use crate::model::run::LastExit;
+use crate::network::hosts;
 use crate::power::ended::{clear_run, record_asked};
 use crate::store::layout::LOCK;
 
@@ -40,6 +41,7 @@ fn remove(vm: &Vm, force: Force) -> Result<(), RemoveError> {
         None => disconnect(vm),
     }
     release(vm);
+    hosts::forget(vm);
     let gone = vm.node().store().retire(vm.definition().uuid)?;
     remove_locked(&gone, LOCK, lock).map_err(|error| match error {
         FileError::Remove { path, source } => {

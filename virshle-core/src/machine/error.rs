@@ -3,7 +3,7 @@
 use std::io;
 
 use virshle_hypervisor::HypervisorError;
-use virshle_net::{NetError, PasstError};
+use virshle_net::{Conflict, ManagedError, NetError, PasstError};
 
 use crate::failure::{ErrorKind, Failure, Remedy, Verdict, nearest};
 use crate::fs::error::FileError;
@@ -85,12 +85,51 @@ pub enum MachineError {
         /// Why.
         source: NetError,
     },
+    /// The managed network can't be set up, read, or changed.
+    #[error("cannot {doing}")]
+    Managed {
+        /// What was being done.
+        doing: String,
+        /// Why.
+        source: ManagedError,
+    },
+    /// Something on the host is in the way of the managed network. Nothing was changed.
+    #[error("cannot set up the managed network: {}", listed(.conflicts))]
+    Conflicts {
+        /// What is in its way.
+        conflicts: Vec<Conflict>,
+    },
+    /// The managed network is root's to set up.
+    #[error("the managed network ([network] subnet) is set up by root alone")]
+    NotRoot,
+    /// It can't be taken away while machines use it.
+    #[error("cannot take the managed network away: {} on it", running(.machines))]
+    InUse {
+        /// The machines that run on it.
+        machines: Vec<VmName>,
+    },
+    /// There is no managed network.
+    #[error("cannot publish ports of machine {vm}: it is on no managed network")]
+    Unpublishable {
+        /// The machine.
+        vm: VmName,
+    },
     /// The host has no KVM, or keeps it from this user.
     #[error("/dev/kvm cannot be opened")]
     Kvm {
         /// Why.
         source: io::Error,
     },
+}
+
+fn listed(conflicts: &[Conflict]) -> String {
+    conflicts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn running(machines: &[VmName]) -> String {
+    let names: Vec<&str> = machines.iter().map(VmName::as_str).collect();
+    let runs = if names.len() == 1 { "runs" } else { "run" };
+    format!("{} {runs}", names.join(", "))
 }
 
 impl From<FileError> for MachineError {
@@ -137,6 +176,17 @@ impl Failure for MachineError {
             Self::Passts { source } => Verdict::failed("passt-failed").hint(source.hint()),
             Self::Unkillable { .. } | Self::Immortal { .. } => Verdict::failed("unkillable"),
             Self::Switch { source, .. } => network_verdict(source),
+            Self::Managed { source, .. } => managed_verdict(source),
+            Self::Conflicts { conflicts } => Verdict::new(ErrorKind::Host, "network-conflict")
+                .hint(conflicts.first().map(Conflict::hint)),
+            Self::NotRoot => Verdict::new(ErrorKind::Host, "not-root")
+                .text("run v node init as root, or leave [network] subnet away"),
+            Self::InUse { .. } => Verdict::new(ErrorKind::State, "network-in-use")
+                .text("stop them, or use --force: they lose their network"),
+            Self::Unpublishable { .. } => Verdict::new(ErrorKind::State, "not-managed").text(
+                "it needs a net of type user; or one of type tap or vhost without a VLAN, and \
+                 [network] subnet",
+            ),
             Self::Kvm { source } => {
                 Verdict::new(ErrorKind::Host, "kvm-missing").remedy(match source.kind() {
                     io::ErrorKind::NotFound => Some(Remedy::Text(
@@ -202,6 +252,20 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
     );
     let kind = if lacks_switch { ErrorKind::Host } else { ErrorKind::Failed };
     Verdict::new(kind, "network-failed").hint(error.hint())
+}
+
+/// A failure of the managed network: the host's, if a program is what is missing.
+pub(crate) fn managed_verdict(error: &ManagedError) -> Verdict<'static> {
+    let (kind, code) = match error {
+        ManagedError::Run { .. } | ManagedError::Unable { .. } => {
+            (ErrorKind::Host, "program-missing")
+        }
+        ManagedError::PortTaken { .. } => (ErrorKind::State, "port-taken"),
+        ManagedError::NoTable { .. } => (ErrorKind::Host, "network-failed"),
+        ManagedError::Net(error) => return network_verdict(error),
+        _ => (ErrorKind::Failed, "network-failed"),
+    };
+    Verdict::new(kind, code).hint(error.hint())
 }
 
 /// Whether there is no cloud-hypervisor at all, and none is configured: a name was looked up.

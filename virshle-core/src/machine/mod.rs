@@ -12,6 +12,7 @@ pub(crate) mod node;
 pub(crate) mod oom;
 pub(crate) mod parts;
 pub(crate) mod status;
+pub(crate) mod supervisor;
 pub(crate) mod vm;
 pub(crate) mod vmm;
 pub(crate) mod watch;

@@ -31,10 +31,13 @@ impl Identity {
     /// Those of a machine.
     pub(crate) fn all_of(definition: &Definition) -> impl Iterator<Item = Self> + '_ {
         let of_net = |net: &NetDefinition| {
+            let managed = net.managed.iter().map(|managed| managed.address.into());
             let addresses: Vec<_> = net
                 .addresses
                 .iter()
-                .map(|address| Self::address(&net.bridge, net.vlan, address.ip))
+                .map(|address| address.ip)
+                .chain(managed)
+                .map(|ip| Self::address(&net.bridge, net.vlan, ip))
                 .collect();
             std::iter::once(Self::mac(net.mac)).chain(addresses)
         };

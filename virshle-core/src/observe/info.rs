@@ -175,8 +175,10 @@ fn info_among(vm: &Vm, addresses: &HostAddresses) -> VmInfo {
     info_at(vm, vm.status(), addresses)
 }
 
-fn published(user: &UserNet) -> impl Iterator<Item = String> + '_ {
-    user.publish.iter().map(ToString::to_string)
+fn published(net: &NetDefinition) -> Vec<String> {
+    let of_user = net.user.iter().flat_map(|user| &user.publish);
+    let of_managed = net.managed.iter().flat_map(|managed| &managed.publish);
+    of_user.chain(of_managed).map(ToString::to_string).collect()
 }
 
 fn user_net_info(vm: &Vm, net: &NetDefinition, user: &UserNet, status: Status) -> UserNetInfo {
@@ -236,7 +238,7 @@ pub(crate) fn info_at(vm: &Vm, status: Status, known: &HostAddresses) -> VmInfo 
                 .filter(|address| address.net == net.name)
                 .cloned()
                 .collect(),
-            publish: net.user.iter().flat_map(published).collect(),
+            publish: published(net),
             user: net.user.as_ref().map(|user| user_net_info(vm, net, user, status)),
         })
         .collect();

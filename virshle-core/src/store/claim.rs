@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use uuid::Uuid;
-use virshle_net::MacAddr;
+use virshle_net::{MacAddr, ServedSubnet};
 
 use crate::fs::error::FileError;
 use crate::fs::file::{Sync, create_directory, read_untrusted, write_new};
@@ -33,12 +34,47 @@ pub(crate) struct Staged {
     pub(crate) directory: PathBuf,
     /// The MAC addresses of the machines that were there before.
     pub(crate) taken_macs: Arc<HashSet<MacAddr>>,
+    /// Its addresses on the managed network, in the order of [`Pool::nets`].
+    pub(crate) addresses: Vec<Ipv4Addr>,
     pub(crate) lock: Lock,
+}
+
+/// The managed network, of which new machines get addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    pub(crate) subnet: ServedSubnet,
+    pub(crate) bridge: String,
+    /// The interfaces of a machine that get one: their names.
+    pub(crate) nets: Vec<String>,
+}
+
+impl Pool {
+    /// The addresses of the machine `name`: each follows from the name, and from its interface's unless it is
+    /// the first.
+    fn addresses(&self, name: &VmName, taken: &mut Taken) -> Result<Vec<Ipv4Addr>, StoreError> {
+        let mut addresses = Vec::new();
+        for (place, net) in self.nets.iter().enumerate() {
+            let host = name.host_name().to_ascii_lowercase();
+            let key = if place == 0 { host } else { format!("{host}/{net}") };
+            let identity = |ip: Ipv4Addr| Identity::address(&self.bridge, None, ip.into());
+            let free = self.subnet.address_of(&key, |ip| taken.identities.contains(&identity(ip)));
+            let Some(ip) = free else {
+                let machines = self.subnet.capacity();
+                return Err(StoreError::NoAddress { network: self.subnet.to_string(), machines });
+            };
+            taken.identities.insert(identity(ip));
+            addresses.push(ip);
+        }
+        Ok(addresses)
+    }
 }
 
 /// What is not free any more.
 #[derive(Debug, Default)]
 struct Taken {
+    /// Those of all machines, where they are asked for.
+    identities: HashSet<Identity>,
+    wants_identities: bool,
     names: HashSet<VmName>,
     highest_id: u64,
     macs: HashSet<MacAddr>,
@@ -51,16 +87,19 @@ impl Store {
     /// Claims ids and names for `count` machines and creates a directory to stage each in.
     ///
     /// One machine gets `name` itself, several get `name-1`, `name-2`, …; without a name each
-    /// gets a random one. None of the identities `fixed` may be another machine's.
+    /// gets a random one. None of the identities `fixed` may be another machine's, and each gets its addresses
+    /// of `pool`.
     pub(crate) fn claim(
         &self,
         count: u32,
         name: Option<&VmName>,
         fixed: &[Identity],
+        pool: Option<&Pool>,
     ) -> Result<Vec<Staged>, StoreError> {
         self.ensure()?;
         let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
-        let mut taken = self.taken(fixed)?;
+        let mut taken = self.taken(fixed, pool.is_some())?;
+        taken.identities.extend(fixed.iter().cloned());
         if let Some((identity, vm)) = taken.held {
             return Err(StoreError::IdentityTaken { identity: identity.to_string(), vm });
         }
@@ -76,15 +115,23 @@ impl Store {
             if !taken.names.insert(wanted.clone()) {
                 return Err(StoreError::NameTaken { name: wanted });
             }
-            names.push(wanted);
+            let addresses = match pool {
+                Some(pool) => pool.addresses(&wanted, &mut taken)?,
+                None => Vec::new(),
+            };
+            names.push((wanted, addresses));
         }
         let first =
             next_id::read(self.root())?.unwrap_or(1).max(taken.highest_id.saturating_add(1));
         next_id::write(self.root(), first.saturating_add(count.into()))?;
         let macs = Arc::new(taken.macs);
         let mut staged = Vec::new();
-        for (id, name) in (first..).zip(names) {
-            match self.stage(id, name, &macs, fixed) {
+        for (id, (name, addresses)) in (first..).zip(names) {
+            let of_pool = pool.iter().flat_map(|pool| {
+                addresses.iter().map(|ip| Identity::address(&pool.bridge, None, (*ip).into()))
+            });
+            let identities: Vec<Identity> = fixed.iter().cloned().chain(of_pool).collect();
+            match self.stage(id, name, &macs, &identities, addresses) {
                 Ok(one) => staged.push(one),
                 Err(error) => {
                     staged.into_iter().for_each(|one| self.discard(one));
@@ -95,9 +142,24 @@ impl Store {
         Ok(staged)
     }
 
+    /// Lets `give` record addresses of `pool` for the machine `name`, which exists, and whose lock the caller
+    /// holds: until that is done no other machine gets them.
+    pub(crate) fn with_addresses(
+        &self,
+        name: &VmName,
+        pool: &Pool,
+        give: impl FnOnce(&Self, &[Ipv4Addr]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let _lock = Lock::acquire(&self.root().join(LOCK), CLAIM_TIMEOUT)?;
+        let mut taken = self.taken(&[], true)?;
+        let addresses = pool.addresses(name, &mut taken)?;
+        give(self, &addresses)
+    }
+
     /// What machines have taken, and those that are being created right now.
-    fn taken(&self, wanted: &[Identity]) -> Result<Taken, StoreError> {
-        let mut taken = Taken { wanted: wanted.to_vec(), ..Taken::default() };
+    fn taken(&self, wanted: &[Identity], all: bool) -> Result<Taken, StoreError> {
+        let mut taken =
+            Taken { wanted: wanted.to_vec(), wants_identities: all, ..Taken::default() };
         let mut dir = self.dir()?;
         for entry in self.entries()? {
             let directory = self.machines().join(&entry);
@@ -138,7 +200,8 @@ impl Store {
         id: u64,
         name: VmName,
         macs: &Arc<HashSet<MacAddr>>,
-        fixed: &[Identity],
+        identities: &[Identity],
+        addresses: Vec<Ipv4Addr>,
     ) -> Result<Staged, StoreError> {
         let uuid = Uuid::new_v4();
         let directory = self.machines().join(format!("{NEW}{uuid}"));
@@ -150,13 +213,14 @@ impl Store {
             }
             let lock = Lock::acquire(&directory.join(LOCK), CLAIM_TIMEOUT)?;
             let mut claim = format!("{id} {name}\n");
-            claim.extend(fixed.iter().map(|identity| format!("{identity}\n")));
+            claim.extend(identities.iter().map(|identity| format!("{identity}\n")));
             write_new(&directory.join(CLAIM), claim.as_bytes(), Sync::No)?;
             Ok::<_, StoreError>(lock)
         };
         match populate() {
             Ok(lock) => {
-                Ok(Staged { id, uuid, name, directory, taken_macs: Arc::clone(macs), lock })
+                let taken_macs = Arc::clone(macs);
+                Ok(Staged { id, uuid, name, directory, taken_macs, addresses, lock })
             }
             Err(error) => {
                 discard_directory(&directory, None);
@@ -197,7 +261,7 @@ impl Taken {
         let macs = text.lines().filter_map(|line| line.strip_prefix("mac = "));
         self.macs
             .extend(macs.filter_map(|mac| mac.trim_matches(['"', '\'']).parse::<MacAddr>().ok()));
-        if !self.wanted.is_empty() {
+        if self.wants_identities || !self.wanted.is_empty() {
             if let Some(definition) = Definition::parse(text) {
                 self.meet(&head.name, Identity::all_of(&definition));
             }
@@ -206,10 +270,14 @@ impl Taken {
     }
 
     /// Notes whether the machine `name` has what the new one is to have.
-    fn meet(&mut self, name: &VmName, mut identities: impl Iterator<Item = Identity>) {
-        if self.held.is_none() {
-            let met = identities.find(|identity| self.wanted.contains(identity));
-            self.held = met.map(|identity| (identity, name.clone()));
+    fn meet(&mut self, name: &VmName, identities: impl Iterator<Item = Identity>) {
+        for identity in identities {
+            if self.held.is_none() && self.wanted.contains(&identity) {
+                self.held = Some((identity.clone(), name.clone()));
+            }
+            if self.wants_identities {
+                self.identities.insert(identity);
+            }
         }
     }
 }

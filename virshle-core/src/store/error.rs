@@ -37,6 +37,14 @@ pub enum StoreError {
         /// The machine that has it.
         vm: VmName,
     },
+    /// Every address of the managed network is a machine's.
+    #[error("the managed network {network} has no address left: {machines} machines have one")]
+    NoAddress {
+        /// The network.
+        network: String,
+        /// How many machines it has room for.
+        machines: u32,
+    },
     /// The record of a run can't be written as JSON.
     #[error("cannot write as JSON")]
     Encode {
@@ -69,6 +77,8 @@ impl Failure for StoreError {
                 .text(format!(
                     "give the template another mac or address, or none, or remove machine {vm}"
                 )),
+            Self::NoAddress { .. } => Verdict::new(ErrorKind::State, "network-full")
+                .text("remove machines, or give [network] subnet a shorter prefix, such as /20"),
             Self::Encode { .. } => Verdict::failed("encode-failed"),
         }
     }

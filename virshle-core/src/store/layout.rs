@@ -39,6 +39,8 @@ pub(crate) const VMM_LOG: &str = "ch.log";
 pub(crate) const EVENTS: &str = "events.json";
 /// The keys of the guest's ssh server.
 pub(crate) const KNOWN_HOSTS: &str = "known_hosts";
+/// The directory of the managed network, in the node's root.
+pub(crate) const NETWORK: &str = "network";
 /// The directories of a machine: its disks, its sockets, what is temporary.
 pub(crate) const DIRECTORIES: [&str; 3] = [DISKS, SOCKETS, TEMPORARY];
 const DISKS: &str = "disk";

@@ -10,6 +10,7 @@ mod image;
 mod lab;
 mod life;
 mod linux_bridge;
+mod managed;
 mod network;
 mod reach;
 mod seed;

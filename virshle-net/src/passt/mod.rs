@@ -29,3 +29,4 @@ pub use program::{PasstVersion, check_passt};
 pub use request::PasstRequest;
 pub use resolver::host_resolver;
 pub use start::StartingPasst;
+pub(crate) use start::finish;

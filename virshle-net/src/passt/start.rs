@@ -160,7 +160,7 @@ pub(crate) struct Finished {
 
 impl Finished {
     /// What it said at last, in one line.
-    fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let lines = self.output.lines().map(str::trim).filter(|line| !line.is_empty());
         let lines: Vec<&str> = lines.collect();
         match &lines[lines.len().saturating_sub(LAST_LINES)..] {

@@ -2,7 +2,9 @@
 //! machines.
 
 use serde::Serialize;
-use virshle_core::{Disconnected, Finding, Level, MachineError, Node, NodeCheck, Orphan, Remedy};
+use virshle_core::{
+    Disconnected, Finding, Level, MachineError, Node, NodeCheck, Orphan, Remedy, Restored,
+};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -13,10 +15,11 @@ use crate::report::ErrorDocument;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Remove orphaned resources, and reconnect machines
+    /// Remove orphaned resources, restore the managed network, and reconnect machines
     ///
-    /// Processes, ports, directories and sockets that belong to no running machine are removed. A
-    /// running machine whose port was deleted gets it back, and runs on
+    /// Processes, ports, directories and sockets that belong to no running machine are removed. What is
+    /// missing of the managed network is set up again, if it was before. A running machine whose port was
+    /// deleted gets it back, and runs on
     #[arg(long)]
     repair: bool,
 }
@@ -33,6 +36,8 @@ struct Checked<'a> {
     disconnected: &'a [Disconnected],
     /// Those that have it back, or could not be given it.
     reconnected: Vec<Reconnected<'a>>,
+    /// What of the managed network was missing, and is there again.
+    restored: &'a [Restored],
 }
 
 /// A finding, as JSON.
@@ -73,6 +78,8 @@ struct Reconnected<'a> {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let node = context.node()?;
+    // Before anything is looked at: without the bridge's address much else is amiss.
+    let restored = if args.repair { restore(&node, context) } else { Vec::new() };
     let check = node.check()?;
     let NodeCheck { findings, orphans, disconnected, .. } = check;
     let (orphans, repaired, disconnected, reconnected) = if args.repair {
@@ -100,6 +107,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
                     error: error.as_ref().map(ErrorDocument::new),
                 })
                 .collect(),
+            restored: &restored,
         })?;
     } else {
         show_findings(context, &findings);
@@ -117,6 +125,22 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
         Err(CliError::Lacking { count: missing })
     } else {
         Ok(())
+    }
+}
+
+/// Sets up again what of the managed network is missing. Why it can't be is a finding of the check.
+fn restore(node: &Node, context: &Context) -> Vec<Restored> {
+    match node.restore_network() {
+        Ok(restored) => {
+            for part in restored.iter().filter(|_| !context.output.json) {
+                context.output.done(&format!("restored {}", escape(&part.what)));
+            }
+            restored
+        }
+        Err(error) => {
+            context.report.draw_one_of_several(&error.into());
+            Vec::new()
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod heal;
 mod info;
 mod init;
 mod keep_logs;
+mod reset;
 mod restart;
 mod setup;
 mod shutdown;
@@ -21,7 +22,7 @@ use crate::error::CliError;
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
-    /// Create the node's directories, bridge and uplink if missing
+    /// Create the node's directories, bridge, uplink and managed network if missing
     ///
     /// Also prints the lines that ~/.ssh/config needs for `ssh vm/NAME`, if they are missing
     Init(init::Args),
@@ -36,6 +37,12 @@ pub(crate) enum Command {
     /// Below each missing requirement is the suggested fix. Orphaned resources are processes, ports,
     /// directories and sockets that belong to no running machine
     Check(check::Args),
+    /// Take the managed network away
+    ///
+    /// Ends what `v node init` has set up for [network] subnet: dnsmasq, the rules of nftables, the host's
+    /// address, forwarding if it was off before. Machines, their disks and their addresses stay, and so does
+    /// the bridge
+    Reset(reset::Args),
     /// Show this node's location, capacity and machine counts
     #[command(aliases = ["show", "status"])]
     Info(info::Args),
@@ -85,6 +92,7 @@ impl Command {
             Self::Init(args) => init::run(&args, context),
             Self::Setup(args) => setup::run(&args, context),
             Self::Check(args) => check::run(&args, context),
+            Self::Reset(args) => reset::run(&args, context),
             Self::Info(args) => info::run(&args, context),
             Self::SshConfig(args) => ssh_config::run(&args, context),
             Self::Boot(args) => boot::run(&args, context),

@@ -20,6 +20,12 @@ pub(super) fn show(steps: &[InitStep], context: &Context) -> Result<(), CliError
         };
         let outcome = context.output.paint.paint(style, &format!("{outcome:12}"));
         context.output.line(&format!("{outcome}  {}", escape(&step.what)));
+        // What is to be created is shown whole; what is there, or was created, by its name.
+        if step.outcome == InitOutcome::Would {
+            for line in &step.detail {
+                context.output.line(&format!("{:14}{}", "", escape(line)));
+            }
+        }
     }
     Ok(())
 }

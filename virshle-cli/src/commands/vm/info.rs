@@ -55,6 +55,9 @@ fn sheet(info: &VmInfo, mut sheet: Sheet) -> Sheet {
         if let Some(user) = &net.user {
             user_lines(net, user, &mut sheet);
         }
+        for publish in &net.publish {
+            sheet.line("publish", format!("{}, {publish}", net.name));
+        }
         for address in &net.addresses {
             sheet.line("address", address_line(net, address));
         }
@@ -135,9 +138,6 @@ fn user_lines(net: &NetInfo, user: &UserNetInfo, sheet: &mut Sheet) {
     let dns = if dns.is_empty() { "no dns".to_owned() } else { format!("dns {}", dns.join(", ")) };
     let loopback = if user.host_loopback { ", which is the host's loopback" } else { "" };
     sheet.line("gateway", format!("{}, {}{loopback}, {dns}", net.name, user.gateway));
-    for publish in &net.publish {
-        sheet.line("publish", format!("{}, {publish}", net.name));
-    }
     sheet.maybe("ssh", user.ssh.map(|ssh| format!("{}, {ssh}", net.name)));
 }
 

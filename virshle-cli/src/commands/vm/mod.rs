@@ -12,6 +12,7 @@ mod logs;
 mod ls;
 mod pause;
 mod proxy;
+mod publish;
 pub(crate) mod reap;
 mod restart;
 mod resume;
@@ -67,6 +68,12 @@ pub(crate) enum Command {
     /// The newest first. How a run ended: guest (it powered itself off), stopped, forced, crashed, panic,
     /// oom (killed for want of memory), host (it went down), unknown
     Why(why::Args),
+    /// Publish ports of machines on this host, or list those that are published
+    ///
+    /// A port is given as in a template: 8080:80, 127.0.0.1:2222:22, 5353:53/udp (the host's port, then the
+    /// guest's). On the managed network it is there at once, and as long as the machine runs; on a user network
+    /// from the machine's next start on
+    Publish(publish::Args),
     /// Change settings of machines, running or not
     ///
     /// Settings: autostart=on|off, order=N and delay=SECONDS (among those that start with the host),
@@ -131,6 +138,7 @@ impl Command {
             Self::Rm(args) => rm::run(args, context),
             Self::Info(args) => info::run(args, context),
             Self::Why(args) => why::run(args, context),
+            Self::Publish(args) => publish::run(args, context),
             Self::Set(args) => set::run(args, context),
             Self::Autostart(args) => autostart::run(args, context),
             Self::Config(args) => config::run(args, context),

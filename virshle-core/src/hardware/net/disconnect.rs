@@ -10,6 +10,7 @@ use crate::hardware::net::user;
 use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 use crate::model::definition::NetKind;
+use crate::network::publish::withdraw;
 
 /// How long the switch may take to remove ports. Nothing waits for it to have done so.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,13 +31,14 @@ pub(crate) fn try_disconnect(vm: &Vm) -> Result<(), MachineError> {
         MachineError::Switch { doing, source }
     };
     user::end(vm);
-    let mut result = Ok(());
+    let mut result = withdraw(vm);
     if switched(vm).next().is_some() {
         unguard(vm, TIMEOUT);
-        result = vm.node().switch(TIMEOUT).and_then(|mut switch| {
+        let removed = vm.node().switch(TIMEOUT).and_then(|mut switch| {
             let uuid = vm.definition().uuid.to_string();
             switch.remove_ports_of(&uuid, TIMEOUT).map(drop).map_err(failed)
         });
+        result = result.and(removed);
     }
     for net in vm.definition().nets.iter().filter(|net| net.kind == NetKind::Macvtap) {
         if let Err(error) = check_name(vm, net) {

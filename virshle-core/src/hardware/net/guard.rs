@@ -12,6 +12,7 @@ use crate::hardware::net::ports::switched;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, NetKind};
+use crate::network::{addresses, settings};
 
 /// How long a switch that was just started may take to listen for OpenFlow.
 const SOON: Duration = Duration::from_secs(2);
@@ -19,8 +20,14 @@ const SOON: Duration = Duration::from_secs(2);
 /// The guard of the port of `net`, which has this number on its bridge; none for one that is trusted, unless
 /// what it sends is to be kept to a rate: a tap's is a meter's to keep.
 pub(crate) fn guard_of(vm: &Vm, net: &NetDefinition, ofport: u32) -> Option<Guard> {
+    let network = settings::find(vm.node());
+    let managed = network.iter().flat_map(|network| addresses::of_net(network, net));
+    let mut known: Vec<_> = net.addresses.iter().map(|address| address.ip).chain(managed).collect();
+    // It may be both: a static one of the managed network.
+    known.sort();
+    known.dedup();
     let guard = Guard::new(id_of(vm, net), ofport, net.mac)
-        .addresses(net.addresses.iter().map(|address| address.ip))
+        .addresses(known)
         .trusted(net.trust)
         .rate_bits(net.rate_out_bits.filter(|_| net.kind == NetKind::Tap));
     (!guard.is_empty()).then_some(guard)

@@ -8,6 +8,7 @@ mod hypervisor;
 mod kernel;
 mod leases;
 mod link;
+mod managed;
 mod passt;
 mod root;
 mod switch;
@@ -21,6 +22,7 @@ use crate::host::check::hypervisor::{check_firmware, check_hypervisor};
 use crate::host::check::kernel::check_kvm;
 use crate::host::check::leases::check_leases;
 use crate::host::check::link::check_links;
+use crate::host::check::managed::check_managed;
 use crate::host::check::passt::check_passt_program;
 use crate::host::check::root::check_root;
 use crate::host::check::switch::{OVSDB, check_network};
@@ -83,6 +85,7 @@ fn check(node: &Node) -> Result<NodeCheck, MachineError> {
         network.iter().any(|finding| finding.subject == OVSDB && finding.level != Level::Good);
     findings.extend(network);
     findings.extend(check_links(node));
+    findings.extend(check_managed(node));
     // `node init` needs the switch: what the switch needs is above it.
     findings.extend(check_root(node));
     findings.extend(check_leases(node));

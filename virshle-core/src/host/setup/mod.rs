@@ -12,10 +12,10 @@ use virshle_hypervisor::{Version, own_firmware_name};
 use virshle_image::{ImportProgress, ImportSource, Installed, PinnedFile};
 
 use crate::host::check::finding::TIMEOUT;
-use crate::host::init::InitMode;
 use crate::host::setup::error::SetupError;
 use crate::host::setup::packages::{Packages, missing_packages};
 use crate::host::setup::pin::{Part, Pin, Pins, own_architecture};
+use crate::host::step::InitMode;
 use crate::machine::node::Node;
 use crate::machine::parts::{PROGRAM, SYSTEM_PROGRAM, configured_program, own_firmware};
 use crate::store::layout;

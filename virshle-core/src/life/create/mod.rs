@@ -17,6 +17,7 @@ use crate::life::error::CreateError;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
 use crate::model::name::VmName;
+use crate::network::{addresses, hosts};
 use crate::provision::{Parts, Provision};
 use crate::store::claim::Staged;
 
@@ -128,8 +129,10 @@ fn create(
         let (template, identity) = (template.name.clone(), identity.to_string());
         return Err(CreateError::OneIdentity { template, count: request.count, identity });
     }
+    let pool = addresses::pool(node, template);
+    nets::check_publish(node, template)?;
     node.store().sweep()?;
-    let staged = node.store().claim(request.count, request.name.as_ref(), &fixed)?;
+    let staged = node.store().claim(request.count, request.name.as_ref(), &fixed, pool.as_ref())?;
     Ok(in_parallel(staged, |staged| create_one(node, template, &parts, staged, on_copy)))
 }
 
@@ -146,7 +149,12 @@ fn create_one(
         Ok(definition) => match node.store().commit(staged, &definition) {
             Ok(()) => {
                 tracing::info!(vm = %name, id, "created");
-                Ok(Vm::new(node.clone(), definition))
+                let vm = Vm::new(node.clone(), definition);
+                // Its start makes up for what fails here.
+                if let Err(error) = hosts::register(&vm) {
+                    tracing::warn!(vm = %name, %error, "dnsmasq does not know it yet");
+                }
+                Ok(vm)
             }
             Err(error) => Err(error.into()),
         },

@@ -10,9 +10,11 @@ use virshle_template::{BitRate, NetTemplate, VmTemplate};
 use crate::life::create::define::Creation;
 use crate::life::error::CreateError;
 use crate::machine::node::Node;
-use crate::model::definition::{InterfaceAddress, NetDefinition, NetKind, UserNet};
+use crate::model::definition::{InterfaceAddress, ManagedNet, NetDefinition, NetKind, UserNet};
 use crate::model::identity::Identity;
 use crate::model::port_name::{port_name, unmistakable_name};
+use crate::network::addresses::{static_address, wants_address};
+use crate::network::settings;
 
 /// What the template gives its machine that only one can have.
 pub(super) fn fixed_identities(
@@ -31,6 +33,25 @@ pub(super) fn fixed_identities(
         identities.extend(addresses.map(|address| Identity::address(bridge, net.vlan, address.ip)));
     }
     Ok(identities)
+}
+
+/// Refuses a template whose ports can't be published, or whose address is this host's.
+pub(super) fn check_publish(node: &Node, template: &VmTemplate) -> Result<(), CreateError> {
+    let network = settings::find(node);
+    for net in template.nets.iter().filter(|net| NetKind::from(net.kind).is_switched()) {
+        let subnet = network.as_ref().map(|network| network.subnet);
+        let (template, name) = (template.name.clone(), net.name.clone());
+        let gateway = subnet.map(|subnet| IpAddr::V4(subnet.gateway()));
+        if let Some(ip) = gateway.filter(|ip| net.addresses.iter().any(|own| own.ip == *ip)) {
+            return Err(CreateError::HostsAddress { template, net: name, ip });
+        }
+        let is_managed = subnet
+            .is_some_and(|subnet| wants_address(net) || static_address(&subnet, net).is_some());
+        if !net.publish.is_empty() && !is_managed {
+            return Err(CreateError::NotManaged { template, net: name });
+        }
+    }
+    Ok(())
 }
 
 /// The bridge that an interface is connected to; for a macvtap the interface below it; none for a user
@@ -55,10 +76,23 @@ impl Creation<'_> {
     /// Defines the interfaces of the template.
     pub(super) fn nets(&self) -> Result<Vec<NetDefinition>, CreateError> {
         let mut numbers = free_networks();
+        let mut addresses = self.staged.addresses.iter().copied();
+        let subnet = settings::find(self.node).map(|network| network.subnet);
         let nets = self.template.nets.iter().enumerate();
         let mut nets: Vec<NetDefinition> = nets
-            .map(|(index, net)| self.net(net, index, &mut numbers))
-            .collect::<Result<_, _>>()?;
+            .map(|(index, net)| {
+                let mut made = self.net(net, index, &mut numbers)?;
+                let address = match wants_address(net) {
+                    true => addresses.next(),
+                    false => subnet.and_then(|subnet| static_address(&subnet, net)),
+                };
+                made.managed = address.map(|address| ManagedNet {
+                    publish: net.publish.clone(),
+                    ..ManagedNet::at(address)
+                });
+                Ok(made)
+            })
+            .collect::<Result<_, CreateError>>()?;
         if nets.is_empty() && !self.template.has_nets && self.has_user_nets() {
             nets.push(NetDefinition {
                 name: "main".into(),
@@ -75,6 +109,7 @@ impl Creation<'_> {
                 queues: None,
                 addresses: Vec::new(),
                 user: numbers.next().map(UserNet::numbered),
+                managed: None,
             });
         }
         Ok(nets)
@@ -116,6 +151,7 @@ impl Creation<'_> {
                 NetKind::User => user_net(net, numbers),
                 NetKind::Vhost | NetKind::Tap | NetKind::Bridge | NetKind::Macvtap => None,
             },
+            managed: None,
         })
     }
 

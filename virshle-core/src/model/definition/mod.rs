@@ -9,6 +9,7 @@ pub(crate) mod error;
 mod flag;
 pub(crate) mod head;
 mod limits;
+mod managed_net;
 pub(crate) mod net;
 pub(crate) mod text;
 mod user_net;
@@ -24,6 +25,7 @@ use virshle_template::{Mistake, RestartPolicy};
 pub use boot::Boot;
 pub use disk::DiskDefinition;
 pub use limits::LimitsDefinition;
+pub use managed_net::ManagedNet;
 pub use net::{InterfaceAddress, InvalidInterfaceAddress, NetDefinition, NetKind};
 pub use user_net::UserNet;
 
@@ -240,6 +242,10 @@ pub(crate) mod tests {
                         ],
                         ..UserNet::numbered(vlan.unwrap_or(2))
                     }),
+                    managed: (kind == NetKind::Tap).then(|| ManagedNet {
+                        address: "192.168.177.35".parse().unwrap(),
+                        publish: vec!["127.0.0.1:8080:80".parse().unwrap()],
+                    }),
                 }
             },
         )
@@ -346,6 +352,7 @@ pub(crate) mod tests {
                 queues: None,
                 addresses: Vec::new(),
                 user: None,
+                managed: None,
             }],
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use virshle_net::MacAddr;
 
 use crate::model::definition::flag::is_false;
-use crate::model::definition::{UserNet, text};
+use crate::model::definition::{ManagedNet, UserNet, text};
 
 /// The kind of a network interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +112,16 @@ pub struct NetDefinition {
     // A table: it stands last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserNet>,
+    /// What the managed network gives to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<ManagedNet>,
+}
+
+impl NetDefinition {
+    /// Whether a managed network of its bridge is for it: it sees the network without tags.
+    pub(crate) fn can_be_managed(&self) -> bool {
+        self.kind.is_switched() && self.vlan.is_none() && self.trunk.is_empty()
+    }
 }
 
 /// An address of an interface, with the length of its network's prefix: `192.0.2.10/24`.

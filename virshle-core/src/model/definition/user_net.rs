@@ -87,11 +87,16 @@ fn other_than(address: Ipv4Addr, prefix_len: u8, taken: &[Ipv4Addr], wanted: u32
     candidates.find(|candidate| !taken.contains(candidate)).unwrap_or(address)
 }
 
-fn write_publish<S: Serializer>(published: &[Publish], serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn write_publish<S: Serializer>(
+    published: &[Publish],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(published.iter().map(ToString::to_string))
 }
 
-fn read_publish<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Publish>, D::Error> {
+pub(super) fn read_publish<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Publish>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
 }

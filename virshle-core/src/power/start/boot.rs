@@ -11,6 +11,7 @@ use crate::hardware::{limits, passt_scope, scope};
 use crate::machine::logs::bound_logs;
 use crate::machine::vm::Vm;
 use crate::model::run::Run;
+use crate::network::publish::publish;
 use crate::power::error::StartError;
 use crate::power::start::StartOptions;
 use crate::power::start::overcommit::reserve;
@@ -39,6 +40,7 @@ pub(super) fn launch(
     client.create(config).map_err(|source| vm.vmm_error("start", source))?;
     network.attach(&client)?;
     let taps = network.submit_taps()?;
+    publish(vm)?;
     // For this side the VMM looks when it boots, and tries again but every 100 ms.
     let passts = user_nets.wait()?;
     scope::settle(vm, vmm.pid(), scope)

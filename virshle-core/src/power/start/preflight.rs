@@ -13,6 +13,7 @@ use crate::hardware::vmm_config;
 use crate::machine::capacity::fatal_oversize;
 use crate::machine::kvm;
 use crate::machine::vm::Vm;
+use crate::network::{apply, hosts, ports};
 use crate::power::error::StartError;
 
 /// The configuration of the machine without its interfaces, whose files can all be opened, and the cage
@@ -37,7 +38,20 @@ pub(super) fn preflight(vm: &Vm) -> Result<(VmConfig, Cage), StartError> {
     check_names(vm)?;
     linux_bridge::check(vm)?;
     user::check_ports(vm)?;
+    prepare_network(vm)?;
     let config = confined(vm, config)?;
     let cage = cage(vm, &config)?;
     Ok((config, cage))
+}
+
+/// Makes sure that the managed network, if the machine is on one, serves it, and that the ports that it
+/// publishes can be had.
+fn prepare_network(vm: &Vm) -> Result<(), StartError> {
+    let is_managed = vm.definition().nets.iter().any(|net| net.managed.is_some());
+    if is_managed {
+        apply::ensure(vm.node())?;
+        hosts::register(vm)?;
+        ports::check(vm)?;
+    }
+    Ok(())
 }
