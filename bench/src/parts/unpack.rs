@@ -17,9 +17,19 @@ use virshle_testkit::{Failure, While};
 /// The size of the image, in MiB; with `--quick`.
 const MIB: (usize, usize) = (1024, 192);
 
+/// How it is called; the packer and the unpacker, each with its arguments; the budget.
+type Packed = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    &'static [&'static str],
+    f64,
+);
+
 /// How it is packed, with what, and unpacked beside `v`; the budget, which is for all of an import:
 /// `v` also syncs, and finds the zeros.
-const PACKED: [(&str, &str, &[&str], &str, &[&str], f64); 5] = [
+const PACKED: [Packed; 5] = [
     ("xz, blocks", "xz", &["-T0", "-1", "--block-size=8MiB"], "xz", &["-dkc", "-T0"], 1.2),
     ("xz, one block", "xz", &["-T1", "-1"], "xz", &["-dkc"], 1.5),
     ("zstd", "zstd", &["-q", "-3"], "zstd", &["-q", "-dkc"], 1.0),

@@ -54,7 +54,7 @@ impl Command {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
             Self::Template(command) => command.run(context),
-            Self::Run(args) => run::run(args, context),
+            Self::Run(args) => run::run(&args, context),
             Self::Vm(command) => command.run(context),
             Self::Image(command) => command.run(context),
             Self::Net(command) => command.run(context),

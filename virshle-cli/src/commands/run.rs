@@ -71,21 +71,21 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
-pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     if !args.detach {
         context.text_only("v run")?;
     }
     let node = context.node()?;
-    let template = template(&node, &args)?;
+    let template = template(&node, args)?;
     for reference in node.missing_images(&template)? {
         pull(&node, &reference, context)?;
     }
     // Before the machine, so that there is no moment at which it would be forgotten.
     let reaper = args.rm.then(|| reap::Reaper::start(context)).transpose()?;
-    let vm = create(&node, template, &args, context)?;
+    let vm = create(&node, template, args, context)?;
     if let Some(mut reaper) = reaper {
         reaper.watch(&vm)?;
-        let result = started(&vm).and_then(|()| attended(&vm, &args, context));
+        let result = started(&vm).and_then(|()| attended(&vm, args, context));
         let removed = vm.remove(Force::Yes);
         reaper.end();
         let code = result?;
@@ -105,7 +105,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     context.output.note(&format!(
         "{name} runs; `v ssh {name}` opens another session, `v rm --force {name}` removes it"
     ));
-    let mut session = session(&vm, &args, context)?;
+    let mut session = session(&vm, args, context)?;
     // This process becomes ssh: signals, terminal and exit code are ssh's own.
     Err(CliError::Ssh { source: session.exec() })
 }
