@@ -277,7 +277,7 @@ fn a_broken_file_gives_no_mistakes_that_follow_from_the_first() {
     let broken = WHOLE.replacen("[[template.vm]]", "[[template.vm]", 1);
     assert_eq!(messages(&broken), ["15: unclosed array table"]);
     let broken = WHOLE.replacen("[template.vm.net.type.tap]", "[template.vm.net.type.tap", 1);
-    assert_eq!(messages(&broken), ["40: unclosed table"]);
+    assert_eq!(messages(&broken), ["43: unclosed table"]);
     // What is on a line that wasn't understood isn't missing.
     for (right, wrong) in [
         ("vcpu = 2 ", "vcpu 2 "),
