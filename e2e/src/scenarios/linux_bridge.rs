@@ -179,8 +179,8 @@ fn rate(host: &Host, x: &Machine) -> Result<(), Failure> {
         ip link add link vmbr0 name vmbr0.12 type vlan id 12
         bridge vlan add vid 12 dev vmbr0 self
         ip address add 10.77.0.203/24 dev vmbr0.12 noprefixroute
-        ip route add 10.77.0.201 dev vmbr0.12
         ip link set vmbr0.12 up
+        ip route add 10.77.0.201 dev vmbr0.12
         socat -u TCP-LISTEN:5001,bind=10.77.0.203,reuseaddr,fork OPEN:/dev/null >/dev/null 2>&1 &",
         COMMAND,
     )?;

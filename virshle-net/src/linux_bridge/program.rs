@@ -3,6 +3,8 @@
 //!
 //! A program that reads past the end of a frame lets it pass, so each length is looked at first.
 //!
+//! It is longer than other files: the few instructions and what is written in them are read together.
+//!
 //! # References
 //!
 //! `Documentation/networking/filter.rst` of Linux.

@@ -25,7 +25,14 @@ fn name(text: &str) -> InterfaceName {
 /// A bridge `vmbr0` in a namespace of its own, with these settings.
 fn bridge(settings: &str) -> (NetNamespace, LinuxBridge) {
     let namespace = NetNamespace::enter().unwrap();
-    ip(&format!("link add vmbr0 type bridge {settings}"));
+    // The host says nothing of its own on it.
+    for of in ["default", "all"] {
+        let path = format!("/proc/sys/net/ipv6/conf/{of}/disable_ipv6");
+        if std::path::Path::new(&path).exists() {
+            std::fs::write(path, "1").unwrap();
+        }
+    }
+    ip(&format!("link add vmbr0 type bridge mcast_snooping 0 {settings}"));
     ip("link set vmbr0 up");
     (namespace, LinuxBridge::find(&name("vmbr0")).unwrap())
 }
