@@ -6,7 +6,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use virshle_net::{Capture, FrameWords, NetError, PortRequest};
 use virshle_testkit_macros::test_on;
 
-use crate::frames::{Machine, marked};
+use crate::frames::Machine;
+use crate::speech::Speaker;
 use crate::{Lab, PATIENCE};
 
 const NODE: &str = "/var/lib/virshle-test";
@@ -44,13 +45,13 @@ fn ovs_a_capture_has_what_a_machine_says_and_hears_and_leaves_nothing() {
     let [one, two, three] = [1, 2, 3].map(|number| Machine::new(&mut lab, number, |port| port));
     let name = "vcap1".parse().unwrap();
     let mut capture = lab.switch.capture("br0", "tap1", &name, NODE, PATIENCE).unwrap();
-    one.nic.send(&marked(&one, 101));
+    one.nic.send(&one.marked(101));
     let seen = until(&mut capture, 101);
     assert!(seen.last().unwrap().contains("192.0.2.1 ("), "{seen:?}");
-    two.nic.send(&marked(&two, 102));
+    two.nic.send(&two.marked(102));
     assert!(until(&mut capture, 102).last().unwrap().contains("192.0.2.2 ("));
     // Those it was for have them as well, and the tap of the copies is no port for anybody's frames.
-    three.nic.receive_until(|frame| frame[..] == marked(&two, 102).bytes()[..]);
+    three.nic.receive_until(|frame| frame[..] == two.marked(102).bytes()[..]);
     assert!(lab.switch.owned_ports().unwrap().iter().all(|port| port.name != "vcap1"));
     assert_eq!(lab.switch.sweep_captures(NODE, PATIENCE).unwrap(), [""; 0]);
 
@@ -61,8 +62,8 @@ fn ovs_a_capture_has_what_a_machine_says_and_hears_and_leaves_nothing() {
     assert_eq!(lab.switch.stale_captures(NODE).unwrap(), ["vcap1"]);
     assert_eq!(lab.switch.sweep_captures(NODE, PATIENCE).unwrap(), ["vcap1"]);
     assert_eq!(rows(&lab), "");
-    one.nic.send(&marked(&one, 103));
-    two.nic.receive_until(|frame| frame[..] == marked(&one, 103).bytes()[..]);
+    one.nic.send(&one.marked(103));
+    two.nic.receive_until(|frame| frame[..] == one.marked(103).bytes()[..]);
 }
 
 #[test_on(Ovs)]

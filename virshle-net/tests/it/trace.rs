@@ -5,7 +5,8 @@ use virshle_net::{
 };
 use virshle_testkit_macros::test_on;
 
-use crate::frames::{Machine, marked};
+use crate::frames::Machine;
+use crate::speech::Speaker;
 use crate::{Lab, PATIENCE};
 
 fn control(lab: &Lab) -> Control {
@@ -42,8 +43,8 @@ fn ovs_a_trace_shows_where_a_packet_would_go() {
     assert!(!ports(&tagged).iter().any(|(port, _)| *port == "tap1"), "{tagged:?}");
 
     // Once it has spoken, to its port alone. The trace itself has taught the switch nothing.
-    two.nic.send(&marked(&two, 99));
-    one.nic.receive_until(|frame| frame[..] == marked(&two, 99).bytes()[..]);
+    two.nic.send(&two.marked(99));
+    one.nic.receive_until(|frame| frame[..] == two.marked(99).bytes()[..]);
     for content in [
         TraceContent::Frame,
         TraceContent::Arp(a),
