@@ -1,5 +1,6 @@
-//! Why a machine does not run: its last runs, and how each ended.
+//! Why a machine does not run: its last runs, and how each ended; and why one that runs has no network.
 
+use crate::hardware::net::user;
 use crate::machine::last_exit;
 use crate::machine::vm::Vm;
 use crate::model::past_run::PastRun;
@@ -13,6 +14,14 @@ impl Vm {
         let mut runs = history(self);
         runs.reverse();
         runs
+    }
+
+    /// Which user networks of a running machine are dead, and why, for people.
+    pub fn dead_networks(&self) -> Vec<String> {
+        if !matches!(self.state(), VmState::Running | VmState::Paused) {
+            return Vec::new();
+        }
+        user::lost(self).into_iter().map(|(net, loss)| user::lapse(net, loss)).collect()
     }
 }
 

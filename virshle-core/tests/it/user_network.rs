@@ -121,6 +121,7 @@ fn passt_that_was_lost_is_there_again_after_a_start_or_a_repair() {
         let check = lab.node.check().unwrap();
         let shown: Vec<String> = check.disconnected.iter().map(ToString::to_string).collect();
         assert!(shown.len() == 1 && shown[0].contains("only a restart"), "{shown:?}");
+        assert!(vm.dead_networks()[0].contains("only a restart"));
     }
     // The same VMM all the while.
     assert_eq!(vm.info().pid, pid);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use virshle_net::{Capture, FrameWords, NetError};
+use virshle_net::{Capture, FrameWords, NetError, PortRequest};
 use virshle_testkit_macros::test_on;
 
 use crate::frames::Machine;
@@ -73,5 +73,22 @@ fn ovs_a_capture_of_no_port_changes_nothing() {
     let error = lab.switch.capture("br0", "tap9", &name, NODE, PATIENCE).unwrap_err();
     assert!(matches!(error, NetError::NoPort { .. }), "{error:?}");
     assert!(virshle_net::Device::find(&name).unwrap().is_none());
+    assert_eq!(rows(&lab), "");
+}
+
+/// The frames of a vhost-user port never enter the host's kernel, where tcpdump would look for them.
+#[test_on(Dpdk)]
+fn dpdk_a_capture_has_what_goes_to_a_vhost_user_port() {
+    let mut lab = Lab::with_dpdk().bridged();
+    let one = Machine::new(&mut lab, 1, |port| port);
+    let socket = lab.ovs.directory().join("guest.sock");
+    let request = PortRequest::vhost_user("vm9-main", &socket);
+    lab.switch.add_ports("br0", &[request], PATIENCE).unwrap();
+    let name = "vcap1".parse().unwrap();
+    let mut capture = lab.switch.capture("br0", "vm9-main", &name, NODE, PATIENCE).unwrap();
+    one.nic.send(&marked(&one, 101));
+    assert!(until(&mut capture, 101).last().unwrap().contains("192.0.2.1 ("));
+    capture.end();
+    assert_eq!(lab.switch.sweep_captures(NODE, PATIENCE).unwrap(), ["vcap1"]);
     assert_eq!(rows(&lab), "");
 }

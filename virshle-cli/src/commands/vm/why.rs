@@ -22,6 +22,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     if context.output.json {
         return context.output.json(&runs);
     }
+    for dead in vm.dead_networks() {
+        context.output.line(&escape(&format!("it runs, without a network: {dead}")));
+    }
     if runs.is_empty() {
         context.output.note(&format!("{} has not ended yet", escape(vm.name().as_str())));
     }

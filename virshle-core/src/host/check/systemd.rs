@@ -7,6 +7,7 @@ use virshle_template::Systemd;
 
 use crate::failure::{Remedy, chain};
 use crate::hardware::cgroup::is_in_scope;
+use crate::hardware::passt_scope::HEAL_UNIT;
 use crate::hardware::scope::{ENDED_UNIT, HOST_UNIT, RESTART_UNIT};
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
@@ -55,6 +56,7 @@ fn look(manager: &Manager) -> Result<Vec<Finding>, SystemdError> {
             findings.push(Finding::bad(Level::Warning, "units", message, text(UNITS)));
         }
     }
+    findings.extend(healing(state(&format!("{HEAL_UNIT}.service"))?.as_deref()));
     let (message, remedy) = match state(HOST_UNIT)?.as_deref() {
         Some("enabled" | "enabled-runtime" | "linked" | "static" | "generated") => {
             return Ok(findings);
@@ -66,6 +68,25 @@ fn look(manager: &Manager) -> Result<Vec<Finding>, SystemdError> {
         format!("{HOST_UNIT} {message}: machines neither start nor shut down with the host");
     findings.push(Finding::bad(Level::Warning, "units", message, text(remedy)));
     Ok(findings)
+}
+
+/// Networks that don't come back by themselves when the switch was restarted. A user's manager knows nothing of
+/// the switch.
+fn healing(state: Option<&str>) -> Option<Finding> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let unit = format!("{HEAL_UNIT}.service");
+    let (how, remedy) = match state {
+        Some("enabled" | "enabled-runtime" | "linked" | "static" | "generated") => return None,
+        Some(_) => ("enabled", format!("systemctl enable {unit}")),
+        None => ("installed", UNITS.to_owned()),
+    };
+    let message = format!(
+        "{unit} is not {how}: after a restart of the switch guests are not guarded, and without its \
+         database they have no network, until a repair"
+    );
+    Some(Finding::bad(Level::Warning, "units", message, text(remedy)))
 }
 
 fn state_of(connection: &mut Connection, name: &str) -> Result<Option<String>, SystemdError> {
