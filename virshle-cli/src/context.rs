@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use virshle_core::Node;
 use virshle_core::template::{Config, Systemd, TemplateError};
 
-use crate::commands::node::keep_logs::keeper;
 use crate::error::CliError;
 use crate::globals::Globals;
+use crate::log_keeper::keeper;
 use crate::output::Output;
 use crate::own_path::own_path;
 use crate::paint;

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use virshle_core::template::{Mistake, TemplateError};
 use virshle_core::{
     CoreError, CreateError, DefinitionError, FileError, GuestError, HardwareError, ImageError,
-    ImagesError, InvalidPins, InvalidSetting, MachineError, ProvisionError, QuoteError,
-    RemoveError, RestartError, SetupError, StartError, StopError, StoreError, SuperviseError,
+    ImagesError, InvalidPins, InvalidSetting, MachineError, NetworkError, ProvisionError,
+    QuoteError, RemoveError, RestartError, SetupError, StartError, StopError, StoreError,
+    SuperviseError,
 };
 
 use crate::{exit_code, remedy};
@@ -57,6 +58,15 @@ pub(crate) enum CliError {
     /// A setting is none.
     #[error("cannot change a setting")]
     Setting { source: InvalidSetting },
+    /// A filter of frames is none.
+    #[error("cannot filter frames")]
+    Filter { source: virshle_core::net::InvalidFrameTerm },
+    /// The frames can't be read or written.
+    #[error("cannot capture")]
+    Capture { source: io::Error },
+    /// The file for the frames can't be written.
+    #[error("cannot write {}", .path.display())]
+    Pcap { path: PathBuf, source: io::Error },
     /// A unit of systemd names no machine.
     #[error("{text:?} is neither a machine's uuid nor its directory")]
     MachineId { text: String },
@@ -131,6 +141,7 @@ from_core!(
     ImageError,
     ImagesError,
     MachineError,
+    NetworkError,
     ProvisionError,
     QuoteError,
     RemoveError,
@@ -155,6 +166,7 @@ impl CliError {
             | Self::SeveralNamed
             | Self::NoSetting
             | Self::Setting { .. }
+            | Self::Filter { .. }
             | Self::MachineId { .. }
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => exit_code::USAGE,
@@ -180,10 +192,13 @@ impl CliError {
             | Self::SeveralNamed
             | Self::NoSetting
             | Self::Setting { .. }
+            | Self::Filter { .. }
             | Self::MachineId { .. }
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => "usage",
             Self::Reachable => "reachable",
+            Self::Capture { .. } => "capture-failed",
+            Self::Pcap { .. } => "write-failed",
             Self::Exited { .. } => "exited",
             Self::Reaper { .. } => "reaper-failed",
             Self::Lacking { .. } => "host-lacking",

@@ -205,7 +205,8 @@ fn request(
     connection.start_transient_unit(name, &properties)
 }
 
-fn scope_name(vm: &Vm) -> Result<UnitName, SystemdError> {
+/// The name of the machine's scope.
+pub(crate) fn scope_name(vm: &Vm) -> Result<UnitName, SystemdError> {
     Ok(UnitName::new(&format!("virshle-{}", vm.name()), "scope")?)
 }
 
@@ -221,7 +222,7 @@ fn ended_unit(vm: &Vm) -> Result<UnitName, SystemdError> {
 }
 
 /// What the units call the machine: its uuid, or its directory where that is not where `v` looks for it.
-fn instance(vm: &Vm) -> String {
+pub(crate) fn instance(vm: &Vm) -> String {
     if vm.node().root() == NodeSettings::default_root() {
         vm.definition().uuid.to_string()
     } else {

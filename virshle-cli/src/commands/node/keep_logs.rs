@@ -1,12 +1,8 @@
 //! `v node keep-logs`: what keeps the logs of a machine's VMM within bounds.
 
-use virshle_core::hypervisor::{LogKeeper, keep_logs};
+use virshle_core::hypervisor::keep_logs;
 
 use crate::error::CliError;
-use crate::own_path::own_path;
-
-/// What this command is called, for who runs it beside a VMM.
-const WORDS: [&str; 2] = ["node", "keep-logs"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -21,9 +17,4 @@ pub(crate) fn run(args: &Args) -> Result<(), CliError> {
         _ => None,
     };
     keep_logs(events).map_err(|source| CliError::KeepLogs { source })
-}
-
-/// This program as what keeps logs.
-pub(crate) fn keeper() -> LogKeeper {
-    LogKeeper::new(own_path(), &WORDS)
 }

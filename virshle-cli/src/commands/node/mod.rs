@@ -3,9 +3,10 @@
 mod boot;
 mod check;
 mod ended;
+mod heal;
 mod info;
 mod init;
-pub(crate) mod keep_logs;
+mod keep_logs;
 mod restart;
 mod setup;
 mod shutdown;
@@ -60,6 +61,12 @@ pub(crate) enum Command {
     /// virshle-ended@.service runs it when a machine has ended
     #[command(hide = true)]
     Ended(ended::Args),
+    /// Give running machines back what is missing of their networks
+    ///
+    /// virshle-heal.service runs it when the switch was started anew, virshle-heal@.service when a passt
+    /// has died. What works is not touched
+    #[command(hide = true)]
+    Heal(heal::Args),
     /// Keep the logs of a machine's VMM within bounds
     ///
     /// A start runs it beside the VMM, with which it ends
@@ -83,6 +90,7 @@ impl Command {
             Self::Boot(args) => boot::run(&args, context),
             Self::Shutdown(args) => shutdown::run(&args, context),
             Self::Ended(args) => ended::run(&args, context),
+            Self::Heal(args) => heal::run(&args, context),
             Self::KeepLogs(args) => keep_logs::run(&args),
             Self::Restart(args) => restart::run(&args, context),
         }

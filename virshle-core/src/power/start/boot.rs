@@ -7,7 +7,7 @@ use crate::fs::socket_watch::SocketWatch;
 use crate::hardware::disk::{check_compressed, has_qcow2};
 use crate::hardware::net::attach::Network;
 use crate::hardware::net::user;
-use crate::hardware::{limits, scope};
+use crate::hardware::{limits, passt_scope, scope};
 use crate::machine::logs::bound_logs;
 use crate::machine::vm::Vm;
 use crate::model::run::Run;
@@ -40,13 +40,16 @@ pub(super) fn launch(
     network.attach(&client)?;
     let taps = network.submit_taps()?;
     // For this side the VMM looks when it boots, and tries again but every 100 ms.
-    user_nets.wait()?;
+    let passts = user_nets.wait()?;
     scope::settle(vm, vmm.pid(), scope)
         .map_err(|source| StartError::HostGoesDown { vm: vm.name().clone(), source })?;
+    // Bound to that one, so after it; the answers come while the guest boots.
+    let passts = passt_scope::ask(vm, vmm.pid(), &passts);
     boot(vm, &client, network, options)?;
     // A vhost-user port gets its link from the guest's driver, seconds from now: that the boot
     // was answered shows that the switch is connected.
     network.confirm_taps(taps)?;
+    passt_scope::settle(vm, passts);
     Ok(vmm.pid())
 }
 
