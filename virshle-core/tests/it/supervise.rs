@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use virshle_core::hypervisor::Vmm;
+use virshle_core::hypervisor::{LogKeeper, Vmm};
 use virshle_core::template::RestartPolicy;
 use virshle_core::{
     Change, EndedOutcome, LastExit, RestartOutcome, Setting, ShutdownOutcome, StopRequest, Vm,
@@ -73,6 +73,8 @@ fn ch_a_machine_gets_a_scope_with_its_limits() {
         systemd.socket()
     );
     let lab = Lab::new(&text);
+    // It takes in the log as well as any.
+    lab.node.keep_logs_by(LogKeeper::new("/bin/cat", &["-"]));
     let vm = lab.create("xs");
     start(&vm);
     let calls = systemd.calls();
@@ -80,7 +82,10 @@ fn ch_a_machine_gets_a_scope_with_its_limits() {
     assert_eq!(calls[0].unit(), format!("virshle-{}.scope", vm.name()));
     let properties = calls[0].properties();
     let pid = vm.info().pid.unwrap();
-    assert_eq!(properties["PIDs"], serde_json::json!([pid]));
+    // What keeps its logs is in it, too.
+    assert_eq!(properties["PIDs"][0], pid);
+    let keeper = properties["PIDs"][1].as_u64().unwrap();
+    assert_eq!(std::fs::read_to_string(format!("/proc/{keeper}/comm")).unwrap(), "cat\n");
     assert_eq!(properties["Slice"], "machine.slice");
     assert_eq!(properties["Before"], serde_json::json!(["virshle.service"]));
     // The node is not where `v` looks for one: the machine is named by its directory.
