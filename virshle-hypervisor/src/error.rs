@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::cage::{CageError, CageLack};
 use crate::http::AnswerError;
 use crate::program::find_program;
+use crate::sys::cage::VIEW_STEP;
 use crate::version::Version;
 use crate::wrapper::ProgramFile;
 
@@ -202,6 +203,9 @@ impl HypervisorError {
             Self::Cage {
                 source: CageError::Lacking { lack: CageLack::Landlock { .. } }, ..
             } => "Linux 5.13 or later has it, where the kernel parameter lsm= names landlock",
+            Self::Cage { source: CageError::Apply { step: VIEW_STEP, .. }, .. } => {
+                "the host, or the container that this is, keeps namespaces from root"
+            }
             Self::Wrapped { .. } => EXEC,
             Self::VersionUnknown { .. } | Self::VersionSilent { .. } => "is it cloud-hypervisor?",
             Self::TooOld { .. } => "install a newer cloud-hypervisor",
