@@ -185,7 +185,11 @@ impl HypervisorError {
                     ProgramFile::Elf => {
                         "the file is there, and the loader of its C library is not: take the static release"
                     }
-                    _ => "the file is there, and the interpreter that its first line names is not",
+                    ProgramFile::Script => {
+                        "the file is there, and the interpreter that its first line names is not"
+                    }
+                    // exec(3) gives it to a shell, which is not in the cage.
+                    ProgramFile::Other => NO_PROGRAM,
                 }
             }
             Self::Run { source, .. } if source.raw_os_error() == Some(NO_EXEC) => NO_PROGRAM,

@@ -7,6 +7,7 @@ mod bad_input;
 mod color;
 mod completions;
 mod console;
+mod definition;
 mod first_session;
 mod habits;
 mod help;

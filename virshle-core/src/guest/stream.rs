@@ -95,8 +95,8 @@ impl GuestStream {
 
     /// Hands over, where no connection can be had, one on which a server of ssh greets and ends it.
     ///
-    /// ssh reports a descriptor that doesn't come by two lines about its own insides; of this it says
-    /// that the connection was closed.
+    /// ssh reports a descriptor that doesn't come by two lines about its own insides; of this it says in
+    /// one that the connection was closed or reset.
     ///
     /// # Errors
     ///
