@@ -15,8 +15,8 @@ use crate::scenarios;
 pub(crate) const HELP: &str = "\
 usage: scripts/e2e [OPTIONS] [SCENARIO…]
 
-Runs the scenarios named, or all of them, and closes with a line
-`N passed, N failed, N skipped`.
+Runs the scenarios named, or all of them but those that are played only when they
+are named, and closes with a line `N passed, N failed, N skipped`.
 
   --list       name the scenarios
   --shell      give a shell on a nested host with v, Open vSwitch and cloud-hypervisor

@@ -4,6 +4,7 @@ mod cloud_init;
 mod ends;
 mod first_machine;
 mod guest_ends_itself;
+mod hangs;
 mod healing;
 mod host_goes_down;
 mod lingering;
@@ -14,6 +15,7 @@ mod power_button;
 mod power_cut;
 mod run_an_image;
 mod supervised;
+mod supervised_faults;
 mod throughput;
 mod user_network;
 mod v_goes;
@@ -47,12 +49,16 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("supervised", 300, supervised::run),
     scenario("host_goes_down", 400, host_goes_down::run),
     scenario("ends", 300, ends::run),
+];
+
+/// Those that are only played when they are named: they take long, or show figures.
+pub(crate) const BY_NAME: [Scenario; 5] = [
+    scenario("throughput", 1200, throughput::run),
+    scenario("supervised_faults", 300, supervised_faults::run),
+    scenario("hangs", 200, hangs::run),
     scenario("many_end", 300, many_end::run),
     scenario("lingering", 200, lingering::run),
 ];
-
-/// Those that are only played when they are named: they take long, and show figures.
-pub(crate) const BY_NAME: [Scenario; 1] = [scenario("throughput", 1200, throughput::run)];
 
 const fn scenario(
     name: &'static str,

@@ -125,10 +125,10 @@ fn await_entry(vm: &Vm, pid: u32) {
 /// Puts the VMM of a machine that runs outside of a scope into one: its start was cut short, or systemd
 /// gave no answer then.
 pub(crate) fn adopt(vm: &Vm, pid: u32) {
-    if manager(vm.node()).is_some()
-        && !is_in_scope(pid)
-        && let Err(error) = settle(vm, pid, ask(vm, pid, None))
-    {
+    if manager(vm.node()).is_none() || is_in_scope(pid) {
+        return;
+    }
+    if let Err(error) = settle(vm, pid, ask(vm, pid, None)) {
         unsupervised(vm, &error);
     }
 }

@@ -143,9 +143,10 @@ fn apply_now(vm: &Vm, pid: u32, before: &Definition, now: &Definition) {
         let taken = taken >> 20;
         later("memory_overhead", format!("it takes {taken} MiB now, and would be killed"));
     }
-    if !properties.is_empty()
-        && let Err(error) = retune(vm, pid, &properties)
-    {
+    if properties.is_empty() {
+        return;
+    }
+    if let Err(error) = retune(vm, pid, &properties) {
         later("the limit", chain(&error));
     }
 }
