@@ -82,6 +82,9 @@ pub(crate) enum CliError {
     /// A log can't be watched for changes.
     #[error("cannot watch for new log lines")]
     Follow { source: io::Error },
+    /// What is logged can't be read or written.
+    #[error("cannot keep a log")]
+    KeepLogs { source: io::Error },
     /// A session in a machine can't be opened: as with ssh, that is exit code 255.
     #[error(transparent)]
     Session { source: CoreError },
@@ -201,6 +204,7 @@ impl CliError {
             Self::Lacking { .. } => "host-lacking",
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",
+            Self::KeepLogs { .. } => "keep-failed",
             Self::Follow { .. } => "follow-failed",
             Self::Ssh { .. } => "ssh-missing",
             Self::Proxy { .. } => "proxy-failed",

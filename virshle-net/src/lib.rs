@@ -19,6 +19,8 @@
 //! - A [`PasstRequest`] asks for a network in user space instead, which needs neither root nor a
 //!   switch; a [`Passt`] is one that runs.
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
+//! - A [`LinuxPort`] makes a tap a port of a bridge of the host's kernel instead ([`LinuxBridge`]), and
+//!   [`DeviceRates`] limit a device by the kernel's traffic control.
 //! - A [`Guard`] keeps a machine from speaking as another one: flows of its port ([`Guards`]).
 //! - A [`Control`] is the way to `ovs-vswitchd` itself: what it would do with a packet ([`Trace`]).
 //! - A [`Capture`] is a copy of all that passes a port; [`FrameWords`] shows a frame.
@@ -60,8 +62,8 @@
 //!
 //! # Limitations
 //!
-//! Linux on 64-bit machines. Flows only as far as a guard needs them; no tunnels, no quality of service:
-//! `ovs-ofctl` and `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the
+//! Linux on 64-bit machines. Flows only as far as a guard needs them; of quality of service only rates of
+//! ports; no tunnels: `ovs-ofctl` and `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the
 //! database. A machine's vhost-user socket is created by the monitor; only its switch's side is
 //! here.
 

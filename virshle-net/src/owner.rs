@@ -55,8 +55,8 @@ pub(crate) enum Role {
     Bridge,
     Patch,
     Port,
-    Qos,
     Capture,
+    Qos,
 }
 
 impl Role {
@@ -65,8 +65,8 @@ impl Role {
             Self::Bridge => "bridge",
             Self::Patch => "patch",
             Self::Port => "port",
-            Self::Qos => "qos",
             Self::Capture => "capture",
+            Self::Qos => "qos",
         }
     }
 

@@ -59,7 +59,8 @@ impl Failure for NetworkError {
         match self {
             Self::Machine(error) => error.verdict(),
             Self::NoPort { .. } => Verdict::new(ErrorKind::State, "no-port").remedy(text(
-                "only networks of the types vhost and tap are the switch's; a user network is passt's",
+                "only networks of the types vhost and tap are the switch's; a user network is passt's, and \
+                 what is on a bridge of the kernel is for tcpdump",
             )),
             Self::NoTarget { .. } => Verdict::new(ErrorKind::NotFound, "no-target").remedy(text(
                 "name a machine, `host`, a MAC address, or an address that the host has seen there",

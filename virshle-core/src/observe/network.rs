@@ -235,6 +235,9 @@ fn port_info(
     if let Some((vm, net, addresses)) = owners.find(port) {
         info.machine = Some(vm.name().to_string());
         info.net = Some(net.name.clone());
+        // What it is kept to may be a matter of its guard, or of its device.
+        info.from_machine_bits = net.rate_out_bits.or(info.from_machine_bits);
+        info.to_machine_bits = net.rate_in_bits.or(info.to_machine_bits);
         info.addresses = addresses;
         info.guard = port.ofport.map(|ofport| guard_info(vm, net, ofport, book));
     }

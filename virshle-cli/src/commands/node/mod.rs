@@ -6,6 +6,7 @@ mod ended;
 mod heal;
 mod info;
 mod init;
+mod keep_logs;
 mod restart;
 mod setup;
 mod shutdown;
@@ -66,6 +67,11 @@ pub(crate) enum Command {
     /// has died. What works is not touched
     #[command(hide = true)]
     Heal(heal::Args),
+    /// Keep the logs of a machine's VMM within bounds
+    ///
+    /// A start runs it beside the VMM, with which it ends
+    #[command(hide = true)]
+    KeepLogs(keep_logs::Args),
     /// Start a machine again that has ended
     ///
     /// virshle-restart@.service runs it when a restart is due
@@ -85,6 +91,7 @@ impl Command {
             Self::Shutdown(args) => shutdown::run(&args, context),
             Self::Ended(args) => ended::run(&args, context),
             Self::Heal(args) => heal::run(&args, context),
+            Self::KeepLogs(args) => keep_logs::run(&args),
             Self::Restart(args) => restart::run(&args, context),
         }
     }

@@ -33,7 +33,7 @@ pub(super) fn launch(
     drop(room);
     limits::even_oom_score(vmm.pid());
     // Its answer comes while the VMM gets its machine.
-    let scope = scope::ask(vm, vmm.pid());
+    let scope = scope::ask(vm, vmm.pid(), vmm.log_keeper());
     let client = vmm.client(options.answer_timeout);
     refuse_faulty(vm, &client)?;
     client.create(config).map_err(|source| vm.vmm_error("start", source))?;
@@ -71,11 +71,15 @@ fn spawn(vm: &Vm, cage: Cage) -> Result<Vmm, StartError> {
     // Those of the run before are kept, too.
     bound_logs(vm.directory());
     let mut kept = Ok(());
-    let vmm = Launch::new(&vm.node().hypervisor_program()?, &vm.api_socket())
+    let mut launch = Launch::new(&vm.node().hypervisor_program()?, &vm.api_socket())
         .log_file(vm.vmm_log())
         .event_file(vm.events())
         .serial_log(vm.serial_log())
-        .cage(cage)
+        .cage(cage);
+    if let Some(keeper) = vm.node().log_keeper() {
+        launch = launch.log_keeper(keeper.clone());
+    }
+    let vmm = launch
         .spawn_while(|| kept = run_record::keep(vm.directory()))
         .map_err(|source| vm.vmm_error("start", source))?;
     Ok(kept.map(|()| vmm)?)
