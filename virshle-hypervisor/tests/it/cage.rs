@@ -271,7 +271,7 @@ fn ch_a_step_into_the_cage_that_fails_is_named() {
 }
 
 /// Whether a program in a cage sees `path`, once `spoil` was done to what was prepared.
-fn sees(cage: Cage, path: &str, spoil: impl FnOnce()) -> std::io::Result<bool> {
+fn sees(cage: &Cage, path: &str, spoil: impl FnOnce()) -> std::io::Result<bool> {
     let program = Path::new("/usr/bin/test");
     let cage = cage.prepare(program).unwrap();
     spoil();
@@ -286,15 +286,15 @@ fn root_a_view_has_what_is_shown_and_nothing_else() {
     let (path, elsewhere) = (shown.path().to_str().unwrap(), "/etc/hostname");
     let cage = |view| Cage::new().view(view).show(shown.path());
     for view in [View::Own, View::OwnIfPossible] {
-        assert!(sees(cage(view), path, || ()).unwrap());
+        assert!(sees(&cage(view), path, || ()).unwrap());
         // Not what lies above it either, nor another process.
         for hidden in
             [elsewhere, "/..//etc/hostname", "/proc/1", "/proc/self/root/etc/hostname", "/sys"]
         {
-            assert!(!sees(cage(view), hidden, || ()).unwrap(), "{hidden}");
+            assert!(!sees(&cage(view), hidden, || ()).unwrap(), "{hidden}");
         }
     }
-    assert!(sees(cage(View::Shared), elsewhere, || ()).unwrap());
+    assert!(sees(&cage(View::Shared), elsewhere, || ()).unwrap());
     // The host is none the wiser.
     assert!(Path::new(elsewhere).exists());
     assert!(std::fs::read_dir("/").unwrap().count() > 3);
@@ -305,7 +305,7 @@ fn root_a_view_that_cannot_be_set_up_is_an_error_or_done_without() {
     let spoiled = |view| {
         let gone = tempfile::tempdir().unwrap();
         let cage = Cage::new().view(view).show(gone.path());
-        sees(cage, "/etc/hostname", || drop(gone))
+        sees(&cage, "/etc/hostname", || drop(gone))
     };
     assert_eq!(spoiled(View::Own).unwrap_err().kind(), std::io::ErrorKind::NotFound);
     assert!(spoiled(View::OwnIfPossible).unwrap());
