@@ -164,9 +164,14 @@ pub(super) const REFUSED_REQUESTS: [u32; 9] = [
 /// Commands of fcntl(2) that are refused: they have the kernel send signals to another process, or keep
 /// others from opening a file.
 pub(super) const REFUSED_COMMANDS: [u32; 5] = [
-    libc::F_SETOWN.cast_unsigned(),
+    bits_of(libc::F_SETOWN),
     10, // F_SETSIG
     15, // F_SETOWN_EX
-    libc::F_SETLEASE.cast_unsigned(),
-    libc::F_NOTIFY.cast_unsigned(),
+    bits_of(libc::F_SETLEASE),
+    bits_of(libc::F_NOTIFY),
 ];
+
+/// A number of the C library as the kernel's filter sees it.
+pub(super) const fn bits_of(number: i32) -> u32 {
+    u32::from_ne_bytes(number.to_ne_bytes())
+}

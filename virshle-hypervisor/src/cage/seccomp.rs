@@ -8,7 +8,7 @@ use libc::{
     BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter,
 };
 
-use crate::cage::refused::{OF_ITSELF, REFUSED, REFUSED_COMMANDS, REFUSED_REQUESTS};
+use crate::cage::refused::{OF_ITSELF, REFUSED, REFUSED_COMMANDS, REFUSED_REQUESTS, bits_of};
 
 /// Offsets in `struct seccomp_data`: the call's number, the architecture, and the low half of the
 /// first argument, on machines whose lowest byte comes first.
@@ -35,11 +35,6 @@ const NAMESPACES: u32 = bits_of(
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWNET,
 );
-
-/// A number of the C library as the kernel's filter sees it.
-const fn bits_of(number: i32) -> u32 {
-    u32::from_ne_bytes(number.to_ne_bytes())
-}
 
 /// The number of no call.
 pub(crate) const NO_CALL: u32 = u32::MAX;
