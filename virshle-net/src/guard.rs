@@ -74,6 +74,7 @@ impl GuardId {
 /// - ARP and neighbour discovery claim the machine's addresses alone, as far as they are known: for a
 ///   family of which none is, and for link-local ones, the MAC address alone is looked at.
 /// - No answers of a DHCP server, no router advertisements, no redirects.
+/// - Nothing to 127.0.0.0/8, the loopback of the host.
 /// - No tag within a tag.
 ///
 /// What passes goes the bridge's way as without a guard: its own flows, or `NORMAL`.
@@ -207,6 +208,8 @@ impl Guard {
 
         flows.push(forbid(all().udp4_src(DHCP_SERVER)));
         flows.push(forbid(all().udp6_src(DHCPV6_SERVER)));
+        // The host's interface on the bridge may take them, for ports that are published there.
+        flows.push(forbid(all().ipv4_dst(Ipv4Addr::LOCALHOST, 8)));
         flows.extend(TAGS.map(|tag| forbid(all().eth_type(tag))));
         flows.push(last(own()));
         flows.push(Flow::drop(0, REST, all()));

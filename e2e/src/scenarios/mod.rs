@@ -9,6 +9,7 @@ mod healing;
 mod host_goes_down;
 mod lingering;
 mod linux_bridge;
+mod managed_network;
 mod many_end;
 mod neighbours;
 mod power_button;
@@ -45,6 +46,7 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("v_goes", 180, v_goes::run),
     scenario("user_network", 240, user_network::run),
     scenario("healing", 300, healing::run),
+    scenario("managed_network", 300, managed_network::run),
     scenario("run_an_image", 300, run_an_image::run),
     scenario("supervised", 300, supervised::run),
     scenario("host_goes_down", 400, host_goes_down::run),

@@ -30,8 +30,13 @@ pub(crate) fn check(network: &ManagedNetwork) -> Result<(), MachineError> {
     }
     check_nft(&network.nft).map_err(failed(DOING))?;
     check_dnsmasq(&network.dnsmasq).map_err(failed(DOING))?;
-    let found = conflicts(network).map_err(failed(DOING))?;
+    let found = conflicts(network, &former(network)).map_err(failed(DOING))?;
     if found.is_empty() { Ok(()) } else { Err(MachineError::Conflicts { conflicts: found }) }
+}
+
+/// The host's addresses in the network as it was set up last.
+pub(crate) fn former(network: &ManagedNetwork) -> Vec<(std::net::IpAddr, u8)> {
+    Applied::read(&network.directory).map(|applied| applied.addresses).unwrap_or_default()
 }
 
 /// Sets up what is missing, and returns what that was. The bridge is there.

@@ -232,7 +232,8 @@ fn ovs_a_managed_network_in_whose_way_something_is_changes_nothing() {
     let ovs = OpenVswitch::start();
     let lab = lab(&ovs);
     let table = "virshle_";
-    run("ip link add lan type dummy");
+    run("ip link add lan type veth peer name lan2");
+    run("ip link set lan2 up");
     run("ip link set lan up");
     let conflict = |part: &str| {
         let error = lab.node.init(InitMode::Apply).unwrap_err();
@@ -274,7 +275,19 @@ fn ovs_a_firewall_that_drops_is_told_and_left_alone() {
     let ovs = OpenVswitch::start();
     let lab = lab(&ovs);
     let rules = lab.path("rules");
-    fs::write(&rules, "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; } chain DOCKER-USER { } }").unwrap();
+    fs::write(
+        &rules,
+        "table ip filter {
+ chain FORWARD {
+ type filter hook forward priority 0; policy drop;
+ }
+ \
+         chain DOCKER-USER {
+ }
+}
+",
+    )
+    .unwrap();
     run(&format!("nft -f {}", rules.display()));
     let before = run("nft list table ip filter");
     init(&lab.node);

@@ -98,13 +98,17 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// What on this host is in the way of `network`. Nothing is changed.
+/// What on this host is in the way of `network`. Nothing is changed. The addresses `former` are its own,
+/// from before it was configured otherwise.
 ///
 /// # Errors
 ///
 /// If the kernel or nft can't be asked.
-pub fn conflicts(network: &ManagedNetwork) -> Result<Vec<Conflict>, ManagedError> {
-    let mut found = overlaps(network)?;
+pub fn conflicts(
+    network: &ManagedNetwork,
+    former: &[(IpAddr, u8)],
+) -> Result<Vec<Conflict>, ManagedError> {
+    let mut found = overlaps(network, former)?;
     if Dnsmasq::find(network).is_none() {
         found.extend(taken_ports(network)?);
     }
@@ -121,7 +125,10 @@ pub fn conflicts(network: &ManagedNetwork) -> Result<Vec<Conflict>, ManagedError
     Ok(found)
 }
 
-fn overlaps(network: &ManagedNetwork) -> Result<Vec<Conflict>, ManagedError> {
+fn overlaps(
+    network: &ManagedNetwork,
+    former: &[(IpAddr, u8)],
+) -> Result<Vec<Conflict>, ManagedError> {
     let asking = |what: &'static str| {
         move |source| ManagedError::Kernel { action: format!("list the host's {what}"), source }
     };
@@ -141,15 +148,20 @@ fn overlaps(network: &ManagedNetwork) -> Result<Vec<Conflict>, ManagedError> {
         let of_ours = |device: &str| device == network.bridge.as_str();
         let mut with: Vec<(String, String)> = Vec::new();
         for address in &addresses {
-            let is_own = of_ours(&address.device)
-                && (address.ip == gateway && address.prefix_len == prefix_len);
+            let found = (address.ip, address.prefix_len);
+            let is_own = of_ours(&address.device) && found == (gateway, prefix_len)
+                || former.contains(&found);
             if meets((address.ip, address.prefix_len)) && !is_own {
                 let HostAddress { device, ip, prefix_len } = address;
                 with.push((device.clone(), format!("address {ip}/{prefix_len} of {device}")));
             }
         }
         for route in &routes {
-            let told = with.iter().any(|(device, _)| *device == route.device);
+            let is_former = |known: &(IpAddr, u8)| {
+                known.1 == route.prefix_len && overlap(*known, (route.to, route.prefix_len))
+            };
+            let told = with.iter().any(|(device, _)| *device == route.device)
+                || former.iter().any(is_former);
             if route.prefix_len > 0
                 && meets((route.to, route.prefix_len))
                 && !of_ours(&route.device)

@@ -15,6 +15,7 @@ mod field {
     pub(super) const ETH_SRC: u8 = 4;
     pub(super) const ETH_TYPE: u8 = 5;
     pub(super) const IP_PROTO: u8 = 10;
+    pub(super) const IPV4_DST: u8 = 12;
     pub(super) const UDP_SRC: u8 = 15;
     pub(super) const ARP_SPA: u8 = 22;
     pub(super) const ARP_SHA: u8 = 24;
@@ -73,6 +74,14 @@ impl Match {
     /// ARP packets of this sender, by its IP address.
     pub fn arp_spa(self, ip: Ipv4Addr) -> Self {
         self.basic(field::ARP_SPA, &ip.octets())
+    }
+
+    /// IPv4 packets to these receivers.
+    pub fn ipv4_dst(self, ip: Ipv4Addr, prefix_len: u8) -> Self {
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix_len.min(32))).unwrap_or(0);
+        let value = (ip.to_bits() & mask).to_be_bytes();
+        let masked = [value, mask.to_be_bytes()].concat();
+        self.eth_type(0x0800).with(&tlv(BASIC, field::IPV4_DST, true, &masked))
     }
 
     /// UDP packets over IPv4 from this port.

@@ -9,6 +9,7 @@ use crate::machine::node::Node;
 use crate::machine::vm::Vm;
 use crate::model::state::VmState;
 use crate::network::addresses::lacks_address;
+use crate::network::apply::former;
 use crate::network::hosts::{is_registered, registered};
 use crate::network::parts::look;
 use crate::network::ports::{holder, ports};
@@ -41,7 +42,7 @@ pub(super) fn check_managed(node: &Node) -> Vec<Finding> {
 
 fn check_parts(node: &Node, network: &ManagedNetwork) -> Vec<Finding> {
     let mut findings = Vec::new();
-    match conflicts(network) {
+    match conflicts(network, &former(network)) {
         Ok(found) => findings.extend(found.into_iter().map(|conflict| {
             Finding::bad(Level::Missing, SUBJECT, conflict.to_string(), text(conflict.hint()))
         })),
