@@ -86,7 +86,7 @@ fn dpdk_a_capture_has_what_goes_to_a_vhost_user_port() {
     lab.switch.add_ports("br0", &[request], PATIENCE).unwrap();
     let name = "vcap1".parse().unwrap();
     let mut capture = lab.switch.capture("br0", "vm9-main", &name, NODE, PATIENCE).unwrap();
-    one.nic.send(&marked(&one, 101));
+    one.nic.send(&one.marked(101));
     assert!(until(&mut capture, 101).last().unwrap().contains("192.0.2.1 ("));
     capture.end();
     assert_eq!(lab.switch.sweep_captures(NODE, PATIENCE).unwrap(), ["vcap1"]);
