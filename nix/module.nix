@@ -134,6 +134,13 @@ self: {
               };
               "virshle-ended@" = quiet;
               "virshle-restart@" = quiet;
+              virshle-heal = quiet // {
+                wantedBy = [
+                  "ovsdb.service"
+                  "ovs-vswitchd.service"
+                ];
+              };
+              "virshle-heal@" = quiet;
               virshle-logs.path = programs;
             };
           systemd.timers.virshle-logs.wantedBy = [ "timers.target" ];

@@ -95,7 +95,10 @@ cache_passt() {
   unpack_of trixie "$passt_home" passt libc6 || return 1
   cat >"$passt_home/passt" <<'END'
 #!/bin/sh
-tree=$(dirname "$(readlink -f "$0")")
+# A machine's start waits for it: no other program is run but by a link to this one.
+program=$0
+[ ! -L "$program" ] || program=$(readlink -f "$program")
+tree=${program%/*}
 for loader in "$tree"/usr/lib/*/ld-linux-*.so.*; do :; done
 exec "$loader" --library-path "${loader%/*}" "$tree/usr/bin/passt" "$@"
 END

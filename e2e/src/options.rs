@@ -30,6 +30,7 @@ Runs the scenarios named, or all of them, and closes with a line
   CLOUD_HYPERVISOR   the cloud-hypervisor to use [default: the one in PATH]
   E2E_CACHE          where images are kept [default: target/e2e-cache]
   E2E_PASST          a folder with a passt of its own that runs on the nested host
+  E2E_MACHINES       how many machines many_end ends at once [default: 30]
   E2E_CUTS           how often power_cut cuts the power [default: 20]
   E2E_SEED           the seed of its randomness [default: the time]";
 

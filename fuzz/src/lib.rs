@@ -15,7 +15,7 @@ mod text;
 pub use console::console;
 pub use disk::qcow2;
 pub use hypervisor::{events, http};
-pub use net::{openflow, ovsdb};
+pub use net::{control, frame, openflow, ovsdb};
 pub use systemd::systemd;
 pub use text::{selector, template, user_data, values, vm_toml};
 
@@ -47,6 +47,8 @@ mod tests {
         seeds("selector", super::selector);
         seeds("console", super::console);
         seeds("qcow2", super::qcow2);
+        seeds("control", super::control);
+        seeds("frame", super::frame);
         seeds("openflow", super::openflow);
         seeds("ovsdb", super::ovsdb);
         seeds("http", super::http);

@@ -3,6 +3,8 @@
 //! That is what a program which a hostile guest has taken over could do: a try comes back as the
 //! thread's credentials, its landlock domain and its seccomp filters have it.
 
+mod ring;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +28,28 @@ pub enum Attempt {
     Connect(PathBuf),
     /// To send a datagram to a Unix socket by sendto(2).
     Send(PathBuf),
+    /// The same by sendmsg(2).
+    SendMessage(PathBuf),
+    /// To connect to a Unix socket by io_uring, which filters of system calls don't see.
+    RingConnect(PathBuf),
+    /// To have a socket of IPv4 by io_uring, and to connect it to the host's loopback.
+    RingUdp,
+    /// To connect to a Unix socket in the abstract namespace.
+    Abstract(String),
+    /// To look whether a file is there.
+    Look(PathBuf),
+    /// To change the mode of a file.
+    ChangeMode(PathBuf),
+    /// To watch what happens to a file.
+    Watch(PathBuf),
+    /// To read the limits of a process, as one does that changes them.
+    Limit(u32),
+    /// To have the kernel signal a process when something happens to a file.
+    SignalByFile(u32),
+    /// To make a tap, the descriptor of that number, outlive the program.
+    KeepTap(u32),
+    /// To create memory that others of its user share.
+    SharedMemory,
     /// To open a raw socket of IPv4.
     RawSocket,
     /// To open a socket for the frames of the host's devices.
@@ -147,8 +171,20 @@ pub fn hijack(pid: u32, attempts: &[Attempt]) -> io::Result<Vec<Hijacked>> {
         .collect()
 }
 
+/// `struct sockaddr_un` of a path.
+fn unix_address(path: &Path) -> Vec<u8> {
+    let mut address = 1_u16.to_ne_bytes().to_vec();
+    address.extend(path.as_os_str().as_bytes());
+    address.resize(110.max(address.len() + 1), 0);
+    address
+}
+
+fn words(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
 /// How much of a thread's stack is borrowed for what its calls point to.
-const ROOM: usize = 1024;
+const ROOM: usize = 2048;
 
 /// A thread that makes the calls it is told to.
 struct Puppet<'a> {
@@ -178,6 +214,45 @@ impl Puppet<'_> {
             Attempt::Create(path) => self.open(path, number::O_WRITE | number::O_CREATE)?,
             Attempt::Connect(path) => self.open_socket(path, number::STREAM)?,
             Attempt::Send(path) => self.open_socket(path, number::DATAGRAM)?,
+            Attempt::SendMessage(path) => self.send_message(path)?,
+            Attempt::RingConnect(path) => self.connect_by_ring(path)?,
+            Attempt::RingUdp => self.udp_by_ring()?,
+            Attempt::Abstract(name) => {
+                let name = [b"\0", name.as_bytes()].concat();
+                self.connect_to(&name)?
+            }
+            Attempt::Look(path) => {
+                let path = self.text(path, 0)?;
+                let result = self.before.stack() + 1024;
+                self.make(LOOK, &[number::AT_FDCWD, path, result, 0])?
+            }
+            Attempt::ChangeMode(path) => {
+                let path = self.text(path, 0)?;
+                self.make(CHMOD, &[number::AT_FDCWD, path, 0o644])?
+            }
+            Attempt::Watch(path) => match self.make(WATCHES, &[0])? {
+                Ok(watches) => {
+                    let path = self.text(path, 0)?;
+                    let watch = self.make(WATCH, &[watches, path, 2])?;
+                    self.make(CLOSE, &[watches])?.ok();
+                    watch
+                }
+                refused => refused,
+            },
+            Attempt::Limit(pid) => {
+                let result = self.before.stack() + 1024;
+                self.make(LIMIT, &[u64::from(*pid), 7, 0, result])?
+            }
+            Attempt::SignalByFile(pid) => {
+                // F_SETOWN of the standard input.
+                self.make(CONTROL_FILE, &[0, 8, u64::from(*pid)])?
+            }
+            // TUNSETPERSIST.
+            Attempt::KeepTap(tap) => self.make(CONTROL, &[u64::from(*tap), 0x4004_54cb, 1])?,
+            Attempt::SharedMemory => {
+                // IPC_PRIVATE, and removed with the last that has it: none.
+                self.make(SHARED_MEMORY, &[0, 4096, 0o1600])?
+            }
             Attempt::RawSocket => self.socket(2, number::RAW, 1)?,
             Attempt::PacketSocket => self.socket(17, number::RAW, 0)?,
             Attempt::UdpSocket => self.socket(2, number::DATAGRAM, 0)?,
@@ -237,22 +312,54 @@ impl Puppet<'_> {
     /// Connects to the Unix socket `path`, or sends it a datagram.
     fn open_socket(&mut self, path: &Path, kind: u64) -> io::Result<Result<u64, Outcome>> {
         use crate::sys::tracing::call::*;
+        let address = unix_address(path);
+        self.with_socket(kind, |this, socket| {
+            let length = address.len() as u64;
+            let at = this.write(&address, 0)?;
+            match kind {
+                number::STREAM => this.make(CONNECT, &[socket, at, length]),
+                _ => this.make(SENDTO, &[socket, at, 1, 0, at, length]),
+            }
+        })
+    }
+
+    /// Connects to the Unix socket of that address, which isn't a path.
+    fn connect_to(&mut self, address: &[u8]) -> io::Result<Result<u64, Outcome>> {
+        use crate::sys::tracing::call::*;
+        let address = [&1_u16.to_ne_bytes(), address].concat();
+        self.with_socket(number::STREAM, |this, socket| {
+            let at = this.write(&address, 0)?;
+            this.make(CONNECT, &[socket, at, address.len() as u64])
+        })
+    }
+
+    fn send_message(&mut self, path: &Path) -> io::Result<Result<u64, Outcome>> {
+        use crate::sys::tracing::call::*;
+        let address = unix_address(path);
+        self.with_socket(number::DATAGRAM, |this, socket| {
+            let at = this.write(&address, 0)?;
+            // `struct iovec` and `struct msghdr`.
+            let part = this.write(&words(&[at, 1]), 512)?;
+            let message = words(&[at, address.len() as u64, part, 1, 0, 0, 0]);
+            let message = this.write(&message, 1024)?;
+            this.make(SENDMSG, &[socket, message, 0])
+        })
+    }
+
+    /// Does something with a new Unix socket.
+    fn with_socket(
+        &mut self,
+        kind: u64,
+        work: impl FnOnce(&mut Self, u64) -> io::Result<Result<u64, Outcome>>,
+    ) -> io::Result<Result<u64, Outcome>> {
+        use crate::sys::tracing::call::*;
         let socket = match self.make(SOCKET, &[1, kind, 0])? {
             Ok(socket) => socket,
             refused => return Ok(refused),
         };
-        let path = path.as_os_str().as_bytes();
-        let mut address = 1_u16.to_ne_bytes().to_vec();
-        address.extend(path);
-        address.resize(110.max(address.len() + 1), 0);
-        let length = address.len() as u64;
-        let at = self.write(&address, 0)?;
-        let result = match kind {
-            number::STREAM => self.make(CONNECT, &[socket, at, length])?,
-            _ => self.make(SENDTO, &[socket, at, 1, 0, at, length])?,
-        };
+        let result = work(self, socket);
         self.make(CLOSE, &[socket])?.ok();
-        Ok(result)
+        result
     }
 
     fn text(&self, path: &Path, offset: u64) -> io::Result<u64> {

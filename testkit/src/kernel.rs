@@ -1,5 +1,7 @@
 //! A guest kernel of a few bytes, so that tests need no downloaded one.
 
+mod drive;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,6 +59,10 @@ const BREAK: &[u8] = &[0xb8, 0x00, 0x00, 0x00, 0xd0, 0xff, 0xe0];
 
 /// `mov $0x5000,%edx; 1: out %al,(%dx); jmp 1b`: a port at which nothing is.
 const POKE: &[u8] = &[0xba, 0x00, 0x50, 0x00, 0x00, 0xee, 0xeb, 0xfd];
+
+/// `mov $0x608,%edx; 1: in (%dx),%al; jmp 1b`: a part of the clock of ACPI, which has four bytes and is read
+/// whole.
+const ASK: &[u8] = &[0xba, 0x08, 0x06, 0x00, 0x00, 0xec, 0xeb, 0xfd];
 
 /// Waits for a byte on the first serial port, writes it back, and starts over.
 const ECHO: &[u8] = &[
@@ -182,6 +188,17 @@ impl TestKernel {
     /// soon.
     pub fn pokes() -> Self {
         Self::new("pokes", &[POKE], "")
+    }
+
+    /// Reads a device in a way that it warns of, without end. Its vCPU spins, and so may a log: end it soon.
+    pub fn asks() -> Self {
+        Self::new("asks", &[ASK], "")
+    }
+
+    /// Brings up every virtio device of the machine, which needs 16 MiB of memory, writes `driven` and a
+    /// newline to the first serial port, and halts.
+    pub fn drives() -> Self {
+        Self::new("drives", &[drive::DRIVE, PRINT, HALT], "driven\n")
     }
 
     /// Writes `ready` and a newline to the first serial port, then obeys: the power button and

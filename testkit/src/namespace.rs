@@ -82,6 +82,28 @@ impl MountNamespace {
         run(Command::new("mount").arg("--bind").arg(from).arg(to))
     }
 
+    /// Has a filesystem of hugepages at `/dev/hugepages`, where systemd has it, in a `/dev` of this
+    /// namespace's own. `empty` is a directory for it.
+    ///
+    /// # Errors
+    ///
+    /// If a program (`mount`, `cp`) fails.
+    pub fn mount_hugepages(&self, empty: &Path) -> io::Result<()> {
+        let mount = || Command::new("mount");
+        run(mount().args(["-t", "tmpfs", "-o", "mode=0755", "dev"]).arg(empty))?;
+        run(Command::new("cp").args(["-a", "/dev/."]).arg(empty))?;
+        for name in ["pts", "shm"] {
+            let from = Path::new("/dev").join(name);
+            if from.exists() {
+                run(mount().arg("--bind").arg(from).arg(empty.join(name)))?;
+            }
+        }
+        let pages = empty.join("hugepages");
+        std::fs::create_dir_all(&pages)?;
+        run(mount().args(["-t", "hugetlbfs", "hugetlbfs"]).arg(pages))?;
+        run(mount().arg("--rbind").arg(empty).arg("/dev"))
+    }
+
     /// Ends what is mounted at `path`.
     ///
     /// # Errors

@@ -38,6 +38,8 @@ enum Before {
     Crashed(&'static str),
     /// The same, and it is to be started again.
     Due(&'static str),
+    /// It runs, and its port was deleted.
+    Unplugged(&'static str),
     /// There is no node.
     NoNode,
     /// There is a node without parts of its own.
@@ -61,6 +63,8 @@ pub(crate) enum Effect {
     Again,
     /// The definition of the subject has this line, and it runs on.
     Set(&'static str),
+    /// The subject has its port, and runs on.
+    Connected,
     /// The subject is no more.
     Removed,
     /// The node is set up.
@@ -69,7 +73,7 @@ pub(crate) enum Effect {
     Parts,
 }
 
-use Before::{Crashed, Due, NoNode, NoParts, Nothing, Running, Stopped};
+use Before::{Crashed, Due, NoNode, NoParts, Nothing, Running, Stopped, Unplugged};
 use Ground::{Memory, Xfs};
 
 const fn scenario(
@@ -110,10 +114,19 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { short: false, ..scenario("pause", &["vm", "pause", SUBJECT], Running("tap"), Effect::State("paused")) },
     scenario("ended", &["node", "ended"], Crashed("again"), Effect::Ended),
     Scenario { short: false, ..scenario("restart-ended", &["node", "restart"], Due("again"), Effect::Again) },
+    scenario("heal", &["node", "heal"], Unplugged("tap"), Effect::Connected),
     Scenario { short: false, ..scenario("set", &["vm", "set", SUBJECT, "cpu_weight=7"], Running("tap"), Effect::Set("cpu_weight = 7")) },
     scenario("rm", &["vm", "rm", SUBJECT], Stopped("bare"), Effect::Removed),
     Scenario { short: false, ..scenario("rm-force", &["vm", "rm", "--force", SUBJECT], Running("tap"), Effect::Removed) },
 ];
+
+/// The ports of a machine that work.
+fn ports_of(home: &Home, machine: Option<&Machine>) -> Result<Vec<String>, Failure> {
+    let rows = audit::marked(home.database())?.into_iter();
+    let working = rows.filter(|row| row.number.is_some_and(|number| number > 0));
+    let of = working.filter(|row| machine.is_some_and(|machine| machine.uuid == row.uuid));
+    Ok(of.map(|row| row.port).collect())
+}
 
 /// What was there before a command.
 #[derive(Clone, Debug)]
@@ -177,6 +190,14 @@ impl Scenario {
             }
             Running(template) => {
                 home.must(&["vm", "create", "-t", template, "--name", SUBJECT, "--start"])?;
+            }
+            Unplugged(template) => {
+                home.must(&["vm", "create", "-t", template, "--name", SUBJECT, "--start"])?;
+                let mut command = audit::vsctl(home.database());
+                for port in ports_of(home, named(&home.machines()?, SUBJECT))? {
+                    command.args(["--", "--if-exists", "del-port", &port]);
+                }
+                tool(&mut command)?;
             }
             Crashed(template) | Due(template) => {
                 home.must(&["vm", "create", "-t", template, "--name", SUBJECT, "--start"])?;
@@ -304,6 +325,13 @@ impl Scenario {
                     "it does not run on: {old:?} became {new:?}"
                 );
                 count(usize::from(text.lines().any(|found| found == line)), 1)
+            }
+            Effect::Connected => {
+                ensure!(
+                    old.map(|old| old.pid) == new.map(|new| new.pid),
+                    "it does not run on: {old:?} became {new:?}"
+                );
+                count(ports_of(home, new)?.len(), 1)
             }
             Effect::Removed => match (old, new) {
                 (_, None) => Progress::All,

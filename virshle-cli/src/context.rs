@@ -8,6 +8,7 @@ use virshle_core::template::{Config, Systemd, TemplateError};
 
 use crate::error::CliError;
 use crate::globals::Globals;
+use crate::log_keeper::keeper;
 use crate::output::Output;
 use crate::own_path::own_path;
 use crate::paint;
@@ -42,7 +43,13 @@ pub(crate) fn open(config: Option<&Path>, root: Option<&Path>) -> Result<Node, T
         Err(TemplateError::NoFile { .. }) => supervised(Config::default()),
         other => other?,
     };
-    Ok(Node::new(config, root))
+    Ok(node_of(config, root))
+}
+
+fn node_of(config: Config, root: Option<&Path>) -> Node {
+    let node = Node::new(config, root);
+    node.keep_logs_by(keeper());
+    node
 }
 
 fn load(config: Option<&Path>) -> Result<Config, TemplateError> {
@@ -95,7 +102,7 @@ impl Context {
     ///
     /// If there is no configuration, or it is invalid or can't be read.
     pub(crate) fn node_with_templates(&self) -> Result<Node, CliError> {
-        Ok(Node::new(load(self.config.as_deref())?, self.root.as_deref()))
+        Ok(node_of(load(self.config.as_deref())?, self.root.as_deref()))
     }
 
     /// The node at `root` with the configuration `config`, each if given: for machines that systemd calls.

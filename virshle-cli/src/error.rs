@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use virshle_core::template::{InvalidPublish, Mistake, TemplateError};
 use virshle_core::{
     CoreError, CreateError, DefinitionError, FileError, GuestError, HardwareError, ImageError,
-    ImagesError, InvalidPins, InvalidSetting, MachineError, ProvisionError, QuoteError,
-    RemoveError, RestartError, SetupError, StartError, StopError, StoreError, SuperviseError,
+    ImagesError, InvalidPins, InvalidSetting, MachineError, NetworkError, ProvisionError,
+    QuoteError, RemoveError, RestartError, SetupError, StartError, StopError, StoreError,
+    SuperviseError,
 };
 
 use crate::{exit_code, remedy};
@@ -63,6 +64,15 @@ pub(crate) enum CliError {
     /// The command line has no port.
     #[error("no port specified")]
     NoPort,
+    /// A filter of frames is none.
+    #[error("cannot filter frames")]
+    Filter { source: virshle_core::net::InvalidFrameTerm },
+    /// The frames can't be read or written.
+    #[error("cannot capture")]
+    Capture { source: io::Error },
+    /// The file for the frames can't be written.
+    #[error("cannot write {}", .path.display())]
+    Pcap { path: PathBuf, source: io::Error },
     /// A unit of systemd names no machine.
     #[error("{text:?} is neither a machine's uuid nor its directory")]
     MachineId { text: String },
@@ -78,6 +88,9 @@ pub(crate) enum CliError {
     /// A log can't be watched for changes.
     #[error("cannot watch for new log lines")]
     Follow { source: io::Error },
+    /// What is logged can't be read or written.
+    #[error("cannot keep a log")]
+    KeepLogs { source: io::Error },
     /// A session in a machine can't be opened: as with ssh, that is exit code 255.
     #[error(transparent)]
     Session { source: CoreError },
@@ -134,6 +147,7 @@ from_core!(
     ImageError,
     ImagesError,
     MachineError,
+    NetworkError,
     ProvisionError,
     QuoteError,
     RemoveError,
@@ -160,6 +174,7 @@ impl CliError {
             | Self::Setting { .. }
             | Self::Publish { .. }
             | Self::NoPort
+            | Self::Filter { .. }
             | Self::MachineId { .. }
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => exit_code::USAGE,
@@ -187,15 +202,19 @@ impl CliError {
             | Self::Setting { .. }
             | Self::Publish { .. }
             | Self::NoPort
+            | Self::Filter { .. }
             | Self::MachineId { .. }
             | Self::TextOnly { .. }
             | Self::NoPage { .. } => "usage",
             Self::Reachable => "reachable",
+            Self::Capture { .. } => "capture-failed",
+            Self::Pcap { .. } => "write-failed",
             Self::Exited { .. } => "exited",
             Self::Reaper { .. } => "reaper-failed",
             Self::Lacking { .. } => "host-lacking",
             Self::Orphans { .. } => "orphans-left",
             Self::Log { .. } => "read-failed",
+            Self::KeepLogs { .. } => "keep-failed",
             Self::Follow { .. } => "follow-failed",
             Self::Ssh { .. } => "ssh-missing",
             Self::Proxy { .. } => "proxy-failed",

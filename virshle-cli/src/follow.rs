@@ -22,12 +22,18 @@ pub(crate) struct Growing {
     path: PathBuf,
     file: Option<File>,
     read: u64,
+    cut: u64,
 }
 
 impl Growing {
     /// The file `path`, from its beginning. It need not exist yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, read: 0 }
+        Self { path, file: None, read: 0, cut: LOG_CUT }
+    }
+
+    /// Sets what the file is cut by, or by a multiple of: [`LOG_CUT`] unless set.
+    pub(crate) fn cut_by(self, cut: u64) -> Self {
+        Self { cut, ..self }
     }
 
     /// The file `path` from its last whole lines, at most `most` bytes of them; and how many bytes those
@@ -76,7 +82,7 @@ impl Growing {
     /// Passes what is new to `sink`, piece by piece, until there is no more or `sink` returns false.
     ///
     /// A file that was replaced is new from its beginning. In a log that was cut at its beginning, by a
-    /// multiple of [`LOG_CUT`], reading continues where it was.
+    /// multiple of what it [is cut by](Self::cut_by), reading continues where it was.
     ///
     /// # Errors
     ///
@@ -110,7 +116,7 @@ impl Growing {
             let ours = file.metadata()?;
             if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) {
                 if there.len() < self.read {
-                    let cut = (self.read - there.len()).div_ceil(LOG_CUT) * LOG_CUT;
+                    let cut = (self.read - there.len()).div_ceil(self.cut) * self.cut;
                     self.read = file.seek(SeekFrom::Start(self.read.saturating_sub(cut)))?;
                 }
                 return Ok(());

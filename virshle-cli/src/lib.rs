@@ -40,6 +40,7 @@ mod globals;
 mod habits;
 mod limits;
 mod live_text;
+mod log_keeper;
 mod logging;
 mod machines;
 mod output;

@@ -14,6 +14,7 @@ use crate::life::error::{CreateError, RemoveError};
 use crate::machine::error::MachineError;
 use crate::model::definition::error::DefinitionError;
 use crate::model::selector::SelectError;
+use crate::observe::error::NetworkError;
 use crate::power::error::{RestartError, StartError, StopError};
 use crate::provision::error::{ProvisionError, template_verdict};
 use crate::store::error::StoreError;
@@ -71,6 +72,8 @@ rooms! {
     Start(StartError) through Machine | Hardware;
     /// The stop of a machine.
     Stop(StopError) through Machine;
+    /// A look at the network.
+    Network(NetworkError) through Machine;
     /// The setup of the host.
     Setup(SetupError) through Store;
     /// An argument for ssh.
@@ -150,6 +153,7 @@ impl Failure for CoreError {
             Self::Remove(error) => error.verdict(),
             Self::Start(error) => error.verdict(),
             Self::Stop(error) => error.verdict(),
+            Self::Network(error) => error.verdict(),
             Self::Setup(error) => error.verdict(),
             Self::Quote(error) => error.verdict(),
             Self::Guest(error) => error.verdict(),

@@ -246,8 +246,7 @@ pub(crate) fn existing(node: &Node, text: &str) -> Result<PathBuf, ImageError> {
 /// What can be pulled by a name: what distributions publish, and what the configuration adds.
 fn catalogue(node: &Node) -> Catalogue {
     let mut catalogue = Catalogue::default();
-    // What the file has first, the name alone stands for.
-    for entry in node.config().catalogue.iter().rev() {
+    for entry in &node.config().catalogue {
         // A template's own check is that all of it can be read.
         if let Some(image) = configured(entry) {
             catalogue.add(image);

@@ -77,6 +77,7 @@ pub use hardware::error::HardwareError;
 pub use host::check::NodeCheck;
 pub use host::check::finding::{Finding, Level};
 pub use host::disconnected::Disconnected;
+pub use host::heal::Healed;
 pub use host::info::{Machines, NodeInfo};
 pub use host::network::Restored;
 pub use host::repair::{Orphan, OrphanKind};
@@ -111,8 +112,14 @@ pub use model::run::LastExit;
 pub use model::selector::{SelectError, Selection, Selector};
 pub use model::state::{UnknownState, VmState};
 pub use model::timestamp::{InvalidTimestamp, Timestamp};
+pub use observe::capture::NetCapture;
+pub use observe::error::NetworkError;
 pub use observe::info::{DiskInfo, NetInfo, UserNetInfo, VmInfo};
 pub use observe::listing::{Listing, VmIdentity, VmSummary};
+pub use observe::network::{BridgeInfo, GuardCondition, GuardInfo, PortInfo, PortRole, Traffic};
+pub use observe::trace::{
+    NetTrace, TraceEnd, TraceExit, TraceProtocol, TraceRequest, TraceVerdict,
+};
 pub use observe::usage::Usage;
 pub use power::error::{RestartError, StartError, StopError};
 #[expect(deprecated, reason = "kept for programs that were written against it")]

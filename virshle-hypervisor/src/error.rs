@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::cage::{CageError, CageLack};
 use crate::http::AnswerError;
+use crate::sys::cage::VIEW_STEP;
 use crate::version::Version;
 
 /// An operation on a cloud-hypervisor process that failed.
@@ -177,6 +178,9 @@ impl HypervisorError {
             Self::Cage {
                 source: CageError::Lacking { lack: CageLack::Landlock { .. } }, ..
             } => "Linux 5.13 or later has it, where the kernel parameter lsm= names landlock",
+            Self::Cage { source: CageError::Apply { step: VIEW_STEP, .. }, .. } => {
+                "the host, or the container that this is, keeps namespaces from root"
+            }
             Self::Wrapped { .. } => "a script has to end with: exec cloud-hypervisor \"$@\"",
             Self::VersionUnknown { .. } => "is it cloud-hypervisor?",
             Self::TooOld { .. } => "install a newer cloud-hypervisor",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::event::{Event, last_events};
 use crate::log::read_end;
+use crate::log_keeper::await_end;
 
 /// How a run of cloud-hypervisor ended. Its exit status doesn't show it: it is 0 in nearly all cases.
 ///
@@ -66,6 +67,7 @@ pub fn exit_reason_of_machine(event_file: &Path, log_file: &Path, vsock: &Path) 
 
 /// How a run ended, given whether the socket of its machine's vsock is there, if that is known.
 fn reason(event_file: &Path, log_file: &Path, vsock: Option<bool>) -> ExitReason {
+    await_end(log_file);
     let log = read_end(log_file).unwrap_or_default();
     let events = match last_events(event_file) {
         Ok(events) => events,

@@ -17,7 +17,8 @@ use crate::cage::{Cage, CageError, PreparedCage};
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::Cause;
-use crate::log::{is_routine, last_lines, open_log};
+use crate::log::{is_routine, last_lines, open_kept_log, open_log};
+use crate::log_keeper::{KeptLogs, LogKeeper, await_end, keep};
 use crate::program::find_program;
 use crate::program_version::version;
 use crate::sys::{self, Handover};
@@ -51,6 +52,7 @@ pub struct Launch {
     start_timeout: Duration,
     arguments: Vec<OsString>,
     cage: Option<Cage>,
+    log_keeper: Option<LogKeeper>,
 }
 
 impl Launch {
@@ -68,6 +70,7 @@ impl Launch {
             start_timeout: Duration::from_secs(10),
             arguments: Vec::new(),
             cage: None,
+            log_keeper: None,
         }
     }
 
@@ -91,6 +94,13 @@ impl Launch {
     /// its name. It grows as the guest pleases; cutting it is allowed at any time.
     pub fn serial_log(mut self, path: impl Into<PathBuf>) -> Self {
         self.serial_log = Some(path.into());
+        self
+    }
+
+    /// Keeps the log and the events within bounds, by a process that runs as long as this one: without, what
+    /// a guest brings cloud-hypervisor to write there has no end.
+    pub fn log_keeper(mut self, keeper: LogKeeper) -> Self {
+        self.log_keeper = Some(keeper);
         self
     }
 
@@ -184,11 +194,16 @@ impl Launch {
             CageError::File { path, source } if path == program => self.cannot_run(source),
             error => self.cannot_cage(error),
         })?;
-        let log = self.open_log()?;
-        let events = self.event_file.as_deref().map(open_log).transpose()?;
+        let open = if self.log_keeper.is_some() { open_kept_log } else { open_log };
+        let log = open(self.log_file.as_deref().unwrap_or(Path::new("/dev/null")))?;
+        let events = self.event_file.as_deref().map(open).transpose()?;
+        let keeper = self.log_keeper.as_ref();
+        let (log, events, kept) =
+            keep(keeper, log, events).map_err(|source| self.cannot_run(source))?;
         let watcher = self.run(&program, socket, listener, Files { log, events }, cage)?;
+        let keeper = kept.and_then(KeptLogs::start);
         work();
-        let vmm = self.greet(socket, deadline, watcher)?;
+        let vmm = self.greet(socket, deadline, watcher)?.with_log_keeper(keeper);
         tracing::info!(pid = vmm.pid(), socket = %socket.display(), "VMM started");
         Ok(vmm)
     }
@@ -319,6 +334,7 @@ impl Launch {
                     output: self
                         .log_file
                         .as_deref()
+                        .inspect(|log| await_end(log))
                         .and_then(|log| Cause::chain(telling(last_lines(log, 10)))),
                 },
             },
@@ -352,10 +368,6 @@ impl Launch {
             sys::above_standard(fd.as_fd())
         };
         bound().map_err(|source| self.cannot_bind(source))
-    }
-
-    fn open_log(&self) -> Result<File, HypervisorError> {
-        open_log(self.log_file.as_deref().unwrap_or(Path::new("/dev/null")))
     }
 
     fn cannot_run(&self, source: io::Error) -> HypervisorError {

@@ -86,6 +86,7 @@ mod kvm;
 mod landlock;
 mod launch;
 mod log;
+mod log_keeper;
 mod memory;
 mod migration;
 mod net;
@@ -113,7 +114,7 @@ mod wrapper;
 pub use boot::PendingBoot;
 pub use cage::{
     CAGE_MIN_LANDLOCK_ABI, Cage, CageAccess, CageError, CageLack, Connections, Identity,
-    PreparedCage, Strictness, cage_lacks,
+    PreparedCage, Strictness, View, cage_lacks, try_own_view,
 };
 pub use client::Client;
 pub use console::{ConsoleConfig, ConsoleMode};
@@ -132,6 +133,7 @@ pub use landlock::{
 };
 pub use launch::Launch;
 pub use log::{failure_lines, is_routine, last_lines};
+pub use log_keeper::{KEPT_LOG_CUT, KEPT_LOG_MAX, LogKeeper, keep_logs};
 pub use memory::{HotplugMethod, MemoryConfig};
 pub use migration::{MigrationMode, ReceiveMigration, SendMigration, TimeoutStrategy};
 pub use net::{NetConfig, VhostMode};

@@ -87,15 +87,23 @@ pub(crate) fn rotate(path: &Path) -> Result<(), HypervisorError> {
 
 /// Begins a log, and keeps the one before it.
 pub(crate) fn open_log(path: &Path) -> Result<File, HypervisorError> {
+    open_log_with(path, OpenOptions::new().append(true))
+}
+
+/// Begins a log that is read as well, for what cuts it.
+pub(crate) fn open_kept_log(path: &Path) -> Result<File, HypervisorError> {
+    open_log_with(path, OpenOptions::new().read(true).append(true))
+}
+
+fn open_log_with(path: &Path, options: &mut OpenOptions) -> Result<File, HypervisorError> {
     // Appending, because output and errors come through descriptors of their own.
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
+    options.create(true).mode(0o600);
     let failed = |source| HypervisorError::Log { path: path.to_owned(), source };
     if path == Path::new("/dev/null") {
         return options.open(path).map_err(failed);
     }
     rotate(path)?;
-    let opened = open_untrusted_with(path, &options).and_then(|file| {
+    let opened = open_untrusted_with(path, options).and_then(|file| {
         // Whatever the umask says.
         fchmod(&file, Mode::RUSR | Mode::WUSR)?;
         Ok(file)

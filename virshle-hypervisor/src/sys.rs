@@ -1,6 +1,7 @@
 //! The system calls that have no safe wrapper, behind safe functions.
 
 pub(crate) mod cage;
+pub(crate) mod view;
 
 use std::fs::File;
 use std::io;
@@ -257,4 +258,36 @@ unsafe fn close_on_exec_from(first: libc::c_uint) {
 /// Opens a copy of the descriptor that isn't one of the standard three.
 pub(crate) fn above_standard(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, 3)?)
+}
+
+/// A copy of the descriptor of that number, if there is one.
+pub(crate) fn copy_of(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: it is borrowed for this call alone, which fails if it isn't open.
+    above_standard(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Makes `command` one that no signal of a session or of the host's shutdown ends, that inherits `kept` by
+/// their numbers, and that has no privilege but its user.
+pub(crate) fn make_keeper(command: &mut Command, kept: Vec<OwnedFd>) {
+    let hook = move || {
+        // SAFETY: calls on numbers, and on a structure that outlives them. "Ignored" is inherited.
+        unsafe {
+            libc::setsid();
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                libc::signal(signal, libc::SIG_IGN);
+            }
+            close_on_exec_from(3);
+            for descriptor in &kept {
+                inherit(descriptor.as_raw_fd())?;
+            }
+        }
+        cage::give_up_privileges()
+    };
+    // SAFETY: the hook allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(hook);
+    }
 }

@@ -27,6 +27,7 @@ pub struct Vmm {
     api_socket: PathBuf,
     process: OwnedFd,
     client: Option<Client>,
+    log_keeper: Option<u32>,
 }
 
 impl Vmm {
@@ -120,7 +121,7 @@ impl Vmm {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let raw = raw.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         let process = pidfd_open(raw, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
-        Ok(Self { pid, api_socket: api_socket.to_owned(), process, client: None })
+        Ok(Self { pid, api_socket: api_socket.to_owned(), process, client: None, log_keeper: None })
     }
 
     /// The program that this process is, if [`find`](Self::find) would not recognise it.
@@ -145,6 +146,16 @@ impl Vmm {
 
     pub(crate) fn with_client(self, client: Client) -> Self {
         Self { client: Some(client), ..self }
+    }
+
+    pub(crate) fn with_log_keeper(self, log_keeper: Option<u32>) -> Self {
+        Self { log_keeper, ..self }
+    }
+
+    /// The process that keeps its logs, if this one was started with a
+    /// [`LogKeeper`](crate::LogKeeper) and is still held by what started it.
+    pub fn log_keeper(&self) -> Option<u32> {
+        self.log_keeper
     }
 
     /// Its process id.

@@ -55,12 +55,8 @@ pub(crate) fn find(list: &str, file: &str, scope: Scope) -> Option<Checksum> {
     let mut alone = Vec::new();
     for line in list.lines() {
         let line = line.trim();
-        if let Some((head, checksum)) = line.rsplit_once(" = ")
-            && let Some((algorithm, name)) = head.split_once(" (")
-            && ["SHA256", "SHA512", "SHA2-256", "SHA2-512"].contains(&algorithm)
-            && let Ok(checksum) = checksum.parse()
-        {
-            if name.strip_suffix(')') == Some(file) {
+        if let Some((name, checksum)) = tagged(line) {
+            if name == file {
                 return Some(checksum);
             }
             alone.push((checksum, false));
@@ -84,6 +80,16 @@ pub(crate) fn find(list: &str, file: &str, scope: Scope) -> Option<Checksum> {
         Scope::Directory => is_unnamed && alone.is_empty(),
     };
     is_of_one.then_some(checksum)
+}
+
+/// The name and the checksum of a line as `sha256sum --tag` writes it.
+fn tagged(line: &str) -> Option<(&str, Checksum)> {
+    let (head, checksum) = line.rsplit_once(" = ")?;
+    let (algorithm, name) = head.split_once(" (")?;
+    let is_known = ["SHA256", "SHA512", "SHA2-256", "SHA2-512"].contains(&algorithm);
+    // A name that isn't closed is none.
+    let name = name.strip_suffix(')').unwrap_or_default();
+    is_known.then_some((name, checksum.parse().ok()?))
 }
 
 #[cfg(test)]

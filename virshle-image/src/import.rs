@@ -135,10 +135,10 @@ fn prepare(
 ) -> Result<(PathBuf, Option<Checksum>), ImageError> {
     let (source, checksums) = fetch(request, staging, on_progress)?;
     let failed = |source| ImageError::Import { from: request.source.displayed(), source };
-    if let Some(suffix) = request.source.packed_suffix()
-        && is_raw(&source).map_err(failed)?
-    {
-        return Err(ImageError::Misnamed { from: request.source.displayed(), suffix });
+    if let Some(suffix) = request.source.packed_suffix() {
+        if is_raw(&source).map_err(failed)? {
+            return Err(ImageError::Misnamed { from: request.source.displayed(), suffix });
+        }
     }
     let image = convert(request, &source, &staging.image(), on_progress).map_err(failed)?;
     Ok((image, checksums.map(|checksums| checksums.sha256)))

@@ -212,6 +212,14 @@ pub enum NetError {
         /// The machine it belongs to, if it was created by virshle.
         owner: Option<String>,
     },
+    /// No such port.
+    #[error("there is no port {port} on bridge {bridge}")]
+    NoPort {
+        /// Its name.
+        port: String,
+        /// The bridge.
+        bridge: String,
+    },
     /// `ovs-vswitchd` could not create the port; it was removed again.
     #[error("ovs-vswitchd could not add port {port} to bridge {bridge}: {reason}")]
     PortFailed {
@@ -304,6 +312,32 @@ pub enum NetError {
     #[error("what listens at {} does not speak OpenFlow: {reason}", .socket.display())]
     OpenFlowMalformed {
         /// The management socket.
+        socket: PathBuf,
+        /// What it sent.
+        reason: String,
+    },
+    /// The control socket of `ovs-vswitchd` can't be reached, or the connection broke.
+    #[error("cannot {action} the control socket {}", .socket.display())]
+    Control {
+        /// As `connect to`.
+        action: &'static str,
+        /// The socket.
+        socket: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// `ovs-vswitchd` did not do what it was asked to by its control socket.
+    #[error("ovs-vswitchd refused {command}: {message}")]
+    ControlRefused {
+        /// The command.
+        command: String,
+        /// Its message.
+        message: String,
+    },
+    /// What answered at the control socket does not speak its protocol.
+    #[error("what listens at {} is no control socket: {reason}", .socket.display())]
+    ControlMalformed {
+        /// The control socket.
         socket: PathBuf,
         /// What it sent.
         reason: String,
@@ -447,10 +481,12 @@ impl NetError {
             Self::PortTaken { port, owner: None } => {
                 format!("choose another name, or remove it: ovs-vsctl del-port {port}")
             }
-            Self::Management { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::Management { source, .. } | Self::Control { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 "run as root, or give this user access to the socket".into()
             }
-            Self::Management { socket, .. } => {
+            Self::Management { socket, .. } | Self::Control { socket, .. } => {
                 let directory = socket.parent().unwrap_or(socket).display();
                 format!(
                     "is ovs-vswitchd running, with its sockets in {directory}? (Debian: systemctl \

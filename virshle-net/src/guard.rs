@@ -54,6 +54,11 @@ impl GuardId {
         Self(MAGIC | hash(&text) & !MAGIC_MASK & ID_MASK)
     }
 
+    /// Whether the flow with this cookie is one of a guard.
+    pub(crate) fn is_cookie(cookie: u64) -> bool {
+        cookie & MAGIC_MASK == MAGIC
+    }
+
     fn of_cookie(cookie: u64) -> Self {
         Self(cookie & ID_MASK)
     }

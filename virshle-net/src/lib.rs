@@ -21,7 +21,11 @@
 //! - A [`ManagedNetwork`] is what a host itself serves on a bridge: addresses and names by dnsmasq, the way
 //!   out and published ports by nftables.
 //! - [`Neighbour::list`] reads which addresses the host's kernel has seen on its links.
+//! - A [`LinuxPort`] makes a tap a port of a bridge of the host's kernel instead ([`LinuxBridge`]), and
+//!   [`DeviceRates`] limit a device by the kernel's traffic control.
 //! - A [`Guard`] keeps a machine from speaking as another one: flows of its port ([`Guards`]).
+//! - A [`Control`] is the way to `ovs-vswitchd` itself: what it would do with a packet ([`Trace`]).
+//! - A [`Capture`] is a copy of all that passes a port; [`FrameWords`] shows a frame.
 //! - Below it, [`ovsdb`] is a complete client for any OVSDB server, useful by itself.
 //!
 //! # Example
@@ -60,15 +64,17 @@
 //!
 //! # Limitations
 //!
-//! Linux on 64-bit machines. Flows only as far as a guard needs them; no tunnels, no quality of service:
-//! `ovs-ofctl` and `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the
+//! Linux on 64-bit machines. Flows only as far as a guard needs them; of quality of service only rates of
+//! ports; no tunnels: `ovs-ofctl` and `ovs-vsctl` do those, beside this crate and undisturbed by it. No TLS to the
 //! database. A machine's vhost-user socket is created by the monitor; only its switch's side is
 //! here.
 
 mod access_list;
 mod bridge;
 mod capabilities;
+mod capture;
 mod change;
+mod control;
 mod datapath;
 mod deadline;
 mod device;
@@ -76,6 +82,7 @@ mod device_rates;
 mod dpdk;
 mod error;
 mod file_access;
+mod frame_words;
 mod guard;
 mod host_address;
 mod host_stack;
@@ -96,21 +103,26 @@ mod port;
 mod port_request;
 mod socket_access;
 mod switch;
+mod switch_port;
 #[expect(unsafe_code, reason = "the tap driver is reached by ioctl alone")]
 mod sys;
 mod tap;
+mod trace;
 mod traffic_control;
 mod vlans;
 
 pub use bridge::Bridge;
 pub use capabilities::Capabilities;
+pub use capture::Capture;
 pub use change::Change;
+pub use control::Control;
 pub use datapath::Datapath;
 pub use device::Device;
 pub use device_rates::DeviceRates;
 pub use dpdk::DPDK_RECIPE;
 pub use error::NetError;
 pub use file_access::{AccessRights, Asking, FileAccess};
+pub use frame_words::{FrameTerm, FrameWords, InvalidFrameTerm};
 pub use guard::{Guard, GuardId, GuardState, Guards};
 pub use host_address::{HostAddress, Route};
 pub use interface_name::InterfaceName;
@@ -132,5 +144,7 @@ pub use port::{PendingPorts, Port};
 pub use port_request::{PortKind, PortRates, PortRequest};
 pub use socket_access::grant_socket_access;
 pub use switch::Switch;
+pub use switch_port::SwitchPort;
 pub use tap::Tap;
+pub use trace::{Trace, TraceContent, TraceOutput, TracePacket, TraceStep};
 pub use vlans::Vlans;

@@ -46,7 +46,7 @@ impl Owner {
 
 const UUID: &str = "virshle-uuid";
 const NAME: &str = "virshle-name";
-const NODE: &str = "virshle-node";
+pub(crate) const NODE: &str = "virshle-node";
 const ROLE: &str = "virshle-role";
 
 /// What a row of ours is for: `virshle-role`, on every row of ours and on no other.
@@ -55,6 +55,7 @@ pub(crate) enum Role {
     Bridge,
     Patch,
     Port,
+    Capture,
     Qos,
 }
 
@@ -64,6 +65,7 @@ impl Role {
             Self::Bridge => "bridge",
             Self::Patch => "patch",
             Self::Port => "port",
+            Self::Capture => "capture",
             Self::Qos => "qos",
         }
     }

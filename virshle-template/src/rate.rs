@@ -149,7 +149,7 @@ impl fmt::Display for BitRate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, one) in [("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("Kbit/s", 1000)] {
             let (whole, rest) = (self.0 / one, self.0 % one);
-            if whole > 0 && (rest * 1000).is_multiple_of(one) {
+            if whole > 0 && (rest * 1000) % one == 0 {
                 let text = format!("{whole}.{:03}", rest * 1000 / one);
                 let text = text.trim_end_matches('0').trim_end_matches('.');
                 return formatter.pad(&format!("{text} {unit}"));

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use virshle_core::hypervisor::{Cage, CageAccess, Identity, Launch, Strictness};
+use virshle_core::hypervisor::{Cage, CageAccess, Identity, Launch, Strictness, View};
 use virshle_testkit::{Failure, Part, While, has};
 
 use crate::options::Options;
@@ -41,6 +41,7 @@ pub(crate) fn run(options: &Options, report: &Report) -> Result<(), Failure> {
 fn cage(directory: &Path) -> Cage {
     let cage = Cage::new()
         .strictness(Strictness::BestEffort)
+        .view(View::OwnIfPossible)
         .file("/dev/kvm", CageAccess::Device)
         .file(directory.join("disk"), CageAccess::ReadWrite)
         .file(directory.join("kernel"), CageAccess::Read)

@@ -84,7 +84,15 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
     )?;
     let why = login(host, "v vm why web --json")?;
     ensure!(why.contains("\"exit\": \"crashed\""), "v vm why: {why}");
-    login(host, "v vm stop --force web && v vm rm web").map(drop)
+    login(host, "v vm stop --force web && v vm rm web")?;
+    explore(stage, host)
+}
+
+fn explore(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
+    let text = std::fs::read_to_string("/tmp/alive-explore2.sh").unwrap_or_default();
+    let found = host.sh(&text, COMMAND + COMMAND + COMMAND)?;
+    stage.note(format!("{}{}", found.stdout, found.stderr));
+    Ok(())
 }
 
 /// Runs a script in a login of the user, as a session of logind, which ends with it.

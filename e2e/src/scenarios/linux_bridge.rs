@@ -89,7 +89,8 @@ fn refused_without_vlan_filtering(host: &Host) -> Result<(), Failure> {
 fn frames(host: &Host, machines: [&Machine; 5]) -> Result<(), Failure> {
     let [a, b, x, y, t] = machines;
     for machine in machines {
-        let listen = "socat -u INTERFACE:eth0 OPEN:/tmp/heard,creat,append >/dev/null 2>&1 &";
+        let listen =
+            "socat -u INTERFACE:eth0 OPEN:/tmp/heard,creat,append </dev/null >/dev/null 2>&1 &";
         host.in_guest_ok(machine, listen)?;
     }
     // What is heard is heard of a socket that is there: the first frames are only for that.

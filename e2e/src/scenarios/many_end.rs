@@ -30,7 +30,7 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
     host.ok("systemctl start virshle", COMMAND)?;
     host.v(&format!("vm create -t none -n {many}"))?;
     let took = host.ok(
-        "begin=$(date +%s%3N); v vm start --all >/dev/null; echo $(($(date +%s%3N) - begin))",
+        "begin=$(date +%s%3N); v vm start --all >&2 || exit 1; echo $(($(date +%s%3N) - begin))",
         ALL,
     )?;
     let scopes = host.ok("ls -d /sys/fs/cgroup/machine.slice/virshle-*.scope | wc -l", COMMAND)?;

@@ -27,6 +27,19 @@ pub(crate) mod call {
         KEYCTL = SYS_keyctl;
         BPF = SYS_bpf;
         SETUID = SYS_setuid;
+        SENDMSG = SYS_sendmsg;
+        MMAP = SYS_mmap;
+        MUNMAP = SYS_munmap;
+        RING_SETUP = SYS_io_uring_setup;
+        RING_ENTER = SYS_io_uring_enter;
+        LOOK = SYS_newfstatat;
+        CHMOD = SYS_fchmodat;
+        WATCHES = SYS_inotify_init1;
+        WATCH = SYS_inotify_add_watch;
+        LIMIT = SYS_prlimit64;
+        SHARED_MEMORY = SYS_shmget;
+        CONTROL_FILE = SYS_fcntl;
+        CONTROL = SYS_ioctl;
     }
 }
 

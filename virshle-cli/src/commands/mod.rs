@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod image;
 mod man;
+mod net;
 mod node;
 pub(crate) mod overview;
 mod run;
@@ -34,6 +35,9 @@ pub(crate) enum Command {
     /// Manage the images that machines are created from
     #[command(subcommand, arg_required_else_help = true)]
     Image(image::Command),
+    /// Look at the switch that machines are plugged into
+    #[command(subcommand, arg_required_else_help = true)]
+    Net(net::Command),
     /// Prepare and check this host
     #[command(subcommand, arg_required_else_help = true)]
     Node(node::Command),
@@ -53,6 +57,7 @@ impl Command {
             Self::Run(args) => run::run(args, context),
             Self::Vm(command) => command.run(context),
             Self::Image(command) => command.run(context),
+            Self::Net(command) => command.run(context),
             Self::Node(command) => command.run(context),
             Self::Completions(args) => {
                 context.text_only("v completions")?;

@@ -234,3 +234,31 @@ fn ch_an_endless_log_is_cut_by_its_readers_who_continue_in_it() {
     follower.kill().unwrap();
     follower.wait().unwrap();
 }
+
+/// Regression: a guest filled the host's disk through its VMM's log, at 2 MB/s.
+#[test_on(Ch, Kvm)]
+fn ch_a_guest_that_has_its_vmm_log_without_end_gets_no_more_than_a_mebibyte() {
+    let lab = Lab::new(&TestKernel::asks());
+    lab.home.ok("vm start web");
+    let log = lab.serial_log().with_file_name("ch.log");
+    let deadline = Instant::now() + PATIENCE;
+    let (mut longest, mut cuts, mut last) = (0, 0, 0);
+    while cuts < 2 {
+        assert!(Instant::now() < deadline, "{cuts} cuts of {longest}");
+        let length = fs::metadata(&log).unwrap().len();
+        cuts += u32::from(length < last);
+        (last, longest) = (length, longest.max(length));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // What is read at once may be beyond it for as long as the cut takes.
+    assert!(longest <= (1 << 20) + (16 << 10), "{longest}");
+    let end = lab.home.ok("vm logs web --vmm --tail 3");
+    assert!(end.contains("Invalid sized read of PM timer"), "{end}");
+    // No look of a command has cut it, and the machine is none the worse.
+    assert_eq!(lab.home.json("vm info web")["state"], "running");
+    // What keeps the log ends with the machine.
+    lab.home.ok("vm stop --force web");
+    let kept = File::open(&log).unwrap();
+    rustix::fs::flock(&kept, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert_eq!(lab.home.json("vm info web")["last_exit"], "forced");
+}

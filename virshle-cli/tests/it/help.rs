@@ -10,7 +10,7 @@ use crate::home::Home;
 const HELPS: [(&str, &str); 2] = [("-h", "short"), ("--help", "long")];
 
 /// The commands that no help lists.
-const HIDDEN: [&str; 8] = [
+const HIDDEN: [&str; 9] = [
     "vm reap",
     "vm proxy",
     "vm known-hosts",
@@ -18,6 +18,7 @@ const HIDDEN: [&str; 8] = [
     "node boot",
     "node shutdown",
     "node ended",
+    "node heal",
     "node restart",
 ];
 

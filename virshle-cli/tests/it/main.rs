@@ -19,6 +19,7 @@ mod json;
 mod life;
 mod logs;
 mod manual;
+mod net;
 mod pipe;
 mod removal;
 mod run;

@@ -314,7 +314,7 @@ fn the_configuration_of_ssh_is_installed_once() {
     let home = Home::new();
     let lines = home.ok("node ssh-config");
     let root = format!("--root {}", home.root().display());
-    assert!(lines.contains("\nHost vm/* vm+*\n") && lines.contains(&root), "{lines}");
+    assert!(lines.contains("\nHost vm/* vm+* \"!*'*\"\n") && lines.contains(&root), "{lines}");
     let would = home.ok("node ssh-config --install --dry-run");
     assert_eq!(
         would.lines().filter(|line| line.starts_with("would create ")).count(),

@@ -273,6 +273,16 @@ fn root_unprivileged_hijacked_vmm_reaches_its_machine_alone() {
         Attempt::Connect(database),
         Attempt::Connect(user.join("bus")),
         Attempt::Send(user.join("bus")),
+        Attempt::SendMessage(user.join("bus")),
+        Attempt::RingConnect(user.join("bus")),
+        Attempt::RingConnect(other_dir.join("ch.sock")),
+        Attempt::RingUdp,
+        Attempt::Look(user.join(".ssh")),
+        Attempt::ChangeMode(user.join(".ssh")),
+        Attempt::Watch(user.clone()),
+        Attempt::Limit(other_pid),
+        Attempt::SignalByFile(other_pid),
+        Attempt::SharedMemory,
         Attempt::RawSocket,
         Attempt::UdpSocket,
         Attempt::Netlink,
@@ -358,6 +368,23 @@ fn passt_unprivileged_user_needs_nothing_else() {
     assert_private(&host.root());
     let dir = PathBuf::from(made[0]["dir"].as_str().unwrap());
     assert!(dir.join("passt-main.sock").exists());
+    // Its VMM may connect to that, and there is nothing else that it could connect to.
+    let bus = host.home.path("user/bus");
+    let listener = std::os::unix::net::UnixListener::bind(&bus).unwrap();
+    chown(&bus, Some(USER), Some(USER)).unwrap();
+    let attempts = [
+        Attempt::Connect(bus.clone()),
+        Attempt::RingConnect(bus.clone()),
+        Attempt::SendMessage(bus),
+        Attempt::Abstract("virshle".into()),
+        Attempt::RingUdp,
+        Attempt::Look(host.home.path("user")),
+    ];
+    let vmm = u32::try_from(made[0]["pid"].as_u64().unwrap()).unwrap();
+    for thread in hijack(vmm, &attempts).unwrap() {
+        assert!(thread.allowed().is_empty(), "{}: {:?}", thread.thread, thread.allowed());
+    }
+    drop(listener);
     let info = host.member("vm info web").stdout;
     for line in ["user network", ".2, ", ".15, dhcp", "main, 127.0.0.1:"] {
         assert!(info.contains(line), "{line}: {info}");

@@ -78,6 +78,14 @@ pub enum FileError {
         /// Why.
         source: Distrust,
     },
+    /// Another user could have put another directory in the place of the node's root.
+    #[error("{} is not trusted, and leads to the configuration or the machines", .path.display())]
+    UntrustedAbove {
+        /// A directory above the root.
+        path: PathBuf,
+        /// Why.
+        source: Distrust,
+    },
     /// A watch on a directory can't be set up.
     #[error("cannot watch {}", .path.display())]
     Watch {
@@ -123,6 +131,12 @@ impl Failure for FileError {
                 let shown = path.display();
                 return Verdict::new(ErrorKind::Host, "untrusted").text(format!(
                     "chown root:root {shown}; chmod go-w {shown}; or run as the user whose it is"
+                ));
+            }
+            Self::UntrustedAbove { path, .. } => {
+                return Verdict::new(ErrorKind::Host, "untrusted").text(format!(
+                    "keep root's machines where every directory above is root's alone; or chmod go-w {}",
+                    path.display()
                 ));
             }
             Self::Watch { .. } => return Verdict::failed("watch-failed"),

@@ -9,6 +9,7 @@ pub(crate) mod error;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod net;
+pub(crate) mod passt_scope;
 pub(crate) mod queues;
 pub(crate) mod scope;
 pub(crate) mod vmm_config;

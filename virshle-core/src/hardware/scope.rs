@@ -35,18 +35,19 @@ pub(crate) const RESTART_UNIT: &str = "virshle-restart";
 pub(crate) struct PendingScope {
     connection: Connection,
     call: Call,
+    keeper: Option<u32>,
 }
 
-/// Asks for the scope of a machine whose VMM is the process `pid`, and does not wait for it. Without
-/// systemd there is none, and without its answer the machine runs as well.
-pub(crate) fn ask(vm: &Vm, pid: u32) -> Option<PendingScope> {
+/// Asks for the scope of a machine whose VMM is the process `pid`, with the one that keeps its logs, and
+/// does not wait for it. Without systemd there is none, and without its answer the machine runs as well.
+pub(crate) fn ask(vm: &Vm, pid: u32, keeper: Option<u32>) -> Option<PendingScope> {
     let Some(manager) = manager(vm.node()) else {
         note_absence(vm.node());
         return None;
     };
     let asked = manager.connect(TIMEOUT).and_then(|mut connection| {
-        let call = request(&mut connection, vm, pid, &scope_name(vm)?)?;
-        Ok(PendingScope { connection, call })
+        let call = request(&mut connection, vm, pid, keeper, &scope_name(vm)?)?;
+        Ok(PendingScope { connection, call, keeper })
     });
     asked.inspect_err(|error| unsupervised(vm, error)).ok()
 }
@@ -74,13 +75,13 @@ fn note_absence(node: &Node) {
 /// Systemd's refusal if the host goes down: whatever is started then would not be shut down, but killed.
 /// What else goes wrong is only logged.
 pub(crate) fn settle(vm: &Vm, pid: u32, pending: Option<PendingScope>) -> Result<(), SystemdError> {
-    let Some(PendingScope { mut connection, call }) = pending else { return Ok(()) };
+    let Some(PendingScope { mut connection, call, keeper }) = pending else { return Ok(()) };
     // What was done meanwhile may have taken longer than an answer may: its time begins here.
     let deadline = Deadline::after(TIMEOUT);
     let answer = match connection.wait(call, deadline.left()) {
         // The scope of the run before may be about to go, or be another node's machine's.
         Err(error) if error.is_taken() => spare_name(vm).and_then(|name| {
-            let call = request(&mut connection, vm, pid, &name)?;
+            let call = request(&mut connection, vm, pid, keeper, &name)?;
             connection.wait(call, deadline.left())
         }),
         answer => answer,
@@ -126,7 +127,7 @@ fn await_entry(vm: &Vm, pid: u32) {
 pub(crate) fn adopt(vm: &Vm, pid: u32) {
     if manager(vm.node()).is_some()
         && !is_in_scope(pid)
-        && let Err(error) = settle(vm, pid, ask(vm, pid))
+        && let Err(error) = settle(vm, pid, ask(vm, pid, None))
     {
         unsupervised(vm, &error);
     }
@@ -173,11 +174,13 @@ fn request(
     connection: &mut Connection,
     vm: &Vm,
     pid: u32,
+    keeper: Option<u32>,
     name: &UnitName,
 ) -> Result<Call, SystemdError> {
     let ended = ended_unit(vm)?;
+    let processes: Vec<u32> = std::iter::once(pid).chain(keeper).collect();
     let mut properties = vec![
-        Property::processes(&[pid]),
+        Property::processes(&processes),
         Property::text("Slice", "machine.slice"),
         Property::text("Description", format!("Virtual machine {}", vm.name())),
         // What comes later at boot goes first at shutdown: it shuts the guests down while they run.
@@ -194,7 +197,8 @@ fn request(
     connection.start_transient_unit(name, &properties)
 }
 
-fn scope_name(vm: &Vm) -> Result<UnitName, SystemdError> {
+/// The name of the machine's scope.
+pub(crate) fn scope_name(vm: &Vm) -> Result<UnitName, SystemdError> {
     Ok(UnitName::new(&format!("virshle-{}", vm.name()), "scope")?)
 }
 
@@ -210,7 +214,7 @@ fn ended_unit(vm: &Vm) -> Result<UnitName, SystemdError> {
 }
 
 /// What the units call the machine: its uuid, or its directory where that is not where `v` looks for it.
-fn instance(vm: &Vm) -> String {
+pub(crate) fn instance(vm: &Vm) -> String {
     if vm.node().root() == NodeSettings::default_root() {
         vm.definition().uuid.to_string()
     } else {

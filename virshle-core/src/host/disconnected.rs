@@ -98,7 +98,8 @@ pub(crate) fn disconnected(
     let mut book = GuardBook::new(node, TIMEOUT);
     let mut found = Vec::new();
     for vm in running {
-        let mut what: Vec<String> = user::lost(&vm).into_iter().map(user::lapse).collect();
+        let lost = user::lost(&vm).into_iter();
+        let mut what: Vec<String> = lost.map(|(net, loss)| user::lapse(net, loss)).collect();
         match linux_bridge::lapses(&vm) {
             Ok(lapses) => what.extend(lapses),
             Err(source) => {

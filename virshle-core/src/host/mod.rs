@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod disconnected;
+pub(crate) mod heal;
 pub(crate) mod info;
 pub(crate) mod init;
 pub(crate) mod network;

@@ -68,6 +68,8 @@ enum Handle {
     Passt(u32),
     /// The ports of a machine that isn't there.
     Port(String),
+    /// Captures whose processes have ended.
+    Captures,
     /// The guards of ports that aren't there.
     Guard { bridge: String, id: GuardId },
     /// A file, and the lock under which it is written.
@@ -255,6 +257,10 @@ fn orphan_ports(node: &Node, running: &HashSet<Uuid>) -> Result<Vec<Orphan>, Mac
     let guarded: HashSet<GuardId> =
         ports.iter().map(|port| GuardId::of(&port.owner.uuid, &port.name)).collect();
     let mut orphans = Vec::new();
+    for name in switch.stale_captures(&node.mark()).unwrap_or_default() {
+        let what = format!("{name} of a capture that was killed");
+        orphans.push(orphan(OrphanKind::Port, what, Handle::Captures));
+    }
     for (id, state) in guards {
         if !guarded.contains(&id) {
             let number = state.ofport.map_or("several".into(), |number| number.to_string());
@@ -311,6 +317,13 @@ fn repair_one(node: &Node, handle: &Handle) -> Result<(), MachineError> {
             }
             switch.remove_ports_of(owner, TIMEOUT).map(drop).map_err(|source| {
                 MachineError::Switch { doing: "remove orphaned ports".into(), source }
+            })
+        }
+        Handle::Captures => {
+            let swept = node.switch(TIMEOUT)?.sweep_captures(&node.mark(), TIMEOUT);
+            swept.map(drop).map_err(|source| MachineError::Switch {
+                doing: "remove what captures have left".into(),
+                source,
             })
         }
         Handle::Guard { bridge, id } => guard::connect(node, bridge, TIMEOUT)

@@ -66,14 +66,16 @@ impl SshConfig {
             "# `v node ssh-config --install` writes this file anew.",
             // What can't be reached at all is said by the check, and by ssh not a second time. It succeeds
             // if it has said so: where it can't run, as with a shell that runs nothing, ssh isn't silent.
-            "Match originalhost vm/*,vm+* exec \"{v} vm proxy --unreachable %n\"",
+            // Both commands go to a shell, in which quotes hold all of a name but a quote: OpenSSH looks into names
+            // only since 9.6.
+            "Match originalhost \"vm/*,vm+*,!*'*\" exec \"{v} vm proxy --unreachable '%n'\"",
             "    ProxyCommand false",
             "    ProxyUseFdpass no",
             "    LogLevel QUIET",
-            "Host vm/* vm+*",
+            "Host vm/* vm+* \"!*'*\"",
             // For a user's own may have the host, whose name has a slash, in that of a file.
             "    ControlPath none",
-            "    ProxyCommand {v} vm proxy --fdpass %n",
+            "    ProxyCommand {v} vm proxy --fdpass '%n'",
             "    ProxyUseFdpass yes",
             // The keys of a machine are kept with it and end with it. The command remembers the
             // first one, so nothing is new to ssh, nor is there anything for it to write.
@@ -241,7 +243,7 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::init::InitOutcome;
+    use crate::host::step::InitOutcome;
 
     fn config() -> SshConfig {
         SshConfig::new(["/usr/bin/v", "--root", "/srv/my vms"]).unwrap()
@@ -254,8 +256,14 @@ mod tests {
     #[test]
     fn the_lines_run_this_v_with_its_options() {
         let text = String::from_utf8(config().text().to_vec()).unwrap();
-        let proxy = "ProxyCommand /usr/bin/v --root '/srv/my vms' vm proxy --fdpass %n\n";
+        let proxy = "ProxyCommand /usr/bin/v --root '/srv/my vms' vm proxy --fdpass '%n'\n";
         assert!(text.contains(proxy), "{text}");
+        // A name in a shell is quoted, and one with a quote is none.
+        for line in text.lines().filter(|line| line.contains("vm proxy")) {
+            assert!(line.contains("'%n'"), "{line}");
+        }
+        assert!(text.contains("\nHost vm/* vm+* \"!*'*\"\n"), "{text}");
+        assert!(text.contains("\nMatch originalhost \"vm/*,vm+*,!*'*\" exec "), "{text}");
         assert!(SshConfig::new(["/opt/it's/v"]).is_err());
         assert_eq!(machine_of_host("vm/web"), "web");
         assert_eq!(machine_of_host("vm+web"), "web");

@@ -241,6 +241,8 @@ pub(crate) fn network_verdict(error: &NetError) -> Verdict<'static> {
             | NetError::Management { .. }
             | NetError::OpenFlowRefused { .. }
             | NetError::OpenFlowMalformed { .. }
+            | NetError::Control { .. }
+            | NetError::ControlMalformed { .. }
             | NetError::CreateMacvtap { .. }
             | NetError::NoLinuxBridge { .. }
             | NetError::NotALinuxBridge { .. }

@@ -3,6 +3,7 @@
 pub(crate) mod caller;
 pub(crate) mod capacity;
 pub(crate) mod error;
+pub(crate) mod hold;
 pub(crate) mod kvm;
 pub(crate) mod last_exit;
 pub(crate) mod logs;

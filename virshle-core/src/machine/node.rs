@@ -1,10 +1,11 @@
 //! The node: this host as a home of machines.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use uuid::Uuid;
+use virshle_hypervisor::LogKeeper;
 use virshle_net::Switch;
 use virshle_template::{Config, NodeSettings};
 
@@ -30,6 +31,7 @@ struct Inner {
     config: Config,
     store: Store,
     host: String,
+    log_keeper: OnceLock<LogKeeper>,
 }
 
 impl Node {
@@ -46,7 +48,18 @@ impl Node {
         if let Some(origin) = config.origin() {
             store = store.distrusting(origin, config.distrust());
         }
-        Self { inner: Arc::new(Inner { config, store, host }) }
+        Self { inner: Arc::new(Inner { config, store, host, log_keeper: OnceLock::new() }) }
+    }
+
+    /// Has a process beside each machine that is started from now on keep its VMM's log and events within
+    /// bounds. Without, they are cut when they are [looked at](Self::bound_logs).
+    pub fn keep_logs_by(&self, keeper: LogKeeper) {
+        // A second one would be as good.
+        drop(self.inner.log_keeper.set(keeper));
+    }
+
+    pub(crate) fn log_keeper(&self) -> Option<&LogKeeper> {
+        self.inner.log_keeper.get()
     }
 
     /// The configuration.

@@ -86,6 +86,9 @@ pub(crate) struct Run {
     /// The port of the host's loopback that leads to the guest's ssh server, by a user network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ssh_port: Option<u16>,
+    /// The user networks whose NIC is to be plugged in anew, since their passt died.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unplugged: Vec<String>,
 }
 
 /// What tells one run of a machine from all others of it: the host's boot, and when on it the run began.
@@ -109,6 +112,7 @@ impl Run {
             pid: None,
             config: None,
             ssh_port: None,
+            unplugged: Vec::new(),
         }
     }
 

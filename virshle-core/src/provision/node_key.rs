@@ -46,11 +46,11 @@ fn own_key(node: &Node) -> Result<String, FileError> {
         return Ok(key);
     }
     node.store().ensure()?;
-    if let Some(directory) = private.parent()
-        && !directory.is_dir()
-    {
-        create_directory(directory, 0o700)
-            .map_err(|source| FileError::Write { path: directory.to_owned(), source })?;
+    if let Some(directory) = private.parent() {
+        if !directory.is_dir() {
+            create_directory(directory, 0o700)
+                .map_err(|source| FileError::Write { path: directory.to_owned(), source })?;
+        }
     }
     let failed = |source| FileError::Write { path: private.clone(), source };
     let key = GuestHostKey::generate("virshle").map_err(failed)?;

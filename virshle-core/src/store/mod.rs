@@ -40,8 +40,8 @@ pub(crate) const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     root: PathBuf,
-    /// The configuration that says where it is, and why root must not believe it.
-    distrust: Option<(PathBuf, Distrust)>,
+    /// The configuration that says where it is, and why root must not believe it, if there is a reason.
+    config: Option<(PathBuf, Option<Distrust>)>,
 }
 
 /// What a listing found: machines, and directories that should be one but can't be read.
@@ -53,13 +53,12 @@ pub(crate) struct Found {
 
 impl Store {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, distrust: None }
+        Self { root, config: None }
     }
 
-    /// The same, for a node whose configuration root must not believe: root is refused everything.
+    /// The same, for a node with that configuration: if root must not believe it, root is refused everything.
     pub(crate) fn distrusting(self, config: &Path, distrust: Option<Distrust>) -> Self {
-        let distrust = distrust.map(|distrust| (config.to_owned(), distrust));
-        Self { distrust, ..self }
+        Self { config: Some((config.to_owned(), distrust)), ..self }
     }
 
     /// Refuses root a node that another user could have changed: its configuration, its directories.
@@ -73,13 +72,16 @@ impl Store {
         if !trust::applies() {
             return None;
         }
-        if let Some((path, source)) = &self.distrust {
+        if let Some((path, Some(source))) = &self.config {
             return Some(FileError::Untrusted { path: path.clone(), source: *source });
         }
-        [self.root.clone(), self.machines(), self.cache()].iter().find_map(|path| {
+        let own = [self.root.clone(), self.machines(), self.cache()].iter().find_map(|path| {
             // One that isn't there yet is created; one that can't be looked at can't be used.
             trust::check(path, &path.metadata().ok()?).err()
-        })
+        });
+        let config = self.config.as_ref().map(|(path, _)| path);
+        let mut named = config.into_iter().chain([&self.root]);
+        own.or_else(|| named.find_map(|path| trust::check_above(path).err()))
     }
 
     pub(crate) fn root(&self) -> &Path {

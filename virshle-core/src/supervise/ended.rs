@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::fs::deadline::Deadline;
-use crate::fs::error::FileError;
-use crate::fs::lock::Lock;
 use crate::fs::trust::distrust;
 use crate::hardware::scope::arm_restart;
-use crate::machine::error::MachineError;
+use crate::machine::hold::hold;
 use crate::machine::last_exit;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
@@ -18,14 +15,10 @@ use crate::model::restart_state::{NextRestart, RestartState};
 use crate::model::run::{LastExit, Phase, RunId};
 use crate::model::timestamp::Timestamp;
 use crate::power::ended::try_clear_run;
-use crate::store::error::StoreError;
 use crate::store::layout::RUN_RECORD;
 use crate::store::{restart_state, run_record};
 use crate::supervise::error::SuperviseError;
 use crate::supervise::policy::{Decision, decide, next};
-
-/// How long this waits for another process that works on the machine: a start may take a minute.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What was found, and done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,34 +107,6 @@ fn with_resets(
     let Some(last) = resets.last() else { return (attempts, lasted) };
     let count = u32::try_from(resets.len()).unwrap_or(u32::MAX);
     (attempts.saturating_add(count), lasted.map(|lasted| lasted.saturating_sub(*last)))
-}
-
-/// The machine, locked; nothing if there is none any more.
-pub(crate) fn hold(node: &Node, uuid: Uuid) -> Result<Option<(Vm, Lock)>, MachineError> {
-    let deadline = Deadline::after(PATIENCE);
-    loop {
-        let vm = match node.vm(uuid) {
-            Ok(vm) => vm,
-            Err(MachineError::Select(_)) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        match vm.lock() {
-            // Its definition may have been changed while this waited.
-            Ok(lock) => match node.vm(uuid) {
-                Ok(vm) => return Ok(Some((vm, lock))),
-                Err(MachineError::Select(_)) => return Ok(None),
-                Err(error) => return Err(error),
-            },
-            Err(MachineError::Removed { .. }) => return Ok(None),
-            Err(error) if is_locked(&error) && !deadline.is_over() => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Whether another process works on the machine.
-pub(crate) fn is_locked(error: &MachineError) -> bool {
-    matches!(error, MachineError::Store(StoreError::File(FileError::Locked { .. })))
 }
 
 /// Arranges for what was decided, and records it. `failure` is why the restart before failed.

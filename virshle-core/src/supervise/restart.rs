@@ -3,12 +3,13 @@
 use uuid::Uuid;
 
 use crate::failure::chain;
+use crate::machine::hold::hold;
 use crate::machine::node::Node;
 use crate::model::run::Phase;
 use crate::power::error::StartError;
 use crate::power::start::{StartOptions, is_half_started, start};
 use crate::store::{restart_state, run_record};
-use crate::supervise::ended::{after_failure, apply, hold};
+use crate::supervise::ended::{after_failure, apply};
 use crate::supervise::error::SuperviseError;
 
 /// What became of a restart.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::fs::deadline::Deadline;
 use crate::machine::error::MachineError;
+use crate::machine::hold::is_locked;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
@@ -13,7 +14,6 @@ use crate::model::state::VmState;
 use crate::power::error::StopError;
 use crate::power::stop::{StopRequest, stop};
 use crate::store::restart_state;
-use crate::supervise::ended::is_locked;
 
 /// What became of a machine when the host went down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use virshle_core::hypervisor::Client;
 use virshle_core::template::{Config, UserRange};
@@ -14,11 +15,12 @@ use virshle_core::{
     ConfineError, Force, HardwareError, Node, Selection, StartError, StopRequest, Vm, VmState,
 };
 use virshle_testkit::{
-    Attempt, NetNamespace, OpenVswitch, VMM_THREADS, hijack, hugepages, wait_for_threads,
+    Attempt, MountNamespace, NetNamespace, OpenVswitch, TestKernel, VMM_THREADS, hijack, hugepages,
+    passt, wait_for_threads,
 };
 use virshle_testkit_macros::test_on;
 
-use crate::lab::{DISK, LEAST, Lab, networked, patient};
+use crate::lab::{DISK, LEAST, Lab, networked_with, patient};
 
 /// Another machine, a user's key, and services that everybody may reach.
 struct Surroundings {
@@ -35,6 +37,7 @@ impl Surroundings {
         let other = lab.create("xs");
         other.start(&patient()).unwrap_or_else(|error| panic!("{error:?}"));
         let elsewhere = lab.path("elsewhere");
+        drop(fs::remove_dir_all(&elsewhere));
         fs::create_dir_all(elsewhere.join(".ssh")).unwrap();
         fs::write(elsewhere.join(".ssh/id_ed25519"), "key").unwrap();
         let bus = UnixListener::bind(elsewhere.join("bus")).unwrap();
@@ -67,6 +70,19 @@ impl Surroundings {
             Attempt::Connect(other.api_socket()),
             Attempt::Connect(own.api_socket()),
             Attempt::Connect(self.elsewhere.join("bus")),
+            Attempt::RingConnect(self.elsewhere.join("bus")),
+            Attempt::RingConnect(other.api_socket()),
+            Attempt::RingConnect(own.api_socket()),
+            Attempt::SendMessage(self.elsewhere.join("bus")),
+            Attempt::RingUdp,
+            Attempt::Look("/etc/shadow".into()),
+            Attempt::Look(self.elsewhere.join(".ssh")),
+            Attempt::ChangeMode(self.elsewhere.join(".ssh")),
+            Attempt::Watch(self.elsewhere.clone()),
+            Attempt::Limit(victim),
+            Attempt::Limit(vmm),
+            Attempt::SignalByFile(victim),
+            Attempt::SharedMemory,
             Attempt::RawSocket,
             Attempt::PacketSocket,
             Attempt::UdpSocket,
@@ -94,7 +110,9 @@ impl Surroundings {
         }
         attempts.push(Attempt::Create(own.directory().join("disk/new")));
         attempts.push(Attempt::Create(own.directory().join("net/new")));
-        attempts.extend(self.database.iter().map(|socket| Attempt::Connect(socket.clone())));
+        if let Some(socket) = self.database.clone() {
+            attempts.extend([Attempt::Connect(socket.clone()), Attempt::RingConnect(socket)]);
+        }
         attempts
     }
 }
@@ -108,12 +126,14 @@ impl Drop for Surroundings {
 
 /// Has each thread of the running machine try everything, before and after its guest is reset.
 #[track_caller]
-fn assert_caged(lab: &Lab, vm: &Vm, database: Option<&OpenVswitch>) {
+fn assert_caged(lab: &Lab, vm: &Vm, database: Option<&OpenVswitch>, devices: usize) {
     let surroundings = Surroundings::of(lab, database);
     for time in ["started", "reset"] {
-        let attempts = surroundings.attempts(vm);
+        let mut attempts = surroundings.attempts(vm);
         let pid = vm.info().pid.unwrap();
         assert!(wait_for_threads(pid, &VMM_THREADS, patient().answer_timeout));
+        wait_for_devices(pid, devices);
+        attempts.extend(taps(pid).map(Attempt::KeepTap));
         let threads = hijack(pid, &attempts).unwrap();
         assert!(threads.len() >= VMM_THREADS.len(), "{threads:#?}");
         for thread in &threads {
@@ -125,6 +145,8 @@ fn assert_caged(lab: &Lab, vm: &Vm, database: Option<&OpenVswitch>) {
             );
             assert_eq!(thread.outcomes.len(), attempts.len());
         }
+        let names: Vec<&str> = threads.iter().map(|thread| thread.thread.as_str()).collect();
+        println!("{time}: {} tries each, 0 allowed: {names:?}", attempts.len());
         assert_eq!(vm.state(), VmState::Running);
         let client = Client::connect(&vm.api_socket(), patient().answer_timeout);
         client.unwrap().reboot().unwrap();
@@ -149,7 +171,10 @@ fn uid(pid: u32) -> u32 {
 fn kvm_a_hijacked_vmm_reaches_its_machine_alone() {
     let lab = Lab::new(DISK);
     let vm = started(&lab);
-    assert_caged(&lab, &vm, None);
+    assert_caged(&lab, &vm, None, 0);
+    vm.stop(&StopRequest::force()).unwrap();
+    vm.start(&patient()).unwrap();
+    assert_caged(&lab, &vm, None, 0);
     // The trial can succeed: its own disk it may write.
     let own = [Attempt::Write(vm.disk("os"))];
     let threads = hijack(vm.info().pid.unwrap(), &own).unwrap();
@@ -160,6 +185,56 @@ fn kvm_a_hijacked_vmm_reaches_its_machine_alone() {
     );
 }
 
+/// How many threads devices have at least once a guest drives them: a disk or an interface, the vsock, random
+/// numbers, the balloon.
+const DEVICES: usize = 4;
+
+/// Waits until the process has that many threads of devices. A reset while they come up is no test of ours:
+/// cloud-hypervisor waits for a vCPU that waits for it.
+#[track_caller]
+fn wait_for_devices(pid: u32, count: usize) {
+    let deadline = Instant::now() + patient().answer_timeout;
+    let of_devices = || threads(pid).iter().filter(|name| !OTHERS.contains(&name.as_str())).count();
+    while of_devices() < count {
+        assert!(Instant::now() < deadline, "{:?}", threads(pid));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Threads that are no device's: of the console, and the kernel's own.
+const OTHERS: [&str; 8] = [
+    "cloud-hyperviso",
+    "http-server",
+    "event-monitor",
+    "vmm_signal_hand",
+    "vmm",
+    "vcpu0",
+    "serial-manager",
+    "kvm-nx-lpage-re",
+];
+
+/// The names of a process' threads.
+fn threads(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let comm = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+    tasks.filter_map(|task| Some(comm(task.ok()?)?.trim_end().to_owned())).collect()
+}
+
+/// The descriptors of a process that are taps.
+fn taps(pid: u32) -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap());
+    let tap = |entry: &fs::DirEntry| {
+        fs::read_link(entry.path()).is_ok_and(|link| link == Path::new("/dev/net/tun"))
+    };
+    entries.filter(tap).map(|entry| entry.file_name().to_str().unwrap().parse().unwrap())
+}
+
+#[test_on(Ch, Kvm, Root)]
+fn kvm_a_hijacked_device_reaches_its_machine_alone() {
+    let lab = Lab::with_kernel(DISK, &TestKernel::drives());
+    assert_caged(&lab, &started(&lab), None, DEVICES);
+}
+
 #[test_on(Ch, Kvm, Root)]
 fn kvm_a_hijacked_vmm_on_an_overlay_reads_its_image_and_no_more() {
     let lab = Lab::new(&DISK.replace("name = \"os\"", "name = \"os\"\nclone = \"overlay\""));
@@ -167,7 +242,7 @@ fn kvm_a_hijacked_vmm_on_an_overlay_reads_its_image_and_no_more() {
     fs::set_permissions(&image, fs::Permissions::from_mode(0o600)).unwrap();
     let before = fs::metadata(&image).unwrap();
     let vm = started(&lab);
-    assert_caged(&lab, &vm, None);
+    assert_caged(&lab, &vm, None, 0);
     let tries = [Attempt::Read(image.clone()), Attempt::Write(image.clone())];
     for thread in hijack(vm.info().pid.unwrap(), &tries).unwrap() {
         assert!(!thread.allowed().contains(&&tries[1]), "{thread:?}");
@@ -189,31 +264,48 @@ fn kvm_a_hijacked_vmm_on_an_overlay_reads_its_image_and_no_more() {
 #[test_on(Ch, Kvm, Root)]
 fn kvm_a_hijacked_vmm_on_hugepages_reaches_its_machine_alone() {
     // cloud-hypervisor asks the filesystem that systemd mounts there for the pages' size.
-    if !Path::new("/dev/hugepages").exists() {
-        return;
-    }
+    let dev = tempfile::tempdir().unwrap();
+    let namespace = MountNamespace::enter().unwrap();
+    namespace.mount_hugepages(dev.path()).unwrap();
     // Two machines of 64 MiB in pages of 2 MiB.
     let Ok(_pages) = hugepages(96) else { return };
     let lab = Lab::new(
         &LEAST.replace("vram = \"64MiB\"", "vram = { size = \"64MiB\", hugepages = true }"),
     );
-    assert_caged(&lab, &started(&lab), None);
+    assert_caged(&lab, &started(&lab), None, 0);
 }
 
 #[test_on(Ovs, Ch, Kvm)]
 fn ovs_a_hijacked_vmm_on_a_tap_reaches_its_machine_alone() {
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::start();
-    let lab = networked(&ovs, "tap");
-    assert_caged(&lab, &started(&lab), Some(&ovs));
+    let lab = networked_with(&ovs, "tap", &TestKernel::drives());
+    let vm = started(&lab);
+    assert!(taps(vm.info().pid.unwrap()).count() > 0);
+    assert_caged(&lab, &vm, Some(&ovs), DEVICES);
 }
 
 #[test_on(Dpdk, Ch, Kvm)]
 fn dpdk_a_hijacked_vmm_on_vhost_user_reaches_its_machine_alone() {
     let _namespace = NetNamespace::enter().unwrap();
     let ovs = OpenVswitch::with_dpdk();
-    let lab = networked(&ovs, "vhost");
-    assert_caged(&lab, &started(&lab), Some(&ovs));
+    let lab = networked_with(&ovs, "vhost", &TestKernel::drives());
+    assert_caged(&lab, &started(&lab), Some(&ovs), DEVICES);
+}
+
+#[test_on(Passt, Ch, Kvm, Root)]
+fn passt_a_hijacked_vmm_on_a_user_network_reaches_its_machine_alone() {
+    let passt = passt().display().to_string();
+    let net = "net = [{ name = \"main\", type = \"user\" }]\n";
+    let template = LEAST.trim_end();
+    let text = format!("[network]\npasst = {passt:?}\n{template}\n{net}");
+    let lab = Lab::with_kernel(&text, &TestKernel::drives());
+    let vm = started(&lab);
+    assert_caged(&lab, &vm, None, DEVICES);
+    // The trial can succeed: to passt it may connect.
+    let own = [Attempt::Connect(vm.net_socket("main")), Attempt::Look(vm.directory().into())];
+    let threads = hijack(vm.info().pid.unwrap(), &own).unwrap();
+    assert!(threads.iter().any(|thread| thread.allowed().len() == 2), "{threads:#?}");
 }
 
 #[test_on(Ch, Kvm, Root)]
@@ -329,4 +421,29 @@ fn kvm_a_machine_that_can_have_no_user_is_started_only_as_well_as_it_goes() {
     let threads = hijack(pid, &tries).unwrap();
     assert!(threads.iter().all(|thread| thread.allowed().is_empty()), "{threads:#?}");
     vm.stop(&StopRequest::force()).unwrap();
+}
+
+#[test_on(Ch, Kvm, Root)]
+fn kvm_a_user_that_another_nodes_machine_has_is_found() {
+    let first = "users = \"2100000000-2100065535\"\n";
+    let (one, other) = (Lab::new(&format!("{first}{LEAST}")), Lab::new(&format!("{first}{LEAST}")));
+    let finding = |node: &Node| {
+        let findings = node.check().unwrap().findings;
+        findings.into_iter().find(|finding| finding.subject == "users").unwrap().message
+    };
+    let (vm, others) = (started(&one), started(&other));
+    let users = [&vm, &others].map(|vm| uid(vm.info().pid.unwrap()));
+    assert_ne!(users[0], users[1]);
+    assert!(finding(&one.node).contains("a user of its own"));
+    // The same range for both, but for where it begins: so that they meet.
+    let begin = 2_100_000_000_u32.wrapping_add(users[0]).wrapping_sub(users[1]);
+    let moved = format!("users = \"{begin}-{}\"\n{LEAST}", begin + 65535);
+    let node = other.reconfigured(&moved);
+    let again = node.vm(others.definition().uuid).unwrap();
+    again.stop(&StopRequest::force()).unwrap();
+    again.start(&patient()).unwrap();
+    assert_eq!(uid(again.info().pid.unwrap()), users[0]);
+    let found = finding(&one.node);
+    assert!(found.contains("has the same user as one of another node"), "{found}");
+    assert!(found.contains(again.api_socket().to_str().unwrap()), "{found}");
 }

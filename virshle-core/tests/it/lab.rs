@@ -100,7 +100,14 @@ pub(crate) fn networked(ovs: &OpenVswitch, kind: &str) -> Lab {
     lab
 }
 
-/// The same, with these keys of the network instead of its VLAN.
+/// The same, with another kernel.
+pub(crate) fn networked_with(ovs: &OpenVswitch, kind: &str, kernel: &TestKernel) -> Lab {
+    let lab = Lab::with_kernel(&networked_config(ovs, kind), kernel);
+    init(&lab.node);
+    lab
+}
+
+/// The same as [`networked`], with these keys of the network instead of its VLAN.
 pub(crate) fn networked_as(ovs: &OpenVswitch, kind: &str, keys: &str) -> Lab {
     let lab = Lab::new(&networked_config(ovs, kind).replace("vlan = 12", keys));
     init(&lab.node);

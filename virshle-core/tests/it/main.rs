@@ -5,6 +5,7 @@ mod backing;
 mod cage;
 mod cloud_init;
 mod create;
+mod heal;
 mod image;
 mod lab;
 mod life;

@@ -8,7 +8,9 @@
 mod error;
 mod identity;
 mod landlock;
+mod refused;
 mod seccomp;
+mod view;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -17,9 +19,13 @@ use std::process::Command;
 pub use error::{CAGE_MIN_LANDLOCK_ABI, CageError, CageLack};
 pub use identity::Identity;
 pub use landlock::CageAccess;
+pub(crate) use seccomp::NO_CALL;
+pub use view::View;
 
 use crate::cage::seccomp::Filter;
+use crate::cage::view::Places;
 use crate::sys;
+use crate::sys::view::Entrance;
 
 /// The directories of shared libraries: those of the loader's defaults, and of Nix and Guix.
 const LIBRARIES: [&str; 8] = [
@@ -34,6 +40,8 @@ const LIBRARIES: [&str; 8] = [
 ];
 /// Where a program that is a script has its interpreter, and what that calls.
 const PROGRAMS: [&str; 4] = ["/bin", "/usr/bin", "/usr/local/bin", "/run/current-system/sw"];
+/// What any program may open: the first for writing, too.
+const SYSTEM_FILES: [&str; 3] = ["/dev/null", "/dev/urandom", "/etc/ld.so.cache"];
 /// How many descriptors a VMM may have open: a vsock has up to 1,023 connections.
 const DESCRIPTORS: u64 = 4096;
 
@@ -49,16 +57,19 @@ const DESCRIPTORS: u64 = 4096;
 ///   own `/proc/self`, and no others; as the kernel's version can, no TCP, no signal to a process
 ///   outside, no abstract socket of one, no ioctl on a device that isn't named,
 /// - by seccomp: none of the system calls that a VMM has no use for (mounts, namespaces, modules,
-///   keys, tracing, bpf and their like), no sockets but Unix ones, no connection to any of those, and
-///   no signal to another process.
+///   keys, tracing, bpf and their like), no change of a file's owner, mode, times or attributes, no
+///   sockets but Unix ones, no connection to any of those, and no signal to another process; no io_uring,
+///   but in a view of its own,
+/// - in a [view](Self::view) of its own: no path but of what is in the cage, and no network.
 ///
 /// The program's own confinement comes on top, as both landlock and seccomp only ever take away.
 ///
 /// # Limitations
 ///
 /// seccomp doesn't see what a program asks of io_uring, and landlock (before Linux 7.1) has no say over a
-/// connection to a Unix socket: by io_uring a program may connect to the sockets that its user may
-/// write to. A user of its own closes this.
+/// connection to a Unix socket. In a view of its own a program reaches none but those that are shown to it.
+/// Without, it gets no io_uring; one that may [connect](Connections::Allowed), or send a datagram, may do
+/// so to the sockets that its user may write to.
 ///
 /// # Example
 ///
@@ -86,6 +97,8 @@ const DESCRIPTORS: u64 = 4096;
 pub struct Cage {
     identity: Option<Identity>,
     files: Vec<(PathBuf, CageAccess)>,
+    shown: Vec<PathBuf>,
+    view: View,
     connections: Connections,
     strictness: Strictness,
 }
@@ -97,7 +110,7 @@ pub enum Connections {
     /// To none. It may listen, accept, and use what it was handed.
     #[default]
     Refused,
-    /// To those that its user may: a VMM that is the client of a vhost-user backend, as of virtiofsd,
+    /// To those that it sees and that its user may: a VMM that is the client of a vhost-user backend, as of virtiofsd,
     /// needs it, and one whose guest connects to the host by vsock.
     Allowed,
 }
@@ -127,6 +140,18 @@ pub fn cage_lacks() -> Vec<CageLack> {
     lacks
 }
 
+/// Why this process can't give a program a [`View`] of its own: an error of the first step that failed. A
+/// process is forked to try it.
+///
+/// # Errors
+///
+/// That.
+pub fn try_own_view() -> Result<(), CageError> {
+    let entrance = Cage::new().entrance(None)?;
+    sys::view::try_out(&entrance)
+        .map_err(|source| CageError::Apply { step: sys::cage::VIEW_STEP, source })
+}
+
 impl Cage {
     /// A cage in which a program reaches nothing but itself.
     pub fn new() -> Self {
@@ -143,6 +168,20 @@ impl Cage {
     /// prepared, and is known by its inode from then on.
     pub fn file(mut self, path: impl Into<PathBuf>, access: CageAccess) -> Self {
         self.files.push((path.into(), access));
+        self
+    }
+
+    /// Shows the program a file, or a directory with all that is in it now or later, in its
+    /// [view](Self::view): what is a [`file`](Self::file) of the cage is shown anyway. What it may open there
+    /// is said by those.
+    pub fn show(mut self, path: impl Into<PathBuf>) -> Self {
+        self.shown.push(path.into());
+        self
+    }
+
+    /// Sets what the program sees of the host. In a view of its own the current directory is `/`.
+    pub fn view(mut self, view: View) -> Self {
+        self.view = view;
         self
     }
 
@@ -180,7 +219,28 @@ impl Cage {
         let cutting = sys::landlock_abi().is_none_or(landlock::restricts_cutting);
         let filter =
             has(|lack| *lack == CageLack::Seccomp).then(|| Filter::new(connections, cutting));
-        Ok(PreparedCage { identity: self.identity.clone(), ruleset, filter })
+        let view = match self.view {
+            View::Shared => None,
+            View::Own | View::OwnIfPossible => Some(self.entrance(Some(program))?),
+        };
+        Ok(PreparedCage { identity: self.identity.clone(), view, ruleset, filter })
+    }
+
+    fn entrance(&self, program: Option<&Path>) -> Result<Entrance, CageError> {
+        let mut places = Places::default();
+        if let Some(path) = program {
+            places.show(path)?;
+        }
+        for path in self.files.iter().map(|(path, _)| path).chain(&self.shown) {
+            places.show(path)?;
+        }
+        let script = program.is_some_and(is_script);
+        let programs = PROGRAMS.iter().filter(|_| script);
+        for path in LIBRARIES.iter().chain(programs).chain(&SYSTEM_FILES) {
+            places.show_if_there(Path::new(path))?;
+        }
+        let required = self.view == View::Own && self.strictness == Strictness::Required;
+        places.entrance(rustix::process::geteuid().is_root(), required)
     }
 
     fn ruleset(&self, abi: u32, program: &Path) -> Result<OwnedFd, CageError> {
@@ -191,10 +251,11 @@ impl Cage {
         for directory in LIBRARIES.iter().chain(programs) {
             ruleset.add_if_there(Path::new(directory), CageAccess::Execute)?;
         }
-        for path in ["/etc/ld.so.cache", "/dev/urandom"] {
+        let [null, readable @ ..] = SYSTEM_FILES;
+        for path in readable {
             ruleset.add_if_there(Path::new(path), CageAccess::Read)?;
         }
-        ruleset.add_if_there(Path::new("/dev/null"), CageAccess::ReadWrite)?;
+        ruleset.add_if_there(Path::new(null), CageAccess::ReadWrite)?;
         for (path, access) in &self.files {
             ruleset.add(path, *access)?;
         }
@@ -215,6 +276,7 @@ fn is_script(program: &Path) -> bool {
 #[must_use = "it confines nothing before it is applied"]
 pub struct PreparedCage {
     identity: Option<Identity>,
+    view: Option<Entrance>,
     ruleset: Option<OwnedFd>,
     filter: Option<Filter>,
 }
@@ -230,15 +292,17 @@ impl PreparedCage {
     }
 
     pub(crate) fn into_entry(self) -> sys::cage::Entry {
-        let (filter, own_pid) = match self.filter {
-            Some(filter) => (filter.program, Some(filter.own_pid)),
-            None => (Vec::new(), None),
+        let (filter, own_pid, ring) = match self.filter {
+            Some(filter) => (filter.program, Some(filter.own_pid), Some(filter.ring)),
+            None => (Vec::new(), None, None),
         };
         sys::cage::Entry {
+            view: self.view,
             identity: self.identity.map(|identity| (identity.uid, identity.gid, identity.groups)),
             ruleset: self.ruleset,
             filter,
             own_pid,
+            ring,
             descriptors: DESCRIPTORS,
         }
     }

@@ -8,6 +8,8 @@ use libc::{
     BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter,
 };
 
+use crate::cage::refused::{OF_ITSELF, REFUSED, REFUSED_COMMANDS, REFUSED_REQUESTS};
+
 /// Offsets in `struct seccomp_data`: the call's number, the architecture, and the low half of the
 /// first argument, on machines whose lowest byte comes first.
 const NUMBER: u32 = 0;
@@ -22,84 +24,6 @@ const NATIVE: u32 = 0xc000_00b7;
 /// The bit of the numbers of x86's calls for 32-bit pointers.
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
-
-/// Calls that are refused whatever their arguments.
-const REFUSED: &[c_long] = &[
-    // By its path: open files are cut by another call.
-    libc::SYS_truncate,
-    // Mounts, and the view of the filesystem.
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_open_tree,
-    libc::SYS_move_mount,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_quotactl,
-    libc::SYS_quotactl_fd,
-    libc::SYS_acct,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_name_to_handle_at,
-    libc::SYS_fanotify_init,
-    // Namespaces.
-    libc::SYS_setns,
-    libc::SYS_unshare,
-    // Other processes.
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_process_madvise,
-    libc::SYS_process_mrelease,
-    libc::SYS_kcmp,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_kill,
-    libc::SYS_tkill,
-    libc::SYS_rt_sigqueueinfo,
-    libc::SYS_rt_tgsigqueueinfo,
-    libc::SYS_migrate_pages,
-    libc::SYS_move_pages,
-    // Keys.
-    libc::SYS_keyctl,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    // The kernel itself.
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_lookup_dcookie,
-    libc::SYS_nfsservctl,
-    libc::SYS_syslog,
-    libc::SYS_vhangup,
-    libc::SYS_reboot,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_clock_adjtime,
-    libc::SYS_adjtimex,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_iopl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_ioperm,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_modify_ldt,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_uselib,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS__sysctl,
-];
 
 /// The flags of clone(2) that begin a namespace.
 const NAMESPACES: u32 = bits_of(
@@ -117,16 +41,17 @@ const fn bits_of(number: i32) -> u32 {
     u32::from_ne_bytes(number.to_ne_bytes())
 }
 
-/// Requests that put text into a terminal's input.
-const TERMINAL_INPUT: [u32; 2] = [0x5412, 0x541c];
+/// The number of no call.
+pub(crate) const NO_CALL: u32 = u32::MAX;
 
-/// A filter, and where in it the process' own number belongs.
+/// A filter, and the two instructions of it that are settled once the process is there.
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
     pub(super) program: Vec<sock_filter>,
-    /// The instruction whose constant is the process' own id: it is known only once the process is
-    /// there.
+    /// The one whose constant is the process' own id.
     pub(super) own_pid: usize,
+    /// The one that recognises io_uring_setup(2), to refuse it.
+    pub(super) ring: usize,
 }
 
 impl Filter {
@@ -141,8 +66,19 @@ impl Filter {
         ];
         #[cfg(target_arch = "x86_64")]
         program.extend([jump(libc::BPF_JGE, X32, 0, 1), refuse(libc::EPERM)]);
+        // First what a vCPU calls all the time: the kernel remembers the answer for calls whose arguments don't
+        // count, and goes through this for each of the others.
+        program.extend(when_any(libc::SYS_ioctl, &REFUSED_REQUESTS));
+        program.extend(when_any(libc::SYS_fcntl, &REFUSED_COMMANDS));
         for number in REFUSED {
             program.extend([jump(BPF_JEQ, constant(*number), 0, 1), refuse(libc::EPERM)]);
+        }
+        let ring = program.len();
+        let setup = constant(libc::SYS_io_uring_setup);
+        program.extend([jump(BPF_JEQ, setup, 0, 1), refuse(libc::EPERM)]);
+        for number in OF_ITSELF {
+            let itself = [load(ARGUMENT), jump(BPF_JEQ, 0, 1, 0), refuse(libc::EPERM)];
+            program.extend(when(*number, &itself));
         }
         if !connections {
             program.extend([jump(BPF_JEQ, constant(libc::SYS_connect), 0, 1), refuse(libc::EPERM)]);
@@ -179,15 +115,6 @@ impl Filter {
             libc::SYS_socket,
             &[load(ARGUMENT), jump(BPF_JEQ, bits_of(libc::AF_UNIX), 1, 0), refuse(libc::EPERM)],
         ));
-        program.extend(when(
-            libc::SYS_ioctl,
-            &[
-                load(ARGUMENT + 8),
-                jump(BPF_JEQ, TERMINAL_INPUT[0], 1, 0),
-                jump(BPF_JEQ, TERMINAL_INPUT[1], 0, 1),
-                refuse(libc::EPERM),
-            ],
-        ));
         // `when` has one instruction before its body, which loads and then compares.
         let own_pid = program.len() + 2;
         program.extend(when(
@@ -195,7 +122,7 @@ impl Filter {
             &[load(ARGUMENT), jump(BPF_JEQ, 0, 1, 0), refuse(libc::EPERM)],
         ));
         program.push(answer(libc::SECCOMP_RET_ALLOW));
-        Self { program, own_pid }
+        Self { program, own_pid, ring }
     }
 }
 
@@ -204,6 +131,12 @@ fn when_cutting(number: c_long, flags: u32) -> Vec<sock_filter> {
     let cut = bits_of(libc::O_TRUNC);
     let body = [load(ARGUMENT + 8 * flags), jump(BPF_JSET, cut, 0, 1), refuse(libc::EPERM)];
     when(number, &body)
+}
+
+/// Refuses the call `number` where its second argument is one of these.
+fn when_any(number: c_long, refused: &[u32]) -> Vec<sock_filter> {
+    let each = refused.iter().flat_map(|one| [jump(BPF_JEQ, *one, 0, 1), refuse(libc::EPERM)]);
+    when(number, &std::iter::once(load(ARGUMENT + 8)).chain(each).collect::<Vec<_>>())
 }
 
 /// The instructions `body` for the call `number` alone, allowed if they come to no other end.
@@ -298,7 +231,9 @@ mod tests {
             libc::SYS_accept4,
             libc::SYS_sendmsg,
             libc::SYS_recvmsg,
-            libc::SYS_io_uring_setup,
+            libc::SYS_io_setup,
+            libc::SYS_io_uring_enter,
+            libc::SYS_prlimit64,
             libc::SYS_memfd_create,
             libc::SYS_mbind,
             libc::SYS_seccomp,
@@ -361,6 +296,25 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_limits_and_schedules_itself_alone() {
+        let filter = Filter::new(false, true);
+        for number in OF_ITSELF {
+            assert_eq!(verdict(&filter, *number, &[0, 7]), ALLOW, "{number}");
+            assert_eq!(verdict(&filter, *number, &[1, 7]), EPERM, "{number}");
+        }
+    }
+
+    #[test]
+    fn io_uring_is_refused_until_it_is_settled_otherwise() {
+        let mut filter = Filter::new(false, true);
+        assert_eq!(verdict(&filter, libc::SYS_io_uring_setup, &[]), EPERM);
+        filter.program[filter.ring].k = NO_CALL;
+        assert_eq!(verdict(&filter, libc::SYS_io_uring_setup, &[]), ALLOW);
+        // One that isn't there can't be asked for.
+        assert_eq!(verdict(&filter, libc::SYS_ptrace, &[]), EPERM);
+    }
+
+    #[test]
     fn what_an_old_landlock_lets_be_cut_is_refused() {
         let (old, new) = (Filter::new(false, false), Filter::new(false, true));
         let flags = |flags: i32| [0, 0, u64::from(bits_of(flags))];
@@ -374,11 +328,20 @@ mod tests {
     }
 
     #[test]
-    fn no_terminal_is_typed_at() {
+    fn no_terminal_is_typed_at_and_no_signal_sent_by_a_file() {
         let filter = Filter::new(false, true);
-        for request in TERMINAL_INPUT {
+        for request in REFUSED_REQUESTS {
             assert_eq!(verdict(&filter, libc::SYS_ioctl, &[0, request.into()]), EPERM);
         }
-        assert_eq!(verdict(&filter, libc::SYS_ioctl, &[0, 0xae80]), ALLOW);
+        for command in REFUSED_COMMANDS {
+            assert_eq!(verdict(&filter, libc::SYS_fcntl, &[0, command.into()]), EPERM);
+        }
+        // KVM_RUN, TUNSETOFFLOAD; F_SETFL, F_DUPFD_CLOEXEC, F_OFD_SETLK.
+        for request in [0xae80, 0x4004_54d0] {
+            assert_eq!(verdict(&filter, libc::SYS_ioctl, &[0, request]), ALLOW);
+        }
+        for command in [4, 1030, 37] {
+            assert_eq!(verdict(&filter, libc::SYS_fcntl, &[0, command]), ALLOW);
+        }
     }
 }

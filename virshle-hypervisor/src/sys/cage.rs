@@ -7,6 +7,9 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
 
+use crate::cage::NO_CALL;
+use crate::sys::view::Entrance;
+
 /// `struct landlock_ruleset_attr`; a shorter one is known to older kernels.
 #[repr(C)]
 struct RulesetAttributes {
@@ -91,6 +94,8 @@ pub(crate) fn before_exec(
 /// What a forked child needs to enter its cage, all of it there before the fork.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    /// The root of its own.
+    pub(crate) view: Option<Entrance>,
     /// The user, the group, the supplementary groups.
     pub(crate) identity: Option<(u32, u32, Vec<u32>)>,
     pub(crate) ruleset: Option<OwnedFd>,
@@ -98,12 +103,15 @@ pub(crate) struct Entry {
     pub(crate) filter: Vec<libc::sock_filter>,
     /// The instruction of the filter whose constant is the process' own id.
     pub(crate) own_pid: Option<usize>,
+    /// The instruction of the filter that recognises the call by which io_uring begins: refused but in a
+    /// view of the program's own, where nothing is that it could reach by that.
+    pub(crate) ring: Option<usize>,
     /// The most descriptors the program may have.
     pub(crate) descriptors: u64,
 }
 
 /// The steps into a cage, for an error that only has room for a number.
-pub(crate) const STEPS: [&str; 8] = [
+pub(crate) const STEPS: [&str; 9] = [
     "limit what is open",
     "drop the capabilities",
     "set the groups",
@@ -112,7 +120,12 @@ pub(crate) const STEPS: [&str; 8] = [
     "let it see itself",
     "restrict the files",
     "restrict the system calls",
+    VIEW_STEP,
 ];
+/// The step that takes namespaces.
+pub(crate) const VIEW_STEP: &str = "set up a root of its own";
+/// The most processes and threads of a user who has no others.
+const PROCESSES: u64 = 8192;
 
 impl Entry {
     /// Enters the cage: plain system calls, without memory allocation and locks. On failure, which of
@@ -124,10 +137,18 @@ impl Entry {
         lift(libc::RLIMIT_FSIZE);
         limit(libc::RLIMIT_CORE, 0).map_err(step(0))?;
         limit(libc::RLIMIT_NOFILE, self.descriptors).map_err(step(0))?;
+        if let Some(view) = &self.view {
+            match view.enter() {
+                Ok(()) => self.allow_rings(),
+                Err(error) if view.required => return Err((8, error)),
+                Err(_) => {}
+            }
+        }
         drop_bounding_set();
         if let Some((uid, gid, groups)) = &self.identity {
             set_groups(*gid, groups).map_err(step(2))?;
             set_user(*uid).map_err(step(3))?;
+            limit(libc::RLIMIT_NPROC, PROCESSES).map_err(step(0))?;
         }
         drop_capabilities().map_err(step(1))?;
         // SAFETY: a call on numbers alone.
@@ -140,6 +161,12 @@ impl Entry {
             check_long(done).map_err(step(6))?;
         }
         self.filter_calls().map_err(step(7))
+    }
+
+    fn allow_rings(&mut self) {
+        if let Some(ring) = self.ring.and_then(|at| self.filter.get_mut(at)) {
+            ring.k = NO_CALL;
+        }
     }
 
     fn filter_calls(&mut self) -> io::Result<()> {
@@ -159,6 +186,15 @@ impl Entry {
             libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
         })
     }
+}
+
+/// Gives up every capability, and the ways to one.
+pub(crate) fn give_up_privileges() -> io::Result<()> {
+    lift(libc::RLIMIT_FSIZE);
+    drop_bounding_set();
+    drop_capabilities()?;
+    // SAFETY: a call on numbers alone.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -1,14 +1,15 @@
 //! The cage: what each thread of a caged program is refused, shown by having it try.
 
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 use virshle_hypervisor::{
     Cage, CageAccess, CageError, DiskConfig, HypervisorError, Identity, ImageType, Launch, Seccomp,
-    VmConfig, VsockConfig, cage_lacks,
+    View, VmConfig, VsockConfig, cage_lacks, try_own_view,
 };
 use virshle_testkit::{
     Attempt, Hijacked, Outcome, TestKernel, VMM_THREADS, hijack, wait_for_threads,
@@ -23,7 +24,8 @@ const USER: u32 = 2_100_000_001;
 /// What a hijacker would like to have, and a machine that has nothing to do with it.
 struct Host {
     elsewhere: TempDir,
-    _listener: UnixListener,
+    _listeners: (UnixListener, UnixListener, UnixDatagram),
+    abstract_name: String,
     victim: Child,
 }
 
@@ -35,10 +37,15 @@ impl Host {
         let secret = elsewhere.path().join("secret");
         std::fs::write(&secret, "").unwrap();
         open(&secret, 0o666);
-        let listener = UnixListener::bind(elsewhere.path().join("sock")).unwrap();
+        let stream = UnixListener::bind(elsewhere.path().join("sock")).unwrap();
+        let datagram = UnixDatagram::bind(elsewhere.path().join("datagram")).unwrap();
         open(&elsewhere.path().join("sock"), 0o777);
+        open(&elsewhere.path().join("datagram"), 0o777);
+        let abstract_name = format!("virshle-{}", elsewhere.path().display());
+        let name = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        let unnamed = UnixListener::bind_addr(&name).unwrap();
         let victim = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
-        Self { elsewhere, _listener: listener, victim }
+        Self { elsewhere, _listeners: (stream, unnamed, datagram), abstract_name, victim }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -54,7 +61,17 @@ impl Host {
             Attempt::Write(self.path("secret")),
             Attempt::Create(self.path("new")),
             Attempt::Connect(self.path("sock")),
-            Attempt::Send(self.path("sock")),
+            Attempt::Send(self.path("datagram")),
+            Attempt::SendMessage(self.path("datagram")),
+            Attempt::RingConnect(self.path("sock")),
+            Attempt::RingUdp,
+            Attempt::Abstract(self.abstract_name.clone()),
+            Attempt::Look(self.path("secret")),
+            Attempt::ChangeMode(self.path("secret")),
+            Attempt::Watch(self.path("")),
+            Attempt::Limit(pid),
+            Attempt::SignalByFile(pid),
+            Attempt::SharedMemory,
             Attempt::RawSocket,
             Attempt::PacketSocket,
             Attempt::UdpSocket,
@@ -142,18 +159,27 @@ fn assert_all_refused(machine: &Machine, host: &Host, disk: &Path) {
 #[test_on(Ch, Kvm, Root)]
 fn kvm_no_thread_of_a_caged_vmm_leaves_its_machine_whoever_runs_it() {
     assert_eq!(cage_lacks(), []);
+    try_own_view().unwrap();
     let host = Host::new();
-    let (machine, disk) = caged(kvm(), Some(0));
+    let (machine, disk) = caged(kvm().view(View::Own), Some(0));
     // Root without capabilities may still be told that it is root.
     let threads = hijack(machine.vmm.pid(), &host.attempts()).unwrap();
     assert!(threads.iter().all(|thread| thread.allowed().is_empty()), "{threads:#?}");
     drop(machine);
     drop(disk);
 
+    // What sees what the host has isn't told to landlock or seccomp, but has no io_uring.
+    let (machine, _disk) = caged(kvm(), Some(0));
+    let seen = [Attempt::Look(host.path("secret")), Attempt::SendMessage(host.path("datagram"))];
+    for thread in hijack(machine.vmm.pid(), &host.attempts()).unwrap() {
+        assert!(thread.allowed().iter().all(|attempt| seen.contains(attempt)), "{thread:#?}");
+    }
+    drop(machine);
+
     let kvm_before = std::fs::metadata("/dev/kvm").unwrap();
     assert!(kvm_before.permissions().mode() & 0o600 == 0o600);
     let node = device();
-    let cage = Cage::new().file("/dev/kvm", CageAccess::Device);
+    let cage = kvm().view(View::Own);
     let identity = Identity::new(USER, USER).group(node);
     let (machine, disk) = caged(cage.identity(identity), Some(USER));
     assert_all_refused(&machine, &host, &disk);
@@ -197,7 +223,15 @@ fn kvm_a_vmm_without_a_cage_reaches_all_of_it() {
     boot(&machine, machine.config(&TestKernel::halt()), &disk);
     // But for what would change the host, or the process: that is only tried where it is refused.
     let harmless = |attempt: &Attempt| {
-        !matches!(attempt, Attempt::Mount(_) | Attempt::Trace(_) | Attempt::Bpf | Attempt::Send(_))
+        !matches!(
+            attempt,
+            Attempt::Mount(_)
+                | Attempt::Trace(_)
+                | Attempt::Bpf
+                | Attempt::Send(_)
+                | Attempt::SharedMemory
+                | Attempt::SignalByFile(_)
+        )
     };
     let attempts: Vec<_> = host.attempts().into_iter().filter(harmless).collect();
     let threads = hijack(machine.vmm.pid(), &attempts).unwrap();
@@ -234,6 +268,47 @@ fn ch_a_step_into_the_cage_that_fails_is_named() {
     assert_eq!(source.to_string(), "cannot set the groups in the new process");
     assert!(matches!(source, CageError::Apply { .. }), "{source:?}");
     assert!(!directory.path().join("ch.sock").exists());
+}
+
+/// Whether a program in a cage sees `path`, once `spoil` was done to what was prepared.
+fn sees(cage: Cage, path: &str, spoil: impl FnOnce()) -> std::io::Result<bool> {
+    let program = Path::new("/usr/bin/test");
+    let cage = cage.prepare(program).unwrap();
+    spoil();
+    let mut command = Command::new(program);
+    cage.apply_to(command.args(["-e", path]));
+    Ok(command.status()?.success())
+}
+
+#[test_on(Root)]
+fn root_a_view_has_what_is_shown_and_nothing_else() {
+    let shown = tempfile::tempdir().unwrap();
+    let (path, elsewhere) = (shown.path().to_str().unwrap(), "/etc/hostname");
+    let cage = |view| Cage::new().view(view).show(shown.path());
+    for view in [View::Own, View::OwnIfPossible] {
+        assert!(sees(cage(view), path, || ()).unwrap());
+        // Not what lies above it either, nor another process.
+        for hidden in
+            [elsewhere, "/..//etc/hostname", "/proc/1", "/proc/self/root/etc/hostname", "/sys"]
+        {
+            assert!(!sees(cage(view), hidden, || ()).unwrap(), "{hidden}");
+        }
+    }
+    assert!(sees(cage(View::Shared), elsewhere, || ()).unwrap());
+    // The host is none the wiser.
+    assert!(Path::new(elsewhere).exists());
+    assert!(std::fs::read_dir("/").unwrap().count() > 3);
+}
+
+#[test_on(Root)]
+fn root_a_view_that_cannot_be_set_up_is_an_error_or_done_without() {
+    let spoiled = |view| {
+        let gone = tempfile::tempdir().unwrap();
+        let cage = Cage::new().view(view).show(gone.path());
+        sees(cage, "/etc/hostname", || drop(gone))
+    };
+    assert_eq!(spoiled(View::Own).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    assert!(spoiled(View::OwnIfPossible).unwrap());
 }
 
 /// A group that may use /dev/kvm: by its mode, or by an access list for the test.

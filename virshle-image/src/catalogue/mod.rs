@@ -89,7 +89,9 @@ const LATEST: &str = "latest";
 /// Images by name and version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalogue {
+    /// Those that were added, in their order; then those that are published.
     images: Vec<CatalogueImage>,
+    added: usize,
 }
 
 impl Default for Catalogue {
@@ -102,7 +104,7 @@ impl Default for Catalogue {
 impl Catalogue {
     /// What distributions publish for `architecture`, as `uname -m` has it.
     pub fn of(architecture: &str) -> Self {
-        let mut catalogue = Self { images: Vec::new() };
+        let mut catalogue = Self { images: Vec::new(), added: 0 };
         for row in ROWS.iter().filter(|row| row.architectures.contains(&architecture)) {
             let is_default = catalogue.images.iter().all(|image| image.name != row.name);
             catalogue.images.extend(published(row, architecture, is_default));
@@ -114,7 +116,11 @@ impl Catalogue {
     /// the name alone stands for.
     pub fn add(&mut self, image: CatalogueImage) {
         let is_same = |one: &CatalogueImage| one.name == image.name && one.version == image.version;
-        let replaced = self.images.iter().position(is_same).map(|at| self.images.remove(at));
+        let at = self.images.iter().position(is_same);
+        let replaced = at.map(|at| {
+            self.added -= usize::from(at < self.added);
+            self.images.remove(at)
+        });
         let is_default = image.is_default || replaced.is_some_and(|one| one.is_default);
         let is_first = self.images.iter().all(|one| one.name != image.name);
         let image = CatalogueImage { is_default: is_default || is_first, ..image };
@@ -122,10 +128,11 @@ impl Catalogue {
             let same = self.images.iter_mut().filter(|one| one.name == image.name);
             same.for_each(|one| one.is_default = false);
         }
-        self.images.insert(0, image);
+        self.images.insert(self.added, image);
+        self.added += 1;
     }
 
-    /// The images, those that were added first.
+    /// The images: those that were added, in their order, then those that are published.
     pub fn images(&self) -> impl Iterator<Item = &CatalogueImage> {
         self.images.iter()
     }
@@ -263,6 +270,9 @@ mod tests {
         let debian = catalogue.find(&"debian".parse().unwrap()).unwrap();
         assert_eq!(debian.source.to_string(), "https://mirror.example/debian:13");
         assert_eq!(found(&catalogue, "mine"), "mine:latest");
+        let first: Vec<String> =
+            catalogue.images().take(4).map(CatalogueImage::reference).collect();
+        assert_eq!(first, ["debian:13", "mine:latest", "mine:2", "debian:12"]);
         assert_eq!(found(&catalogue, "mine:2"), "mine:2");
         assert_eq!(catalogue.images().filter(|image| image.name == "debian").count(), 2);
         let mut other = own("debian:14");

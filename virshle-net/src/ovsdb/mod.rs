@@ -36,6 +36,7 @@ mod value;
 
 pub use address::Address;
 pub use client::{Client, Ticket};
+pub(crate) use frame::{FrameError, Framer};
 pub use monitor::{MonitorRequest, RowChange, Update};
 pub use operation::{Condition, Function, Mutation, Mutator, Operation, Until};
 pub use outcome::Outcome;

@@ -170,6 +170,8 @@ impl PasstRequest {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(self.arguments()).current_dir("/");
+        // A program that is looked up, or a script, needs to know where; nothing else is its business.
+        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }

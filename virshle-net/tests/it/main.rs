@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on must fail")]
 
 mod bridge;
+mod capture;
 mod client;
 mod fault;
 mod frames;
@@ -17,6 +18,7 @@ mod socket_access;
 mod speech;
 mod switch;
 mod tap;
+mod trace;
 mod vhost_user;
 
 use std::time::Duration;

@@ -3,8 +3,10 @@
 mod boot;
 mod check;
 mod ended;
+mod heal;
 mod info;
 mod init;
+mod keep_logs;
 mod reset;
 mod restart;
 mod setup;
@@ -66,6 +68,17 @@ pub(crate) enum Command {
     /// virshle-ended@.service runs it when a machine has ended
     #[command(hide = true)]
     Ended(ended::Args),
+    /// Give running machines back what is missing of their networks
+    ///
+    /// virshle-heal.service runs it when the switch was started anew, virshle-heal@.service when a passt
+    /// has died. What works is not touched
+    #[command(hide = true)]
+    Heal(heal::Args),
+    /// Keep the logs of a machine's VMM within bounds
+    ///
+    /// A start runs it beside the VMM, with which it ends
+    #[command(hide = true)]
+    KeepLogs(keep_logs::Args),
     /// Start a machine again that has ended
     ///
     /// virshle-restart@.service runs it when a restart is due
@@ -85,6 +98,8 @@ impl Command {
             Self::Boot(args) => boot::run(&args, context),
             Self::Shutdown(args) => shutdown::run(&args, context),
             Self::Ended(args) => ended::run(&args, context),
+            Self::Heal(args) => heal::run(&args, context),
+            Self::KeepLogs(args) => keep_logs::run(&args),
             Self::Restart(args) => restart::run(&args, context),
         }
     }

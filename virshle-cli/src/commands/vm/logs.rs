@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal, stdout};
 use std::path::PathBuf;
 
 use serde::Serialize;
-use virshle_core::Vm;
+use virshle_core::hypervisor::KEPT_LOG_CUT;
+use virshle_core::{LOG_CUT, Vm};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -57,6 +58,13 @@ impl Log {
             Self { events: true, .. } => vm.events(),
             _ => vm.serial_log(),
         }
+    }
+}
+
+impl Log {
+    /// What it is cut by.
+    fn cut(self) -> u64 {
+        if self.vmm || self.events { KEPT_LOG_CUT } else { LOG_CUT }
     }
 }
 
@@ -192,7 +200,7 @@ impl Shown {
         let failed = |source| CliError::Log { path: path.clone(), source };
         Ok(Self {
             name: vm.name().to_string(),
-            file: growing(path.clone(), tail).map_err(failed)?,
+            file: growing(path.clone(), tail).map_err(failed)?.cut_by(log.cut()),
             filter: stdout().is_terminal().then(TerminalText::default),
         })
     }

@@ -13,11 +13,13 @@ pub(crate) mod user;
 use std::path::{Path, PathBuf};
 
 use virshle_hypervisor::{
-    Cage, CageAccess, Connections, Identity, Strictness, VmConfig, cage_lacks, find_program,
+    Cage, CageAccess, Connections, Identity, Strictness, View, VmConfig, cage_lacks, find_program,
+    try_own_view,
 };
 use virshle_net::AccessRights;
 use virshle_template::Confine;
 
+use crate::failure::chain;
 use crate::hardware::confine::error::ConfineError;
 use crate::hardware::confine::grants::Grants;
 use crate::hardware::confine::user::MachineUser;
@@ -28,6 +30,9 @@ use crate::machine::kvm;
 use crate::machine::vm::Vm;
 use crate::model::definition::{DiskDefinition, NetKind};
 use crate::store::layout;
+
+/// The filesystem that cloud-hypervisor asks for the size of a page.
+const HUGEPAGES: &str = "/dev/hugepages";
 
 /// The cage for the VMM of a machine whose configuration is `config`, once all that belongs to the
 /// machine belongs to its user. The caller holds the machine's lock.
@@ -52,6 +57,11 @@ pub(crate) fn cage(vm: &Vm, config: &VmConfig) -> Result<Cage, HardwareError> {
         }
         other => other.map_err(failed)?,
     };
+    // A user is not always given namespaces; root is, but in some containers.
+    let view = if rustix::process::geteuid().is_root() { View::Own } else { View::OwnIfPossible };
+    if let (true, View::Own, Err(error)) = (best_effort, view, try_own_view()) {
+        tracing::warn!(vm = %vm.name(), error = %chain(&error), "its VMM sees the host's files and network");
+    }
     let strictness = if best_effort { Strictness::BestEffort } else { Strictness::Required };
     let mut cage = Cage::new().strictness(strictness).file(kvm::DEVICE, CageAccess::Device);
     if let Some(identity) = identity {
@@ -63,10 +73,16 @@ pub(crate) fn cage(vm: &Vm, config: &VmConfig) -> Result<Cage, HardwareError> {
     for path in &paths.shared {
         cage = cage.file(path, CageAccess::Read);
     }
-    // passt is the server of its socket; every other one is the VMM's own.
+    // passt is the server of its socket; every other one is the VMM's own. One that is lost is replaced,
+    // and its socket with it: so what is seen is the directory.
     if vm.definition().nets.iter().any(|net| net.kind == NetKind::User) {
-        cage = cage.connections(Connections::Allowed);
+        cage = cage.connections(Connections::Allowed).show(vm.directory());
     }
+    if vm.definition().hugepages && Path::new(HUGEPAGES).exists() {
+        cage = cage.show(HUGEPAGES);
+    }
+    // The whole of it: disks come and go while the machine runs.
+    let cage = cage.view(view).show(layout::disks(vm.directory()));
     Ok(cage.file(layout::sockets(vm.directory()), CageAccess::Sockets))
 }
 

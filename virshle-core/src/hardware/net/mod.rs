@@ -10,6 +10,7 @@ pub(crate) mod linux_bridge;
 pub(crate) mod ports;
 pub(crate) mod rates;
 pub(crate) mod reconnect;
+mod replug;
 pub(crate) mod shared_ports;
 pub(crate) mod taps;
 pub(crate) mod user;

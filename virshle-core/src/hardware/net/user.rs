@@ -12,6 +12,8 @@ use virshle_template::{Confine, Protocol, Publish};
 use crate::fs::file::remove_if_there;
 use crate::hardware::confine::user::MachineUser;
 use crate::hardware::error::HardwareError;
+use crate::hardware::net::replug::{Replugged, replug};
+use crate::hardware::passt_scope::{self, Served};
 use crate::machine::error::MachineError;
 use crate::machine::vm::Vm;
 use crate::model::definition::{NetDefinition, UserNet};
@@ -145,9 +147,16 @@ pub(crate) fn begin(vm: &Vm, ssh_port: Option<u16>) -> Result<StartingUserNets<'
 
 impl StartingUserNets<'_> {
     /// Waits until each of them serves its socket and has its ports.
-    pub(crate) fn wait(self) -> Result<(), HardwareError> {
+    pub(crate) fn wait(self) -> Result<Vec<Served>, HardwareError> {
+        let mut served = Vec::new();
         for (net, request, starting) in self.starting {
-            let Err(error) = starting.wait(START_TIMEOUT) else { continue };
+            let error = match starting.wait(START_TIMEOUT) {
+                Ok(passt) => {
+                    served.push(Served { net: net.name.clone(), pid: passt.pid() });
+                    continue;
+                }
+                Err(error) => error,
+            };
             if error.is_bind_failure() {
                 // Another process was quicker: who, it does not say.
                 for forward in request.forwards() {
@@ -156,7 +165,7 @@ impl StartingUserNets<'_> {
             }
             return Err(failed(self.vm, net)(explained(self.vm, error)));
         }
-        Ok(())
+        Ok(served)
     }
 }
 
@@ -226,47 +235,116 @@ fn run_as(vm: &Vm) -> Result<(u32, u32), HardwareError> {
     }
 }
 
-/// The user networks of the machine that no passt serves.
-pub(crate) fn lost(vm: &Vm) -> Vec<&NetDefinition> {
-    user_nets(vm).map(|(net, _)| net).filter(|net| find(vm, net).is_none()).collect()
+/// How a user network of a running machine is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// No passt serves it.
+    Passt,
+    /// A passt does, and the guest's NIC is none of its: one before it died.
+    Nic,
 }
 
-/// What a user network that no passt serves is, for people.
-pub(crate) fn lapse(net: &NetDefinition) -> String {
-    format!("no passt serves the user network {}", net.name)
+/// The user networks that the machine has lost.
+pub(crate) fn lost(vm: &Vm) -> Vec<(&NetDefinition, Loss)> {
+    let mut unplugged: Option<Vec<String>> = None;
+    user_nets(vm)
+        .filter_map(|(net, _)| {
+            if find(vm, net).is_none() {
+                return Some((net, Loss::Passt));
+            }
+            let record =
+                || run_record::read(vm.directory()).map(|run| run.unplugged).unwrap_or_default();
+            let unplugged = unplugged.get_or_insert_with(record);
+            unplugged.contains(&net.name).then_some((net, Loss::Nic))
+        })
+        .collect()
 }
 
-/// Starts a passt for each user network of a running machine that has lost its own; cloud-hypervisor
-/// connects to it by itself. Returns what was missing. The caller holds the machine's lock.
+/// What is wrong with a user network that is lost, for people.
+pub(crate) fn lapse(net: &NetDefinition, loss: Loss) -> String {
+    match loss {
+        Loss::Passt => format!("no passt serves the user network {}", net.name),
+        Loss::Nic => format!(
+            "its guest has not let go of the dead NIC of the user network {}: only a restart gives it \
+             another one",
+            net.name
+        ),
+    }
+}
+
+/// Starts a passt for each user network of a running machine that has lost its own, and plugs the guest's
+/// NIC into it. Returns what was missing. The caller holds the machine's lock.
 pub(crate) fn restart_lost(vm: &Vm) -> Result<Vec<String>, HardwareError> {
     let missing = lost(vm);
     if missing.is_empty() {
         return Ok(Vec::new());
     }
-    let lost: Vec<&str> = missing.iter().map(|net| net.name.as_str()).collect();
     let record = run_record::read(vm.directory());
     let last_port = record.as_ref().and_then(|run| run.ssh_port);
     let ssh_port = ssh_port(vm, last_port)?;
-    if let Some(run) = record.filter(|_| ssh_port != last_port) {
-        run_record::write(&Run { ssh_port, ..run }, vm.directory()).map_err(MachineError::from)?;
-    }
+    let mut run = record.map(|run| Run { ssh_port, ..run });
+    // First of all: once its passt is there again, nothing else shows that the NIC is dead.
+    let lost = missing.iter().map(|(net, _)| net.name.clone()).collect();
+    note_unplugged(vm, &mut run, lost)?;
+    let mut kept = Vec::new();
+    let mut served = Vec::new();
     for (place, (net, user)) in user_nets(vm).enumerate() {
-        if !lost.contains(&net.name.as_str()) {
+        let Some((_, loss)) = missing.iter().find(|(lost, _)| lost.name == net.name) else {
             continue;
+        };
+        if *loss == Loss::Passt {
+            served.push(restart(vm, net, user, ssh_port.filter(|_| place == 0))?);
         }
-        for forward in user.publish.iter().map(forward) {
-            check_port(vm, net, &forward)?;
+        if replug(vm, net)? == Replugged::Kept {
+            kept.push(net.name.clone());
+            tracing::warn!(
+                vm = %vm.name(), net = net.name,
+                "its guest does not let go of its NIC, and stays without this network until a restart"
+            );
         }
-        end_one(vm, net);
-        let request = request(vm, net, user, ssh_port.filter(|_| place == 0))?;
-        let started = launch(&request).and_then(|starting| starting.wait(START_TIMEOUT));
-        started.map_err(|error| failed(vm, net)(explained(vm, error)))?;
-        tracing::warn!(
-            vm = %vm.name(), net = net.name,
-            "a passt that was lost is there again; a guest that stays without network needs a restart"
-        );
     }
-    Ok(missing.into_iter().map(lapse).collect())
+    note_unplugged(vm, &mut run, kept)?;
+    if let Some(vmm) = vm.vmm()? {
+        passt_scope::settle(vm, passt_scope::ask(vm, vmm.pid(), &served));
+    }
+    Ok(missing.into_iter().map(|(net, loss)| lapse(net, loss)).collect())
+}
+
+/// Records the networks whose NIC is to be plugged in anew.
+fn note_unplugged(
+    vm: &Vm,
+    run: &mut Option<Run>,
+    unplugged: Vec<String>,
+) -> Result<(), HardwareError> {
+    let Some(run) = run else { return Ok(()) };
+    run.unplugged = unplugged;
+    Ok(run_record::write(run, vm.directory()).map_err(MachineError::from)?)
+}
+
+/// Starts another passt for `net`.
+fn restart(
+    vm: &Vm,
+    net: &NetDefinition,
+    user: &UserNet,
+    ssh_port: Option<u16>,
+) -> Result<Served, HardwareError> {
+    for forward in user.publish.iter().map(forward) {
+        check_port(vm, net, &forward)?;
+    }
+    end_one(vm, net);
+    let request = request(vm, net, user, ssh_port)?;
+    let started = launch(&request).and_then(|starting| starting.wait(START_TIMEOUT));
+    let passt = started.map_err(|error| failed(vm, net)(explained(vm, error)))?;
+    tracing::info!(vm = %vm.name(), net = net.name, "a passt that was lost is there again");
+    Ok(Served { net: net.name.clone(), pid: passt.pid() })
+}
+
+/// The passts that serve the machine.
+pub(crate) fn served(vm: &Vm) -> Vec<Served> {
+    let served = |(net, _): (&NetDefinition, &UserNet)| {
+        Some(Served { net: net.name.clone(), pid: find(vm, net)?.pid() })
+    };
+    user_nets(vm).filter_map(served).collect()
 }
 
 /// Ends the machine's passts, if there are any. What can't be ended is logged; a repair of the node

@@ -7,7 +7,7 @@ use crate::fs::socket_watch::SocketWatch;
 use crate::hardware::disk::{check_compressed, has_qcow2};
 use crate::hardware::net::attach::Network;
 use crate::hardware::net::user;
-use crate::hardware::{limits, scope};
+use crate::hardware::{limits, passt_scope, scope};
 use crate::machine::logs::bound_logs;
 use crate::machine::vm::Vm;
 use crate::model::run::Run;
@@ -34,7 +34,7 @@ pub(super) fn launch(
     drop(room);
     limits::even_oom_score(vmm.pid());
     // Its answer comes while the VMM gets its machine.
-    let scope = scope::ask(vm, vmm.pid());
+    let scope = scope::ask(vm, vmm.pid(), vmm.log_keeper());
     let client = vmm.client(options.answer_timeout);
     refuse_faulty(vm, &client)?;
     client.create(config).map_err(|source| vm.vmm_error("start", source))?;
@@ -42,13 +42,16 @@ pub(super) fn launch(
     let taps = network.submit_taps()?;
     publish(vm)?;
     // For this side the VMM looks when it boots, and tries again but every 100 ms.
-    user_nets.wait()?;
+    let passts = user_nets.wait()?;
     scope::settle(vm, vmm.pid(), scope)
         .map_err(|source| StartError::HostGoesDown { vm: vm.name().clone(), source })?;
+    // Bound to that one, so after it; the answers come while the guest boots.
+    let passts = passt_scope::ask(vm, vmm.pid(), &passts);
     boot(vm, &client, network, options)?;
     // A vhost-user port gets its link from the guest's driver, seconds from now: that the boot
     // was answered shows that the switch is connected.
     network.confirm_taps(taps)?;
+    passt_scope::settle(vm, passts);
     Ok(vmm.pid())
 }
 
@@ -70,11 +73,15 @@ fn spawn(vm: &Vm, cage: Cage) -> Result<Vmm, StartError> {
     // Those of the run before are kept, too.
     bound_logs(vm.directory());
     let mut kept = Ok(());
-    let vmm = Launch::new(&vm.node().hypervisor_program()?, &vm.api_socket())
+    let mut launch = Launch::new(&vm.node().hypervisor_program()?, &vm.api_socket())
         .log_file(vm.vmm_log())
         .event_file(vm.events())
         .serial_log(vm.serial_log())
-        .cage(cage)
+        .cage(cage);
+    if let Some(keeper) = vm.node().log_keeper() {
+        launch = launch.log_keeper(keeper.clone());
+    }
+    let vmm = launch
         .spawn_while(|| kept = run_record::keep(vm.directory()))
         .map_err(|source| vm.vmm_error("start", source))?;
     Ok(kept.map(|()| vmm)?)

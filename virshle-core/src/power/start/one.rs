@@ -12,7 +12,7 @@ use crate::hardware::net::disconnect::disconnect;
 use crate::hardware::net::reconnect::reconnect;
 use crate::hardware::net::shared_ports::SharedPorts;
 use crate::hardware::net::user;
-use crate::hardware::scope;
+use crate::hardware::{passt_scope, scope};
 use crate::machine::vm::Vm;
 use crate::model::change::Change;
 use crate::model::run::{Phase, Run};
@@ -108,6 +108,7 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
         match state {
             VmState::Running if finished => {
                 scope::adopt(vm, vmm.pid());
+                passt_scope::adopt(vm, vmm.pid(), user::served(vm));
                 return reconnected(vm, options);
             }
             // The process that started it died when all but this record was done. The guest may
@@ -118,6 +119,7 @@ pub(super) fn start_alone(vm: &Vm, options: &StartOptions) -> Result<Change, Sta
                 let run = Run { pid: Some(vmm.pid()), ..run.started() };
                 run_record::write(&run, vm.directory())?;
                 scope::adopt(vm, vmm.pid());
+                passt_scope::adopt(vm, vmm.pid(), user::served(vm));
                 return Ok(Change::Done);
             }
             VmState::Paused => return Err(vm.wrong_state("start", state).into()),

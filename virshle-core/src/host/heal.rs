@@ -1,0 +1,108 @@
+//! Healing: running machines get their networks back by themselves, after a restart of the switch or
+//! the death of a passt.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+use virshle_net::Switch;
+
+use crate::fs::deadline::Deadline;
+use crate::fs::in_parallel::in_parallel;
+use crate::hardware::net::bridge::require_bridge;
+use crate::hardware::net::ports::switched;
+use crate::hardware::net::reconnect::reconnect;
+use crate::host::check::finding::TIMEOUT;
+use crate::machine::error::MachineError;
+use crate::machine::hold::hold;
+use crate::machine::node::Node;
+use crate::machine::vm::Vm;
+use crate::model::name::VmName;
+use crate::model::state::VmState;
+use crate::power::error::StartError;
+
+/// How long a switch that is coming up may take.
+const SWITCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two looks for it: it gives no sign when it listens.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A running machine, and what of its network was put right, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Healed {
+    /// The machine.
+    pub vm: VmName,
+    /// What was missing, or not as it should be; nothing if all was well.
+    pub missed: Vec<String>,
+}
+
+impl Node {
+    /// Gives running machines what is missing of their networks: all of them, or the one of that uuid.
+    /// Waits for a switch that is coming up, and for other processes that work on a machine. What works
+    /// is not touched.
+    ///
+    /// systemd runs this when the switch has been started, and when a passt has ended.
+    ///
+    /// # Errors
+    ///
+    /// If the machines can't be listed, or the switch does not come up. Each machine has its own result:
+    /// one failure keeps no other from being healed.
+    pub fn heal(
+        &self,
+        only: Option<Uuid>,
+    ) -> Result<Vec<(VmName, Result<Healed, StartError>)>, MachineError> {
+        heal(self, only)
+    }
+}
+
+fn heal(
+    node: &Node,
+    only: Option<Uuid>,
+) -> Result<Vec<(VmName, Result<Healed, StartError>)>, MachineError> {
+    let uuids = match only {
+        Some(uuid) => vec![uuid],
+        None => node.store().uuids()?,
+    };
+    let vms = uuids.into_iter().filter_map(|uuid| node.vm(uuid).ok());
+    // One that is just being started may have asked the switch of before.
+    let vms: Vec<Vm> =
+        vms.filter(|vm| vm.is_being_changed() || vm.state() != VmState::Stopped).collect();
+    if vms.iter().any(|vm| switched(vm).next().is_some()) {
+        prepare_switch(node)?;
+    }
+    Ok(in_parallel(vms, |vm| {
+        let name = vm.name().clone();
+        let healed = heal_one(node, &vm).map(|missed| Healed { vm: name.clone(), missed });
+        (name, healed)
+    }))
+}
+
+/// Waits for the switch, and has the node's bridge as it should be.
+fn prepare_switch(node: &Node) -> Result<(), MachineError> {
+    let deadline = Deadline::after(SWITCH_TIMEOUT);
+    let mut switch = loop {
+        match node.switch(TIMEOUT) {
+            Err(_) if !deadline.is_over() => std::thread::sleep(LOOK.min(deadline.left())),
+            answer => break answer?,
+        }
+    };
+    let bridge = &node.config().network.bridge;
+    let ready = |switch: &mut Switch| {
+        switch.ping_vswitchd(deadline.left())?;
+        // Its interface is a new one, and open to router advertisements.
+        require_bridge(node, switch, bridge, TIMEOUT)?;
+        // Those that were killed while the switch was away.
+        switch.sweep_captures(&node.mark(), TIMEOUT)
+    };
+    ready(&mut switch).map(drop).map_err(|source| MachineError::Switch {
+        doing: format!("have bridge {bridge} as it should be"),
+        source,
+    })
+}
+
+fn heal_one(node: &Node, vm: &Vm) -> Result<Vec<String>, StartError> {
+    let Some((vm, _lock)) = hold(node, vm.definition().uuid)? else { return Ok(Vec::new()) };
+    match vm.state() {
+        VmState::Running | VmState::Paused => Ok(reconnect(&vm, TIMEOUT)?),
+        _ => Ok(Vec::new()),
+    }
+}
