@@ -257,8 +257,8 @@ fn read_route(message: &Message<'_>) -> Option<(IpAddr, u8, u32, bool)> {
 
 fn address(family: u8, bytes: &[u8]) -> Option<IpAddr> {
     match family {
-        AF_INET => piece::<4>(bytes, 0).map(|bytes| IpAddr::from(bytes)),
-        AF_INET6 => piece::<16>(bytes, 0).map(|bytes| IpAddr::from(bytes)),
+        AF_INET => piece::<4>(bytes, 0).map(IpAddr::from),
+        AF_INET6 => piece::<16>(bytes, 0).map(IpAddr::from),
         _ => None,
     }
 }

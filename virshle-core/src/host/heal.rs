@@ -26,13 +26,13 @@ const SWITCH_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A running machine, and what of its network was put right, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Healed {
     /// The machine.
     pub vm: VmName,
     /// What was missing, or not as it should be; nothing if all was well.
-    pub missed: Vec<String>,
+    pub missed: Result<Vec<String>, StartError>,
 }
 
 impl Node {
@@ -46,18 +46,12 @@ impl Node {
     ///
     /// If the machines can't be listed, or the switch does not come up. Each machine has its own result:
     /// one failure keeps no other from being healed.
-    pub fn heal(
-        &self,
-        only: Option<Uuid>,
-    ) -> Result<Vec<(VmName, Result<Healed, StartError>)>, MachineError> {
+    pub fn heal(&self, only: Option<Uuid>) -> Result<Vec<Healed>, MachineError> {
         heal(self, only)
     }
 }
 
-fn heal(
-    node: &Node,
-    only: Option<Uuid>,
-) -> Result<Vec<(VmName, Result<Healed, StartError>)>, MachineError> {
+fn heal(node: &Node, only: Option<Uuid>) -> Result<Vec<Healed>, MachineError> {
     let uuids = match only {
         Some(uuid) => vec![uuid],
         None => node.store().uuids()?,
@@ -69,11 +63,7 @@ fn heal(
     if vms.iter().any(|vm| switched(vm).next().is_some()) {
         prepare_switch(node)?;
     }
-    Ok(in_parallel(vms, |vm| {
-        let name = vm.name().clone();
-        let healed = heal_one(node, &vm).map(|missed| Healed { vm: name.clone(), missed });
-        (name, healed)
-    }))
+    Ok(in_parallel(vms, |vm| Healed { vm: vm.name().clone(), missed: heal_one(node, &vm) }))
 }
 
 /// Waits for the switch, and has the node's bridge as it should be.

@@ -126,6 +126,7 @@ impl Drop for Surroundings {
 
 /// Has each thread of the running machine try everything, before and after its guest is reset.
 #[track_caller]
+#[expect(clippy::print_stdout, reason = "the table of docs/security.md, with --nocapture")]
 fn assert_caged(lab: &Lab, vm: &Vm, database: Option<&OpenVswitch>, devices: usize) {
     let surroundings = Surroundings::of(lab, database);
     for time in ["started", "reset"] {

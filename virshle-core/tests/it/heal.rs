@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use virshle_core::{GuardCondition, TraceRequest, TraceVerdict, Vm, VmState};
+use virshle_core::{GuardCondition, Healed, TraceRequest, TraceVerdict, Vm, VmState};
 use virshle_testkit::{Frame, GuestNic, NetNamespace, OpenVswitch};
 use virshle_testkit_macros::test_on;
 
@@ -60,8 +60,8 @@ impl Pair {
     #[track_caller]
     fn healed(&self) -> String {
         let healed = self.lab.node.heal(None).unwrap();
-        let missed = healed.into_iter().flat_map(|(vm, result)| {
-            result.unwrap_or_else(|error| panic!("{vm}: {error:?}")).missed
+        let missed = healed.into_iter().flat_map(|Healed { vm, missed, .. }| {
+            missed.unwrap_or_else(|error| panic!("{vm}: {error:?}"))
         });
         missed.collect::<Vec<_>>().join("\n")
     }

@@ -4,13 +4,12 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -186,8 +185,8 @@ fn serves(pid: u32, network: &ManagedNetwork) -> bool {
 
 /// Reads what dnsmasq writes. Whatever else is there is not waited for, nor followed.
 fn read_pid(path: &Path) -> io::Result<u32> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let mut text = String::new();
     file.take(MAX_PID_FILE).read_to_string(&mut text)?;
     text.trim().parse().map_err(|_| io::ErrorKind::InvalidData.into())

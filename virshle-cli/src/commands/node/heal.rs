@@ -20,10 +20,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     };
     let healed = node.heal(uuid)?;
     let (total, mut failed) = (healed.len(), 0);
-    for (_, result) in healed {
-        match result {
-            Ok(healed) => {
-                for missed in &healed.missed {
+    for healed in healed {
+        match healed.missed {
+            Ok(missed) => {
+                for missed in missed {
                     context.output.done(&format!("{}: {missed}: put right", healed.vm));
                 }
             }

@@ -80,8 +80,7 @@ fn await_release(vm: &Vm, client: &Client, net: &NetDefinition) -> Result<bool, 
 fn place_of(info: &VmInfo, net: &NetDefinition) -> Option<u8> {
     let mut devices = info.device_tree.values();
     let holder = devices.find(|device| {
-        device.pci_bdf.is_some()
-            && (device.id == net.name || device.children.iter().any(|child| *child == net.name))
+        device.pci_bdf.is_some() && (device.id == net.name || device.children.contains(&net.name))
     })?;
     device_number(holder.pci_bdf.as_deref()?)
 }

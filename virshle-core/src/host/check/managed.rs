@@ -64,7 +64,7 @@ fn check_parts(node: &Node, network: &ManagedNetwork) -> Vec<Finding> {
             Finding::bad(Level::Warning, "firewall", obstacle.to_string(), text(obstacle.hint()))
         })),
         Err(error) => {
-            findings.push(Finding::leaf(Level::Warning, "firewall", &error, error.hint()))
+            findings.push(Finding::leaf(Level::Warning, "firewall", &error, error.hint()));
         }
     }
     findings.extend(check_machines(node, network));
