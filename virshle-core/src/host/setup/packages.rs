@@ -34,6 +34,9 @@ enum Need {
     Switch,
     Passt,
     Ssh,
+    /// What serves a managed network, and what lets its guests out.
+    Dnsmasq,
+    Nftables,
 }
 
 /// How a distribution installs packages.
@@ -49,21 +52,27 @@ enum Manager {
 }
 
 impl Need {
-    const ALL: [Self; 3] = [Self::Switch, Self::Passt, Self::Ssh];
+    const ALL: [Self; 5] = [Self::Switch, Self::Passt, Self::Ssh, Self::Dnsmasq, Self::Nftables];
 
     fn name(self) -> &'static str {
         match self {
             Self::Switch => "Open vSwitch",
             Self::Passt => "passt",
             Self::Ssh => "the OpenSSH client",
+            Self::Dnsmasq => "dnsmasq",
+            Self::Nftables => "nftables",
         }
     }
 
     fn is_missing(self, node: &Node) -> bool {
+        let network = &node.config().network;
+        let is_managed = network.subnet.is_some();
         match self {
             Self::Switch => needs_switch(node) && !is_installed("ovs-vswitchd"),
-            Self::Passt => check_passt(&node.config().network.passt, TIMEOUT).is_err(),
+            Self::Passt => check_passt(&network.passt, TIMEOUT).is_err(),
             Self::Ssh => !is_installed("ssh"),
+            Self::Dnsmasq => is_managed && !is_installed(&network.dnsmasq),
+            Self::Nftables => is_managed && !is_installed(&network.nft),
         }
     }
 
@@ -73,6 +82,9 @@ impl Need {
             (Self::Switch, Manager::Apt) => "openvswitch-switch",
             (Self::Switch, _) => "openvswitch",
             (Self::Passt, _) => "passt",
+            (Self::Dnsmasq, Manager::Apt) => "dnsmasq-base",
+            (Self::Dnsmasq, _) => "dnsmasq",
+            (Self::Nftables, _) => "nftables",
             (Self::Ssh, Manager::Apt | Manager::Apk) => "openssh-client",
             (Self::Ssh, Manager::Dnf | Manager::Zypper) => "openssh-clients",
             (Self::Ssh, Manager::Pacman | Manager::Nix | Manager::NixOs) => "openssh",
@@ -171,9 +183,10 @@ fn packages(release: &OsRelease, needs: &[Need], has_nix: bool) -> Packages {
     packages
 }
 
-fn is_installed(program: &str) -> bool {
+fn is_installed(program: impl AsRef<Path>) -> bool {
+    let program = program.as_ref();
     let in_system = || SYSTEM_DIRECTORIES.iter().any(|up| Path::new(up).join(program).is_file());
-    find_program(Path::new(program)).is_some() || in_system()
+    find_program(program).is_some() || in_system()
 }
 
 #[cfg(test)]
@@ -218,7 +231,7 @@ mod tests {
                 ],
             ),
         ] {
-            let found = of(id, &Need::ALL);
+            let found = of(id, &[Need::Switch, Need::Passt, Need::Ssh]);
             assert_eq!(found.commands, commands, "{id}");
             assert!(found.notes.is_empty(), "{found:?}");
             assert_eq!(of(id, &[]).commands, Vec::<String>::new());
@@ -236,6 +249,9 @@ mod tests {
         let old = of("debian\nVERSION_ID=12", &[Need::Switch, Need::Passt]);
         assert_eq!(old.commands, ["apt install openvswitch-switch"]);
         assert!(old.notes[0].contains("Debian 13"), "{old:?}");
+        let managed = [Need::Switch, Need::Dnsmasq, Need::Nftables];
+        let expected = ["apt install openvswitch-switch dnsmasq-base nftables"];
+        assert_eq!(of("debian", &managed).commands, expected);
         assert_eq!(of("ubuntu\nVERSION_ID=25.10", &[Need::Passt]).commands, ["apt install passt"]);
     }
 }

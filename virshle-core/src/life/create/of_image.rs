@@ -136,13 +136,17 @@ fn of(disk: &mut DiskTemplate, image: &ImageChoice) {
     };
 }
 
-/// The network that works on this node, of `offered`: a user network, and a port of the bridge.
+/// The network that works on this node, of `offered`: a user network, and a port of the bridge. A bridge
+/// that is served comes first: there machines see each other, and have names.
 fn network(node: &Node, offered: &[NetTemplate]) -> Vec<NetTemplate> {
     let [user, tap] = offered else { return Vec::new() };
     let has_passt = || check_passt(&node.config().network.passt, TIMEOUT).is_ok();
-    let net = if has_passt() {
+    let bridged = || rustix::process::geteuid().is_root() && has_bridge(node);
+    let net = if node.config().network.subnet.is_some() && bridged() {
+        tap
+    } else if has_passt() {
         user
-    } else if rustix::process::geteuid().is_root() && has_bridge(node) {
+    } else if bridged() {
         tap
     } else {
         return Vec::new();
