@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use virshle_testkit::{WebFile, WebServer};
@@ -200,6 +201,17 @@ fn files_that_were_fetched_by_other_means_are_taken() {
     assert!(refused.code == 1 && !lab.program().exists(), "{refused:?}");
 }
 
+/// How long the files are that lie anywhere below a directory.
+fn lengths_below(directory: &Path) -> Vec<u64> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let found = entries.flat_map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => lengths_below(&entry.path()),
+        Ok(metadata) => vec![metadata.len()],
+        Err(_) => Vec::new(),
+    });
+    found.collect()
+}
+
 #[test]
 fn a_setup_that_was_killed_continues_where_it_was() {
     let lab = Lab::new();
@@ -209,6 +221,12 @@ fn a_setup_that_was_killed_continues_where_it_was() {
     lab.server.put("/ch/cloud-hypervisor-static", served().stall_after(1 << 20));
     let mut child = lab.command(&[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     lab.server.wait_for_stall();
+    // What the server has sent has to have been kept, too.
+    let kept =
+        || lengths_below(&lab.home.root().join("bin")).into_iter().any(|length| length > 1 << 19);
+    while !kept() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     // Another one is refused meanwhile.
     let ran = lab.setup(&[]);
     assert!(ran.code == 6 && ran.stderr.contains("is locked by "), "{ran:?}");

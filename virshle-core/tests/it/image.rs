@@ -143,7 +143,8 @@ fn an_image_that_a_machine_is_being_created_from_is_not_removed() {
     let error = CoreError::from(lab.node.create(&CreateRequest::new("xs"), &|_| {}).unwrap_err());
     assert!(matches!(error, CoreError::Image(ImageError::BeingRemoved { .. })), "{error:?}");
     assert_eq!((error.kind(), error.code()), (ErrorKind::State, "locked"));
-    drop(held);
+    // A drop alone would not do: a child of another test may have inherited it for an instant.
+    held.unlock().unwrap();
     lab.node.remove_image(&name("base")).unwrap();
 }
 

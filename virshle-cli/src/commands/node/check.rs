@@ -17,9 +17,9 @@ use crate::report::ErrorDocument;
 pub(crate) struct Args {
     /// Remove orphaned resources, restore the managed network, and reconnect machines
     ///
-    /// Processes, ports, directories and sockets that belong to no running machine are removed. What is
-    /// missing of the managed network is set up again, if it was before. A running machine whose port was
-    /// deleted gets it back, and runs on
+    /// Removes processes, ports, directories and sockets that belong to no running machine; sets up again
+    /// what is missing of the managed network, if it was there before; gives a running machine whose port
+    /// was deleted a new one, while it runs on
     #[arg(long)]
     repair: bool,
 }
