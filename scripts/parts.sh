@@ -66,7 +66,7 @@ disable_what_came() {
 install_parts() {
   install_packages build-essential openvswitch-switch openvswitch-switch-dpdk xfsprogs btrfs-progs \
     e2fsprogs util-linux qemu-utils mtools dosfstools iproute2 openssh-server openssh-client kmod rsync cloud-init \
-    gzip xz-utils zstd lz4 lzip bindfs openssl nftables dnsmasq-base kea-dhcp4-server busybox
+    gzip xz-utils zstd lz4 lzip bindfs openssl nftables dnsmasq-base kea-dhcp4-server busybox ethtool
   get_current_cloud_init
   get_passt
 }
@@ -243,7 +243,7 @@ has() {
       && command -v busybox >/dev/null ;;
     networkd) is_root && [ -x /lib/systemd/systemd-networkd ] ;;
     nftables) is_root && command -v nft >/dev/null && command -v dnsmasq >/dev/null \
-      && command -v busybox >/dev/null ;;
+      && command -v busybox >/dev/null && command -v ethtool >/dev/null ;;
     qemu-img) command -v qemu-img >/dev/null && command -v qemu-io >/dev/null ;;
     packers) command -v gzip >/dev/null && command -v xz >/dev/null && command -v zstd >/dev/null \
       && command -v pzstd >/dev/null ;;
@@ -283,7 +283,7 @@ describe() {
     networkd) ! has networkd || { echo systemd-networkd; return; }
       echo 'root, and the package systemd' ;;
     nftables) ! has nftables || { nft --version; return; }
-      echo 'root, the packages nftables, dnsmasq-base, busybox' ;;
+      echo 'root, the packages nftables, dnsmasq-base, busybox, ethtool' ;;
     qemu-img) ! has qemu-img || { qemu-img --version | sed -n 1p; return; }
       echo 'the package qemu-utils' ;;
     packers) ! has packers || { echo 'gzip, xz, zstd, pzstd'; return; }

@@ -46,7 +46,7 @@ pub enum Part {
     Dhcp,
     /// systemd-networkd, which renders what cloud-init writes for it; root.
     Networkd,
-    /// The programs nft and dnsmasq, and root, for a managed network; the client of busybox.
+    /// The programs nft and dnsmasq, and root, for a managed network; the client of busybox, and ethtool for it.
     Nftables,
 }
 
@@ -98,7 +98,7 @@ impl Part {
             }
             Self::Dhcp => "dnsmasq, kea-dhcp4, busybox and root",
             Self::Networkd => "systemd-networkd and root",
-            Self::Nftables => "nft, dnsmasq, busybox and root",
+            Self::Nftables => "nft, dnsmasq, busybox, ethtool and root",
         }
     }
 }
@@ -125,7 +125,7 @@ pub fn has(part: Part) -> bool {
                 && kea_lease_commands().exists()
         }
         Part::Networkd => root && crate::networkd::is_here(),
-        Part::Nftables => root && ["nft", "dnsmasq", "busybox"].into_iter().all(program),
+        Part::Nftables => root && ["nft", "dnsmasq", "busybox", "ethtool"].into_iter().all(program),
         Part::Ovs => root && program("ovsdb-server") && vswitchd_exists(),
         Part::Dpdk => {
             root && program("ovsdb-server")

@@ -193,8 +193,10 @@ fn ch_a_vmm_reaches_no_file_but_its_machines() {
         let error = client(&vm).add_disk(&disk).unwrap_err();
         let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
         let messages: Vec<String> = chain.map(ToString::to_string).collect();
+        // What is in the machine's directory is kept from it by a rule; all else it does not even see.
+        let said = messages.join(": ");
         assert!(
-            messages.join(": ").contains("ermission denied"),
+            ["ermission denied", "No such file"].iter().any(|error| said.contains(error)),
             "{}: {messages:?}",
             path.display()
         );
