@@ -81,9 +81,7 @@ pub fn values(bytes: &[u8]) {
     comes_back::<Address>(text);
     comes_back::<virshle_disk::Format>(text);
     comes_back::<ImageReference>(text);
-    if let Ok(reference) = text.parse::<ImageReference>()
-        && let Ok(name) = reference.image_name()
-    {
+    if let Ok(Ok(name)) = text.parse::<ImageReference>().map(|reference| reference.image_name()) {
         assert_eq!(Path::new("/cache").join(name.as_str()).parent(), Some(Path::new("/cache")));
     }
     // A list of releases: what is read has a file for each.

@@ -157,11 +157,10 @@ impl std::str::FromStr for Trace {
                 trace.actions.push_str(actions);
             } else if let Some(step) = step(line, &bridge) {
                 trace.steps.push(step);
-            } else if line.starts_with("    ")
-                && !bare.is_empty()
-                && let Some(step) = trace.steps.last_mut()
-            {
-                step.notes.push(bare.into());
+            } else if line.starts_with("    ") && !bare.is_empty() {
+                if let Some(step) = trace.steps.last_mut() {
+                    step.notes.push(bare.into());
+                }
             }
         }
         Ok(trace)

@@ -56,10 +56,11 @@ fn insert_gateway(ethernet: &mut Map<String, Value>, net: &NetTemplate, gateway:
         (IpAddr::V6(_), false) => Some(json!({ "to": format!("{gateway}/128"), "via": "::" })),
         (IpAddr::V6(_), true) => None,
     };
-    if let Some(route) = route
-        && let Some(routes) = ethernet.entry("routes").or_insert_with(|| json!([])).as_array_mut()
-    {
-        routes.push(route);
+    if let Some(route) = route {
+        let routes = ethernet.entry("routes").or_insert_with(|| json!([]));
+        if let Some(routes) = routes.as_array_mut() {
+            routes.push(route);
+        }
     }
     // Also where these are deprecated they are understood. Of a route to ::/0 cloud-init of before 24.1
     // makes one to ::/64, but for netplan; and a default route that ifupdown is to make it takes for one on

@@ -116,9 +116,8 @@ fn follow(
             watched[1..].iter().any(|source| !source.revents().is_empty())
         };
         let mut any = false;
-        while taken < most
-            && let Some(frame) = capture.next_frame()?
-        {
+        while taken < most {
+            let Some(frame) = capture.next_frame()? else { break };
             any = true;
             let words = FrameWords::read(frame);
             let fits = |term: &FrameTerm| words.as_ref().is_some_and(|words| term.fits(words));

@@ -59,11 +59,10 @@ pub(crate) fn cage(vm: &Vm, config: &VmConfig) -> Result<Cage, HardwareError> {
     };
     // A user is not always given namespaces; root is, but in some containers.
     let view = if rustix::process::geteuid().is_root() { View::Own } else { View::OwnIfPossible };
-    if best_effort
-        && view == View::Own
-        && let Err(error) = try_own_view()
-    {
-        tracing::warn!(vm = %vm.name(), error = %chain(&error), "its VMM sees the host's files and network");
+    if best_effort && view == View::Own {
+        if let Err(error) = try_own_view() {
+            tracing::warn!(vm = %vm.name(), error = %chain(&error), "its VMM sees the host's files and network");
+        }
     }
     let strictness = if best_effort { Strictness::BestEffort } else { Strictness::Required };
     let mut cage = Cage::new().strictness(strictness).file(kvm::DEVICE, CageAccess::Device);
