@@ -44,8 +44,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// If the machines can't be listed, or the switch does not come up. Each machine has its own result:
-    /// one failure keeps no other from being healed.
+    /// If the machines can't be listed, or the switch does not come up; or if a machine can't be read, once
+    /// all others are healed. Each machine has its own result: one failure keeps no other from being healed.
     pub fn heal(&self, only: Option<Uuid>) -> Result<Vec<Healed>, MachineError> {
         heal(self, only)
     }
@@ -56,14 +56,23 @@ fn heal(node: &Node, only: Option<Uuid>) -> Result<Vec<Healed>, MachineError> {
         Some(uuid) => vec![uuid],
         None => node.store().uuids()?,
     };
-    let vms = uuids.into_iter().filter_map(|uuid| node.vm(uuid).ok());
-    // One that is just being started may have asked the switch of before.
-    let vms: Vec<Vm> =
-        vms.filter(|vm| vm.is_being_changed() || vm.state() != VmState::Stopped).collect();
+    let (mut vms, mut unread) = (Vec::new(), None);
+    for uuid in uuids {
+        match node.vm(uuid) {
+            // One that is just being started may have asked the switch of before.
+            Ok(vm) if vm.is_being_changed() || vm.state() != VmState::Stopped => vms.push(vm),
+            // It has been removed meanwhile, or needs no network.
+            Ok(_) | Err(MachineError::Select(_)) => {}
+            Err(error) => unread = Some(error),
+        }
+    }
     if vms.iter().any(|vm| switched(vm).next().is_some()) {
         prepare_switch(node)?;
     }
-    Ok(in_parallel(vms, |vm| Healed { vm: vm.name().clone(), missed: heal_one(node, &vm) }))
+    let healed =
+        in_parallel(vms, |vm: Vm| Healed { vm: vm.name().clone(), missed: heal_one(node, &vm) });
+    // Whose state is not known may lack everything.
+    unread.map_or(Ok(healed), Err)
 }
 
 /// Waits for the switch, and has the node's bridge as it should be.
