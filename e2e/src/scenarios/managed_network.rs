@@ -30,6 +30,14 @@ fn play(host: &Host) -> Result<(), Failure> {
          [[template.vm]]\nname = \"server\"\n{TINY}\n{net}publish = \"8080:80\"\n{tap}"
     ))?;
     host.ok(OUTSIDE, COMMAND)?;
+    // Its own route comes by router advertisement, which a host that forwards no longer takes: that is said,
+    // and what to do.
+    let refused = host.sh("v node init --dry-run", COMMAND)?;
+    ensure!(
+        refused.code == 5 && refused.stderr.contains("sysctl net.ipv6.conf.eth0.accept_ra=2"),
+        "the host would lose its route: {refused:?}"
+    );
+    host.ok("sysctl -q net.ipv6.conf.eth0.accept_ra=2", COMMAND)?;
     let would = host.v("node init --dry-run")?;
     ensure!(would.contains("masquerade"), "v node init --dry-run prints:\n{would}");
     host.v("node init")?;
