@@ -96,7 +96,11 @@ fn show_packages(packages: &Packages, context: &Context) {
     let output = &context.output;
     if !packages.missing.is_empty() {
         let (missing, name) = (packages.missing.join(", "), escape(&packages.distribution));
-        output.line(&format!("\nThis host lacks {missing}. On {name}, as root:"));
+        let lacks = format!("\nThis host lacks {missing}.");
+        match packages.commands.is_empty() {
+            true => output.line(&lacks),
+            false => output.line(&format!("{lacks} On {name}, as root:")),
+        }
         for command in &packages.commands {
             output.line(&format!("  {}", output.paint.paint(paint::HINT, &escape(command))));
         }
