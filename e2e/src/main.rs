@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         match options.wish {
             Wish::Help => report.text(options::HELP),
             Wish::List => {
-                let all = scenarios::ALL.iter().chain(&scenarios::BY_NAME);
+                let all = scenarios::ALL.iter().chain(scenarios::BY_NAME);
                 all.for_each(|scenario| report.text(scenario.name));
             }
             Wish::Shell => return shell(&options, &report),

@@ -108,7 +108,7 @@ impl Options {
 }
 
 fn scenario(name: &str) -> Result<Scenario, Failure> {
-    let all = || scenarios::ALL.iter().chain(&scenarios::BY_NAME);
+    let all = || scenarios::ALL.iter().chain(scenarios::BY_NAME);
     all().find(|scenario| scenario.name == name).copied().ok_or_else(|| {
         let known: Vec<_> = all().map(|scenario| scenario.name).collect();
         Failure::new(format!("no scenario {name}; there are {}", known.join(", ")))

@@ -40,13 +40,10 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("vhost_user", 150, vhost_user::run),
     scenario("vsock", 60, vsock::run),
     scenario("neighbours", 240, neighbours::run),
-    scenario("linux_bridge", 400, linux_bridge::run),
     scenario("power_button", 150, power_button::run),
     scenario("guest_ends_itself", 180, guest_ends_itself::run),
     scenario("v_goes", 180, v_goes::run),
     scenario("user_network", 240, user_network::run),
-    scenario("healing", 300, healing::run),
-    scenario("managed_network", 300, managed_network::run),
     scenario("run_an_image", 300, run_an_image::run),
     scenario("supervised", 300, supervised::run),
     scenario("host_goes_down", 400, host_goes_down::run),
@@ -54,8 +51,11 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 /// Those that are only played when they are named: they take long, or show figures.
-pub(crate) const BY_NAME: [Scenario; 5] = [
+pub(crate) const BY_NAME: &[Scenario] = &[
     scenario("throughput", 1200, throughput::run),
+    scenario("linux_bridge", 700, linux_bridge::run),
+    scenario("healing", 400, healing::run),
+    scenario("managed_network", 400, managed_network::run),
     scenario("supervised_faults", 300, supervised_faults::run),
     scenario("hangs", 200, hangs::run),
     scenario("many_end", 300, many_end::run),
