@@ -1,6 +1,6 @@
 //! The managed network: addresses that follow from names, names, the way out, published ports.
 
-use super::{UP, no_orphans, remove_all, wait_for_address};
+use super::{UP, no_orphans, remove_all};
 use crate::failure::{Failure, ensure};
 use crate::host::{COMMAND, Host};
 use crate::machine::Machine;
@@ -49,8 +49,8 @@ fn play(host: &Host) -> Result<(), Failure> {
     host.v("vm create -t server --name web --start")?;
     host.v("vm create -t xs --name db --start")?;
     let (web, db) = (host.machine("web")?, host.machine("db")?);
-    let address = wait_for_address(host, &web)?;
-    wait_for_address(host, &db)?;
+    let address = served_address(host, &web)?;
+    served_address(host, &db)?;
     let heard = host.in_guest_ok(&db, "nslookup web.vm 192.168.177.1 2>&1; true")?;
     ensure!(heard.contains(&address), "db resolves web.vm as:\n{heard}");
     host.in_guest_ok(&db, &format!("ping -c 2 -W 5 {address}"))?;
@@ -77,7 +77,7 @@ fn play(host: &Host) -> Result<(), Failure> {
     host.v("vm create -t server --name web --start")?;
     let again = host.machine("web")?;
     ensure!(again.mac()? != mac, "it has the same MAC address");
-    let new = wait_for_address(host, &again)?;
+    let new = served_address(host, &again)?;
     ensure!(new == address, "web had {address}, and has {new}");
     host.wait_for_serial(&again, &format!("^tiny: address {address}$"), UP)?;
 
@@ -103,4 +103,16 @@ fn play(host: &Host) -> Result<(), Failure> {
 /// The guest serves at its port 80.
 fn serve(host: &Host, machine: &Machine) -> Result<(), Failure> {
     host.in_guest_ok(machine, "httpd -p 80 -h /etc").map(drop)
+}
+
+/// Waits until a guest has an address, and returns the one that the node's own dnsmasq has given it.
+fn served_address(host: &Host, machine: &Machine) -> Result<String, Failure> {
+    host.wait_for_serial(machine, "^tiny: address", UP)?;
+    let script = format!(
+        "awk '$2 == \"{}\" {{ print $3 }}' /var/lib/virshle/network/leases",
+        machine.mac()?
+    );
+    let address = host.ok(&script, COMMAND)?.trim().to_owned();
+    ensure!(!address.is_empty(), "{} has no lease", machine.name);
+    Ok(address)
 }
