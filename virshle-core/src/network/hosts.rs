@@ -27,6 +27,8 @@ use crate::store::layout::canonical;
 
 /// The most of a file of a machine that is read, in bytes.
 const MAX_BYTES: u64 = 64 << 10;
+/// The most of dnsmasq's leases that is read, in bytes: a hundred thousand of them.
+const MAX_LEASES: u64 = 16 << 20;
 
 /// Where the files of machines are kept that were removed.
 pub(crate) fn gone_directory(network: &ManagedNetwork) -> PathBuf {
@@ -148,7 +150,9 @@ fn release(
     };
     let path = network.lease_file();
     let has_stale = || {
-        let text = fs::read_to_string(&path).unwrap_or_default();
+        // dnsmasq's user writes it, and hears guests: it is no more trusted than they are.
+        let bytes = read_untrusted(&path, MAX_LEASES).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         text.lines().any(is_stale).then_some(text)
     };
     if has_stale().is_some() {
