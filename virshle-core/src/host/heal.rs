@@ -100,8 +100,11 @@ fn prepare_switch(node: &Node) -> Result<(), MachineError> {
 
 fn heal_one(node: &Node, vm: &Vm) -> Result<Vec<String>, StartError> {
     let Some((vm, _lock)) = hold(node, vm.definition().uuid)? else { return Ok(Vec::new()) };
-    match vm.state() {
-        VmState::Running | VmState::Paused => Ok(reconnect(&vm, TIMEOUT)?),
-        _ => Ok(Vec::new()),
-    }
+    let has_guest = match vm.state() {
+        VmState::Running | VmState::Paused => true,
+        // Its guest may lack its network all the same; and whose process it is must be known.
+        VmState::Unresponsive => vm.vmm()?.is_some(),
+        VmState::Stopped | VmState::Created => false,
+    };
+    if has_guest { Ok(reconnect(&vm, TIMEOUT)?) } else { Ok(Vec::new()) }
 }
