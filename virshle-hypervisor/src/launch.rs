@@ -21,6 +21,7 @@ use crate::log::{is_routine, last_lines, open_kept_log, open_log};
 use crate::log_keeper::{KeptLogs, LogKeeper, await_end, keep};
 use crate::program::find_program;
 use crate::program_version::version;
+use crate::sys::view::EmptyNetwork;
 use crate::sys::{self, Handover};
 use crate::terminal::Terminal;
 use crate::verbosity::{Seccomp, Verbosity};
@@ -168,11 +169,12 @@ impl Launch {
     /// As [`spawn`](Self::spawn).
     pub fn spawn_while(&self, work: impl FnOnce()) -> Result<Vmm, HypervisorError> {
         let deadline = Deadline::after(self.start_timeout);
+        let network = self.cage.as_ref().and_then(Cage::begin_network);
         let socket =
             std::path::absolute(&self.api_socket).map_err(|source| self.cannot_bind(source))?;
         // First of all: the log of a process that runs must stay its log.
         let listener = self.bind(&socket)?;
-        let started = self.start(&socket, listener, &deadline, work);
+        let started = self.start(&socket, listener, network, &deadline, work);
         if started.is_err() {
             // The error reports what failed; a socket without listener is harmless to the next one.
             drop(fs::remove_file(&socket));
@@ -184,12 +186,14 @@ impl Launch {
         &self,
         socket: &Path,
         listener: OwnedFd,
+        network: Option<EmptyNetwork>,
         deadline: &Deadline,
         work: impl FnOnce(),
     ) -> Result<Vmm, HypervisorError> {
         // Before anything is put aside.
         let program = self.program()?;
-        let cage = self.cage.as_ref().map(|cage| cage.prepare(&program)).transpose();
+        let prepare = |cage: &Cage| cage.prepare_with(network, &program);
+        let cage = self.cage.as_ref().map(prepare).transpose();
         let cage = cage.map_err(|error| match error {
             CageError::File { path, source } if path == program => self.cannot_run(source),
             error => self.cannot_cage(error),

@@ -11,6 +11,8 @@ use crate::parts::{VMM, needs};
 use crate::report::{Budget, Report};
 use crate::sample::{side_by_side, timed};
 
+/// Between two starts.
+const REST: Duration = Duration::from_millis(30);
 /// A user that no host has.
 const USER: u32 = 2_100_000_001;
 
@@ -63,6 +65,8 @@ fn launch(directory: &Path) -> Launch {
 /// Times the start of a VMM, until it answers, and ends it.
 fn start(launch: &Launch) -> Result<Duration, Failure> {
     let failed = || "cloud-hypervisor".to_owned();
+    // The kernel takes some milliseconds to clear away the network of the process before.
+    std::thread::sleep(REST);
     let mut started = None;
     let took = timed(|| {
         started = Some(launch.spawn().doing(failed)?);

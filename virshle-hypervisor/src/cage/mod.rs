@@ -25,7 +25,7 @@ pub use view::View;
 use crate::cage::seccomp::Filter;
 use crate::cage::view::Places;
 use crate::sys;
-use crate::sys::view::Entrance;
+use crate::sys::view::{EmptyNetwork, Entrance};
 
 /// The directories of shared libraries: those of the loader's defaults, and of Nix and Guix.
 const LIBRARIES: [&str; 8] = [
@@ -204,6 +204,23 @@ impl Cage {
     ///
     /// [`CageError`].
     pub fn prepare(&self, program: &Path) -> Result<PreparedCage, CageError> {
+        self.prepare_with(self.begin_network(), program)
+    }
+
+    /// Begins what takes longest of a view of its own: [`prepare_with`](Self::prepare_with) wants it.
+    pub(crate) fn begin_network(&self) -> Option<EmptyNetwork> {
+        match self.view {
+            View::Shared => None,
+            View::Own | View::OwnIfPossible => EmptyNetwork::begin(),
+        }
+    }
+
+    /// Does as [`prepare`](Self::prepare), with a network that was begun before.
+    pub(crate) fn prepare_with(
+        &self,
+        network: Option<EmptyNetwork>,
+        program: &Path,
+    ) -> Result<PreparedCage, CageError> {
         let lacks = cage_lacks();
         if let (Some(lack), Strictness::Required) = (lacks.first(), self.strictness) {
             return Err(CageError::Lacking { lack: *lack });
@@ -223,7 +240,7 @@ impl Cage {
             View::Shared => None,
             View::Own | View::OwnIfPossible => Some(self.entrance(Some(program))?),
         };
-        Ok(PreparedCage { identity: self.identity.clone(), view, ruleset, filter })
+        Ok(PreparedCage { identity: self.identity.clone(), view, network, ruleset, filter })
     }
 
     fn entrance(&self, program: Option<&Path>) -> Result<Entrance, CageError> {
@@ -277,6 +294,7 @@ fn is_script(program: &Path) -> bool {
 pub struct PreparedCage {
     identity: Option<Identity>,
     view: Option<Entrance>,
+    network: Option<EmptyNetwork>,
     ruleset: Option<OwnedFd>,
     filter: Option<Filter>,
 }
@@ -296,8 +314,9 @@ impl PreparedCage {
             Some(filter) => (filter.program, Some(filter.own_pid), Some(filter.ring)),
             None => (Vec::new(), None, None),
         };
+        let network = self.network.and_then(EmptyNetwork::finish);
         sys::cage::Entry {
-            view: self.view,
+            view: self.view.map(|view| view.with_network(network)),
             identity: self.identity.map(|identity| (identity.uid, identity.gid, identity.groups)),
             ruleset: self.ruleset,
             filter,

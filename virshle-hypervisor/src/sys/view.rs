@@ -1,8 +1,11 @@
 //! What a forked child does to have a root of its own, see [`crate::cage`].
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
+use std::thread::{self, JoinHandle};
 
 /// What is shown: the file or directory `from` of the host at the place `to`, relative to the new root.
 #[derive(Clone, Debug)]
@@ -12,11 +15,39 @@ pub(crate) struct Bind {
     pub(crate) is_directory: bool,
 }
 
+/// An empty network that is being made: it takes the kernel a third of a millisecond, in which the starter has
+/// other work.
+#[derive(Debug)]
+pub(crate) struct EmptyNetwork(JoinHandle<io::Result<OwnedFd>>);
+
+impl EmptyNetwork {
+    /// Has a thread make it, for who may; others need a user namespace first, which no process gets that has
+    /// threads.
+    pub(crate) fn begin() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let make = || {
+            // SAFETY: a call on a number alone, for this thread, which ends with the function.
+            check(unsafe { libc::unshare(libc::CLONE_NEWNET) })?;
+            File::open("/proc/thread-self/ns/net").map(OwnedFd::from)
+        };
+        thread::Builder::new().name("empty network".into()).spawn(make).ok().map(Self)
+    }
+
+    /// Waits for it. None if it could not be made: the process that is to have it says why when it tries by itself.
+    pub(crate) fn finish(self) -> Option<OwnedFd> {
+        self.0.join().ok()?.ok()
+    }
+}
+
 /// All that is needed to enter a view, there before the fork.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Entrance {
     /// Whether it takes no user namespace.
     is_root: bool,
+    /// The network to enter; a new one if there is none.
+    network: Option<OwnedFd>,
     /// Whether a process that can't enter it doesn't start.
     pub(crate) required: bool,
     /// The user as itself, for a user namespace, and its group.
@@ -42,7 +73,12 @@ impl Entrance {
             (c"/proc/self/uid_map".to_owned(), format!("{uid} {uid} 1\n")),
             (c"/proc/self/gid_map".to_owned(), format!("{gid} {gid} 1\n")),
         ];
-        Self { is_root, required, maps, directories, links, binds }
+        Self { is_root, network: None, required, maps, directories, links, binds }
+    }
+
+    /// With a network that was made before.
+    pub(crate) fn with_network(self, network: Option<OwnedFd>) -> Self {
+        Self { network, ..self }
     }
 
     /// Enters the view: plain system calls, without memory allocation and locks. What fails leaves the
@@ -60,7 +96,15 @@ impl Entrance {
 
     fn leave_namespaces(&self) -> io::Result<()> {
         // No network: no other process' abstract sockets, no address that can be reached.
-        let mut namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET;
+        let mut namespaces = libc::CLONE_NEWNS;
+        match &self.network {
+            Some(network) => {
+                let network = network.as_raw_fd();
+                // SAFETY: a call on numbers alone; the descriptor is open.
+                check(unsafe { libc::setns(network, libc::CLONE_NEWNET) })?;
+            }
+            None => namespaces |= libc::CLONE_NEWNET,
+        }
         if !self.is_root {
             namespaces |= libc::CLONE_NEWUSER;
         }
