@@ -22,18 +22,20 @@ const PAUSE: Duration = Duration::from_micros(200);
 #[derive(Debug)]
 pub(crate) struct SocketWatch {
     directory: PathBuf,
+    server: u32,
     watch: Watch,
 }
 
 impl SocketWatch {
-    pub(crate) fn new(directory: &Path) -> Result<Self, FileError> {
+    /// Watches for what the process `server` creates.
+    pub(crate) fn new(directory: &Path, server: u32) -> Result<Self, FileError> {
         let set_up = || -> io::Result<Watch> {
             let watch = Watch::new()?;
             watch.add(directory, WatchFlags::CREATE)?;
             Ok(watch)
         };
         match set_up() {
-            Ok(watch) => Ok(Self { directory: directory.to_owned(), watch }),
+            Ok(watch) => Ok(Self { directory: directory.to_owned(), server, watch }),
             Err(source) => Err(FileError::Watch { path: directory.to_owned(), source }),
         }
     }
@@ -55,7 +57,7 @@ impl SocketWatch {
     ) -> Result<bool, FileError> {
         loop {
             if is_there(socket)? {
-                wait_until_it_listens(socket, deadline);
+                wait_until_it_listens(socket, self.server, deadline);
                 return Ok(true);
             }
             if deadline.is_over() {
@@ -86,18 +88,19 @@ impl SocketWatch {
 /// refused in 19, and the switch tries again a second later.
 ///
 /// To connect would tell as well, and take the place of the peer that is waited for.
-fn wait_until_it_listens(socket: &Path, deadline: Deadline) {
+fn wait_until_it_listens(socket: &Path, server: u32, deadline: Deadline) {
     let deadline = deadline.min(Deadline::after(MOMENT));
-    while !listens(socket) && !deadline.is_over() {
+    while !listens(socket, server) && !deadline.is_over() {
         std::thread::sleep(PAUSE);
     }
 }
 
-/// Whether the kernel's table of sockets says so.
-fn listens(socket: &Path) -> bool {
+/// Whether the kernel's table of the server's sockets says so: each network namespace has its own, and a VMM
+/// may have a network namespace of its own.
+fn listens(socket: &Path, server: u32) -> bool {
     // `__SO_ACCEPTCON` of the column Flags (proc_pid_net(5)).
     const ACCEPTS: u64 = 1 << 16;
-    let Ok(table) = std::fs::read("/proc/thread-self/net/unix") else { return true };
+    let Ok(table) = std::fs::read(format!("/proc/{server}/net/unix")) else { return true };
     let path = socket.as_os_str().as_bytes();
     table.split(|byte| *byte == b'\n').any(|line| {
         let Some(columns) = line.strip_suffix(path) else { return false };
@@ -123,6 +126,9 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
 
+    use virshle_testkit::NetNamespace;
+    use virshle_testkit_macros::test_on;
+
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(20))
     }
@@ -131,7 +137,7 @@ mod tests {
     fn a_socket_is_seen_when_it_appears() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("main.sock");
-        let watch = SocketWatch::new(directory.path()).unwrap();
+        let watch = SocketWatch::new(directory.path(), std::process::id()).unwrap();
         let (over, _open) = std::io::pipe().unwrap();
         let path = socket.clone();
         let maker = std::thread::spawn(move || UnixListener::bind(path).unwrap());
@@ -147,10 +153,32 @@ mod tests {
         let path = directory.path().join("a name with blanks.sock");
         let server = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
         bind(&server, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-        assert!(is_there(&path).unwrap() && !listens(&path));
+        let server_id = std::process::id();
+        assert!(is_there(&path).unwrap() && !listens(&path, server_id));
         listen(&server, 1).unwrap();
-        assert!(listens(&path));
-        assert!(!listens(&directory.path().join("blanks.sock")));
+        assert!(listens(&path, server_id));
+        assert!(!listens(&directory.path().join("blanks.sock"), server_id));
+    }
+
+    /// Regression: each start with vhost-user took 200 ms more once VMMs had networks of their own.
+    #[test_on(Root)]
+    fn root_a_server_in_another_network_is_seen_to_listen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("main.sock");
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let at = path.clone();
+        let server = std::thread::spawn(move || {
+            let _network = NetNamespace::enter().unwrap();
+            let _listener = UnixListener::bind(at).unwrap();
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()).unwrap();
+            ended.recv().unwrap_err();
+        });
+        let server_id = told.recv().unwrap();
+        assert!(listens(&path, server_id));
+        assert!(!listens(&path, std::process::id()));
+        drop(end);
+        server.join().unwrap();
     }
 
     /// Regression: a start waited its whole minute in a directory that can't be read (7337a60).
@@ -158,7 +186,7 @@ mod tests {
     fn what_cannot_be_looked_at_is_not_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("net"), "").unwrap();
-        let watch = SocketWatch::new(directory.path()).unwrap();
+        let watch = SocketWatch::new(directory.path(), std::process::id()).unwrap();
         let (over, _open) = std::io::pipe().unwrap();
         let error = watch.wait_for(&directory.path().join("net/main.sock"), &over, soon());
         assert!(matches!(error, Err(FileError::Watch { .. })), "{error:?}");
@@ -167,7 +195,7 @@ mod tests {
     #[test]
     fn the_wait_ends_when_the_boot_is_over() {
         let directory = tempfile::tempdir().unwrap();
-        let watch = SocketWatch::new(directory.path()).unwrap();
+        let watch = SocketWatch::new(directory.path(), std::process::id()).unwrap();
         let (over, open) = std::io::pipe().unwrap();
         let closer = std::thread::spawn(move || drop(open));
         assert!(!watch.wait_for(&directory.path().join("no"), &over, soon()).unwrap());

@@ -47,7 +47,7 @@ pub(super) fn launch(
         .map_err(|source| StartError::HostGoesDown { vm: vm.name().clone(), source })?;
     // Bound to that one, so after it; the answers come while the guest boots.
     let passts = passt_scope::ask(vm, vmm.pid(), &passts);
-    boot(vm, &client, network, options)?;
+    boot(vm, &vmm, &client, network, options)?;
     // A vhost-user port gets its link from the guest's driver, seconds from now: that the boot
     // was answered shows that the switch is connected.
     network.confirm_taps(taps)?;
@@ -91,6 +91,7 @@ fn spawn(vm: &Vm, cage: Cage) -> Result<Vmm, StartError> {
 /// each vhost-user socket, and the switch can't connect before cloud-hypervisor has created it.
 fn boot(
     vm: &Vm,
+    vmm: &Vmm,
     client: &Client,
     network: &mut Network<'_>,
     options: &StartOptions,
@@ -99,7 +100,7 @@ fn boot(
     let deadline = Deadline::after(options.boot_timeout);
     let mut vhost = network.vhost().into_iter().peekable();
     let mut watch = match vhost.peek() {
-        Some(_) => Some(SocketWatch::new(&layout::sockets(vm.directory()))?),
+        Some(_) => Some(SocketWatch::new(&layout::sockets(vm.directory()), vmm.pid())?),
         None => None,
     };
     let answer = client.start_boot().map_err(failed)?;
