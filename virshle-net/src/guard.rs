@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::burst::burst_bytes;
 use crate::openflow::{Client, Flow, FlowStats, Match, Meter};
 use crate::ovsdb::Address;
 use crate::{MacAddr, NetError};
@@ -38,8 +39,6 @@ const DHCP_SERVER: u16 = 67;
 const DHCPV6_SERVER: u16 = 547;
 /// fe80::/10.
 const LINK_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
-/// Two frames with their offloads: with less TCP would starve.
-const LEAST_BURST_KBITS: u64 = 2 * 80 * 8;
 const NO_MAC: MacAddr = MacAddr::new([0; 6]);
 
 /// Which port a guard is of: it is the same for a machine's port of that name, whatever number the
@@ -118,7 +117,7 @@ impl Guard {
     fn meter(&self) -> Option<Meter> {
         let kbits = self.rate_kbits?;
         let most = |kbits: u64| u32::try_from(kbits).unwrap_or(u32::MAX);
-        let burst_kbits = most((kbits / 50).max(LEAST_BURST_KBITS));
+        let burst_kbits = most(burst_bytes(kbits.saturating_mul(125)) / 125);
         Some(Meter { number: meter_number(self.ofport), kbits: most(kbits), burst_kbits })
     }
 

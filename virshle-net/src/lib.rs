@@ -71,6 +71,7 @@
 
 mod access_list;
 mod bridge;
+mod burst;
 mod capabilities;
 mod capture;
 mod change;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::burst::burst_bytes;
 use crate::ovsdb::{Row, Value};
 use crate::owner::{Owner, Role};
 use crate::{InterfaceName, MacAddr, NetError, Vlans};
@@ -76,8 +77,6 @@ impl PortRates {
 const PORT: &str = "virshle-port";
 /// What the rate of a port with a row in QoS is, in the port's `external_ids`.
 const RATE: &str = "virshle-rate-in";
-/// A frame with offloads has so many bytes at most.
-const MOST_FRAME: u64 = 80 << 10;
 
 /// A port to be added to a bridge.
 ///
@@ -207,7 +206,7 @@ impl PortRequest {
         let (kind, settings) = match self.kind {
             PortKind::VhostUser => {
                 let bytes = bits / 8;
-                let burst = (bytes / 50).max(2 * MOST_FRAME);
+                let burst = burst_bytes(bytes);
                 let settings = vec![("cir", bytes.to_string()), ("cbs", burst.to_string())];
                 ("egress-policer", settings)
             }
@@ -274,8 +273,7 @@ impl PortRequest {
         }
         row.insert("options".into(), Value::map(options));
         if let Some(bits) = self.rate_out {
-            // At least two frames with their offloads, or TCP would starve.
-            let burst = (bits / 50).max(2 * 8 * MOST_FRAME) / 1000;
+            let burst = burst_bytes(bits / 8) / 125;
             row.insert("ingress_policing_rate".into(), number(bits / 1000));
             row.insert("ingress_policing_burst".into(), number(burst));
         }

@@ -7,6 +7,7 @@
 
 use std::io;
 
+use crate::burst::{MOST_FRAME, burst_bytes};
 use crate::netlink::{NLM_F_CREATE, NLM_F_REPLACE, attributes, change, dump, encode, piece};
 
 /// `RTM_…` of `linux/rtnetlink.h`.
@@ -56,8 +57,6 @@ const TBF_PARAMETERS: u16 = 1;
 const TBF_RATE64: u16 = 4;
 const TBF_BURST: u16 = 6;
 const TBF: usize = 36;
-/// A frame with offloads is that large at most.
-const MOST_FRAME: u32 = 80 << 10;
 
 /// Which frames of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +123,7 @@ pub(crate) fn police(index: u32, bytes_per_second: u64) -> io::Result<()> {
     // Every frame.
     let all = [&6_u16.to_ne_bytes()[..], &[0, 0], &u32::MAX.to_ne_bytes()].concat();
     let rate = u32::try_from(bytes_per_second).unwrap_or(u32::MAX);
-    let burst = burst_bytes(bytes_per_second);
+    let burst = burst_of(bytes_per_second);
     let mut parameters = vec![0; POLICE];
     parameters[4..8].copy_from_slice(&SHOT.to_ne_bytes());
     parameters[12..16].copy_from_slice(&ticks(burst, bytes_per_second).to_ne_bytes());
@@ -152,7 +151,7 @@ pub(crate) fn police(index: u32, bytes_per_second: u64) -> io::Result<()> {
 /// Lets go out so many bytes in a second, and a burst; what is beyond waits a moment, or is dropped.
 pub(crate) fn shape(index: u32, bytes_per_second: u64) -> io::Result<()> {
     let rate = u32::try_from(bytes_per_second).unwrap_or(u32::MAX);
-    let burst = burst_bytes(bytes_per_second);
+    let burst = burst_of(bytes_per_second);
     let mut parameters = vec![0; TBF];
     parameters[..12].copy_from_slice(&rate_specification(rate));
     // What waits: 50 ms of it, and two frames with their offloads.
@@ -200,9 +199,9 @@ pub(crate) fn is_policed(index: u32) -> io::Result<bool> {
     Ok(found)
 }
 
-/// What may come at once: 20 ms of it, and two frames with their offloads, or TCP would starve.
-fn burst_bytes(bytes_per_second: u64) -> u32 {
-    u32::try_from(bytes_per_second / 50).unwrap_or(u32::MAX).clamp(2 * MOST_FRAME, 64 << 20)
+/// What may come at once, as the kernel takes it.
+fn burst_of(bytes_per_second: u64) -> u32 {
+    u32::try_from(burst_bytes(bytes_per_second)).unwrap_or(u32::MAX).min(256 << 20)
 }
 
 /// How long that takes, in the kernel's ticks of 64 ns.

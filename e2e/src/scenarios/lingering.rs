@@ -40,7 +40,7 @@ fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
     ensure!(check.contains("enable-linger alice"), "v node check without lingering:\n{check}");
     login(
         host,
-        "v vm create -t xs --name web --start && e2e-await ~/.local/share/virshle/vm/*/serial.log '^tiny: READY' 300",
+        "v vm create -t xs --name web --start && /usr/local/sbin/e2e-await ~/.local/share/virshle/vm/*/serial.log '^tiny: READY' 300",
     )?;
     let web = gone(host)?;
     ensure!(web.last_exit.as_deref() == Some("host"), "after the last logout: {web:?}");
