@@ -111,6 +111,7 @@ show v node check
 show ps -ef
 show ip address
 show ovs-vsctl --timeout=5 show
+show ovs-ofctl --timeout=5 -O OpenFlow14 dump-flows br0
 show cat /run/e2e-leases
 show ls -lR /var/lib/virshle/vm
 for machine in /var/lib/virshle/vm/*; do

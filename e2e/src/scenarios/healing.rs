@@ -167,7 +167,11 @@ fn forges(stage: &Stage<'_>, host: &Host, forger: &Machine, peer: &Machine) -> R
             }
             std::thread::sleep(Duration::from_secs(1));
         }
-        ensure!(more >= 3, "of three forged packets ({what}) the guard has counted {more}");
+        if more < 3 {
+            let guest = host.in_guest_ok(forger, "ip address; ip route; ip neigh; ip -s link")?;
+            let message = format!("of three forged packets ({what}) the guard has counted {more}");
+            return Err(Failure::new(format!("{message}; its guest:\n{guest}")));
+        }
         counted.push(format!("{what} {more}"));
     }
     stage.note(format!("dropped by the guard: {}", counted.join(", ")));
