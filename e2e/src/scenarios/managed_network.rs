@@ -79,7 +79,7 @@ fn play(host: &Host) -> Result<(), Failure> {
     ensure!(again.mac()? != mac, "it has the same MAC address");
     let new = served_address(host, &again)?;
     ensure!(new == address, "web had {address}, and has {new}");
-    host.wait_for_serial(&again, &format!("^tiny: address {address}$"), UP)?;
+    host.wait_for_serial(&again, &format!("^tiny: address {address}\\b"), UP)?;
 
     // What is lost is found, and set up again.
     host.ok("nft flush ruleset; kill -9 $(cat /var/lib/virshle/network/dnsmasq.pid)", COMMAND)?;
