@@ -39,19 +39,19 @@ pub(crate) fn record_end(vm: &Vm) {
 }
 
 /// Clears what a run leaves behind, once its VMM has ended: ports, sockets, and the open question how
-/// it ended.
+/// it ended. The ports are first, as others see them; the sockets last, as one of them is evidence.
 ///
 /// What can't be cleared is only logged: the machine is stopped all the same, and its next start or
 /// a repair of the node clears it.
 pub(crate) fn clear_run(vm: &Vm) {
-    record_end(vm);
     disconnect(vm);
+    record_end(vm);
     vm.remove_sockets();
 }
 
 /// The same, for who is to report what can't be cleared; the error is that of the first.
 pub(crate) fn try_clear_run(vm: &Vm) -> Result<(), MachineError> {
-    record_end(vm);
     let disconnected = try_disconnect(vm);
+    record_end(vm);
     disconnected.and(vm.try_remove_sockets().map_err(MachineError::from))
 }

@@ -78,15 +78,18 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     if let Some(max_size) = args.max_size {
         request = request.most_bytes(max_size.bytes());
     }
-    // A program reads it in the document: `verified`.
-    if request.is_open_to_change() && !context.output.json {
-        context.report.warn(
-            "it comes over http, and no checksum is compared that came another way: anyone on the \
-             way can change it; pass --sha256, or --sha256sums with a file or an https: URL",
-        );
-    }
+    // A program reads it in the document: `verified`. What is refused before it begins needs no warning.
+    let mut warns = request.is_open_to_change() && !context.output.json;
     let progress = Progress::new(context);
-    let imported = node.import_image(&request, &mut |step| progress.show_import(&step));
+    let imported = node.import_image(&request, &mut |step| {
+        if std::mem::take(&mut warns) {
+            context.report.warn(
+                "it comes over http, and no checksum is compared that came another way: anyone on the \
+                 way can change it; pass --sha256, or --sha256sums with a file or an https: URL",
+            );
+        }
+        progress.show_import(&step);
+    });
     progress.end();
     let image = imported?;
     if context.output.json {

@@ -46,7 +46,25 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let home = home().ok_or(CliError::NoHome)?;
     let mode = if args.dry_run { InitMode::DryRun } else { InitMode::Apply };
     let installed = config.install(&home, mode).map_err(|error| unwritable(error, &home))?;
-    steps::show(&installed, context)
+    steps::show(&installed, context)?;
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    if let Some(own) = home_of(rustix::process::geteuid().as_raw(), &users) {
+        if fs::canonicalize(&own).ok() != fs::canonicalize(&home).ok() {
+            let (own, home) = (own.display(), home.display());
+            context.output.note(&format!(
+                "ssh reads {own}/.ssh/config, whatever HOME is; with this one: ssh -F {home}/.ssh/config"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The home of the user with that number in `users`, the text of passwd(5).
+fn home_of(uid: u32, users: &str) -> Option<PathBuf> {
+    let uid = uid.to_string();
+    let mut users = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let fields = users.find(|fields| fields.get(2) == Some(&uid.as_str()))?;
+    fields.get(5).filter(|home| home.starts_with('/')).map(PathBuf::from)
 }
 
 /// The error of a configuration that another program makes, and nobody else may write.
@@ -76,4 +94,18 @@ pub(super) fn missing_lines(context: &Context) -> Option<String> {
 fn home() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     home.filter(|home| home.is_absolute())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_that_ssh_takes_is_that_of_the_users_list() {
+        let users =
+            "root:x:0:0:root:/root:/bin/sh\nodd\na:x:1000:1000::/home/a:/bin/sh\nb:x:7:7:::\n";
+        assert_eq!(home_of(0, users), Some("/root".into()));
+        assert_eq!(home_of(1000, users), Some("/home/a".into()));
+        assert_eq!((home_of(7, users), home_of(8, users)), (None, None));
+    }
 }

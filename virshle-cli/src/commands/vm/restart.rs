@@ -20,5 +20,6 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let selection = args.machines.selection()?;
     let wording = Wording { done: "restarted", already: "running" };
     let (request, options) = (args.how.request(), StartOptions::default());
+    let _waiting = args.how.tell_who_waits(context);
     act(context, &selection, wording, |vm| vm.restart(&request, &options), Vm::info)
 }
