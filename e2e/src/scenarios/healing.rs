@@ -137,7 +137,7 @@ const FORGERIES: [(&str, &str, &str); 5] = [
     (
         "dhcp",
         "udp port 67 ether MAC",
-        "for i in 1 2 3; do echo offer | socat -u - UDP4-DATAGRAM:10.77.0.212:68,sourceport=67; done",
+        "for i in 1 2 3; do echo offer | socat -u - UDP4-DATAGRAM:10.77.0.212:68,bind=:67; done",
     ),
     // A router that is there for half an hour.
     (
@@ -168,7 +168,7 @@ fn forges(stage: &Stage<'_>, host: &Host, forger: &Machine, peer: &Machine) -> R
             std::thread::sleep(Duration::from_secs(1));
         }
         if more < 3 {
-            let guest = host.in_guest_ok(forger, "ip address; ip route; ip neigh; ip -s link")?;
+            let guest = host.in_guest_ok(forger, "ip address; ip route; ip neigh")?;
             let message = format!("of three forged packets ({what}) the guard has counted {more}");
             return Err(Failure::new(format!("{message}; its guest:\n{guest}")));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, scope};
+use std::thread::{Builder, available_parallelism, scope};
 
 use crate::fs::in_parallel::THREADS;
 use crate::hardware::error::HardwareError;
@@ -16,6 +16,13 @@ use crate::power::start::one::{Ready, start_alone};
 
 /// How many machines are prepared ahead: each is locked, and has two descriptors open.
 const TOGETHER: usize = 16;
+
+/// How many machines start at once. Each is work for a processor until its guest boots: with many more than there
+/// are processors none would answer in time on a slow host.
+fn at_once() -> usize {
+    let processors = available_parallelism().map_or(1, usize::from);
+    processors.saturating_mul(2).clamp(2, THREADS)
+}
 
 /// A machine whose turn has come: its place, and what was prepared for it.
 type Turn<'a> = (usize, Option<Ready<'a>>);
@@ -62,7 +69,7 @@ pub fn start_many<R: Send>(
         let (sender, receiver) = sync_channel(0);
         let receiver = Arc::new(Mutex::new(receiver));
         let mut threads = 0;
-        for _ in 0..vms.len().min(THREADS) {
+        for _ in 0..vms.len().min(at_once()) {
             let (receiver, start, results) = (Arc::clone(&receiver), &start, &results);
             let work = move || {
                 while let Some(turn) = next(&receiver) {
