@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{install_units, make_lan, remove_all, wait_for_address};
+use super::{UP, install_units, make_lan, remove_all, wait_for_address};
 use crate::failure::{Failure, ensure};
 use crate::host::{COMMAND, Host};
 use crate::machine::Machine;
@@ -235,7 +235,7 @@ fn passt_dies(stage: &Stage<'_>, host: &Host, passt: &Path) -> Result<(), Failur
     )?;
     host.v("vm create -t alone --name alone --start")?;
     let alone = host.machine("alone")?;
-    wait_for_address(host, &alone)?;
+    host.wait_for_serial(&alone, "^tiny: address", UP)?;
     let out = "nc -w 5 10.0.2.15 7001 </dev/null";
     let said = host.in_guest(&alone, out)?.stdout;
     ensure!(said.trim() == "outside", "it does not reach out to begin with: {said:?}");
