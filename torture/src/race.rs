@@ -279,7 +279,9 @@ fn threads(home: &Home) -> Result<(), Failure> {
         _ => vm.pause().and_then(|_| vm.resume()).map(drop).map_err(CoreError::from),
     })?;
     for error in results.into_iter().filter_map(Result::err) {
-        ensure!(error.kind() == ErrorKind::State, "a thread lost by {error}");
+        if error.kind() != ErrorKind::State {
+            return Err(error).doing(|| "a thread lost".into());
+        }
     }
     let results = at_once(MANY, |_| vm.remove(Force::Yes))?;
     let winners = results.iter().filter(|result| result.is_ok()).count();

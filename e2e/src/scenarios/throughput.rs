@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::scenario::{Stage, TINY};
 
 /// What is sent each way, in MiB.
-const SENT: u64 = 24;
+const SENT: u64 = 8;
 
 /// A kind of network, its keys, and the bridge whose address the host has then.
 const KINDS: [(&str, &str, Option<&str>); 4] = [
