@@ -136,7 +136,6 @@ impl Entry {
         // end the machine. Where it can't be lifted, it stays.
         lift(libc::RLIMIT_FSIZE);
         limit(libc::RLIMIT_CORE, 0).map_err(step(0))?;
-        limit(libc::RLIMIT_NOFILE, self.descriptors).map_err(step(0))?;
         if let Some(view) = &self.view {
             match view.enter() {
                 Ok(()) => self.allow_rings(),
@@ -160,6 +159,9 @@ impl Entry {
             let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0) };
             check_long(done).map_err(step(6))?;
         }
+        // The starter may have more open than that, all of which are there until the exec: what is opened on
+        // the way in is above them.
+        limit(libc::RLIMIT_NOFILE, self.descriptors).map_err(step(0))?;
         self.filter_calls().map_err(step(7))
     }
 

@@ -280,6 +280,23 @@ fn sees(cage: &Cage, path: &str, spoil: impl FnOnce()) -> std::io::Result<bool> 
     Ok(command.status()?.success())
 }
 
+/// Regression: a program with more descriptors open than a caged one may have could start none.
+#[test_on(Root)]
+fn root_a_starter_with_many_descriptors_starts_a_caged_program() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let open = (0..5000).map(|_| std::fs::File::open("/dev/null"));
+    let open: Vec<_> = open.collect::<Result<_, _>>().unwrap();
+    let shown = tempfile::tempdir().unwrap();
+    let path = shown.path().to_str().unwrap();
+    for view in [View::Own, View::Shared] {
+        let cage = Cage::new().view(view).show(path).file(path, CageAccess::Read);
+        assert!(sees(&cage, path, || ()).unwrap(), "{view:?}");
+    }
+    drop(open);
+}
+
 #[test_on(Root)]
 fn root_a_view_has_what_is_shown_and_nothing_else() {
     let shown = tempfile::tempdir().unwrap();
