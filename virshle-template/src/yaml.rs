@@ -62,6 +62,9 @@ pub(crate) fn parse(text: &str) -> Result<Option<Rc<Node>>, Wrong> {
         let help = "in quotes it is written as an escape: \"\\x07\", \"\\u0085\"";
         return Err(Wrong::new(at..at + character.len_utf8(), message, help));
     }
+    if let Some((at, message)) = yaml_text::wrong_start(text) {
+        return Err(Wrong::new(at, message, "what cloud-init reads needs no such line"));
+    }
     let mut reader = Reader::new(text);
     let read = reader.read();
     let end = read.as_ref().err().map_or(text.len(), |wrong| wrong.at.start);
@@ -377,6 +380,9 @@ mod tests {
             ("a: b\u{85}c\n", 1, "U+0085"),
             ("<<: 3\n", 1, "only mappings can be merged"),
             ("a: !!int x\n", 1, "no int"),
+            ("# a\n%Y`AML 1.1\n---\na: 1\n", 2, "a directive without a name"),
+            ("# a\n\n...\na: 1\n", 3, "the end of a document that has not begun"),
+            ("# a\n\u{feff}# b\na: 1\n", 2, "U+FEFF"),
             (&deep, 1, "more than 100"),
             (&chain, 100, "more than 100"),
         ] {

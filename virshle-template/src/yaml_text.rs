@@ -38,11 +38,40 @@ impl Places {
 ///
 /// PyYAML, `Reader.NON_PRINTABLE`.
 pub(crate) fn unprintable(text: &str) -> Option<(usize, char)> {
-    text.char_indices().find(|(_, character)| {
-        !matches!(character,
+    text.char_indices().find(|(at, character)| {
+        // A byte order mark has one place.
+        (*character == '\u{feff}' && *at > 0)
+            || !matches!(character,
             '\t' | '\n' | '\r' | ' '..='~' | '\u{a0}'..='\u{2027}' | '\u{202a}'..='\u{d7ff}'
             | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
     })
+}
+
+/// What stands before the first value and ends PyYAML there (`scanner.py`, `parser.py`): a directive without a
+/// name of its own, the end of a document that has not begun.
+pub(crate) fn wrong_start(text: &str) -> Option<(Range<usize>, &'static str)> {
+    let mut from = 0;
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim_end_matches(['\r', '\n']);
+        let at = from..from + bare.len();
+        from += line.len();
+        if let Some(directive) = bare.strip_prefix('%') {
+            let is_end = |end: char| !end.is_ascii_alphanumeric() && !"-_".contains(end);
+            let (name, rest) =
+                directive.split_at(directive.find(is_end).unwrap_or(directive.len()));
+            if name.is_empty() || !(rest.is_empty() || rest.starts_with(' ')) {
+                return Some((at, "a directive without a name of letters and digits"));
+            }
+        } else if bare == "..." || bare.starts_with("... ") {
+            return Some((at, "the end of a document that has not begun"));
+        } else {
+            let value = bare.trim_start_matches(['\u{feff}', ' ', '\t']);
+            if !value.is_empty() && !value.starts_with('#') {
+                return None;
+            }
+        }
+    }
+    None
 }
 
 /// The line that says that the text is in a version of YAML which PyYAML refuses: any but 1.x. It is one
