@@ -46,6 +46,7 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("user_network", 240, user_network::run),
     scenario("run_an_image", 300, run_an_image::run),
     scenario("supervised", 300, supervised::run),
+    scenario("supervised_faults", 150, supervised_faults::run),
     scenario("host_goes_down", 400, host_goes_down::run),
     scenario("ends", 300, ends::run),
 ];
@@ -56,7 +57,6 @@ pub(crate) const BY_NAME: &[Scenario] = &[
     scenario("linux_bridge", 700, linux_bridge::run),
     scenario("healing", 400, healing::run),
     scenario("managed_network", 400, managed_network::run),
-    scenario("supervised_faults", 300, supervised_faults::run),
     scenario("hangs", 200, hangs::run),
     scenario("many_end", 300, many_end::run),
     scenario("lingering", 200, lingering::run),
