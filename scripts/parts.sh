@@ -106,6 +106,14 @@ END
   "$passt_home/passt" --version >/dev/null
 }
 
+# Debian's firmware for cloud-hypervisor, and the stub of unified kernel images: into $firmware_home.
+cache_firmware() {
+  firmware_home=/var/tmp/virshle-firmware-$(id -u)
+  [ ! -e "$firmware_home" ] || [ -O "$firmware_home" ] || return 1
+  [ ! -e "$firmware_home/usr/share/cloudhv-efi-x86-64/CLOUDHV.fd" ] || return 0
+  unpack_of sid "$firmware_home" cloudhv-efi-x86-64 systemd-boot-efi
+}
+
 # unpack_of SUITE DIRECTORY PACKAGE…: unpacks packages of another suite of Debian, and installs nothing: what
 # they are for is skipped where they can't be had. Kept for the next time.
 unpack_of() {

@@ -46,6 +46,11 @@ pub(crate) struct Programs {
 }
 
 impl Lab {
+    /// What it is built of.
+    pub(crate) fn images(&self) -> &Images {
+        &self.images
+    }
+
     /// Builds what isn't there yet.
     pub(crate) fn open(
         cache: &Path,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, While};
 use crate::host::{COMMAND, Host};
+use crate::image::Images;
 use crate::lab::{HostDirectory, Lab};
 
 /// An independent proof that something works end to end.
@@ -38,6 +39,11 @@ impl<'a> Stage<'a> {
         end: Option<Instant>,
     ) -> Result<Self, Failure> {
         Ok(Self { lab, directory: lab.disks(name)?, logs, notes: RefCell::default(), end })
+    }
+
+    /// What the lab is built of.
+    pub(crate) fn images(&self) -> &Images {
+        self.lab.images()
     }
 
     /// How much time is left, where it is limited.

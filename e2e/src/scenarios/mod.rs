@@ -2,6 +2,7 @@
 
 mod cloud_init;
 mod ends;
+mod firmware;
 mod first_machine;
 mod guest_ends_itself;
 mod hangs;
@@ -54,6 +55,7 @@ pub(crate) const ALL: &[Scenario] = &[
 /// Those that are only played when they are named: they take long, or show figures.
 pub(crate) const BY_NAME: &[Scenario] = &[
     scenario("throughput", 1200, throughput::run),
+    scenario("firmware", 600, firmware::run),
     scenario("linux_bridge", 700, linux_bridge::run),
     scenario("healing", 400, healing::run),
     scenario("managed_network", 400, managed_network::run),
