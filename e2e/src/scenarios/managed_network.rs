@@ -1,13 +1,13 @@
 //! The managed network: addresses that follow from names, names, the way out, published ports.
 
-use super::{UP, no_orphans, remove_all};
+use super::{UP, install_units, no_orphans, remove_all};
 use crate::failure::{Failure, ensure};
 use crate::host::{COMMAND, Host};
 use crate::machine::Machine;
 use crate::scenario::{Stage, TINY};
 
 pub(super) fn run(stage: &Stage<'_>) -> Result<(), Failure> {
-    stage.on_host(play)
+    stage.on_host(|host| play(stage, host))
 }
 
 /// Another host, behind another interface of this one: it says who asks.
@@ -21,7 +21,8 @@ ip -n out link set u0 up
 setsid ip netns exec out socat TCP-LISTEN:7001,fork,reuseaddr 'SYSTEM:echo from $SOCAT_PEERADDR' >/dev/null 2>&1 &
 ";
 
-fn play(host: &Host) -> Result<(), Failure> {
+fn play(stage: &Stage<'_>, host: &Host) -> Result<(), Failure> {
+    install_units(host)?;
     let net = "[[template.vm.net]]\nname = \"main\"\n";
     let tap = "[template.vm.net.type.tap]\n";
     host.configure(&format!(
@@ -82,7 +83,16 @@ fn play(host: &Host) -> Result<(), Failure> {
     host.wait_for_serial(&again, &format!("^tiny: address {address}\\b"), UP)?;
 
     // What is lost is found, and set up again.
-    host.ok("nft flush ruleset; kill -9 $(cat /var/lib/virshle/network/dnsmasq.pid)", COMMAND)?;
+    let died = "old=$(cat /var/lib/virshle/network/dnsmasq.pid); begin=$(date +%s%3N); kill -9 $old
+        until new=$(cat /var/lib/virshle/network/dnsmasq.pid 2>/dev/null); [ \"$new\" != $old ] && \
+            [ -d /proc/${new:-none} ]; do
+            [ $(($(date +%s%3N) - begin)) -lt 60000 ] || exit 1
+            sleep 0.1
+        done
+        echo $(($(date +%s%3N) - begin))";
+    let took = host.ok(died, COMMAND)?;
+    stage.note(format!("a dnsmasq that was killed was there again after {} ms", took.trim()));
+    host.ok("nft flush ruleset", COMMAND)?;
     let check = host.sh("v node check", COMMAND)?;
     ensure!(check.stdout.contains("missing: table inet virshle"), "v node check: {check:?}");
     host.sh("v node check --repair", COMMAND)?;

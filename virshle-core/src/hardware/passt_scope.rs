@@ -10,11 +10,9 @@ use virshle_systemd::{Call, Connection, Property, SystemdError, UnitName};
 use crate::fs::deadline::Deadline;
 use crate::hardware::cgroup::{is_in_scope, scope_of};
 use crate::hardware::scope::{HOST_UNIT, instance, scope_name};
-use crate::machine::supervisor::manager;
+use crate::machine::supervisor::{HEAL_UNIT, manager};
 use crate::machine::vm::Vm;
 
-/// The template of the unit that gives a machine its network back.
-pub(crate) const HEAL_UNIT: &str = "virshle-heal";
 /// How long systemd may take for its answers.
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// The most processes and threads of a passt: one, and for a moment the one that it starts as.

@@ -12,6 +12,7 @@ use crate::hardware::net::bridge::require_bridge;
 use crate::hardware::net::ports::switched;
 use crate::hardware::net::reconnect::reconnect;
 use crate::host::check::finding::TIMEOUT;
+use crate::host::network::is_set_up;
 use crate::machine::error::MachineError;
 use crate::machine::hold::hold;
 use crate::machine::node::Node;
@@ -36,11 +37,13 @@ pub struct Healed {
 }
 
 impl Node {
-    /// Gives running machines what is missing of their networks: all of them, or the one of that uuid.
+    /// Gives running machines what is missing of their networks: all of them, with the managed network, or the
+    /// one of that uuid.
     /// Waits for a switch that is coming up, and for other processes that work on a machine. What works
     /// is not touched.
     ///
-    /// systemd runs this when the switch has been started, and when a passt has ended.
+    /// systemd runs this when the switch has been started, and when a passt or the managed network's dnsmasq has
+    /// ended.
     ///
     /// # Errors
     ///
@@ -66,13 +69,26 @@ fn heal(node: &Node, only: Option<Uuid>) -> Result<Vec<Healed>, MachineError> {
             Err(error) => unread = Some(error),
         }
     }
-    if vms.iter().any(|vm| switched(vm).next().is_some()) {
+    let is_managed = only.is_none() && is_set_up(node);
+    if is_managed || vms.iter().any(|vm| switched(vm).next().is_some()) {
         prepare_switch(node)?;
     }
+    // What serves them first: a guest that has its port asks at once.
+    let restored = if is_managed { restore(node) } else { Ok(()) };
     let healed =
         in_parallel(vms, |vm: Vm| Healed { vm: vm.name().clone(), missed: heal_one(node, &vm) });
     // Whose state is not known may lack everything.
-    unread.map_or(Ok(healed), Err)
+    match unread {
+        Some(error) => Err(error),
+        None => restored.map(|()| healed),
+    }
+}
+
+fn restore(node: &Node) -> Result<(), MachineError> {
+    for part in node.restore_network()? {
+        tracing::info!(what = part.what, "restored");
+    }
+    Ok(())
 }
 
 /// Waits for the switch, and has the node's bridge as it should be.

@@ -25,10 +25,10 @@ impl Node {
     /// As [`init`](Self::init).
     pub fn restore_network(&self) -> Result<Vec<Restored>, MachineError> {
         // One that was never set up is not repaired.
-        if settings::find(self).is_none() || Applied::read(&settings::directory(self)).is_none() {
+        if !is_set_up(self) {
             return Ok(Vec::new());
         }
-        let mut restored = apply::apply(self)?;
+        let mut restored = apply::apply_again(self)?;
         restored.extend(adopt(self)?.into_iter().map(|name| format!("address of machine {name}")));
         Ok(restored.into_iter().map(|what| Restored { what }).collect())
     }
@@ -79,4 +79,9 @@ pub(super) fn steps(node: &Node, mode: InitMode) -> Result<Vec<InitStep>, Machin
         }
     }
     Ok(steps)
+}
+
+/// Whether the node's managed network was set up.
+pub(crate) fn is_set_up(node: &Node) -> bool {
+    settings::find(node).is_some() && Applied::read(&settings::directory(node)).is_some()
 }

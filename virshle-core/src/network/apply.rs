@@ -41,9 +41,25 @@ pub(crate) fn former(network: &ManagedNetwork) -> Vec<(std::net::IpAddr, u8)> {
 
 /// Sets up what is missing, and returns what that was. The bridge is there.
 pub(crate) fn apply(node: &Node) -> Result<Vec<String>, MachineError> {
+    apply_if(node, |_| true)
+}
+
+/// The same for a network that was set up before, and was not taken away since.
+pub(crate) fn apply_again(node: &Node) -> Result<Vec<String>, MachineError> {
+    apply_if(node, |network| Applied::read(&network.directory).is_some())
+}
+
+/// The same if `wanted` says so while the network is locked.
+fn apply_if(
+    node: &Node,
+    wanted: impl Fn(&ManagedNetwork) -> bool,
+) -> Result<Vec<String>, MachineError> {
     let Some(mut network) = settings::plan(node) else { return Ok(Vec::new()) };
     check(&network)?;
     let _lock = lock(node)?;
+    if !wanted(&network) {
+        return Ok(Vec::new());
+    }
     keep_prefix(node, &mut network)?;
     let missing: Vec<String> =
         look(&network)?.into_iter().filter(|part| part.is_missing).map(|part| part.what).collect();

@@ -7,7 +7,7 @@ use virshle_systemd::{Property, UnitName};
 
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
-use crate::machine::supervisor::manager;
+use crate::machine::supervisor::{HEAL_UNIT, manager};
 use crate::network::settings::failed;
 
 /// How long one that is killed may take to end.
@@ -24,11 +24,15 @@ pub(crate) fn start(node: &Node, network: &ManagedNetwork) -> Result<(), Machine
     let scope = || {
         // One that has just ended may still have its scope.
         let name = UnitName::new(&format!("virshle-dnsmasq-{pid}"), "scope")?;
+        let heal = UnitName::new(HEAL_UNIT, "service")?;
         let properties = [
             Property::processes(&[pid]),
             Property::text("Slice", "system.slice"),
             Property::text("Description", format!("DHCP and DNS of {}", network.bridge)),
             Property::text("CollectMode", "inactive-or-failed"),
+            // One that dies is started again; one that is ended on purpose is not wanted any more by then.
+            Property::texts("OnSuccess", [heal.as_str()]),
+            Property::texts("OnFailure", [heal.as_str()]),
         ];
         let mut connection = manager.connect(SYSTEMD_TIMEOUT)?;
         let call = connection.start_transient_unit(&name, &properties)?;

@@ -70,8 +70,8 @@ pub(crate) enum Command {
     Ended(ended::Args),
     /// Give running machines back what is missing of their networks
     ///
-    /// virshle-heal.service runs it when the switch was started anew, virshle-heal@.service when a passt
-    /// has died. What works is not touched
+    /// virshle-heal.service runs it when the switch was started anew or the managed network's dnsmasq has
+    /// ended, virshle-heal@.service when a passt has died. What works is not touched
     #[command(hide = true)]
     Heal(heal::Args),
     /// Keep the logs of a machine's VMM within bounds

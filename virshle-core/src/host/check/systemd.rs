@@ -7,11 +7,10 @@ use virshle_template::Systemd;
 
 use crate::failure::{Remedy, chain};
 use crate::hardware::cgroup::is_in_scope;
-use crate::hardware::passt_scope::HEAL_UNIT;
 use crate::hardware::scope::{ENDED_UNIT, HOST_UNIT, RESTART_UNIT};
 use crate::host::check::finding::{Finding, Level, TIMEOUT, text};
 use crate::machine::node::Node;
-use crate::machine::supervisor::manager;
+use crate::machine::supervisor::{HEAL_UNIT, manager};
 
 /// What nobody does without it.
 const WITHOUT: &str = "machines are not shut down with the host, not restarted, and not limited";
