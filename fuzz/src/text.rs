@@ -10,7 +10,7 @@ use virshle_core::{
     CreateRequest, Definition, ImageReference, Node, Pins, Selection, Selector, VmName, VmState,
 };
 use virshle_net::{InterfaceName, MacAddr, ovsdb::Address};
-use virshle_template::{ByteSize, Config, Publish, UserData, is_public_key};
+use virshle_template::{BitRate, ByteSize, Config, Publish, UserData, is_public_key};
 
 /// Templates and settings: every mistake has its place, and every template can be had.
 pub fn template(bytes: &[u8]) {
@@ -73,6 +73,7 @@ fn comes_back<T: FromStr + Display + PartialEq + Debug>(text: &str) {
 pub fn values(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     comes_back::<ByteSize>(text);
+    comes_back::<BitRate>(text);
     comes_back::<VmName>(text);
     comes_back::<VmState>(text);
     comes_back::<InterfaceName>(text);
