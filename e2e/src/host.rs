@@ -177,12 +177,14 @@ impl Host {
 
     /// One machine as `v` sees it.
     pub(crate) fn machine(&self, name: &str) -> Result<Machine, Failure> {
-        self.v_json(&format!("vm info {name}"))
+        let machine = || self.v_json(&format!("vm info {name}"));
+        answered(machine, |machine: &Machine| machine.state != SILENT)
     }
 
     /// All machines as `v` sees them.
     pub(crate) fn machines(&self) -> Result<Vec<Machine>, Failure> {
-        self.v_json("vm ls")
+        let all = |machines: &Vec<Machine>| machines.iter().all(|machine| machine.state != SILENT);
+        answered(|| self.v_json("vm ls"), all)
     }
 
     /// Waits until a line of the machine's serial log matches.
@@ -289,4 +291,23 @@ impl Background {
 /// A text quoted for a shell.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+/// The state of a machine whose VMM has been silent for a second: emulated, on a busy machine, that says nothing.
+const SILENT: &str = "unresponsive";
+/// How often is looked again, a second apart, at machines whose VMM is silent.
+const LOOKS: u32 = 60;
+
+/// Looks until what is seen has an answer, or for a minute.
+fn answered<T>(
+    look: impl Fn() -> Result<T, Failure>,
+    has_answer: impl Fn(&T) -> bool,
+) -> Result<T, Failure> {
+    for _ in 0..LOOKS {
+        let seen = look()?;
+        if has_answer(&seen) {
+            return Ok(seen);
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    look()
 }
