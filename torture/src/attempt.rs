@@ -144,7 +144,7 @@ impl Attempt {
         let between = home.machines().doing(|| "listed after the kill".into())?;
         self.scenario.progress(home, seen, &between).doing(|| "after the kill".into())?;
         let again = crate::program::run(&mut self.scenario.command(home), LIMIT)?;
-        self.scenario.again_is_fine(seen, &between, &again)?;
+        self.scenario.again_is_fine(home, seen, &between, &again)?;
         if self.mode == Mode::KillBefore {
             repair(home).doing(|| "repaired".into())?;
         }

@@ -304,6 +304,13 @@ fn look_at_files(home: &Home, machines: &Machines, found: &mut Vec<String>) -> R
             found.push(format!("{name} in the root"));
         }
     }
+    let cached = names(&root.join("cache"))?;
+    for name in &cached {
+        let of = name.strip_prefix(".import-");
+        if of.is_some_and(|of| cached.iter().any(|image| image == of)) {
+            found.push(format!("{name} in the cache, beside the image"));
+        }
+    }
     let (mut ids, mut macs, mut unique) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut shown: BTreeSet<&str> = machines.keys().map(String::as_str).collect();
     let listed = names(&root.join("vm"))?;
@@ -386,7 +393,10 @@ fn look_at_machine(
 /// Nothing is open to others, ever.
 fn look_at_modes(path: &Path, found: &mut Vec<String>) -> Result<(), Failure> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !metadata.is_symlink() && metadata.permissions().mode() & 0o007 != 0 {
+    // An image may be read by all who get to it: machines have users of their own.
+    let is_image = path.ancestors().skip(1).take(2).any(|above| above.ends_with("cache"));
+    let closed = if is_image && metadata.is_file() { 0o003 } else { 0o007 };
+    if !metadata.is_symlink() && metadata.permissions().mode() & closed != 0 {
         found.push(format!("{} is open to others", path.display()));
     }
     if metadata.is_dir() {

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use virshle_testkit::{FakeSystemd, LoopFilesystem, TestKernel};
+use virshle_testkit::{FakeSystemd, LoopFilesystem, TestKernel, WebFile, WebServer};
 
 use crate::audit;
 use crate::machine::{Machines, named};
@@ -33,6 +33,11 @@ pub(crate) const KERNEL_BRIDGE: &str = "vmbr0";
 /// What `node init` makes, and what it links that to.
 pub(crate) const INIT_BRIDGE: &str = "br-init";
 pub(crate) const UPLINK: &str = "br-up";
+
+/// The image that `image import` imports.
+pub(crate) const IMPORTED: &str = "golden";
+/// The image that `image pull` pulls, by the name that it has in the cache.
+pub(crate) const PULLED: &str = "remote-latest";
 
 /// What `node setup` is tried with: the files, and where they go.
 const PARTS: [(&str, &str); 2] =
@@ -61,6 +66,8 @@ pub(crate) struct Home {
     first_id: u64,
     /// Takes what it is asked for, and does nothing: no machine is moved.
     systemd: FakeSystemd,
+    /// Where images are pulled from.
+    web: WebServer,
     // Dropped last: the filesystem.
     _ground: Kept,
 }
@@ -98,6 +105,7 @@ impl Home {
             image: image(),
             first_id: if ground == Ground::Xfs { 1 } else { OTHER_IDS },
             systemd: FakeSystemd::willing().doing(|| "cannot make a bus".to_owned())?,
+            web: WebServer::start().doing(|| "cannot serve images".to_owned())?,
             _ground: kept,
         };
         home.populate()?;
@@ -185,6 +193,21 @@ impl Home {
         fs::read(self.directory.join("image.raw")).is_ok_and(|now| now == self.image)
     }
 
+    /// Whether an image is in the cache. None is there but whole.
+    pub(crate) fn has_image(&self, name: &str) -> Result<bool, Failure> {
+        let path = self.root().join("cache").join(name);
+        let Ok(found) = fs::read(&path) else { return Ok(false) };
+        ensure!(found == self.image, "{} is not whole", path.display());
+        Ok(true)
+    }
+
+    /// Removes an image from the cache, and what was prepared of it.
+    pub(crate) fn remove_image(&self, name: &str) -> Result<(), Failure> {
+        let outcome = self.v(&["image", "rm", name])?;
+        ensure!(matches!(outcome.exit, Some(0 | 3)), "v image rm {name}: {outcome}");
+        Ok(())
+    }
+
     fn populate(&self) -> Result<(), Failure> {
         let failed = || format!("cannot populate {}", self.directory.display());
         let kernels = [("halt", TestKernel::halt()), ("obeys", TestKernel::obeys())];
@@ -196,7 +219,15 @@ impl Home {
             .doing(failed)?;
         fs::create_dir(self.directory.join("home")).doing(failed)?;
         self.write_parts()?;
-        fs::write(self.config(), self.configuration(&self.root(), BRIDGE, "")).doing(failed)?;
+        self.web.put("/remote.raw", WebFile::new(self.image.clone()).etag("\"1\""));
+        let sum = program::tool(Command::new("sha256sum").arg(self.directory.join("image.raw")))?;
+        let remote = format!(
+            "[[catalogue.image]]\nname = \"remote\"\nurl = \"{}\"\nsha256 = \"{}\"\n",
+            self.web.url("/remote.raw"),
+            sum.split(' ').next().unwrap_or_default()
+        );
+        let configuration = self.configuration(&self.root(), BRIDGE, "") + &remote;
+        fs::write(self.config(), configuration).doing(failed)?;
         let uplink = format!("uplink = \"{UPLINK}\"\n");
         fs::write(self.init_config(), self.configuration(&self.init_root(), INIT_BRIDGE, &uplink))
             .doing(failed)

@@ -6,7 +6,9 @@ use std::time::Instant;
 use virshle_testkit::Part;
 
 use crate::audit;
-use crate::home::{Ground, Home, INIT_BRIDGE, KEEPER, LIMIT, RUNNER, SUBJECT, UPLINK};
+use crate::home::{
+    Ground, Home, IMPORTED, INIT_BRIDGE, KEEPER, LIMIT, PULLED, RUNNER, SUBJECT, UPLINK,
+};
 use crate::machine::{Machine, Machines, named};
 use crate::program::{Outcome, tool};
 use virshle_testkit::{Failure, ensure};
@@ -44,6 +46,8 @@ enum Before {
     NoNode,
     /// There is a node without parts of its own.
     NoParts,
+    /// The image of that name is not in the cache.
+    NoImage(&'static str),
 }
 
 /// What the command is to achieve.
@@ -71,9 +75,11 @@ pub(crate) enum Effect {
     Node,
     /// The node has its parts.
     Parts,
+    /// The image of that name is in the cache.
+    Image(&'static str),
 }
 
-use Before::{Crashed, Due, NoNode, NoParts, Nothing, Running, Stopped, Unplugged};
+use Before::{Crashed, Due, NoImage, NoNode, NoParts, Nothing, Running, Stopped, Unplugged};
 use Ground::{Memory, Xfs};
 
 const fn scenario(
@@ -90,6 +96,8 @@ const fn scenario(
 pub(crate) const ALL: &[Scenario] = &[
     scenario("node-init", &["node", "init"], NoNode, Effect::Node),
     scenario("node-setup", &["node", "setup", "--offline", "parts", "--releases", "parts/releases.toml"], NoParts, Effect::Parts),
+    Scenario { short: false, ..scenario("image-import", &["image", "import", "image.raw", "--name", IMPORTED], NoImage(IMPORTED), Effect::Image(IMPORTED)) },
+    Scenario { short: false, ..scenario("image-pull", &["image", "pull", "remote"], NoImage(PULLED), Effect::Image(PULLED)) },
     scenario("create", &["vm", "create", "-t", "bare"], Nothing, Effect::Created(1, "stopped")),
     Scenario { ground: Memory, ..scenario("create-copy", &["vm", "create", "-t", "bare"], Nothing, Effect::Created(1, "stopped")) },
     Scenario { short: false, ..scenario("create-seed", &["vm", "create", "-t", "seeded"], Nothing, Effect::Created(1, "stopped")) },
@@ -218,6 +226,7 @@ impl Scenario {
                     home.must(&["node", "ended", &directory.display().to_string()])?;
                 }
             }
+            NoImage(name) => home.remove_image(name)?,
             NoParts => match std::fs::remove_dir_all(home.parts_root()) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Failure::new(format!("cannot remove the root: {error}")));
@@ -344,12 +353,14 @@ impl Scenario {
                 1 => Progress::Some,
                 _ => Progress::All,
             },
+            Effect::Image(name) => count(usize::from(home.has_image(name)?), 1),
         })
     }
 
     /// Whether an exit code of the same command, given again when `now` was there, is right.
     pub(crate) fn again_is_fine(
         &self,
+        home: &Home,
         seen: &Seen,
         now: &Machines,
         outcome: &Outcome,
@@ -360,7 +371,11 @@ impl Scenario {
             // It is done: there is nothing left to remove.
             Some(3) => self.effect == Effect::Removed && !here,
             // It is done: the name is the machine's.
-            Some(6) => self.effect == Effect::Named && here && seen.subject().is_none(),
+            Some(6) => match self.effect {
+                Effect::Named => here && seen.subject().is_none(),
+                Effect::Image(name) => home.has_image(name)?,
+                _ => false,
+            },
             _ => false,
         };
         let there = if here { "there" } else { "not there" };

@@ -218,6 +218,16 @@ enum Unreadable {
     Refuse,
 }
 
+/// Images whose imports have left something beside them, each with its directory.
+pub(crate) fn leftovers(node: &Node) -> Result<Vec<(ImageName, PathBuf)>, ImageError> {
+    cache(node).leftovers()
+}
+
+/// Removes what the import of an image has left beside it.
+pub(crate) fn remove_leftover(node: &Node, name: &ImageName) -> Result<(), ImageError> {
+    cache(node).remove_leftover(name)
+}
+
 fn cache(node: &Node) -> ImageCache {
     ImageCache::new(node.cache())
 }

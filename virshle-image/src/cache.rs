@@ -120,7 +120,7 @@ impl ImageCache {
     }
 
     /// The names in the cache, in order; none if it was never used.
-    fn entries(&self) -> Result<Vec<String>, ImageError> {
+    pub(crate) fn entries(&self) -> Result<Vec<String>, ImageError> {
         let failed = |source| ImageError::Read { path: self.directory.clone(), source };
         let entries = match std::fs::read_dir(&self.directory) {
             Ok(entries) => entries,

@@ -68,7 +68,16 @@ impl ImageCache {
         request: &ImportRequest,
         on_progress: &mut dyn FnMut(ImportProgress),
     ) -> Result<ImageInfo, ImageError> {
-        let name = self.check_import(request)?;
+        let name = match self.check_import(request) {
+            Err(ImageError::ImageTaken { name }) => {
+                // Of an import that was killed once the image had its name.
+                if let Err(error) = self.remove_leftover(&name) {
+                    tracing::debug!(image = %name, %error, "what its import has left stays");
+                }
+                return Err(ImageError::ImageTaken { name });
+            }
+            other => other?,
+        };
         ensure_directory(self.directory(), DIRECTORY_MODE)
             .map_err(|source| ImageError::Write { path: self.directory().to_owned(), source })?;
         let staging = Staging::begin(self.directory(), &name)?;

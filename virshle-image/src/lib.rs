@@ -71,6 +71,7 @@ mod fs;
 mod hold;
 mod http;
 mod import;
+mod leftover;
 mod listing;
 mod name;
 mod pinned_file;

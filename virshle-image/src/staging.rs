@@ -15,6 +15,11 @@ const LOCK: &str = "lock";
 /// The prefix of what is made of a download, or of a file of this host.
 const IMAGE: &str = "image";
 
+/// The file that is locked while that directory is in use.
+pub(crate) fn lock(directory: &Path) -> PathBuf {
+    directory.join(LOCK)
+}
+
 /// The directory in which one image is prepared, by one process at a time.
 #[derive(Debug)]
 #[must_use = "it is kept or discarded"]
@@ -24,7 +29,7 @@ pub(crate) struct Staging {
 }
 
 /// The directory in which the image `name` is prepared.
-fn directory(cache: &Path, name: &ImageName) -> PathBuf {
+pub(crate) fn directory(cache: &Path, name: &ImageName) -> PathBuf {
     cache.join(format!("{PREFIX}{name}"))
 }
 
@@ -70,7 +75,7 @@ impl Staging {
             let source = ErrorKind::NotADirectory.into();
             return Err(ImageError::Write { path: directory.to_owned(), source });
         }
-        let path = directory.join(LOCK);
+        let path = self::lock(directory);
         let lock = Lock::acquire(&path)?;
         let is_there = lock.is_at(&path)?;
         Ok(is_there.then(|| Self { directory: directory.to_owned(), lock }))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use uuid::Uuid;
 use virshle_hypervisor::Vmm;
+use virshle_image::{ImageError, ImageName};
 use virshle_net::{GuardId, Passt, PasstError};
 
 use crate::fs::error::FileError;
@@ -15,6 +16,7 @@ use crate::fs::file::remove_if_there;
 use crate::fs::lock::Lock;
 use crate::hardware::net::guard;
 use crate::hardware::net::user;
+use crate::images;
 use crate::machine::error::MachineError;
 use crate::machine::node::Node;
 use crate::machine::vm::Vm;
@@ -33,7 +35,8 @@ pub enum OrphanKind {
     Process,
     /// A port of Open vSwitch.
     Port,
-    /// A directory of a machine that was never finished, or was removed.
+    /// A directory of a machine that was never finished, or was removed; or of the import of an image
+    /// that is in the cache.
     Folder,
     /// A socket that no process listens on.
     Socket,
@@ -60,6 +63,8 @@ pub struct Orphan {
 enum Handle {
     /// What interrupted work left in the store.
     Leftover(PathBuf),
+    /// What the import of this image has left, in that directory.
+    Import { name: ImageName, directory: PathBuf },
     /// The remains of a run of this machine.
     Machine(Uuid),
     /// This process.
@@ -138,6 +143,12 @@ fn look_for_orphans(node: &Node) -> Result<(Vec<Orphan>, HashSet<Uuid>), Machine
     orphans.extend(node.store().temporaries()?.into_iter().map(|(path, lock)| {
         let what = path.display().to_string();
         orphan(OrphanKind::File, what, Handle::File { path, lock })
+    }));
+    // A cache that can't be read is reported where images are.
+    let imports = images::leftovers(node).unwrap_or_default();
+    orphans.extend(imports.into_iter().map(|(name, directory)| {
+        let what = directory.display().to_string();
+        orphan(OrphanKind::Folder, what, Handle::Import { name, directory })
     }));
     let mut running = HashSet::new();
     for uuid in node.store().uuids()? {
@@ -286,6 +297,16 @@ fn orphan_ports(node: &Node, running: &HashSet<Uuid>) -> Result<Vec<Orphan>, Mac
 fn repair_one(node: &Node, handle: &Handle) -> Result<(), MachineError> {
     match handle {
         Handle::Leftover(path) => Ok(node.store().sweep_one(path)?),
+        Handle::Import { name, directory } => {
+            let failed = |error| match error {
+                ImageError::Write { path, source } => FileError::Remove { path, source },
+                error => FileError::Remove {
+                    path: directory.clone(),
+                    source: std::io::Error::other(error),
+                },
+            };
+            Ok(images::remove_leftover(node, name).map_err(failed)?)
+        }
         Handle::Machine(uuid) => {
             let vm = node.vm(*uuid)?;
             let _lock = vm.lock()?;

@@ -273,3 +273,40 @@ fn fuse_an_import_is_whole_and_leaves_nothing_behind() {
     assert!(fs::read(&image.path).unwrap() == bytes);
     assert_eq!(lab.entries(), [".record-web.toml", "web"]);
 }
+
+#[test]
+fn what_a_killed_import_left_beside_its_image_goes() {
+    let lab = Lab::new();
+    let request = file(&lab.path("image.raw")).name(name("debian"));
+    let left = lab.cache.directory().join(".import-debian");
+    let leave = || {
+        fs::create_dir_all(&left).unwrap();
+        fs::write(left.join("lock"), "").unwrap();
+        fs::write(left.join("download"), [7; 100]).unwrap();
+    };
+    // Without the image it is an import that can be resumed.
+    leave();
+    assert_eq!(lab.cache.leftovers().unwrap(), []);
+    lab.cache.remove_leftover(&name("debian")).unwrap();
+    assert!(left.join("download").exists());
+    lab.import(&request).unwrap();
+    assert_eq!(lab.entries(), [".record-debian.toml", "debian"]);
+
+    leave();
+    assert_eq!(lab.cache.leftovers().unwrap(), [(name("debian"), left.clone())]);
+    // While an import uses it, it is none.
+    let lock = fs::File::open(left.join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert_eq!(lab.cache.leftovers().unwrap(), []);
+    let error = lab.cache.remove_leftover(&name("debian")).unwrap_err();
+    assert!(matches!(error, ImageError::Locked { .. }), "{error:?}");
+    drop(lock);
+    lab.cache.remove_leftover(&name("debian")).unwrap();
+    assert_eq!(lab.entries(), [".record-debian.toml", "debian"]);
+
+    // The same import, given again, removes it as well.
+    leave();
+    let error = lab.import(&request).unwrap_err();
+    assert!(matches!(error, ImageError::ImageTaken { .. }), "{error:?}");
+    assert_eq!(lab.entries(), [".record-debian.toml", "debian"]);
+}
